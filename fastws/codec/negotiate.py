@@ -1,0 +1,32 @@
+"""Which codec a client speaks, and which subprotocol is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from fastws.codec.codec import Codec
+from fastws.codec.json_text import JSON
+from fastws.codec.msgpack_binary import MSGPACK
+from fastws.errors import BadRequest
+
+CODECS: Final[Mapping[str, Codec]] = {"json": JSON, "msgpack": MSGPACK}
+SUBPROTOCOLS: Final[Mapping[str, Codec]] = {"fastws.json": JSON, "fastws.msgpack": MSGPACK}
+
+
+def negotiate(subprotocols: Sequence[str], format_name: str | None) -> tuple[Codec, str | None]:
+    """The codec, and the subprotocol to select (None: select none).
+
+    The first subprotocol that is ours wins over `?format=`, which is for clients that cannot set one.
+    Raises BadRequest for a format that is neither.
+    """
+    for offered in subprotocols:
+        codec = SUBPROTOCOLS.get(offered)
+        if codec is not None:
+            return codec, offered
+    if format_name is None:
+        return JSON, None
+    codec = CODECS.get(format_name)
+    if codec is None:
+        raise BadRequest("`format` must be json or msgpack")
+    return codec, None

@@ -1,0 +1,163 @@
+"""The channels dialect (seeds 000 and 004): subscribe, send, hear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from fastws.errors import BadRequest
+from fastws.dialects.dialect import Place
+from fastws.vocabulary.channels import check_channel_name, is_channel_name
+from fastws.vocabulary.clock import timestamp
+from fastws.vocabulary.commands import Command, Ping, Refresh, Send, SendDirect, Subscribe, Unsubscribe
+from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.replies import (
+    Connected,
+    Failure,
+    Gap,
+    Lag,
+    Left,
+    Pong,
+    Refreshed,
+    Reply,
+    Sent,
+    Subscribed,
+    Unsubscribed,
+)
+
+MAX_EVENT_LENGTH: Final = 255
+_NOWHERE: Final = Place()
+
+
+class Channels:
+    """Spec 3.1. `action` says what is wanted; `type` is read where there is no `action`, as the seeds' pings have it."""
+
+    name = "channels"
+    needs_token = False
+
+    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> Place:
+        return _NOWHERE
+
+    def parse(self, message: object) -> Command:
+        if not isinstance(message, dict):
+            raise BadRequest('a message is an object such as {"action":"subscribe","channel":"news"}')
+        action = message.get("action")
+        if action is None:
+            action = message.get("type")
+        parser = _PARSERS.get(action) if isinstance(action, str) else None
+        if parser is None:
+            raise BadRequest(_about_action(action))
+        return parser(message)
+
+    def reply(self, reply: Reply, place: Place) -> dict[str, object] | None:
+        renderer = _RENDERERS.get(type(reply))
+        return None if renderer is None else renderer(reply)
+
+    def delivery(self, publication: Publication) -> dict[str, object]:
+        message: dict[str, object] = {}
+        if publication.channel:
+            message["channel"] = publication.channel
+        message["event"] = publication.event
+        message["data"] = publication.data
+        if publication.sender is not None:
+            message["from"] = publication.sender
+        return message
+
+
+def _about_action(action: object) -> str:
+    known = ", ".join(sorted(_PARSERS))
+    if action is None:
+        return f"`action` is missing: one of {known}"
+    if not isinstance(action, str):
+        return f"`action` must be a string: one of {known}"
+    return f"unknown action {action[:64]!r}: one of {known}"
+
+
+def _subscribe(message: dict[str, object]) -> Command:
+    return Subscribe(check_channel_name(message.get("channel")))
+
+
+def _unsubscribe(message: dict[str, object]) -> Command:
+    return Unsubscribe(check_channel_name(message.get("channel")))
+
+
+def _send(message: dict[str, object]) -> Command:
+    event = message.get("event")
+    if not isinstance(event, str) or not 0 < len(event) <= MAX_EVENT_LENGTH:
+        raise BadRequest(f"`event` must be a string of 1 to {MAX_EVENT_LENGTH} characters")
+    channel = message.get("channel")
+    if "connectionId" in message:
+        return _send_direct(message, event, channel)
+    if not is_channel_name(channel):
+        check_channel_name(channel)
+    exclude_self = message.get("exclude_self", False)
+    if not isinstance(exclude_self, bool):
+        raise BadRequest("`exclude_self` must be true or false")
+    key = message.get("key")
+    if key is not None and not isinstance(key, str):
+        raise BadRequest("`key` must be a string")
+    return Send(channel, event, message.get("data"), exclude_self, None, key)  # type: ignore[arg-type] # checked above
+
+
+def _send_direct(message: dict[str, object], event: str, channel: object) -> Command:
+    if channel is not None:
+        raise BadRequest("send either to a `channel` or to a `connectionId`, not to both")
+    connection_id = message["connectionId"]
+    if not isinstance(connection_id, str) or not connection_id:
+        raise BadRequest("`connectionId` must be a string: the connection_id of the client that is meant")
+    return SendDirect(connection_id, event, message.get("data"))
+
+
+def _ping(message: dict[str, object]) -> Command:
+    return Ping()
+
+
+def _refresh(message: dict[str, object]) -> Command:
+    token = message.get("token")
+    if not isinstance(token, str):
+        raise BadRequest("`token` must be a string: the new JWT")
+    return Refresh(token)
+
+
+_PARSERS: Final[Mapping[str, Callable[[dict[str, object]], Command]]] = {
+    "subscribe": _subscribe,
+    "unsubscribe": _unsubscribe,
+    "send": _send,
+    "ping": _ping,
+    "refresh": _refresh,
+}
+
+
+def _sent(reply: Sent) -> dict[str, object]:
+    if reply.connection_id is not None:
+        return {
+            "type": "send_success",
+            "connectionId": reply.connection_id,
+            "sent": reply.sent,
+            "failed": reply.failed,
+        }
+    return {"type": "send_success", "channel": reply.channel, "sent": reply.sent, "failed": reply.failed}
+
+
+def _failure(reply: Failure) -> dict[str, object]:
+    message: dict[str, object] = {"type": "error", "code": reply.code, "message": reply.message}
+    if reply.channel is not None:
+        message["channel"] = reply.channel
+    return message
+
+
+_RENDERERS: Final[Mapping[type, Callable[..., dict[str, object]]]] = {
+    Connected: lambda reply: {"type": "connection_id", "connection_id": reply.connection_id},
+    Subscribed: lambda reply: {"type": "subscription_succeeded", "channel": reply.channel},
+    Unsubscribed: lambda reply: {"type": "unsubscribe_succeeded", "channel": reply.channel},
+    Sent: _sent,
+    Pong: lambda reply: {"type": "pong", "timestamp": timestamp()},
+    Failure: _failure,
+    Gap: lambda reply: {"type": "gap", "channel": reply.channel},
+    Lag: lambda reply: {"type": "lag", "channel": reply.channel, "dropped": reply.dropped},
+    Refreshed: lambda reply: {"type": "refreshed", "expires": reply.expires},
+    Left: lambda reply: {"type": "unsubscribe_succeeded", "channel": reply.channel, "reason": "forbidden"},
+}
+
+CHANNELS: Final = Channels()

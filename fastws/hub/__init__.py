@@ -1,0 +1,1 @@
+"""Who hears what: channels, audiences, the tick. No bytes of its own, no sockets, no JSON."""

@@ -1,0 +1,63 @@
+"""What is counted: plain integers on the hot paths, read by a Prometheus collector when somebody asks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+
+class Counters:
+    """The figures of one process. Plain attributes: an increment costs 20 ns, a prometheus-client one 600 ns."""
+
+    __slots__ = (
+        "broker_lag",
+        "broker_reconnects",
+        "closed",
+        "delivered_bytes",
+        "deliveries",
+        "dropped",
+        "feed_rejected",
+        "loop_lag",
+        "opened",
+        "publications",
+        "rate_limited",
+        "received",
+        "refused",
+        "slow_consumers",
+    )
+
+    def __init__(self) -> None:
+        self.deliveries = 0
+        self.delivered_bytes = 0
+        self.broker_reconnects = 0
+        self.received: dict[str, int] = defaultdict(int)
+        self.publications: dict[str, int] = defaultdict(int)
+        self.opened: dict[str, int] = defaultdict(int)
+        self.closed: dict[tuple[int, str], int] = defaultdict(int)
+        self.refused: dict[tuple[int, str], int] = defaultdict(int)
+        self.slow_consumers: dict[str, int] = defaultdict(int)
+        self.dropped: dict[str, int] = defaultdict(int)
+        self.rate_limited: dict[str, int] = defaultdict(int)
+        self.feed_rejected: dict[str, int] = defaultdict(int)
+        self.loop_lag = Histogram()
+        self.broker_lag = Histogram()
+
+
+class Histogram:
+    """Counts of seconds in fixed buckets, as Prometheus wants them."""
+
+    BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+    __slots__ = ("counts", "total_seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(self.BOUNDS) + 1)
+        self.total_seconds = 0.0
+
+    def observe(self, seconds: float) -> None:
+        for position, bound in enumerate(self.BOUNDS):
+            if seconds <= bound:
+                self.counts[position] += 1
+                break
+        else:
+            self.counts[-1] += 1
+        self.total_seconds += seconds

@@ -1,0 +1,1 @@
+"""What is said: frozen, slotted values without behaviour, shared by every room."""

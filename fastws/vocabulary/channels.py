@@ -1,0 +1,52 @@
+"""Channel names and channel patterns: what is a name, and which names a pattern covers."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from fastws.errors import BadRequest
+
+MAX_NAME_LENGTH = 255
+# One C scan decides the usual case: no control characters (C0, DEL, C1, line separators), no space at the ends.
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,253}[^\s\x00-\x1f\x7f-\x9f])?")
+
+
+def is_channel_name(name: object) -> bool:
+    """Whether `name` is a channel name: 1 to 255 characters, no control characters, no space at either end."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def check_channel_name(name: object, *, field: str = "channel") -> str:
+    """Return `name` if it is a channel name. Raises BadRequest naming `field` and what is wrong otherwise."""
+    if isinstance(name, str) and _NAME.fullmatch(name) is not None:
+        return name
+    if name is None:
+        raise BadRequest(f"`{field}` is missing: a channel name, 1 to 255 characters")
+    if not isinstance(name, str):
+        raise BadRequest(f"`{field}` must be a string, not {type(name).__name__}")
+    if not name:
+        raise BadRequest(f"`{field}` is empty: a channel name has 1 to 255 characters")
+    if len(name) > MAX_NAME_LENGTH:
+        raise BadRequest(f"`{field}` has {len(name)} characters; a channel name has at most {MAX_NAME_LENGTH}")
+    if name != name.strip():
+        raise BadRequest(f"`{field}` begins or ends with white space")
+    raise BadRequest(f"`{field}` has a control character; a channel name has none")
+
+
+@lru_cache(maxsize=4096)
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a channel pattern: `*` is one segment between colons, `**` the rest."""
+    out = []
+    segments = pattern.split(":")
+    for position, segment in enumerate(segments):
+        if segment == "**" and position == len(segments) - 1:
+            out.append(".+")
+        else:
+            out.append("[^:]*".join(re.escape(piece) for piece in segment.split("*")) if segment != "*" else "[^:]+")
+    return re.compile(":".join(out), re.DOTALL)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether the channel `name` is covered by `pattern`."""
+    return compile_pattern(pattern).fullmatch(name) is not None

@@ -1,0 +1,42 @@
+"""A publication: one thing said on one channel, on its way to every subscriber."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+NOBODY: frozenset[str] = frozenset()
+
+
+# Frozen for the type checker only: a frozen dataclass takes 0.77 µs to make, this one 0.14 µs, and one is
+# made for every message that comes in (benchmarks/test_vocabulary.py).
+@dataclass(slots=True, frozen=TYPE_CHECKING)
+class Publication:
+    """What is said on a channel. `data` is any JSON or msgpack value, or an `Encoded` body not yet decoded.
+
+    `type` is the kind a rooms client reads, `sender` the connection id of the client that said it,
+    `timestamp` ISO 8601 text or seconds since the epoch, `seq` the number within its feed, `key` what the
+    `conflate` policy keeps the latest of (default: the event), `exclude` the connection ids that must not
+    hear it, `attributes` what a feed knows beside the data (jobs: `job_id`, `status`).
+    """
+
+    channel: str
+    event: str
+    data: object = None
+    type: str | None = None
+    sender: str | None = None
+    timestamp: str | int | float | None = None
+    priority: str | int | None = None
+    seq: int | None = None
+    key: str | None = None
+    exclude: frozenset[str] = NOBODY
+    attributes: Mapping[str, object] | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Encoded:
+    """A value still in the bytes of a codec (`codec` is "json" or "msgpack"), so that it can be passed on."""
+
+    codec: str
+    body: bytes
