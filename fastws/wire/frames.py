@@ -1,0 +1,48 @@
+"""Outgoing frames: unmasked and whole, made once per wire form and shared by every subscriber."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from fastws.wire.opcodes import CLOSE, MAX_CONTROL_PAYLOAD, PING, PONG
+
+_FIN = 0x80
+_RSV1 = 0x40
+_MAX_REASON_BYTES = MAX_CONTROL_PAYLOAD - 2
+_pack_16 = Struct("!BBH").pack
+_pack_64 = Struct("!BBQ").pack
+_pack_code = Struct("!H").pack
+
+
+def frame(opcode: int, payload: bytes, *, compressed: bool = False) -> bytes:
+    """One final server frame (RFC 6455 section 5.2) around `payload`.
+
+    `compressed` sets RSV1 and means that `payload` is `deflate`'s (RFC 7692 section 6). A control payload is
+    at most 125 bytes; the caller sees to that.
+
+    Cost: 0.2 µs for 100 bytes (benchmarks/test_frames.py).
+    """
+    length = len(payload)
+    first = _FIN | _RSV1 | opcode if compressed else _FIN | opcode
+    if length < 126:
+        return bytes((first, length)) + payload
+    if length < 65536:
+        return _pack_16(first, 126, length) + payload
+    return _pack_64(first, 127, length) + payload
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    """A close frame (RFC 6455 section 5.5.1); `reason` is cut to 123 bytes without halving a character."""
+    text = reason.encode("utf-8", "replace")
+    if len(text) > _MAX_REASON_BYTES:
+        text = text[:_MAX_REASON_BYTES].decode("utf-8", "ignore").encode()
+    return frame(CLOSE, _pack_code(code) + text)
+
+
+def pong_frame(payload: bytes) -> bytes:
+    """The answer to a ping: the same payload (RFC 6455 section 5.5.3)."""
+    return frame(PONG, payload)
+
+
+PING_FRAME: Final = frame(PING, b"")

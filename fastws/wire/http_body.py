@@ -1,0 +1,66 @@
+"""The body of one request, counted before it is kept; h11 knows where it ends."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import h11
+
+from fastws.errors import BadRequest, HeadersTooLarge, TooLarge
+from fastws.wire.request import Request
+
+# So much goes to the parser at once, so that the overhead of tiny chunks is seen before it costs time.
+_SLICE_BYTES = 16384
+
+
+class BodyReader:
+    """Collects the body of `request`, whose head `parser` has read, into `request.body`."""
+
+    __slots__ = ("_kept", "_max_body_bytes", "_max_overhead_bytes", "_parser", "_raw_bytes", "request")
+
+    def __init__(
+        self, parser: h11.Connection, request: Request, max_body_bytes: int, max_header_bytes: int
+    ) -> None:
+        self.request = request
+        self._parser = parser
+        self._kept = bytearray()
+        self._raw_bytes = 0
+        self._max_body_bytes = max_body_bytes
+        # Chunk headers and trailers may take as much as the body itself, and so much beyond it.
+        self._max_overhead_bytes = max_header_bytes + _SLICE_BYTES
+
+    def read(self, data: bytes) -> bytes | None:
+        """Read `data`; what follows the body once it is complete, None before.
+
+        Raises TooLarge, and BadRequest for malformed chunks and for such tiny ones that parsing them would
+        cost far more time than the body they carry is worth.
+        """
+        position = 0
+        while True:
+            event = next_event(self._parser)
+            if isinstance(event, h11.Data):
+                if len(self._kept) + len(event.data) > self._max_body_bytes:
+                    raise TooLarge(f"a body has at most {self._max_body_bytes} bytes")
+                self._kept += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                self.request.body = bytes(self._kept)
+                return bytes(self._parser.trailing_data[0]) + data[position:]
+            elif position < len(data):
+                piece = data[position : position + _SLICE_BYTES]
+                position += len(piece)
+                self._raw_bytes += len(piece)
+                if self._raw_bytes > 2 * len(self._kept) + self._max_overhead_bytes:
+                    raise BadRequest("the chunks of the body are too small")
+                self._parser.receive_data(piece)
+            else:
+                return None
+
+
+def next_event(parser: h11.Connection) -> object:
+    """The parser's next event. Raises BadRequest or HeadersTooLarge where it finds the bytes at fault."""
+    try:
+        return parser.next_event()
+    except h11.RemoteProtocolError as error:
+        if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            raise HeadersTooLarge("the headers are too large") from error
+        raise BadRequest("this is not a well-formed HTTP/1.1 request") from error
