@@ -9,7 +9,9 @@ from fastws.errors import BadRequest
 
 MAX_NAME_LENGTH = 255
 # One C scan decides the usual case: no control characters (C0, DEL, C1, line separators), no space at the ends.
-_NAME = re.compile(r"[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,253}[^\s\x00-\x1f\x7f-\x9f])?")
+_NAME = re.compile(
+    r"[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,253}[^\s\x00-\x1f\x7f-\x9f])?"
+)
 
 
 def is_channel_name(name: object) -> bool:
@@ -28,7 +30,9 @@ def check_channel_name(name: object, *, field: str = "channel") -> str:
     if not name:
         raise BadRequest(f"`{field}` is empty: a channel name has 1 to 255 characters")
     if len(name) > MAX_NAME_LENGTH:
-        raise BadRequest(f"`{field}` has {len(name)} characters; a channel name has at most {MAX_NAME_LENGTH}")
+        raise BadRequest(
+            f"`{field}` has {len(name)} characters; a channel name has at most {MAX_NAME_LENGTH}"
+        )
     if name != name.strip():
         raise BadRequest(f"`{field}` begins or ends with white space")
     raise BadRequest(f"`{field}` has a control character; a channel name has none")
@@ -37,14 +41,24 @@ def check_channel_name(name: object, *, field: str = "channel") -> str:
 @lru_cache(maxsize=4096)
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """The regular expression of a channel pattern: `*` is one segment between colons, `**` the rest."""
-    out = []
     segments = pattern.split(":")
-    for position, segment in enumerate(segments):
-        if segment == "**" and position == len(segments) - 1:
-            out.append(".+")
-        else:
-            out.append("[^:]*".join(re.escape(piece) for piece in segment.split("*")) if segment != "*" else "[^:]+")
-    return re.compile(":".join(out), re.DOTALL)
+    rest = segments.pop() if segments[-1] == "**" else None
+    expressions = [_segment(segment) for segment in segments]
+    if rest is not None:
+        expressions.append(".+")
+    return re.compile(":".join(expressions), re.DOTALL)
+
+
+def _segment(segment: str) -> str:
+    """One segment's regular expression, in time linear in the name: patterns come in tokens, too."""
+    if segment == "*":
+        return "[^:]+"
+    first, *others = (re.escape(piece) for piece in segment.split("*"))
+    if not others:
+        return first
+    # As in any glob, the leftmost place for each piece but the last loses no match: hence atomic groups.
+    middle = "".join(f"(?>[^:]*?{piece})" for piece in others[:-1] if piece)
+    return f"{first}{middle}[^:]*{others[-1]}"
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -37,9 +37,22 @@ class JobFilter:
     statuses: frozenset[str] | None = None
 
     def hears(self, publication: Publication) -> bool:
-        attributes = publication.attributes
-        if attributes is None:
-            attributes = publication.data if isinstance(publication.data, dict) else {}
-        if self.job_ids is not None and attributes.get("job_id") not in self.job_ids:
+        job_id, status = job_of(publication)
+        if self.job_ids is not None and job_id not in self.job_ids:
             return False
-        return self.statuses is None or attributes.get("status") in self.statuses
+        return self.statuses is None or status in self.statuses
+
+
+def job_of(publication: Publication) -> tuple[str | None, str | None]:
+    """The job id and status of a job update, from its attributes or else its data; an integer id as text.
+
+    What is neither text nor an integer counts as absent, None.
+    """
+    attributes = publication.attributes
+    if attributes is None:
+        attributes = publication.data if isinstance(publication.data, dict) else {}
+    job_id = attributes.get("job_id")
+    status = attributes.get("status")
+    if type(job_id) is int:
+        job_id = str(job_id)
+    return job_id if isinstance(job_id, str) else None, status if isinstance(status, str) else None

@@ -1,0 +1,42 @@
+"""The key that backends send with what they publish: `Authorization: Bearer <key>`."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+
+class BroadcastKeys:
+    """The keys that are good; more than one while a new one is taken into use."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        # Digests are of one length, so the time of a comparison does not tell that of the key.
+        self._digests = [_digest(key) for key in keys if key]
+
+    def __bool__(self) -> bool:
+        """Whether any key is configured: without one nobody is let in."""
+        return bool(self._digests)
+
+    def allows(self, authorization: str | None) -> bool:
+        """Whether the Authorization header's value carries a good key; all are compared, in constant time."""
+        key = bearer(authorization)
+        if key is None:
+            return False
+        given = _digest(key)
+        good = False
+        for digest in self._digests:
+            good |= hmac.compare_digest(digest, given)
+        return good
+
+
+def bearer(authorization: str | None) -> str | None:
+    """What an Authorization header has after `Bearer` (RFC 6750 section 2.1); None: another scheme."""
+    if authorization is None:
+        return None
+    scheme, _, credentials = authorization.strip().partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else None
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

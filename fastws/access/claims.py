@@ -1,0 +1,83 @@
+"""The claims of a verified token, read into an identity, every type checked: signers make mistakes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from fastws.errors import BadRequest
+from fastws.vocabulary.channels import check_channel_name
+from fastws.vocabulary.identity import Identity
+
+# 9999-12-31: later moments are no dates, and 1e300 would be a token for ever.
+MAX_MOMENT: Final = 253_402_300_799
+
+
+def identity_of(claims: Mapping[str, object]) -> Identity:
+    """The identity that `claims` describe (spec 3.5). Raises BadRequest naming a claim that is wrong."""
+    user = _name(claims, "sub")
+    if user is None:
+        raise BadRequest("`sub` is missing: the user")
+    # The user has a channel of its own, so its name must fit in one, and be the same in both.
+    check_channel_name(user, field="sub")
+    check_channel_name(f"user:{user}", field="sub")
+    expires_at = _moment(claims, "exp")
+    if expires_at is None:
+        raise BadRequest("`exp` is missing: seconds since the epoch")
+    _moment(claims, "nbf")
+    own = claims.get("workspace_id")
+    workspace = None if own is None else _workspace(own, "workspace_id")
+    workspaces = frozenset(_list(claims, "workspaces", _workspace) or ())
+    return Identity(
+        user=user,
+        workspace=workspace,
+        workspaces=workspaces if workspace is None else workspaces | {workspace},
+        channels=_list(claims, "channels", _pattern),
+        publish=_list(claims, "publish", _pattern),
+        expires_at=expires_at,
+        issued_at=_moment(claims, "iat"),
+        token_id=_name(claims, "jti"),
+        claims=claims,
+    )
+
+
+def _name(claims: Mapping[str, object], claim: str) -> str | None:
+    value = claims.get(claim)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= 255:
+        raise BadRequest(f"`{claim}` must be a string of 1 to 255 characters")
+    return value
+
+
+def _moment(claims: Mapping[str, object], claim: str) -> float | None:
+    value = claims.get(claim)
+    if value is None:
+        return None
+    # RFC 7519 section 2, NumericDate: a JSON number. A string of digits is none, nor is true.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise BadRequest(f"`{claim}` must be a number of seconds since the epoch")
+    if not 0 <= value <= MAX_MOMENT:
+        raise BadRequest(f"`{claim}` is not a moment up to the year 9999")
+    return float(value)
+
+
+def _list(
+    claims: Mapping[str, object], claim: str, read: Callable[[object, str], str]
+) -> tuple[str, ...] | None:
+    value = claims.get(claim)
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise BadRequest(f"`{claim}` must be a list of strings")
+    return tuple(read(entry, f"{claim}[{position}]") for position, entry in enumerate(value))
+
+
+def _pattern(value: object, field: str) -> str:
+    return check_channel_name(value, field=field)
+
+
+def _workspace(value: object, field: str) -> str:
+    # Databases number their workspaces; the query names one in text all the same.
+    return check_channel_name(str(value) if type(value) is int else value, field=field)

@@ -1,0 +1,113 @@
+"""The keys of an identity provider (RFC 7517), fetched in the background: clients wait for no network."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import httpx
+import structlog
+
+from fastws.access.keys import VerificationKey, jwks_keys
+from fastws.errors import ConfigError
+
+REFRESH_SECONDS: Final = 300.0
+RETRY_SECONDS: Final = 15.0
+UNKNOWN_KID_SECONDS: Final = 10.0
+FETCH_SECONDS: Final = 5.0
+MAX_DOCUMENT_BYTES: Final = 262_144
+
+log = structlog.get_logger("fastws.access.jwks")
+
+
+class Jwks:
+    """The keys behind `url`. A fetch that fails is logged and keeps the keys that are there.
+
+    Fetched at `start`, every `refresh_seconds`, and after a token named a key that is not known, but then
+    `unknown_kid_seconds` after the last fetch at the soonest: anybody can name unknown keys.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        refresh_seconds: float = REFRESH_SECONDS,
+        unknown_kid_seconds: float = UNKNOWN_KID_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError("jwt_jwks_url must be an http:// or https:// URL")
+        self._url = url
+        self._refresh_seconds = refresh_seconds
+        self._unknown_kid_seconds = unknown_kid_seconds
+        self._clock = clock
+        self._keys: tuple[VerificationKey, ...] = ()
+        self._fetched_at = float("-inf")
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._client: httpx.AsyncClient | None = None
+
+    def find(self, kid: str | None) -> Sequence[VerificationKey]:
+        """The known keys with this `kid`, and those without any; without a `kid` all. Never waits."""
+        if kid is None:
+            return self._keys
+        found = [key for key in self._keys if key.kid == kid]
+        if found:
+            return found
+        self._wanted.set()
+        return [key for key in self._keys if key.kid is None]
+
+    async def start(self) -> None:
+        """Fetch for the first time, waiting 5 s at most, then go on in the background. Never raises."""
+        self._client = httpx.AsyncClient(timeout=FETCH_SECONDS, follow_redirects=False)
+        await self.refresh()
+        self._task = asyncio.create_task(self._keep_fresh())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def refresh(self) -> bool:
+        """Fetch now. False: it failed, and the keys are the old ones."""
+        self._wanted.clear()
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                self._keys = jwks_keys(await self._fetch())
+        except (httpx.HTTPError, ValueError, TimeoutError, RecursionError) as error:
+            log.warning(
+                "JWKS not fetched: old keys kept", keys=len(self._keys), reason=str(error) or "time-out"
+            )
+            return False
+        finally:
+            self._fetched_at = self._clock()
+        return True
+
+    async def _fetch(self) -> object:
+        if self._client is None:
+            raise RuntimeError("start() comes before refresh()")
+        async with self._client.stream("GET", self._url, headers={"accept": "application/json"}) as response:
+            response.raise_for_status()
+            body = bytearray()
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > MAX_DOCUMENT_BYTES:
+                    raise ValueError("the document is too large for a JWKS")
+        return json.loads(body)
+
+    async def _keep_fresh(self) -> None:
+        seconds = self._refresh_seconds if self._keys else RETRY_SECONDS
+        while True:
+            # Sooner only if a token named an unknown key, and then not at once.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._wanted.wait()
+                    await asyncio.sleep(self._fetched_at + self._unknown_kid_seconds - self._clock())
+            fetched = await self.refresh()
+            seconds = self._refresh_seconds if fetched else min(RETRY_SECONDS, self._refresh_seconds)

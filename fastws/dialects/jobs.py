@@ -1,0 +1,126 @@
+"""The jobs dialect (seed 003): everyone listens to the feed of job updates, whole or narrowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from fastws.dialects.dialect import Place
+from fastws.dialects.fields import (
+    Message,
+    Parser,
+    check_word,
+    moment,
+    parse_by_type,
+    parse_ping,
+    parse_refresh,
+)
+from fastws.errors import BadRequest
+from fastws.vocabulary.clock import timestamp
+from fastws.vocabulary.commands import ChangeFilter, Command
+from fastws.vocabulary.filters import JobFilter, job_of
+from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.replies import Failure, FilterChanged, Gap, Lag, Left, Pong, Refreshed, Reply
+
+DEFAULT_CHANNEL: Final = "botrix:jobs:updates"
+MAX_FILTER_ENTRIES: Final = 256
+
+
+class Jobs:
+    """Spec 3.4. `channel` is the feed's; nothing is said at the start, as the seed's clients expect."""
+
+    name = "jobs"
+    needs_token = False
+
+    def __init__(self, channel: str = DEFAULT_CHANNEL) -> None:
+        self.place = Place(channels=(channel,), home=channel)
+
+    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> Place:
+        return self.place
+
+    def parse(self, message: object) -> Command:
+        return parse_by_type(message, _PARSERS, example='{"type":"subscribe","statuses":["failed"]}')
+
+    def reply(self, reply: Reply, place: Place) -> Message | None:
+        renderer = _RENDERERS.get(type(reply))
+        return None if renderer is None else renderer(reply)
+
+    def delivery(self, publication: Publication) -> Message:
+        """A job update; what is about no job (said to this client alone, say) goes under its event's name."""
+        job_id, status = job_of(publication)
+        message: Message
+        if job_id is None:
+            message = {"type": publication.type or "message", "event": publication.event}
+        else:
+            message = {"type": "job_update", "job_id": job_id, "status": status}
+        message["data"] = publication.data
+        # As the worker wrote it: the seed's are seconds since the epoch.
+        message["timestamp"] = moment(None) if publication.timestamp is None else publication.timestamp
+        if publication.seq is not None:
+            message["seq"] = publication.seq
+        return message
+
+
+def _parse_subscribe(message: Message) -> Command:
+    """Each `subscribe` says anew what is wanted; a field that is absent or empty lets everything through."""
+    wanted = JobFilter(_entries(message, "job_ids"), _entries(message, "statuses"))
+    narrowed = None if wanted == JobFilter() else wanted
+    return ChangeFilter(lambda now: narrowed)
+
+
+def _parse_unsubscribe(message: Message) -> Command:
+    for field in ("job_ids", "statuses"):
+        if field in message:
+            # Taking it as "hear everything" would be the opposite of what such a client means.
+            raise BadRequest(
+                f"`unsubscribe` ends the whole filter and takes no `{field}`; subscribe to what is left"
+            )
+    return ChangeFilter(lambda now: None, subscribed=False)
+
+
+def _entries(message: Message, field: str) -> frozenset[str] | None:
+    value = message.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise BadRequest(f"`{field}` must be a list")
+    if len(value) > MAX_FILTER_ENTRIES:
+        raise BadRequest(f"`{field}` has {len(value)} entries; at most {MAX_FILTER_ENTRIES} are allowed")
+    entries = frozenset(_entry(entry, f"{field}[{position}]") for position, entry in enumerate(value))
+    return entries or None
+
+
+def _entry(value: object, field: str) -> str:
+    # As in the feed itself an integer job id is taken as text.
+    return str(value) if type(value) is int else check_word(value, field=field)
+
+
+_PARSERS: Final[Mapping[str, Parser]] = {
+    "subscribe": _parse_subscribe,
+    "unsubscribe": _parse_unsubscribe,
+    "ping": parse_ping,
+    "refresh": parse_refresh,
+}
+
+
+def _filter_changed(reply: FilterChanged) -> Message:
+    wanted = reply.filter if isinstance(reply.filter, JobFilter) else JobFilter()
+    return {
+        "type": "subscribed",
+        "job_ids": sorted(wanted.job_ids or ()),
+        "statuses": sorted(wanted.statuses or ()),
+    }
+
+
+_RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
+    FilterChanged: _filter_changed,
+    Pong: lambda reply: {"type": "pong", "timestamp": timestamp()},
+    Failure: lambda reply: {"type": "error", "message": reply.message},
+    Gap: lambda reply: {"type": "gap"},
+    Lag: lambda reply: {"type": "lag", "dropped": reply.dropped},
+    Refreshed: lambda reply: {"type": "refreshed", "expires": reply.expires},
+    Left: lambda reply: {"type": "error", "message": "the new token does not allow this feed"},
+}
+
+JOBS: Final = Jobs()

@@ -1,0 +1,114 @@
+"""The rooms dialect (seed 001): a user with a token listens to rooms, and to its own from the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from fastws.dialects.dialect import Place
+from fastws.dialects.fields import Message, Parser, moment, parse_by_type, parse_ping, parse_refresh
+from fastws.errors import Unauthorized
+from fastws.vocabulary.channels import check_channel_name
+from fastws.vocabulary.clock import timestamp
+from fastws.vocabulary.commands import Command, Subscribe, Unsubscribe
+from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.replies import (
+    Connected,
+    Failure,
+    Gap,
+    Lag,
+    Left,
+    Pong,
+    Refreshed,
+    Reply,
+    Subscribed,
+    Unsubscribed,
+)
+
+ACCESS_DENIED: Final = "Access denied to room"
+# What a delivery is called where its publisher gave no `type`: by the room's kind, the word before the colon.
+TYPE_OF_KIND: Final[Mapping[str, str]] = {
+    "execution": "execution_update",
+    "workflow": "workflow_update",
+    "user": "notification",
+}
+DEFAULT_TYPE: Final = "message"
+_REFUSALS: Final = frozenset({"forbidden", "unauthorized"})
+
+
+class Rooms:
+    """Spec 3.2. A room is a channel; who may enter which is the token's matter, not the dialect's."""
+
+    name = "rooms"
+    needs_token = True
+
+    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> Place:
+        if identity is None:
+            raise Unauthorized("a token is required")
+        return Place(channels=(f"user:{identity.user}",))
+
+    def parse(self, message: object) -> Command:
+        return parse_by_type(message, _PARSERS, example='{"type":"subscribe","room_id":"execution:1"}')
+
+    def reply(self, reply: Reply, place: Place) -> Message | None:
+        renderer = _RENDERERS.get(type(reply))
+        return None if renderer is None else renderer(reply)
+
+    def delivery(self, publication: Publication) -> Message:
+        return {
+            "type": publication.type or type_of_room(publication.channel),
+            "event": publication.event,
+            "data": publication.data,
+            "timestamp": moment(publication.timestamp),
+        }
+
+
+def type_of_room(room: str) -> str:
+    """The `type` of what is said in `room` by a publisher that gave none."""
+    kind, colon, _ = room.partition(":")
+    return TYPE_OF_KIND.get(kind, DEFAULT_TYPE) if colon else DEFAULT_TYPE
+
+
+_PARSERS: Final[Mapping[str, Parser]] = {
+    "subscribe": lambda message: Subscribe(check_channel_name(message.get("room_id"), field="room_id")),
+    "unsubscribe": lambda message: Unsubscribe(check_channel_name(message.get("room_id"), field="room_id")),
+    "ping": parse_ping,
+    "refresh": parse_refresh,
+}
+
+
+def _subscription(event: str, room: str) -> Message:
+    return {"type": "subscription", "event": event, "room_id": room, "timestamp": timestamp()}
+
+
+def _connected(reply: Connected) -> Message:
+    return {
+        "type": "connection",
+        "event": "connected",
+        "connection_id": reply.connection_id,
+        "timestamp": timestamp(),
+    }
+
+
+def _failure(reply: Failure) -> Message:
+    if reply.channel is None:
+        return {"type": "error", "message": reply.message}
+    # One text for a room that is not there and one that is not yours: the seed's.
+    text = ACCESS_DENIED if reply.code in _REFUSALS else reply.message
+    return {"type": "error", "message": text, "room_id": reply.channel}
+
+
+_RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
+    Connected: _connected,
+    Subscribed: lambda reply: _subscription("subscribed", reply.channel),
+    Unsubscribed: lambda reply: _subscription("unsubscribed", reply.channel),
+    Left: lambda reply: {**_subscription("unsubscribed", reply.channel), "reason": ACCESS_DENIED},
+    Pong: lambda reply: {"type": "pong", "timestamp": timestamp()},
+    Failure: _failure,
+    Gap: lambda reply: {"type": "gap", "room_id": reply.channel},
+    Lag: lambda reply: {"type": "lag", "room_id": reply.channel, "dropped": reply.dropped},
+    Refreshed: lambda reply: {"type": "refreshed", "expires": reply.expires},
+}
+
+ROOMS: Final = Rooms()

@@ -1,0 +1,198 @@
+"""The workspaces dialect (seed 002): a user with a token hears the events of one workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from fastws.dialects.dialect import Place
+from fastws.dialects.fields import (
+    Message,
+    Parser,
+    check_word,
+    check_words,
+    moment,
+    parse_by_type,
+    parse_ping,
+    parse_refresh,
+)
+from fastws.errors import BadRequest, Forbidden, Unauthorized
+from fastws.vocabulary.channels import check_channel_name
+from fastws.vocabulary.clock import timestamp
+from fastws.vocabulary.commands import ChangeFilter, Command, RequestMetrics
+from fastws.vocabulary.filters import EventFilter, Filter
+from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.replies import (
+    Connected,
+    Failure,
+    FilterChanged,
+    Gap,
+    Lag,
+    Left,
+    Metrics,
+    Pong,
+    Refreshed,
+    Reply,
+)
+
+DEFAULT_TEMPLATE: Final = "workspace:{workspace_id}"
+DEFAULT_METRIC_TYPE: Final = "default"
+MAX_EVENT_NAMES: Final = 256
+# In `event_types`: every event of the workspace.
+ALL: Final = "*"
+
+
+class Workspaces:
+    """Spec 3.3. `template` names a workspace's channel, with `{workspace_id}` where its id stands."""
+
+    name = "workspaces"
+    needs_token = True
+
+    def __init__(self, template: str = DEFAULT_TEMPLATE) -> None:
+        self.template = template
+
+    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> Place:
+        """The channel of the workspace in the query, else of the token's own.
+
+        Raises Forbidden where the token lists no such workspace, or where neither names one.
+        """
+        if identity is None:
+            raise Unauthorized("a token is required")
+        workspace = query.get("workspace_id") or identity.workspace
+        if not workspace:
+            raise Forbidden("no workspace: name it as workspace_id in the query or in the token")
+        if workspace != identity.workspace and workspace not in identity.workspaces:
+            raise Forbidden("no access to this workspace")
+        channel = check_channel_name(self.template.replace("{workspace_id}", workspace), field="workspace_id")
+        return Place(channels=(channel,), home=channel, workspace=workspace)
+
+    def parse(self, message: object) -> Command:
+        return parse_by_type(message, _PARSERS, example='{"type":"subscribe","event_types":["alert"]}')
+
+    def reply(self, reply: Reply, place: Place) -> Message | None:
+        renderer = _RENDERERS.get(type(reply))
+        return None if renderer is None else renderer(reply, place)
+
+    def delivery(self, publication: Publication) -> Message:
+        message: Message = {
+            "event": publication.event,
+            "data": publication.data,
+            "timestamp": moment(publication.timestamp),
+        }
+        if publication.priority is not None:
+            message["priority"] = publication.priority
+        return message
+
+
+def _parse_subscribe(message: Message) -> Command:
+    names = _event_types(message)
+
+    def change(now: Filter | None) -> Filter | None:
+        if ALL in names:
+            return None
+        # Before its first `subscribe` a client has no list of its own that the names could be added to.
+        if not isinstance(now, EventFilter) or now.excluding:
+            return EventFilter(names)
+        return EventFilter(_bounded(now.events | names))
+
+    return ChangeFilter(change)
+
+
+def _parse_unsubscribe(message: Message) -> Command:
+    names = _event_types(message)
+
+    def change(now: Filter | None) -> Filter | None:
+        if ALL in names:
+            return EventFilter(frozenset())
+        if not isinstance(now, EventFilter):
+            return EventFilter(names, excluding=True) if names else None
+        if now.excluding:
+            return EventFilter(_bounded(now.events | names), excluding=True)
+        return EventFilter(now.events - names)
+
+    return ChangeFilter(change, subscribed=False)
+
+
+def _event_types(message: Message) -> frozenset[str]:
+    return frozenset(check_words(message.get("event_types"), field="event_types", at_most=MAX_EVENT_NAMES))
+
+
+def _bounded(names: frozenset[str]) -> frozenset[str]:
+    if len(names) > MAX_EVENT_NAMES:
+        raise BadRequest(f"too many `event_types`: at most {MAX_EVENT_NAMES} may be in force")
+    return names
+
+
+def _parse_request_metrics(message: Message) -> Command:
+    metric_type = message.get("metric_type")
+    return RequestMetrics(
+        DEFAULT_METRIC_TYPE if metric_type is None else check_word(metric_type, field="metric_type")
+    )
+
+
+_PARSERS: Final[Mapping[str, Parser]] = {
+    "subscribe": _parse_subscribe,
+    "unsubscribe": _parse_unsubscribe,
+    "ping": parse_ping,
+    "request_metrics": _parse_request_metrics,
+    "refresh": parse_refresh,
+}
+
+
+def _connected(reply: Connected, place: Place) -> Message:
+    return {
+        "event": "connected",
+        "connection_id": reply.connection_id,
+        "workspace_id": place.workspace,
+        "timestamp": timestamp(),
+    }
+
+
+def _filter_changed(reply: FilterChanged, place: Place) -> Message:
+    """All event types now in force, in alphabetical order.
+
+    One that unsubscribed before it ever subscribed hears all but some: `["*"]`, and those under `except`.
+    """
+    message: Message = {"event": "subscribed" if reply.subscribed else "unsubscribed"}
+    events = reply.filter
+    if isinstance(events, EventFilter) and not events.excluding:
+        message["event_types"] = sorted(events.events)
+    else:
+        message["event_types"] = [ALL]
+        if isinstance(events, EventFilter):
+            message["except"] = sorted(events.events)
+    message["timestamp"] = timestamp()
+    return message
+
+
+def _metrics(reply: Metrics, place: Place) -> Message:
+    return {
+        "event": "metrics_update",
+        "metric_type": reply.metric_type,
+        "data": reply.data,
+        "timestamp": timestamp(),
+    }
+
+
+def _lag(reply: Lag, place: Place) -> Message:
+    return {"event": "lag", "workspace_id": place.workspace, "dropped": reply.dropped}
+
+
+def _left(reply: Left, place: Place) -> Message:
+    return {"event": "error", "message": "the new token does not allow this workspace"}
+
+
+_RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
+    Connected: _connected,
+    FilterChanged: _filter_changed,
+    Pong: lambda reply, place: {"event": "pong", "timestamp": timestamp()},
+    Metrics: _metrics,
+    Failure: lambda reply, place: {"event": "error", "message": reply.message},
+    Gap: lambda reply, place: {"event": "gap", "workspace_id": place.workspace},
+    Lag: _lag,
+    Refreshed: lambda reply, place: {"event": "refreshed", "expires": reply.expires},
+    Left: _left,
+}
+
+WORKSPACES: Final = Workspaces()
