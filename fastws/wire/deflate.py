@@ -102,14 +102,6 @@ class Inflater(Extension):
 
     name = NAME
 
-    __slots__ = (
-        "_frame_is_control",
-        "_max_message_bytes",
-        "_message_is_compressed",
-        "_produced",
-        "_stream",
-    )
-
     def __init__(self, max_message_bytes: int) -> None:
         self._max_message_bytes = max_message_bytes
         self._stream: zlib._Decompress | None = None

@@ -15,7 +15,7 @@ _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 # RFC 3986 section 3.2: a name or IPv4 address, or an IPv6 address in brackets, then perhaps a port.
 _HOST = re.compile(r"(?:[-A-Za-z0-9._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
-_PLAIN_HOST = re.compile(r"[a-z0-9.]+(?::[0-9]+)?")
+_PLAIN_HOST = re.compile(r"(?:[-A-Za-z0-9.]+|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
 _BODY_HEADERS = ("content-length", "transfer-encoding", "expect")
 _HANDSHAKE_LISTS = ("sec-websocket-protocol", "sec-websocket-extensions")
 
@@ -71,13 +71,15 @@ def read_plain_upgrade(head: bytes) -> Request | None:
 
 def _asks_plainly(headers: dict[str, str]) -> bool:
     get = headers.get
+    host = get("host", "")
     connection = get("connection", "").lower()
     return (
         get("upgrade", "").lower() == "websocket"
         and (connection == "upgrade" or "upgrade" in tokens(connection))
         and get("sec-websocket-version") == "13"
         and _KEY.fullmatch(get("sec-websocket-key", "")) is not None
-        and _PLAIN_HOST.fullmatch(get("host", "")) is not None
+        and _PLAIN_HOST.fullmatch(host) is not None
+        and "--" not in host  # wsproto decodes `xn--` labels, and may refuse one
         and "content-length" not in headers
         and "transfer-encoding" not in headers
         and "expect" not in headers

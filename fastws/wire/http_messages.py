@@ -39,6 +39,7 @@ class HttpReader:
     __slots__ = (
         "_body",
         "_buffer",
+        "_line_is_checked",
         "_max_body_bytes",
         "_max_header_bytes",
         "_searched",
@@ -51,6 +52,7 @@ class HttpReader:
         self._max_body_bytes = max_body_bytes
         self._buffer = b""
         self._searched = 0
+        self._line_is_checked = False
         self._body: BodyReader | None = None
         # Whether the client waits for `100 Continue` before it sends the body.
         self.expects_continue = False
@@ -91,6 +93,7 @@ class HttpReader:
             return None
         end += len(_END)
         self._searched = 0
+        self._line_is_checked = False
         if end > self._max_header_bytes:
             raise HeadersTooLarge(f"a request has at most {self._max_header_bytes} bytes of headers")
         head, self._buffer = buffer[:end], buffer[end:]
@@ -102,14 +105,16 @@ class HttpReader:
             raise HeadersTooLarge(f"a request has at most {self._max_header_bytes} bytes of headers")
         if _NEVER.search(buffer, max(0, self._searched - 1)):
             raise BadRequest("this is not an HTTP/1.1 request")
-        line, line_end, _ = buffer.partition(b"\r\n")
-        if line_end and not _REQUEST_LINE.fullmatch(line):
-            raise BadRequest("this is not an HTTP/1.1 request")
+        if not self._line_is_checked:
+            end = buffer.find(b"\r\n", max(0, self._searched - 1))
+            self._line_is_checked = end >= 0
+            if end >= 0 and not _REQUEST_LINE.fullmatch(buffer, 0, end):
+                raise BadRequest("this is not an HTTP/1.1 request")
 
     def _parse_head(self, head: bytes) -> Request:
         if _NEVER.search(head):
             raise BadRequest("the headers have a control character, a bare line break or a folded line")
-        if not _REQUEST_LINE.fullmatch(head.partition(b"\r\n")[0]):
+        if not _REQUEST_LINE.fullmatch(head, 0, head.index(b"\r\n")):
             raise BadRequest("this is not an HTTP/1.1 request")
         if head.count(b"\r\n") - 2 > MAX_HEADERS:
             raise HeadersTooLarge(f"a request has at most {MAX_HEADERS} headers")

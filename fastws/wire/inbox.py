@@ -20,6 +20,8 @@ _HEADER_BYTES = {126: 4, 127: 10}
 _NO_HEADER = -1
 _NO_STATUS = 1005
 _pack_code = Struct("!H").pack
+# What a close says where the parser's own text would show its internals.
+_REASONS = {1007: "text that is not UTF-8, or data that is not deflate", 1009: "message too large"}
 
 
 class Inbox:
@@ -101,7 +103,8 @@ class Inbox:
         try:
             budget = self._read(events, budget)
         except ParseFailed as error:
-            self._fail(ProtocolViolation(str(error), violation_code=int(error.code)))
+            code = int(error.code)
+            self._fail(ProtocolViolation(_REASONS.get(code, str(error)), violation_code=code))
         except ProtocolViolation as violation:
             self._fail(violation)
         except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
@@ -146,8 +149,8 @@ class Inbox:
             if event[0] == TEXT and not event[1].isascii():
                 try:
                     event[1].decode()
-                except UnicodeDecodeError as error:
-                    raise ProtocolViolation(str(error), violation_code=1007) from None
+                except UnicodeDecodeError:
+                    raise ProtocolViolation(_REASONS[1007], violation_code=1007) from None
             events.append(event)
         return len(found)
 
@@ -180,6 +183,8 @@ class Inbox:
         opcode = first & 0x0F
         if opcode >= CLOSE:
             return
+        if (opcode == CONTINUATION) != self._in_message:
+            raise ProtocolViolation("a continuation belongs to a message, and nothing else may interrupt one")
         if opcode != CONTINUATION:
             self._compressed = bool(first & _RSV1)
         self._in_message = True
@@ -194,9 +199,7 @@ class Inbox:
             # Deflate may make a message larger, by less than zlib's own bound; the inflater guards the limit.
             limit += (limit >> 3) + 1024
         if self._wire_bytes > limit:
-            raise ProtocolViolation(
-                f"a message has at most {self._max_message_bytes} bytes", violation_code=1009
-            )
+            raise ProtocolViolation(_REASONS[1009], violation_code=1009)
 
     def _read_payload(self, events: list[tuple[int, bytes]]) -> bool:
         """Hand on what is there of the frame's payload; whether that was all of it."""
