@@ -1,0 +1,165 @@
+"""Publishing straight through Redis, past every server process, from threads or from asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import redis
+import redis.asyncio
+import redis.asyncio.retry
+import redis.retry
+from redis.exceptions import RedisError
+
+from fastws.backend.calls import Calls, Outcome
+from fastws.backend.events import ADMIN_CHANNEL, ADMIN_EVENT, JOBS_CHANNEL, WORKSPACE_CHANNEL
+from fastws.backend.message import Message, from_body
+from fastws.backend.redis_form import Format, redis_publication
+from fastws.backend.redis_place import BACKOFF, TRIES, check_redis_url, failure_of
+from fastws.errors import BadRequest
+
+TIMEOUT_SECONDS = 5.0
+BATCH = 512  # publications that travel in one pipeline
+
+Result = TypeVar("Result")
+
+
+class ThroughRedis(Calls[Result]):
+    """What RedisBroadcaster and AsyncRedisBroadcaster have in common.
+
+    `prefix` is the server's `redis_prefix`; `format` json, or msgpack for data that JSON lacks. In an outcome
+    `sent` counts the server processes that heard it, not clients: PUBLISH knows no more. When the connection
+    breaks it is tried again, so that a message may then be heard twice; where that matters publish over HTTP.
+    Raises BrokerUnavailable, Unauthorized or BadRequest.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        prefix: str = "fastws:",
+        format: Format = "json",  # noqa: A002 # the word of every interface of fastws
+        timeout: float = TIMEOUT_SECONDS,
+        workspace_channel: str = WORKSPACE_CHANNEL,
+        jobs_channel: str = JOBS_CHANNEL,
+    ) -> None:
+        super().__init__(workspace_channel=workspace_channel, jobs_channel=jobs_channel)
+        if format not in ("json", "msgpack"):
+            raise BadRequest("`format` must be json or msgpack")
+        self._redis_url = check_redis_url(redis_url)
+        self._options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+        self._prefix = prefix
+        self._format: Format = format
+
+    def broadcast_admin_event(self, data: object) -> Result:
+        """Tell channel `admin`; single connections cannot be reached through Redis."""
+        return self.publish(ADMIN_CHANNEL, ADMIN_EVENT, data)
+
+    def _publication(self, message: Message) -> tuple[str, bytes]:
+        return redis_publication(message, prefix=self._prefix, form=self._format)
+
+    def _batches(self, messages: Iterable[Mapping[str, object]]) -> Iterator[list[tuple[str, bytes]]]:
+        """Every message is checked and encoded before the first batch leaves."""
+        publications = [self._publication(from_body(message)) for message in messages]
+        for begin in range(0, len(publications), BATCH):
+            yield publications[begin : begin + BATCH]
+
+
+class RedisBroadcaster(ThroughRedis[Outcome]):
+    """Publishes by PUBLISH on kept connections. May be used from any thread, and after a fork."""
+
+    def __init__(self, redis_url: str, **options: Any) -> None:
+        super().__init__(redis_url, **options)
+        retry = redis.retry.Retry(BACKOFF, TRIES)
+        self._redis = redis.Redis.from_url(redis_url, retry=retry, **self._options)
+
+    def deliver(self, message: Message) -> Outcome:
+        channel, payload = self._publication(message)
+        try:
+            return outcome_of(self._redis.publish(channel, payload))
+        except RedisError as error:
+            raise failure_of(self._redis_url, error) from error
+
+    def publish_many(self, messages: Iterable[Mapping[str, object]]) -> list[Outcome]:
+        """Publish many in few round trips, each a dict in the words of `POST /broadcast`."""
+        outcomes: list[Outcome] = []
+        for batch in self._batches(messages):
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for channel, payload in batch:
+                    pipeline.publish(channel, payload)
+                try:
+                    outcomes += map(outcome_of, pipeline.execute())
+                except RedisError as error:
+                    raise failure_of(self._redis_url, error) from error
+        return outcomes
+
+    def close(self) -> None:
+        """Close the kept connections; the next call opens new ones."""
+        self._redis.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncRedisBroadcaster(ThroughRedis[Awaitable[Outcome]]):
+    """RedisBroadcaster for asyncio: the same calls, to be awaited."""
+
+    def __init__(self, redis_url: str, **options: Any) -> None:
+        super().__init__(redis_url, **options)
+        self._own_redis: redis.asyncio.Redis | None = None
+        self._owner: object = None
+
+    async def deliver(self, message: Message) -> Outcome:
+        channel, payload = self._publication(message)
+        try:
+            return outcome_of(await self._redis().publish(channel, payload))
+        except RedisError as error:
+            raise failure_of(self._redis_url, error) from error
+
+    async def publish_many(self, messages: Iterable[Mapping[str, object]]) -> list[Outcome]:
+        """Publish many in few round trips; see RedisBroadcaster.publish_many."""
+        outcomes: list[Outcome] = []
+        for batch in self._batches(messages):
+            async with self._redis().pipeline(transaction=False) as pipeline:
+                for channel, payload in batch:
+                    pipeline.publish(channel, payload)
+                try:
+                    outcomes += map(outcome_of, await pipeline.execute())
+                except RedisError as error:
+                    raise failure_of(self._redis_url, error) from error
+        return outcomes
+
+    async def aclose(self) -> None:
+        """Close the kept connections; the next call opens new ones."""
+        if self._own_redis is not None and self._owner is asyncio.get_running_loop():
+            await self._own_redis.aclose()
+        self._own_redis = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _redis(self) -> redis.asyncio.Redis:
+        loop = asyncio.get_running_loop()
+        if self._own_redis is None or self._owner is not loop:
+            # Kept connections belong to the loop they were opened on; a global broadcaster may outlive one.
+            retry = redis.asyncio.retry.Retry(BACKOFF, TRIES)
+            self._own_redis = redis.asyncio.Redis.from_url(self._redis_url, retry=retry, **self._options)
+            self._owner = loop
+        return self._own_redis
+
+
+def outcome_of(processes: object) -> Outcome:
+    """The outcome of a PUBLISH that `processes` subscribers of Redis heard."""
+    return Outcome(sent=processes if isinstance(processes, int) else 0, failed=0, stale=0)

@@ -1,0 +1,211 @@
+import asyncio
+import inspect
+import os
+import threading
+
+import httpx
+import pytest
+
+from fastws.backend import (
+    AsyncBroadcaster,
+    BadRequest,
+    Broadcaster,
+    BrokerUnavailable,
+    FastWSError,
+    Forbidden,
+    RateLimited,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
+
+OUTCOME = {"sent": 5, "failed": 0, "stale": 0}
+BUSY = (503, {}, {"error": {"code": "unavailable", "message": "draining"}})
+
+
+@pytest.fixture(params=[Broadcaster, AsyncBroadcaster])
+def call(request, peer):
+    """Runs one method of the broadcaster, sync or async, and returns its result."""
+
+    def run(method, *args, retry_seconds=5.0, **kwargs):
+        broadcaster = request.param(peer.url, "key", retry_seconds=retry_seconds)
+
+        async def awaited():
+            async with broadcaster:
+                return await getattr(broadcaster, method)(*args, **kwargs)
+
+        if request.param is AsyncBroadcaster:
+            return asyncio.run(awaited())
+        with broadcaster:
+            return getattr(broadcaster, method)(*args, **kwargs)
+
+    return run
+
+
+def test_publish_posts_the_message_with_the_key_and_returns_the_outcome(call, peer):
+    peer.answers = [(200, {}, OUTCOME)]
+    assert call("publish", "admin", "e", {"a": 1}, type="t") == OUTCOME
+    request = peer.requests[0]
+    assert (request.path, request.headers["Authorization"]) == ("/broadcast", "Bearer key")
+    message_id = request.body.pop("message_id")
+    assert len(message_id) == 32
+    assert request.body == {"channel": "admin", "event": "e", "data": {"a": 1}, "type": "t"}
+
+
+def test_send_reaches_one_connection(call, peer):
+    peer.gone = {"abc"}
+    assert call("send", "abc", "e", 1) == {"sent": 0, "failed": 0, "stale": 1}
+    assert peer.bodies[0]["connectionId"] == "abc"
+
+
+def test_publish_many_is_one_request_and_outcomes_keep_the_order(call, peer):
+    peer.gone = {"x"}
+    messages = [{"channel": "c", "event": "e", "data": 1}, {"connectionId": "x", "event": "e"}]
+    assert [outcome["stale"] for outcome in call("publish_many", messages)] == [0, 1]
+    assert [sorted(message) for message in peer.bodies[0]["messages"]] == [
+        ["channel", "data", "event", "message_id"],
+        ["connectionId", "data", "event", "message_id"],
+    ]
+    assert call("publish_many", []) == []
+
+
+@pytest.mark.parametrize("trouble", ["break", BUSY, (502, {}, b"<html>"), (504, {}, b""), (429, {}, b"")])
+def test_what_may_pass_is_tried_again_under_the_same_message_id(call, peer, trouble):
+    peer.answers = [trouble, trouble]
+    assert call("publish", "c", "e")["sent"] == 1
+    assert len(peer.bodies) == 3
+    assert len({body["message_id"] for body in peer.bodies}) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "text"),
+    [
+        (400, BadRequest, "`event` is missing"),
+        (401, Unauthorized, "FASTWS_BROADCAST_KEY"),
+        (403, Forbidden, "does not let"),
+        (413, TooLarge, "max_message_bytes"),
+        (500, FastWSError, "500"),
+    ],
+)
+def test_a_refusal_is_raised_at_once_with_the_servers_words_and_what_to_do(call, peer, status, error, text):
+    peer.answers = [(status, {}, {"error": {"code": "c", "message": "`event` is missing"}})]
+    with pytest.raises(error, match=text) as caught:
+        call("publish", "c", "e")
+    assert type(caught.value) is error
+    assert "`event` is missing" in str(caught.value)
+    assert len(peer.requests) == 1
+
+
+def test_retry_after_within_the_limit_is_waited_for_and_beyond_it_is_raised(call, peer):
+    peer.answers = [(429, {"Retry-After": "1"}, b"")]
+    assert call("publish", "c", "e", retry_seconds=5.0)["sent"] == 1
+    peer.answers = [(429, {"Retry-After": "60"}, {"error": {"code": "rate_limited", "message": "slow"}})]
+    with pytest.raises(RateLimited, match=r"slow.*broadcast_rate") as caught:
+        call("publish", "c", "e", retry_seconds=5.0)
+    assert caught.value.retry_after_seconds == 60
+    assert len(peer.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (BUSY, Unavailable),
+        ((503, {}, {"error": {"code": "broker_unavailable", "message": "m"}}), BrokerUnavailable),
+    ],
+)
+def test_what_does_not_pass_in_time_is_raised_as_its_kind(call, peer, answer, error):
+    peer.answers = [answer] * 2
+    with pytest.raises(error):
+        call("publish", "c", "e", retry_seconds=0)
+    assert len(peer.requests) == 1
+
+
+def test_a_server_that_is_not_there_is_named_with_what_to_check(peer):
+    peer.server.shutdown()
+    peer.server.server_close()
+    with Broadcaster(peer.url, "key", retry_seconds=0) as broadcaster, pytest.raises(Unavailable) as caught:
+        broadcaster.publish("c", "e")
+    assert peer.url in str(caught.value)
+    assert "fastws serve" in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [b"<html>login</html>", {"results": 5}, [], {"sent": 1}])
+def test_an_answer_of_something_else_is_no_outcome(call, peer, answer):
+    peer.answers = [(200, {}, answer)]
+    with pytest.raises(FastWSError, match="is it a fastws server"):
+        call("publish", "c", "e")
+
+
+def test_admin_event_reaches_channel_and_registered_once_and_forgets_the_gone(peer):
+    with Broadcaster(peer.url, "key") as broadcaster:
+        broadcaster.register_connection("here")
+        broadcaster.register_connection("left")
+        peer.gone = {"left"}
+        assert broadcaster.broadcast_admin_event({"type": "test"}) == {"sent": 2, "failed": 0, "stale": 1}
+        assert broadcaster.broadcast_admin_event({"type": "test"}) == {"sent": 2, "failed": 0, "stale": 0}
+    channel, here = peer.bodies[1]["messages"]
+    assert (channel["channel"], channel["exclude"]) == ("admin", ["here"])
+    assert here["connectionId"] == "here"
+    with pytest.raises(BadRequest, match="connection id"):
+        broadcaster.register_connection("")
+
+
+async def test_admin_event_of_the_async_broadcaster_forgets_the_gone_too(peer):
+    async with AsyncBroadcaster(peer.url, "key") as broadcaster:
+        broadcaster.register_connection("left")
+        peer.gone = {"left"}
+        assert await broadcaster.broadcast_admin_event({}) == {"sent": 1, "failed": 0, "stale": 1}
+        assert await broadcaster.broadcast_admin_event({}) == {"sent": 1, "failed": 0, "stale": 0}
+
+
+def test_connections_are_kept_and_threads_share_them(peer):
+    with Broadcaster(peer.url, "key") as broadcaster:
+        for _ in range(3):
+            broadcaster.publish("c", "e")
+        threads = [threading.Thread(target=broadcaster.publish, args=("c", "e", n)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(peer.requests) == 11
+    assert sorted(body["data"] for body in peer.bodies[3:]) == list(range(8))
+
+
+def test_after_a_fork_the_child_opens_connections_of_its_own(peer, monkeypatch):
+    with Broadcaster(peer.url, "key") as broadcaster:
+        parent = broadcaster._client()
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        child = broadcaster._client()
+        assert child is not parent
+        assert broadcaster._client() is child
+        parent.close()
+
+
+def test_an_async_broadcaster_outlives_the_loop_it_was_used_on(peer):
+    broadcaster = AsyncBroadcaster(peer.url, "key")
+
+    async def use(close):
+        await broadcaster.publish("c", "e")
+        await broadcaster._own_client.aclose()
+        if close:
+            await broadcaster.aclose()
+
+    asyncio.run(use(close=False))
+    asyncio.run(use(close=True))
+    assert len(peer.requests) == 2
+
+
+def test_a_client_of_ones_own_is_used_and_left_open(peer):
+    with httpx.Client(headers={"X-Mine": "yes"}) as client:
+        with Broadcaster(peer.url, "key", client=client) as broadcaster:
+            broadcaster.publish("c", "e")
+        assert not client.is_closed
+    assert peer.requests[0].headers["X-Mine"] == "yes"
+
+
+def test_every_call_of_the_sync_broadcaster_is_there_for_asyncio_with_the_same_arguments():
+    for name, method in inspect.getmembers(Broadcaster, inspect.isfunction):
+        if not name.startswith("_") and name != "close":
+            assert list(inspect.signature(getattr(AsyncBroadcaster, name)).parameters) == list(
+                inspect.signature(method).parameters
+            )
