@@ -33,7 +33,7 @@ class Authorizer:
     """Asks the application who may subscribe and publish, and keeps each answer for some seconds.
 
     `where` is "package.module:function", called `(user, action, channel, claims) -> bool`, sync (in a thread)
-    or async; or the URL of an HTTP callback: POST {"user","action","channel","claims"} -> {"allow": true|false}.
+    or async; or the URL of an HTTP callback: POST {"user","action","channel","claims"} -> {"allow": true} or not.
     No answer in time, an error and any other answer are refusals, and are asked again the next time. Raises
     ConfigError for what cannot be loaded.
     """

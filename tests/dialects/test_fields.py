@@ -1,0 +1,91 @@
+"""Fields that several dialects have."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastws.dialects.dialect import Dialect, Place
+from fastws.dialects.echo import ECHO
+from fastws.dialects.fields import moment
+from fastws.dialects.jobs import JOBS
+from fastws.dialects.rooms import ROOMS
+from fastws.dialects.workspaces import WORKSPACES
+from fastws.errors import BadRequest
+from fastws.vocabulary.commands import Ping, Refresh
+from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.replies import Failure, Refreshed
+
+DIALECTS: list[Dialect] = [ROOMS, WORKSPACES, JOBS]
+by_name = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+
+
+@by_name
+@pytest.mark.parametrize(
+    "message", [None, 1, "ping", [], ["ping"], {}, {"type": None}, {"type": 1}, {"type": []}]
+)
+def test_what_is_no_command_is_refused_saying_what_one_looks_like(dialect: Dialect, message: object) -> None:
+    with pytest.raises(BadRequest) as refused:
+        dialect.parse(message)
+    assert '{"type":' in str(refused.value) or "subscribe" in str(refused.value)
+
+
+@by_name
+def test_an_unknown_type_is_named_but_not_at_any_length(dialect: Dialect) -> None:
+    with pytest.raises(BadRequest, match=r"'publish'.*ping.*subscribe"):
+        dialect.parse({"type": "publish"})
+    with pytest.raises(BadRequest) as refused:
+        dialect.parse({"type": "x" * 100_000})
+    assert len(str(refused.value)) < 250
+
+
+@by_name
+def test_ping_needs_no_more_than_its_type(dialect: Dialect) -> None:
+    assert dialect.parse({"type": "ping", "id": 5, "whatever": []}) == Ping()
+
+
+@by_name
+def test_a_new_token_is_taken_and_confirmed(dialect: Dialect) -> None:
+    assert dialect.parse({"type": "refresh", "token": "a.b.c"}) == Refresh("a.b.c")
+    said = dialect.reply(Refreshed(1_700_000_000), Place())
+    word = "event" if dialect is WORKSPACES else "type"
+    assert said == {word: "refreshed", "expires": 1_700_000_000}
+    for token in (None, 1, ["a.b.c"]):
+        with pytest.raises(BadRequest, match="token"):
+            dialect.parse({"type": "refresh", "token": token})
+
+
+@by_name
+def test_a_failure_without_a_channel_is_told_in_its_own_text(dialect: Dialect) -> None:
+    said = dialect.reply(Failure("unauthorized", "token expired"), Place())
+    word = "event" if dialect is WORKSPACES else "type"
+    assert said == {word: "error", "message": "token expired"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2024-01-01T00:00:00", "2024-01-01T00:00:00"),
+        (1699369800, "2023-11-07T15:10:00.000Z"),
+        (1699369800.25, "2023-11-07T15:10:00.250Z"),
+        (1e300, 1e300),
+        (10**15, 10**15),
+        (-(10**15), -(10**15)),
+    ],
+)
+def test_moments_are_iso_text_where_they_can_be(value: str | float, expected: object) -> None:
+    assert moment(value) == expected
+
+
+def test_a_moment_that_nobody_gave_is_now() -> None:
+    now = moment(None)
+    assert isinstance(now, str)
+    assert now.endswith("Z")
+
+
+def test_the_echo_dialect_lets_everybody_in_and_says_nothing_itself() -> None:
+    assert ECHO.admit(None, {}) == Place()
+    assert not ECHO.needs_token
+    assert ECHO.reply(Failure("internal", "x"), Place()) is None
+    assert ECHO.delivery(Publication("c", "e", 1)) == {"event": "e", "data": 1}
+    with pytest.raises(BadRequest):
+        ECHO.parse({"type": "ping"})
