@@ -33,7 +33,7 @@ class Authorizer:
     """Asks the application who may subscribe and publish, and keeps each answer for some seconds.
 
     `where` is "package.module:function", called `(user, action, channel, claims) -> bool`, sync (in a thread)
-    or async; or the URL of an HTTP callback: POST {"user","action","channel","claims"} -> {"allow": true} or not.
+    or async; or the URL of an HTTP callback: POST {"user","action","channel","claims"} -> {"allow": true}.
     No answer in time, an error and any other answer are refusals, and are asked again the next time. Raises
     ConfigError for what cannot be loaded.
     """
@@ -125,9 +125,7 @@ class Authorizer:
             return function
         threads = self._threads = ThreadPoolExecutor(SYNC_THREADS, "fastws-authorizer")
 
-        async def in_thread(
-            user: str | None, action: str, channel: str, claims: Mapping[str, object]
-        ) -> bool:
+        async def in_thread(user: str | None, action: str, channel: str, claims: Mapping[str, object]) -> bool:
             # It may ask a database: on the loop it would hold up everybody.
             loop = asyncio.get_running_loop()
             allowed: bool = await loop.run_in_executor(threads, function, user, action, channel, claims)
@@ -144,9 +142,7 @@ class _Callback:
         self._timeout_seconds = timeout_seconds
         self._client: httpx.AsyncClient | None = None
 
-    async def __call__(
-        self, user: str | None, action: str, channel: str, claims: Mapping[str, object]
-    ) -> bool:
+    async def __call__(self, user: str | None, action: str, channel: str, claims: Mapping[str, object]) -> bool:
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=self._timeout_seconds)
         body = {"user": user, "action": action, "channel": channel, "claims": dict(claims)}

@@ -63,9 +63,7 @@ def _moment(claims: Mapping[str, object], claim: str) -> float | None:
     return float(value)
 
 
-def _list(
-    claims: Mapping[str, object], claim: str, read: Callable[[object, str], str]
-) -> tuple[str, ...] | None:
+def _list(claims: Mapping[str, object], claim: str, read: Callable[[object, str], str]) -> tuple[str, ...] | None:
     value = claims.get(claim)
     if value is None:
         return None

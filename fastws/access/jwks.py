@@ -81,9 +81,7 @@ class Jwks:
             async with asyncio.timeout(FETCH_SECONDS):
                 self._keys = jwks_keys(await self._fetch())
         except (httpx.HTTPError, ValueError, TimeoutError, RecursionError) as error:
-            log.warning(
-                "JWKS not fetched: old keys kept", keys=len(self._keys), reason=str(error) or "time-out"
-            )
+            log.warning("JWKS not fetched: old keys kept", keys=len(self._keys), reason=str(error) or "time-out")
             return False
         finally:
             self._fetched_at = self._clock()

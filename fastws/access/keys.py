@@ -25,9 +25,7 @@ _ALGORITHM_OF_CURVE: Final = {
     "secp521r1": "ES512",
     "secp256k1": "ES256K",
 }
-ALGORITHMS: Final = (
-    HMAC_ALGORITHMS | _RSA_ALGORITHMS | _EDWARDS_ALGORITHMS | set(_ALGORITHM_OF_CURVE.values())
-)
+ALGORITHMS: Final = HMAC_ALGORITHMS | _RSA_ALGORITHMS | _EDWARDS_ALGORITHMS | set(_ALGORITHM_OF_CURVE.values())
 MIN_RSA_BITS: Final = 2048
 MAX_JWKS_KEYS: Final = 100
 
@@ -59,27 +57,19 @@ def public_key(text_or_path: str) -> VerificationKey:
     # In an environment variable line ends are often written as \n.
     pem = text.replace("\\n", "\n").strip().encode()
     if b"PRIVATE KEY-----" in pem:
-        raise ConfigError(
-            "jwt_public_key holds a private key: give the public one, the server signs nothing with it"
-        )
+        raise ConfigError("jwt_public_key holds a private key: give the public one, the server signs nothing with it")
     try:
         if b"BEGIN CERTIFICATE" in pem:
             key: object = load_pem_x509_certificate(pem).public_key()
         else:
             key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigError(
-            "jwt_public_key is not a public key in PEM form (-----BEGIN PUBLIC KEY-----)"
-        ) from None
+        raise ConfigError("jwt_public_key is not a public key in PEM form (-----BEGIN PUBLIC KEY-----)") from None
     if not isinstance(key, PublicKey):
-        raise ConfigError(
-            f"jwt_public_key is a {type(key).__name__}: RSA, EC, Ed25519 and Ed448 keys can be used"
-        )
+        raise ConfigError(f"jwt_public_key is a {type(key).__name__}: RSA, EC, Ed25519 and Ed448 keys can be used")
     algorithms = algorithms_of(key)
     if not algorithms:
-        raise ConfigError(
-            f"jwt_public_key: an RSA key needs {MIN_RSA_BITS} bits, an EC key a curve of RFC 7518"
-        )
+        raise ConfigError(f"jwt_public_key: an RSA key needs {MIN_RSA_BITS} bits, an EC key a curve of RFC 7518")
     return VerificationKey(key, algorithms)
 
 
@@ -112,9 +102,7 @@ def _jwk(entry: object) -> VerificationKey | None:
     operations = entry.get("key_ops")
     if entry.get("use", "sig") != "sig" or (isinstance(operations, list) and "verify" not in operations):
         return None
-    public = {
-        name: value for name, value in entry.items() if name not in ("d", "p", "q", "dp", "dq", "qi", "oth")
-    }
+    public = {name: value for name, value in entry.items() if name not in ("d", "p", "q", "dp", "dq", "qi", "oth")}
     try:
         key = jwt.PyJWK(public).key
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):

@@ -76,7 +76,10 @@ class Permissions:
         if channel == self.jobs_channel:
             return False
         if identity is None:
-            return self._is_open(channel, dialect, anonymous)
+            # As `_is_open`, here without the call: it is made for every message that somebody anonymous sends.
+            if dialect not in OPEN_DIALECTS or not (self.allow_anonymous if anonymous is None else anonymous):
+                return False
+            return self._is_protected(channel) is None
         reach = self._reach_of(identity)
         if channel in reach.own:
             return True

@@ -51,9 +51,7 @@ class Tokens:
         served = self._served_algorithms(jwks=key_source is not None or config.jwt_jwks_url is not None)
         self.algorithms = _configured_algorithms(config.jwt_algorithms, served)
         short = self._secret is not None and len(config.jwt_secret or "") < MIN_SECRET_BYTES
-        self.warnings = (
-            (f"jwt_secret is shorter than {MIN_SECRET_BYTES} bytes: it can be guessed",) if short else ()
-        )
+        self.warnings = (f"jwt_secret is shorter than {MIN_SECRET_BYTES} bytes: it can be guessed",) if short else ()
         self._warns_of_length = self._secret is not None and len(config.jwt_secret or "") < 64
         if not math.isfinite(self.leeway_seconds) or self.leeway_seconds < 0:
             raise ConfigError("jwt_leeway must be 0 or more seconds")
@@ -164,9 +162,7 @@ class Tokens:
         return claims
 
 
-def token_from(
-    authorization: str | None, query: Mapping[str, str], subprotocols: Sequence[str]
-) -> str | None:
+def token_from(authorization: str | None, query: Mapping[str, str], subprotocols: Sequence[str]) -> str | None:
     """A request's token: from `Authorization: Bearer`, `?token=` or subprotocol `fastws.token.<jwt>`.
 
     None: there is none. One that is there but empty is "", which no verification lets pass.
@@ -175,9 +171,7 @@ def token_from(
     if token is None:
         token = query.get("token")
     if token is None:
-        token = next(
-            (p[len(SUBPROTOCOL_PREFIX) :] for p in subprotocols if p.startswith(SUBPROTOCOL_PREFIX)), None
-        )
+        token = next((p[len(SUBPROTOCOL_PREFIX) :] for p in subprotocols if p.startswith(SUBPROTOCOL_PREFIX)), None)
     return token
 
 
@@ -187,12 +181,8 @@ def _configured_algorithms(wanted: Sequence[str], served: frozenset[str]) -> fro
         return served
     for name in wanted:
         if name not in ALGORITHMS:
-            raise ConfigError(
-                f"jwt_algorithms: unknown algorithm {name!r}; known: {', '.join(sorted(ALGORITHMS))}"
-            )
+            raise ConfigError(f"jwt_algorithms: unknown algorithm {name!r}; known: {', '.join(sorted(ALGORITHMS))}")
         if name not in served:
-            needed = (
-                "jwt_secret" if name in HMAC_ALGORITHMS else "jwt_public_key of its kind, or jwt_jwks_url"
-            )
+            needed = "jwt_secret" if name in HMAC_ALGORITHMS else "jwt_public_key of its kind, or jwt_jwks_url"
             raise ConfigError(f"jwt_algorithms: no key is configured for {name}; it needs {needed}")
     return frozenset(wanted) & served

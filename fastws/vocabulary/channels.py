@@ -8,10 +8,11 @@ from functools import lru_cache
 from fastws.errors import BadRequest
 
 MAX_NAME_LENGTH = 255
-# One C scan decides the usual case: no control characters (C0, DEL, C1, line separators), no space at the ends.
-_NAME = re.compile(
-    r"[^\s\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,253}[^\s\x00-\x1f\x7f-\x9f])?"
-)
+# One C scan decides the usual case: no control characters (C0, DEL, C1, line separators), no lone surrogates,
+# no space at the ends.
+_END = r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+_INNER = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+_NAME = re.compile(f"{_END}(?:{_INNER}{{0,253}}{_END})?")
 
 
 def is_channel_name(name: object) -> bool:
@@ -30,9 +31,7 @@ def check_channel_name(name: object, *, field: str = "channel") -> str:
     if not name:
         raise BadRequest(f"`{field}` is empty: a channel name has 1 to 255 characters")
     if len(name) > MAX_NAME_LENGTH:
-        raise BadRequest(
-            f"`{field}` has {len(name)} characters; a channel name has at most {MAX_NAME_LENGTH}"
-        )
+        raise BadRequest(f"`{field}` has {len(name)} characters; a channel name has at most {MAX_NAME_LENGTH}")
     if name != name.strip():
         raise BadRequest(f"`{field}` begins or ends with white space")
     raise BadRequest(f"`{field}` has a control character; a channel name has none")
