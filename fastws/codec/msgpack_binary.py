@@ -44,9 +44,10 @@ class MsgpackBinary:
         try:
             if isinstance(value, dict) and any(isinstance(item, Encoded) for item in value.values()):
                 return _with_bodies(value)
-            return msgpack.packb(value, default=_default)
+            packed: bytes = msgpack.packb(value, default=_default)
         except (TypeError, ValueError, OverflowError) as error:
             raise Unencodable(f"`data` cannot be said in msgpack: {error}") from None
+        return packed
 
 
 def _words(error: Exception) -> str:

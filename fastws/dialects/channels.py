@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from fastws.errors import BadRequest
 from fastws.dialects.dialect import Place
+from fastws.errors import BadRequest
 from fastws.vocabulary.channels import check_channel_name, is_channel_name
 from fastws.vocabulary.clock import timestamp
 from fastws.vocabulary.commands import Command, Ping, Refresh, Send, SendDirect, Subscribe, Unsubscribe
@@ -31,7 +31,7 @@ _NOWHERE: Final = Place()
 
 
 class Channels:
-    """Spec 3.1. `action` says what is wanted; `type` is read where there is no `action`, as the seeds' pings have it."""
+    """Spec 3.1. `action` says what is wanted; `type` where there is no `action`, as the seeds' pings have it."""
 
     name = "channels"
     needs_token = False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fastws.errors import FastWSError
 from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.replies import Reply
 
 if TYPE_CHECKING:
     from fastws.hub.channel import Audience, Chunk
@@ -40,6 +41,10 @@ class Member(Protocol):
 
     def hold(self, chunk: Chunk) -> Verdict:
         """Keep `chunk` for when the client reads again, within its bounds and by the channel's policy."""
+        ...
+
+    def tell(self, reply: Reply) -> None:
+        """Tell this client something it did not ask for (a gap), in its dialect's words."""
         ...
 
     def cut_off(self, channel: str) -> None:

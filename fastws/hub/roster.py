@@ -7,6 +7,7 @@ from typing import Protocol
 
 from fastws.hub.ports import Member
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.publication import Publication
 
 
 class Client(Member, Protocol):
@@ -34,6 +35,19 @@ class Client(Member, Protocol):
     def address(self) -> str: ...
     @property
     def user_agent(self) -> str: ...
+
+    @property
+    def waiting(self) -> tuple[int, int] | None:
+        """(messages, bytes) that wait for this client to read; None while nothing does."""
+        ...
+
+    def take(self, publication: Publication) -> bool:
+        """A publication for this client alone. Returns whether its queue took it. Raises Unencodable."""
+        ...
+
+    def revoke(self) -> None:
+        """The client's token was revoked: close with 4401."""
+        ...
 
     def end(self, code: int, reason: str, *, label: str) -> None:
         """Close with a close code and reason; `label` is the reason in metrics."""

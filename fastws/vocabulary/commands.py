@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fastws.vocabulary.filters import Filter
+from fastws.vocabulary.frozen import frozen
 
-# Frozen for the type checker only, as in publication.py: one is made for every message that comes in.
 
-
-@dataclass(slots=True, frozen=TYPE_CHECKING)
+@frozen
 class Subscribe:
     channel: str
 
 
-@dataclass(slots=True, frozen=TYPE_CHECKING)
+@frozen
 class Unsubscribe:
     channel: str
 
 
-@dataclass(slots=True, frozen=TYPE_CHECKING)
+@frozen
 class Send:
     """Publish to a channel. `key` is for the conflate policy, `type` for rooms clients."""
 
@@ -33,7 +30,7 @@ class Send:
     key: str | None = None
 
 
-@dataclass(slots=True, frozen=TYPE_CHECKING)
+@frozen
 class SendDirect:
     """Send to one connection."""
 
@@ -42,19 +39,19 @@ class SendDirect:
     data: object = None
 
 
-@dataclass(slots=True, frozen=TYPE_CHECKING)
+@frozen
 class Ping:
     pass
 
 
-@dataclass(slots=True, frozen=TYPE_CHECKING)
+@frozen
 class Refresh:
     """A new token for the same user."""
 
     token: str
 
 
-@dataclass(slots=True, frozen=TYPE_CHECKING)
+@frozen
 class ChangeFilter:
     """Narrow or widen what is heard on the client's home channel: `change` maps the filter in force to the new one.
 
@@ -65,7 +62,7 @@ class ChangeFilter:
     subscribed: bool = True
 
 
-@dataclass(slots=True, frozen=TYPE_CHECKING)
+@frozen
 class RequestMetrics:
     metric_type: str
 

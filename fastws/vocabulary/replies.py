@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fastws.vocabulary.filters import Filter
+from fastws.vocabulary.frozen import frozen
 
 
 @dataclass(slots=True, frozen=True)
@@ -26,7 +26,7 @@ class Unsubscribed:
     channel: str
 
 
-@dataclass(slots=True, frozen=TYPE_CHECKING)
+@frozen
 class Sent:
     """How a send ended: to `channel`, or to one connection (`connection_id`)."""
 

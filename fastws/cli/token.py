@@ -1,0 +1,57 @@
+"""Print a JWT for the configured secret."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from typing import Final
+
+from fastws.access.tokens import Tokens
+from fastws.cli.flags import add_setting_flags, config_from
+from fastws.errors import BadRequest, ConfigError
+
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sub", required=True, metavar="USER", help="the user")
+    parser.add_argument(
+        "--workspace",
+        action="append",
+        default=[],
+        metavar="W",
+        help="a workspace; the first is its own; repeatable",
+    )
+    parser.add_argument(
+        "--channel", action="append", metavar="PATTERN", help="channels it may subscribe to; repeatable"
+    )
+    parser.add_argument("--publish", action="append", metavar="PATTERN", help="channels it may send to; repeatable")
+    parser.add_argument("--ttl", default="1h", metavar="TIME", help="how long it holds: 90s, 15m, 1h, 7d [1h]")
+    add_setting_flags(parser, ("jwt_secret", "jwt_algorithms", "jwt_audience", "jwt_issuer", "jwt_leeway"))
+
+
+def run(options: argparse.Namespace) -> int:
+    config = config_from(options)
+    if config.jwt_secret is None:
+        raise ConfigError("jwt_secret is not set: give --jwt-secret, FASTWS_JWT_SECRET or a --config file that has it")
+    try:
+        text = Tokens(config).sign(
+            options.sub,
+            workspaces=options.workspace,
+            channels=options.channel,
+            publish=options.publish,
+            ttl_seconds=duration(options.ttl),
+        )
+    except BadRequest as error:
+        raise ConfigError(error.message) from None
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def duration(text: str) -> float:
+    """Seconds in `text`: a number and s, m, h or d. Raises ConfigError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if match is None or float(match[1]) <= 0:
+        raise ConfigError(f"--ttl: {text!r} is no duration; write 90s, 15m, 1h or 7d")
+    return float(match[1]) * _SECONDS[match[2] or "s"]

@@ -1,0 +1,76 @@
+"""What every connection of a server shares: limits, hub, broker, access, counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fastws.access.authorizer import Authorizer
+from fastws.access.permissions import Permissions
+from fastws.access.revocation import Revocations
+from fastws.access.tokens import Tokens
+from fastws.connection.outbox import Bounds
+from fastws.connection.wireform import DialectForm
+from fastws.hub.hub import Hub
+from fastws.hub.ports import Broker, Receipt
+from fastws.hub.roster import Roster
+from fastws.metrics import Counters
+from fastws.vocabulary.publication import Publication
+
+if TYPE_CHECKING:
+    from fastws.connection.heartbeat import Heartbeat
+    from fastws.connection.protocol import Connection
+    from fastws.connection.session import Session
+
+ACK_CACHE_SIZE = 1024
+
+SendElsewhere = Callable[[str, Publication, Receipt], None]
+MetricsSource = Callable[[str, str, Callable[[object], None]], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Limits:
+    """Bounds of one connection, from the settings of the same names."""
+
+    message_bytes: int
+    fragments: int
+    channels: int
+    outbox: Bounds
+    message_rate: float
+    message_burst: int
+    idle_seconds: float
+    ping_seconds: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """Everything a connection needs of its server. One object per process."""
+
+    limits: Limits
+    hub: Hub
+    broker: Broker
+    roster: Roster
+    counters: Counters
+    permissions: Permissions
+    tokens: Tokens
+    revocations: Revocations
+    authorizer: Authorizer | None
+    heartbeat: Heartbeat
+    # Sends to a connection of another process; the receipt hears how it ended.
+    send_elsewhere: SendElsewhere
+    # (workspace channel, metric type, answer) of `request_metrics`.
+    metrics_source: MetricsSource
+    # Told of every connection that is gone.
+    left: Callable[[Connection], None] = lambda _: None
+    corked: list[Session] = field(default_factory=list)
+    acks: dict[tuple[DialectForm, str, int, int], bytes] = field(default_factory=dict)
+
+    def uncork(self) -> None:
+        """Write the replies that a flush has settled, together for each client."""
+        corked = self.corked
+        while corked:
+            sessions = corked[:]
+            corked.clear()
+            for session in sessions:
+                session.uncork()

@@ -1,0 +1,396 @@
+"""One WebSocket connection: bytes from the socket to the session, frames from the hub to the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from fastws.connection.context import Context
+from fastws.connection.outbox import Outbox
+from fastws.connection.session import Session, chunk_of
+from fastws.connection.states import TRANSITIONS, Event, State
+from fastws.errors import FastWSError, ProtocolViolation
+from fastws.hub.channel import Audience, Chunk
+from fastws.hub.ports import Verdict
+from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.replies import Failure, Lag, Reply
+from fastws.wire.deflate import Deflate
+from fastws.wire.frames import PING_FRAME, close_frame, pong_frame
+from fastws.wire.inbox import Inbox
+from fastws.wire.opcodes import CLOSE, PING
+from fastws.wire.reader import read_frames
+
+log = structlog.stdlib.get_logger("fastws.connection")
+
+# Frames that one connection may have done in one loop turn: some 2 ms.
+FRAMES_PER_TURN: Final = 1024
+# Replies that may wait for a client that does not read; beyond, we stop reading what it asks.
+MAX_CONTROL_BYTES: Final = 65_536
+CLOSE_SECONDS: Final = 5.0
+SLOW_CLOSE_SECONDS: Final = 1.0
+
+
+def _take_nothing(_: bytes) -> bool:
+    """`send` of a client that has something waiting: the caller is to use `hold`."""
+    return True
+
+
+def _forget(_: bytes) -> None:
+    """`send` of a client that is gone."""
+
+
+class Connection(asyncio.Protocol):
+    """A client after its upgrade; the hub's Member. No task, queue or parser while it is idle."""
+
+    __slots__ = (
+        "address",
+        "audiences",
+        "context",
+        "deflate",
+        "id",
+        "inbox",
+        "outbox",
+        "send",
+        "session",
+        "silent",
+        "state",
+        "transport",
+        "user_agent",
+    )
+
+    def __init__(
+        self,
+        context: Context,
+        transport: asyncio.Transport,
+        connection_id: str,
+        *,
+        address: str,
+        user_agent: str,
+        deflate: Deflate | None,
+    ) -> None:
+        self.context = context
+        self.transport = transport
+        self.id = connection_id
+        self.address = address
+        self.user_agent = user_agent
+        self.deflate = deflate
+        self.audiences: tuple[Audience, ...] = ()
+        # `transport.write` itself while the client reads: no frame of ours stands between the hub and the socket.
+        self.send: Callable[[bytes], object] = transport.write
+        self.inbox: Inbox | None = None
+        self.outbox: Outbox | None = None
+        self.state = State.OPEN
+        # Heartbeat rounds without a sign of life.
+        self.silent = 0
+        self.session: Session
+
+    # --- bytes in
+
+    def data_received(self, data: bytes) -> None:
+        self.silent = 0
+        if self.state is not State.OPEN:
+            self._wait_for_close(data)
+            return
+        try:
+            self._read(data)
+        except Exception:
+            log.exception("error of ours", connection=self.id)
+            self.end(1011, "internal error", label="internal")
+
+    def _read(self, data: bytes) -> None:
+        inbox = self.inbox
+        if inbox is not None:
+            self._read_oddly(inbox, data)
+            return
+        messages, used = read_frames(data, 0, self.context.limits.message_bytes, FRAMES_PER_TURN)
+        if messages:
+            self.session.receive(messages)
+        if used < len(data) and self.state is State.OPEN:
+            self._read_oddly(self._open_inbox(), data[used:] if used else data)
+
+    def _open_inbox(self) -> Inbox:
+        limits = self.context.limits
+        inflater = None if self.deflate is None else self.deflate.inflater(limits.message_bytes)
+        self.inbox = inbox = Inbox(limits.message_bytes, limits.fragments, inflater)
+        return inbox
+
+    def _read_oddly(self, inbox: Inbox, data: bytes) -> None:
+        """Bytes that do not end with a frame, or hold frames that the direct reader leaves to wsproto."""
+        messages = inbox.feed(data, FRAMES_PER_TURN)
+        if messages:
+            self.session.receive(messages)
+        if self.state is not State.OPEN:
+            return
+        if inbox.failure is not None:
+            self.fail(inbox.failure)
+        elif inbox.is_idle:
+            self.inbox = None
+        elif inbox.has_backlog:
+            self.stop_reading()
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        """The rest of what one read brought, after others had their turn."""
+        if self.state is not State.OPEN or self.session.backlog is not None:
+            return
+        self.data_received(b"")
+        if self.inbox is None or not self.inbox.has_backlog:
+            self.go_on_reading()
+
+    def control(self, opcode: int, payload: bytes) -> None:
+        """A control frame, between the messages of a turn."""
+        if opcode == PING:
+            self.session.put(pong_frame(payload))
+        elif opcode == CLOSE:
+            self._answer_close(payload)
+
+    def eof_received(self) -> bool:
+        """The peer will send no more: so we are done, too (returning False closes the transport once it is written)."""
+        self._step(Event.PEER_FAILS)
+        self._forget_waiting()
+        self.context.heartbeat.expect_end(self, CLOSE_SECONDS)
+        return False
+
+    # --- frames out
+
+    def push(self, frames: bytes) -> None:
+        """Frames of the control lane: replies, pongs, closes. Never dropped."""
+        if not self.send(frames):
+            return
+        outbox = self.outbox
+        if outbox is not None:
+            outbox.control(frames)
+            if outbox.control_bytes > MAX_CONTROL_BYTES:
+                self.stop_reading()
+
+    def deliver(self, frame: bytes, publication: Publication) -> bool:
+        """A publication for this client alone. Returns whether it was taken."""
+        return not self.send(frame) or self.hold(chunk_of(frame, publication)) is Verdict.HELD
+
+    def hold(self, chunk: Chunk) -> Verdict:
+        outbox = self.outbox
+        if outbox is None:
+            return Verdict.HELD  # gone: there is nobody to count for
+        verdict, dropped = outbox.hold(chunk, self.transport.get_write_buffer_size())
+        if dropped:
+            self.context.counters.dropped[chunk.policy] += dropped
+        return verdict
+
+    def pause_writing(self) -> None:
+        """The kernel took only part: what comes now waits in the outbox."""
+        if self.outbox is None:
+            self.outbox = Outbox(self.context.limits.outbox)
+        self.outbox.is_blocked = True
+        self.send = _take_nothing if self.state is State.OPEN else _forget
+
+    def resume_writing(self) -> None:
+        """The client reads again: what waited goes out, and word of what was dropped."""
+        outbox = self.outbox
+        if outbox is None:
+            return
+        outbox.is_blocked = False
+        while not outbox.is_blocked:
+            self._tell_what_was_lost(outbox)
+            batch = outbox.take()
+            if not batch:
+                break
+            self.transport.writelines(batch)
+        if outbox.is_blocked:
+            return
+        self.outbox = None
+        if self.state is State.OPEN:
+            self.send = self.transport.write
+            self.go_on_reading()
+
+    def _tell_what_was_lost(self, outbox: Outbox) -> None:
+        lost, outbox.lost = outbox.lost, None
+        if lost:
+            for channel, dropped in lost.items():
+                notice = self.session.form.reply(Lag(channel, dropped), self.session.place)
+                if notice is not None:
+                    outbox.control(notice)
+
+    # --- reading on and off
+
+    def stop_reading(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def go_on_reading(self) -> None:
+        if self.transport.is_closing() or self.session.backlog is not None:
+            return
+        if self.inbox is not None and self.inbox.has_backlog:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        else:
+            self.transport.resume_reading()
+
+    # --- heartbeat
+
+    def check_life(self, rounds_until_idle: int, *, pings: bool) -> None:
+        """One round of the heartbeat: ping who is silent, close who stays so."""
+        self.silent += 1
+        if self.silent > rounds_until_idle:
+            self.end(1001, "idle", label="idle")
+            self.transport.abort()
+        elif pings and self.outbox is None:
+            self.send(PING_FRAME)
+
+    def expire(self) -> None:
+        """The token is over: say so in the dialect's words, then close."""
+        if self.state is State.OPEN:
+            self.session.say(Failure("unauthorized", "the token has expired"))
+            self.end(4401, "token expired", label="expired")
+
+    def revoke(self) -> None:
+        """The token was revoked: say so, then close."""
+        if self.state is State.OPEN:
+            self.session.say(Failure("unauthorized", "the token was revoked"))
+            self.end(4401, "token revoked", label="revoked")
+
+    # --- the end
+
+    @property
+    def is_gone(self) -> bool:
+        return self.state is not State.OPEN
+
+    def end(self, code: int, reason: str, *, label: str) -> None:
+        """Close from our side. The peer has 5 s to answer before the connection is aborted."""
+        if self.state is not State.OPEN:
+            return
+        self._count_end(code, label)
+        self.session.uncork()
+        self.push(close_frame(code, reason))
+        self._step(Event.WE_CLOSE)
+        self.context.heartbeat.expect_end(self, CLOSE_SECONDS)
+
+    def fail(self, error: FastWSError) -> None:
+        """The peer broke the protocol (RFC 6455 section 7.1.7): say why, and close the TCP connection."""
+        if self.state is not State.OPEN:
+            return
+        code = error.violation_code if isinstance(error, ProtocolViolation) else error.close_code
+        self._count_end(code, error.code)
+        self.session.uncork()
+        self.push(close_frame(code, error.message))
+        self._step(Event.PEER_FAILS)
+        self._close_transport()
+
+    def cut_off(self, channel: str) -> None:
+        """A slow consumer: what waits is dropped, the close has a second to get through."""
+        outbox = self.outbox
+        waiting = 0 if outbox is None else outbox.clear()
+        self.context.counters.dropped["slow_consumer"] += waiting
+        log.warning(
+            "client removed: slow consumer",
+            connection=self.id,
+            channel=channel,
+            dropped=waiting,
+            **self._who(),
+        )
+        self.end(1013, "slow consumer", label="slow_consumer")
+        self.context.heartbeat.expect_end(self, SLOW_CLOSE_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.state is State.OPEN:
+            self._count_end(1006, "lost")
+        self._step(Event.LOST)
+        self.inbox = None
+        self.outbox = None
+        self.context.heartbeat.forget(self)
+        self.context.left(self)
+
+    def _who(self) -> dict[str, object]:
+        identity = self.identity
+        return {"user": identity.user} if identity is not None else {}
+
+    def _count_end(self, code: int, label: str) -> None:
+        self.context.counters.closed[(code, label)] += 1
+        log.debug("connection closed", connection=self.id, code=code, reason=label)
+
+    def _step(self, event: Event) -> None:
+        """Enter the next state; who leaves OPEN hears nothing more."""
+        was_open = self.state is State.OPEN
+        self.state = TRANSITIONS[(self.state, event)]
+        if was_open:
+            self.send = _forget
+            self.session.backlog = None
+            self.context.hub.leave(self)
+            self.context.roster.remove(self)
+
+    def _answer_close(self, payload: bytes) -> None:
+        """The peer closes: echo its code (RFC 6455 section 5.5.1), then close the TCP connection, as servers do."""
+        if self.state is not State.OPEN:
+            return
+        code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
+        self._count_end(code, "client")
+        self.session.uncork()
+        self._forget_waiting()
+        self.push(close_frame(code if code != 1005 else 1000))
+        self._step(Event.PEER_CLOSES)
+        self._close_transport()
+
+    def _wait_for_close(self, data: bytes) -> None:
+        """After our close frame only the peer's is of interest; what came before it is read and let go."""
+        if self.state is not State.CLOSING:
+            return
+        inbox = self.inbox or self._open_inbox()
+        events = inbox.feed(data, FRAMES_PER_TURN)
+        if inbox.failure is not None or inbox.has_backlog or any(opcode == CLOSE for opcode, _ in events):
+            self._step(Event.PEER_CLOSES)
+            self._close_transport()
+
+    def _forget_waiting(self) -> None:
+        if self.outbox is not None:
+            self.context.counters.dropped["closed"] += self.outbox.clear()
+
+    def _close_transport(self) -> None:
+        """Close once everything is written; what waits in the outbox goes to the transport first."""
+        outbox = self.outbox
+        if outbox is not None:
+            while batch := outbox.take():
+                self.transport.writelines(batch)
+        self.transport.close()
+        self.context.heartbeat.expect_end(self, CLOSE_SECONDS)
+
+    # --- as endpoints see it
+
+    @property
+    def waiting(self) -> tuple[int, int] | None:
+        outbox = self.outbox
+        return None if outbox is None else (outbox.messages, outbox.size + self.transport.get_write_buffer_size())
+
+    def take(self, publication: Publication) -> bool:
+        return self.session.take(publication)
+
+    def tell(self, reply: Reply) -> None:
+        """Tell this client something it did not ask for, in its dialect's words."""
+        if self.state is State.OPEN:
+            self.session.say(reply)
+
+    @property
+    def identity(self) -> Identity | None:
+        return self.session.identity
+
+    @property
+    def dialect_name(self) -> str:
+        return self.session.form.dialect.name
+
+    @property
+    def codec_name(self) -> str:
+        return self.session.form.codec.name
+
+    @property
+    def channel_names(self) -> list[str]:
+        return [audience.channel.name for audience in self.audiences]
+
+    @property
+    def connected_at(self) -> float:
+        return self.session.connected_at
+
+    @property
+    def last_active_at(self) -> float:
+        return time.time() - self.silent * self.context.heartbeat.round_seconds

@@ -1,0 +1,1 @@
+"""The HTTP side: what backends, operators and browsers ask over plain requests."""

@@ -1,0 +1,40 @@
+"""Answers in JSON, errors among them."""
+
+from __future__ import annotations
+
+import orjson
+
+from fastws.errors import (
+    FastWSError,
+    MethodNotAllowed,
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+    UpgradeRequired,
+)
+from fastws.vocabulary.response import Response
+
+JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
+
+
+def json_response(value: object, *, status: int = 200) -> Response:
+    """`value` as a JSON response."""
+    return Response(status, orjson.dumps(value), JSON_HEADERS)
+
+
+def error_response(error: FastWSError) -> Response:
+    """`{"error":{"code","message"}}` with the status and headers that fit."""
+    body = orjson.dumps({"error": {"code": error.code, "message": error.message}})
+    return Response(error.status, body, (*JSON_HEADERS, *_headers_of(error)))
+
+
+def _headers_of(error: FastWSError) -> tuple[tuple[str, str], ...]:
+    if isinstance(error, MethodNotAllowed):
+        return (("Allow", ", ".join(error.allow)),)
+    if isinstance(error, RateLimited | Unavailable):
+        return (("Retry-After", str(error.retry_after_seconds)),)
+    if isinstance(error, UpgradeRequired):
+        return (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+    if isinstance(error, Unauthorized):
+        return (("WWW-Authenticate", "Bearer"),)
+    return ()

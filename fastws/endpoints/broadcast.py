@@ -1,0 +1,151 @@
+"""POST /broadcast: how backends publish (seeds 000 and 004)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import orjson
+
+from fastws.access.rate_limit import Bucket
+from fastws.endpoints.answers import json_response
+from fastws.endpoints.application import Application
+from fastws.errors import BadRequest, FastWSError, RateLimited, Unauthorized
+from fastws.vocabulary.channels import check_channel_name
+from fastws.vocabulary.publication import NOBODY, Publication
+from fastws.vocabulary.response import Response
+from fastws.wire.request import Request
+
+MAX_MESSAGES: Final = 1000
+MAX_TEXT_LENGTH: Final = 255
+MAX_EXCLUDED: Final = 1000
+
+
+async def broadcast(application: Application, request: Request, **_: str) -> Response:
+    """Publish one message or a list of them. Answers how many it was handed to."""
+    if not application.broadcast_keys.allows(request.header("authorization")):
+        raise Unauthorized("`Authorization: Bearer <broadcast key>` is needed here")
+    body = read_object(request.body)
+    if "messages" not in body:
+        _spend(application.broadcast_bucket, 1)
+        return json_response(await _publish(application, *_read(body, "")))
+    messages = body["messages"]
+    if not isinstance(messages, list) or not 0 < len(messages) <= MAX_MESSAGES:
+        raise BadRequest(f"`messages` must be a list of 1 to {MAX_MESSAGES} messages")
+    # All are read before any is sent: one bad item refuses the whole list.
+    read = [_read(item, f"messages[{position}]") for position, item in enumerate(messages)]
+    _spend(application.broadcast_bucket, len(read))
+    results = await asyncio.gather(*(_publish(application, *item) for item in read), return_exceptions=True)
+    return json_response({"results": [_result(result) for result in results]})
+
+
+def read_object(body: bytes) -> dict[str, object]:
+    """A request's body as a JSON object. Raises BadRequest."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadRequest("the body must be a JSON object")
+    return value
+
+
+def _spend(bucket: Bucket | None, count: int) -> None:
+    if bucket is not None and not bucket.take(count, time.monotonic()):
+        seconds = max(1, round(bucket.wait_seconds(count, time.monotonic())))
+        raise RateLimited("too many publications; broadcast_rate is the limit", retry_after_seconds=seconds)
+
+
+def _read(item: object, where: str) -> tuple[Publication, str | None, str | None]:
+    """A message of the body: the publication, the connection it is for, its message_id."""
+    prefix = f"{where}." if where else ""
+    if not isinstance(item, dict):
+        raise BadRequest(f"`{where}` must be an object")
+    event = _text(item, "event", prefix)
+    if event is None:
+        raise BadRequest(f"`{prefix}event` is missing: a string of 1 to {MAX_TEXT_LENGTH} characters")
+    connection_id = _text(item, "connectionId", prefix)
+    channel = item.get("channel")
+    if connection_id is None:
+        channel = check_channel_name(channel, field=f"{prefix}channel")
+    elif channel is not None:
+        raise BadRequest(f"give either `{prefix}channel` or `{prefix}connectionId`, not both")
+    publication = Publication(
+        channel if isinstance(channel, str) else "",
+        event,
+        item.get("data"),
+        type=_text(item, "type", prefix),
+        priority=_priority(item, prefix),
+        key=_text(item, "key", prefix),
+        exclude=_excluded(item, prefix),
+    )
+    return publication, connection_id, _text(item, "message_id", prefix)
+
+
+def _text(item: dict[str, object], field: str, prefix: str) -> str | None:
+    value = item.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT_LENGTH:
+        raise BadRequest(f"`{prefix}{field}` must be a string of 1 to {MAX_TEXT_LENGTH} characters")
+    return value
+
+
+def _priority(item: dict[str, object], prefix: str) -> str | int | None:
+    value = item.get("priority")
+    if value is None or (isinstance(value, str) and len(value) <= MAX_TEXT_LENGTH):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise BadRequest(f"`{prefix}priority` must be a string or an integer")
+
+
+def _excluded(item: dict[str, object], prefix: str) -> frozenset[str]:
+    value = item.get("exclude")
+    if value is None:
+        return NOBODY
+    if not isinstance(value, list) or len(value) > MAX_EXCLUDED or not all(isinstance(i, str) for i in value):
+        raise BadRequest(f"`{prefix}exclude` must be a list of at most {MAX_EXCLUDED} connection ids")
+    return frozenset(value)
+
+
+async def _publish(
+    application: Application, publication: Publication, connection_id: str | None, message_id: str | None
+) -> dict[str, int]:
+    if message_id is not None and not await application.cluster.is_first(message_id):
+        return {"sent": 0, "failed": 0, "stale": 0, "duplicate": 1}
+    application.counters.publications["http"] += 1
+    receipt = AwaitedReceipt()
+    if connection_id is None:
+        application.broker.publish(publication, receipt)
+        sent, failed = await receipt.outcome
+        return {"sent": sent, "failed": failed, "stale": 0}
+    application.cluster.send(connection_id, publication, receipt)
+    sent, failed = await receipt.outcome
+    return {"sent": sent, "failed": failed, "stale": int(not sent and not failed)}
+
+
+def _result(result: dict[str, int] | BaseException) -> dict[str, object]:
+    if isinstance(result, FastWSError):
+        return {"sent": 0, "failed": 0, "stale": 0, "error": {"code": result.code, "message": result.message}}
+    if isinstance(result, BaseException):
+        raise result
+    return dict(result)
+
+
+class AwaitedReceipt:
+    """A receipt that a coroutine waits for: `await receipt.outcome` is (sent, failed), or raises the refusal."""
+
+    __slots__ = ("outcome",)
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+
+    def done(self, sent: int, failed: int) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result((sent, failed))
+
+    def refused(self, error: FastWSError) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(error)

@@ -1,0 +1,56 @@
+"""GET and DELETE /connections: who is connected, and sending somebody away."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastws.endpoints.answers import json_response
+from fastws.endpoints.application import Application
+from fastws.errors import BadRequest, NotFound, Unauthorized
+from fastws.vocabulary.response import Response
+from fastws.wire.request import Request
+
+PAGE_SIZE: Final = 100
+MAX_PAGE_SIZE: Final = 1000
+
+
+def check_key(application: Application, request: Request) -> None:
+    """Raise Unauthorized unless the request carries a broadcast key."""
+    if not application.broadcast_keys.allows(request.header("authorization")):
+        raise Unauthorized("`Authorization: Bearer <broadcast key>` is needed here")
+
+
+async def list_connections(application: Application, request: Request, **_: str) -> Response:
+    """A page of connections, filtered by `user` and `channel`; `cursor` null at the end."""
+    check_key(application, request)
+    query = request.query
+    connections, cursor = await application.cluster.page(
+        user=query.get("user"),
+        channel=query.get("channel"),
+        cursor=query.get("cursor"),
+        limit=_limit(query.get("limit")),
+    )
+    return json_response({"connections": connections, "cursor": cursor})
+
+
+async def get_connection(application: Application, request: Request, *, id: str, **_: str) -> Response:  # noqa: A002
+    check_key(application, request)
+    found = await application.cluster.describe(id)
+    if found is None:
+        raise NotFound("no connection has this id")
+    return json_response(found)
+
+
+async def delete_connection(application: Application, request: Request, *, id: str, **_: str) -> Response:  # noqa: A002
+    check_key(application, request)
+    if not await application.cluster.close(id):
+        raise NotFound("no connection has this id")
+    return Response(204)
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return PAGE_SIZE
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= MAX_PAGE_SIZE:
+        raise BadRequest(f"`limit` must be 1 to {MAX_PAGE_SIZE}")
+    return int(text)

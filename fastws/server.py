@@ -1,0 +1,285 @@
+"""The server: puts the rooms together, listens, drains."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import secrets
+import ssl
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final
+
+import structlog
+
+from fastws.access.authorizer import Authorizer
+from fastws.access.broadcast_key import BroadcastKeys, bearer
+from fastws.access.permissions import Permissions
+from fastws.access.rate_limit import Bucket
+from fastws.access.revocation import Revocations
+from fastws.access.tokens import Tokens
+from fastws.brokers.memory import MemoryBroker
+from fastws.config import Config
+from fastws.connection.context import Context, Limits
+from fastws.connection.gate import Gate, GateRules
+from fastws.connection.heartbeat import Heartbeat
+from fastws.connection.http import HttpConnection
+from fastws.connection.outbox import Bounds
+from fastws.dialects.mount import Mounts
+from fastws.endpoints.answers import error_response
+from fastws.endpoints.application import Application
+from fastws.endpoints.one_process import OneProcess
+from fastws.endpoints.router import Router
+from fastws.errors import ConfigError, Unauthorized
+from fastws.hub.hub import Hub
+from fastws.hub.roster import Roster
+from fastws.hub.rules import Rules
+from fastws.metrics import Counters
+from fastws.settings import flush_intervals, slow_policies
+from fastws.vocabulary.identity import Identity
+
+log = structlog.stdlib.get_logger("fastws.server")
+
+BACKLOG: Final = 4096
+NODE_ID_BYTES: Final = 4  # 6 characters
+
+
+class Server:
+    """One process of fastws.
+
+    `async with Server(config) as server:` listens until the block is left; `server.port` is the port it got.
+    Raises ConfigError where the settings cannot be used, OSError where it cannot listen.
+    """
+
+    def __init__(self, config: Config, *, is_key_made_up: bool = False) -> None:
+        self.config = config
+        self.node_id = secrets.token_urlsafe(NODE_ID_BYTES)
+        self.counters = Counters()
+        self.roster = Roster()
+        self.tokens = Tokens(config)
+        # A key made up for one run protects no rooms: whoever tries the server out has no tokens yet.
+        self.permissions = Permissions(config, self.tokens.key_configured and not is_key_made_up)
+        self.mounts = Mounts(
+            config.mounts, workspace_channel=config.workspace_channel, jobs_channel=config.jobs_channel
+        )
+        self.revocations = Revocations(leeway_seconds=config.jwt_leeway)
+        self.broadcast_keys = BroadcastKeys(config.broadcast_key)
+        self.tls = _tls_context(config)
+        self.port = 0
+        self._servers: list[asyncio.Server] = []
+        self._is_started = False
+
+    # --- beginning
+
+    async def start(self) -> None:
+        """Listen. The server answers from the moment this returns."""
+        self._assemble()
+        await self.broker.start()
+        self.heartbeat.start()
+        await self._listen()
+        self._is_started = True
+        # What lives now lives for good: the collector need not look at it again (benchmarks/test_idle.py).
+        gc.collect()
+        gc.freeze()
+
+    def _assemble(self) -> None:
+        config, loop = self.config, asyncio.get_running_loop()
+        self.heartbeat = Heartbeat(
+            self.roster, self.counters, ping_seconds=config.ping_interval, idle_seconds=config.idle_timeout
+        )
+        self.hub = Hub(
+            counters=self.counters,
+            schedule=loop.call_soon,
+            schedule_later=loop.call_later,
+            rules=Rules(slow_policies(config), flush_intervals(config)),
+            settled=lambda: self.context.uncork(),
+            emptied=lambda name: self.broker.unlisten(name),
+        )
+        self.broker = MemoryBroker(self.hub)
+        self.cluster = OneProcess(self.hub, self.roster, self.revocations)
+        self.context = Context(
+            limits=_limits(config),
+            hub=self.hub,
+            broker=self.broker,
+            roster=self.roster,
+            counters=self.counters,
+            permissions=self.permissions,
+            tokens=self.tokens,
+            revocations=self.revocations,
+            authorizer=self._authorizer(),
+            heartbeat=self.heartbeat,
+            send_elsewhere=lambda connection_id, publication, receipt: receipt.done(0, 1),
+            metrics_source=lambda channel, metric_type, answer: answer({}),
+        )
+        self.gate = Gate(self.context, self.mounts, self._gate_rules())
+        self.context.left = self.gate.left
+        self.application = Application(
+            hub=self.hub,
+            broker=self.broker,
+            roster=self.roster,
+            counters=self.counters,
+            cluster=self.cluster,
+            status=self,
+            tokens=self.tokens,
+            revocations=self.revocations,
+            broadcast_keys=self.broadcast_keys,
+            broadcast_bucket=Bucket(config.broadcast_rate, max(config.broadcast_rate, 1.0))
+            if config.broadcast_rate
+            else None,
+            identify=self._identify,
+            max_message_bytes=config.max_message_bytes,
+            serves_metrics=config.metrics_address is None,
+        )
+        self.router = Router(self.application)
+
+    def _authorizer(self) -> Authorizer | None:
+        if self.config.authorizer is None:
+            return None
+        return Authorizer(self.config.authorizer, timeout_seconds=self.config.authorizer_timeout)
+
+    def _gate_rules(self) -> GateRules:
+        config = self.config
+        return GateRules(
+            node_id=self.node_id,
+            allow_anonymous=self.permissions.allow_anonymous,
+            anonymous_was_set=config.allow_anonymous is not None,
+            enable_realtime=config.enable_realtime,
+            allowed_origins=config.allowed_origins,
+            max_connections=config.max_connections,
+            max_connections_per_user=config.max_connections_per_user,
+            max_connections_per_ip=config.max_connections_per_ip,
+            connect_rate=config.connect_rate,
+            handshake_seconds=config.handshake_timeout,
+        )
+
+    def _identify(self, authorization: str | None) -> Identity:
+        """The user of a plain request's bearer token. Raises Unauthorized."""
+        token = bearer(authorization)
+        if token is None:
+            raise Unauthorized("`Authorization: Bearer <JWT>` is needed here")
+        identity = self.tokens.verify(token)
+        if self.revocations.is_revoked(identity):
+            raise Unauthorized("the token does not hold")
+        return identity
+
+    def _protocol(self) -> HttpConnection:
+        return HttpConnection(
+            self.context, self.gate, self.router, error_response, self.config.max_message_bytes + 4096
+        )
+
+    async def _listen(self) -> None:
+        loop, config = asyncio.get_running_loop(), self.config
+        factory: Callable[[], asyncio.Protocol] = self._protocol
+        if config.unix_socket is not None:
+            server = await loop.create_unix_server(factory, config.unix_socket, backlog=BACKLOG, ssl=self.tls)
+        else:
+            server = await loop.create_server(
+                factory,
+                config.host,
+                config.port,
+                backlog=BACKLOG,
+                ssl=self.tls,
+                reuse_port=config.workers > 1 or None,
+            )
+            self.port = server.sockets[0].getsockname()[1]
+        self._servers.append(server)
+
+    # --- what endpoints ask
+
+    @property
+    def is_draining(self) -> bool:
+        return self.gate.is_draining
+
+    @property
+    def is_full(self) -> bool:
+        return self.gate.is_full
+
+    @property
+    def is_broker_up(self) -> bool:
+        return self.broker.is_up
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        if self.config.unix_socket is not None:
+            return f"unix:{self.config.unix_socket}"
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"{'wss' if self.tls else 'ws'}://{host}:{self.port}/"
+
+    # --- end
+
+    async def drain(self) -> None:
+        """Take nobody new, and send everybody away over `drain_timeout`, evenly (close 1012)."""
+        if self.gate.is_draining:
+            return
+        self.gate.is_draining = True
+        self.hub.tick.flush_all()
+        clients = list(self.roster)
+        if clients:
+            log.info("draining", connections=len(clients), seconds=self.config.drain_timeout)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        spread = self.config.drain_timeout * 0.8
+        for position, client in enumerate(clients):
+            due = begun + spread * position / len(clients)
+            if due > loop.time():
+                await asyncio.sleep(due - loop.time())
+            self.hub.tick.flush_all()
+            client.end(1012, f"restart; reconnect in 0-{max(1, round(spread))} s", label="drain")
+        await self._wait_until_gone(begun + self.config.drain_timeout)
+
+    async def _wait_until_gone(self, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        while self.gate.open_connections and loop.time() < deadline:
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """Close everything at once."""
+        if not self._is_started:
+            return
+        self._is_started = False
+        self.gate.is_draining = True
+        for server in self._servers:
+            server.close()
+        self.hub.tick.flush_all()
+        for client in list(self.roster):
+            client.end(1012, "restart", label="stop")
+        await asyncio.sleep(0)
+        self.heartbeat.abort_all()
+        await self.broker.stop()
+        self.heartbeat.stop()
+        gc.unfreeze()
+
+    async def __aenter__(self) -> Server:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(
+        message_bytes=config.max_message_bytes,
+        fragments=config.max_fragments,
+        channels=config.max_channels_per_connection,
+        outbox=Bounds(config.max_queue_messages, config.max_queue_bytes),
+        message_rate=config.message_rate,
+        message_burst=config.message_burst,
+        idle_seconds=config.idle_timeout,
+        ping_seconds=config.ping_interval,
+    )
+
+
+def _tls_context(config: Config) -> ssl.SSLContext | None:
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(config.tls_cert, config.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"tls_cert, tls_key: the pair cannot be used: {error}") from None
+    return context
