@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from wsproto.extensions import Extension
@@ -41,6 +42,10 @@ class Deflate:
     response: str
     window_bits: int = _MAX_WINDOW_BITS
 
+    def inflater(self, max_message_bytes: int) -> Inflater:
+        """What an inbox needs to read this client's compressed messages."""
+        return Inflater(max_message_bytes)
+
 
 def negotiate(offers: str) -> Deflate | None:
     """The first acceptable offer in a Sec-WebSocket-Extensions value; None = no compression.
@@ -58,12 +63,17 @@ def negotiate(offers: str) -> Deflate | None:
         read = _read_parameters(parameters)
         if read is None:
             continue
-        answer = [NAME, _SERVER_NO_TAKEOVER, _CLIENT_NO_TAKEOVER]
-        if _SERVER_WINDOW not in read:
-            return Deflate("; ".join(answer))
-        bits = int(read[_SERVER_WINDOW])
-        return Deflate("; ".join([*answer, f"{_SERVER_WINDOW}={bits}"]), bits)
+        return _agree(int(read.get(_SERVER_WINDOW, 0)))
     return None
+
+
+@cache
+def _agree(server_window_bits: int) -> Deflate:
+    """One agreement per window (0 = not asked for), shared by every connection that has it."""
+    answer = [NAME, _SERVER_NO_TAKEOVER, _CLIENT_NO_TAKEOVER]
+    if not server_window_bits:
+        return Deflate("; ".join(answer))
+    return Deflate("; ".join([*answer, f"{_SERVER_WINDOW}={server_window_bits}"]), server_window_bits)
 
 
 def _read_parameters(parameters: list[str]) -> dict[str, str] | None:
@@ -127,9 +137,7 @@ class Inflater(Extension):
             self._message_is_compressed = rsv.rsv1
         return RsvBits(rsv1=True, rsv2=False, rsv3=False)
 
-    def frame_inbound_payload_data(
-        self, proto: FrameDecoder | FrameProtocol, data: bytes
-    ) -> bytes | CloseReason:
+    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
         """`data` inflated, where it belongs to a compressed message."""
         return self._inflate(data) if self._message_is_compressed and not self._frame_is_control else data
 

@@ -18,9 +18,7 @@ class BodyReader:
 
     __slots__ = ("_kept", "_max_body_bytes", "_max_overhead_bytes", "_parser", "_raw_bytes", "request")
 
-    def __init__(
-        self, parser: h11.Connection, request: Request, max_body_bytes: int, max_header_bytes: int
-    ) -> None:
+    def __init__(self, parser: h11.Connection, request: Request, max_body_bytes: int, max_header_bytes: int) -> None:
         self.request = request
         self._parser = parser
         self._kept = bytearray()

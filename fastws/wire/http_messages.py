@@ -54,13 +54,15 @@ class HttpReader:
         self._searched = 0
         self._line_is_checked = False
         self._body: BodyReader | None = None
-        # Whether the client waits for `100 Continue` before it sends the body.
+        # Whether the client waits for `100 Continue` before it sends the body: look after `next_request`.
         self.expects_continue = False
         # Whether the connection stays open after the answer to the request handed out last.
         self.may_reuse = False
 
     def feed(self, data: bytes) -> None:
         """Take what was read from the socket."""
+        if data:
+            self.expects_continue = False
         self._buffer = self._buffer + data if self._buffer else data
 
     def trailing(self) -> bytes:
@@ -83,9 +85,7 @@ class HttpReader:
     def _read_head(self) -> Request | None:
         buffer = self._buffer
         if buffer.startswith(b"\r\n"):
-            buffer = self._buffer = buffer[
-                2:
-            ]  # some clients end a body with an empty line (RFC 9112 section 2.2)
+            buffer = self._buffer = buffer[2:]  # some clients end a body with an empty line (RFC 9112 section 2.2)
         end = buffer.find(_END, max(0, self._searched - 3))
         if end < 0:
             self._check_partial_head(buffer)
@@ -138,8 +138,6 @@ class HttpReader:
     def _finish(self, body: BodyReader) -> Request | None:
         """Read on in the body of the request under way; the request once it is complete."""
         buffer, self._buffer = self._buffer, b""
-        if buffer:
-            self.expects_continue = False
         rest = body.read(buffer)
         if rest is None:
             return None

@@ -190,9 +190,7 @@ class Inbox:
         self._in_message = True
         self._fragments += 1
         if self._fragments > self._max_fragments:
-            raise ProtocolViolation(
-                f"a message has at most {self._max_fragments} fragments", violation_code=1008
-            )
+            raise ProtocolViolation(f"a message has at most {self._max_fragments} fragments", violation_code=1008)
         self._wire_bytes += length
         limit = self._max_message_bytes
         if self._compressed:
@@ -242,9 +240,7 @@ class Inbox:
             else:
                 events.append((opcode, bytes(payload)))  # type: ignore[arg-type]
 
-    def _collect_data(
-        self, opcode: int, part: bytes, events: list[tuple[int, bytes]], *, finished: bool
-    ) -> None:
+    def _collect_data(self, opcode: int, part: bytes, events: list[tuple[int, bytes]], *, finished: bool) -> None:
         message = self._message
         if finished:
             if message is not None:

@@ -12,9 +12,7 @@ _CONTROL = {_FIN | PING: PING, _FIN | PONG: PONG}
 _OPCODES = _DATA | _CONTROL
 
 
-def read_frames(
-    data: bytes, start: int, max_message_bytes: int, budget: int
-) -> tuple[list[tuple[int, bytes]], int]:
+def read_frames(data: bytes, start: int, max_message_bytes: int, budget: int) -> tuple[list[tuple[int, bytes]], int]:
     """The plain frames of `data` from `start` on, and the position of the first byte that was not consumed.
 
     Plain is a whole, final, masked frame without RSV bits, its length in the shortest form: TEXT, BINARY,
