@@ -6,13 +6,21 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
+from fastws.errors import ConfigError
+
 
 class BroadcastKeys:
-    """The keys that are good; more than one while a new one is taken into use."""
+    """The keys that are good; more than one while a new one is taken into use.
+
+    Raises ConfigError for a key that no header could carry as it is.
+    """
 
     def __init__(self, keys: Iterable[str]) -> None:
+        given = [key for key in keys if key]
+        if not all(key.isascii() and key.isprintable() and key == key.strip() for key in given):
+            raise ConfigError("broadcast_key: printable ASCII only, without spaces at the ends: it goes in a header")
         # Digests are of one length, so the time of a comparison does not tell that of the key.
-        self._digests = [_digest(key) for key in keys if key]
+        self._digests = [_digest(key) for key in given]
 
     def __bool__(self) -> bool:
         """Whether any key is configured: without one nobody is let in."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
+import re
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
 import pytest
+import pytest_asyncio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -96,3 +100,61 @@ class Forge:
 @pytest.fixture(scope="session")
 def forge() -> Forge:
     return Forge()
+
+
+class Site:
+    """An HTTP server on loopback that answers each request with `answer`, or hangs while `answer` is None."""
+
+    def __init__(self) -> None:
+        self.answer: tuple[int, bytes] | None = (200, b"{}")
+        self.requests: list[tuple[str, bytes]] = []
+        self._heard = asyncio.Condition()
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/there"
+
+    def says(self, value: object, status: int = 200) -> None:
+        self.answer = (status, json.dumps(value).encode())
+
+    async def heard(self, requests: int) -> None:
+        """Wait until that many requests have come in."""
+        async with asyncio.timeout(20), self._heard:
+            await self._heard.wait_for(lambda: len(self.requests) >= requests)
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
+                body = await reader.readexactly(int(length[1])) if length else b""
+                async with self._heard:
+                    self.requests.append((head.split()[0], body))
+                    self._heard.notify_all()
+                if self.answer is not None:
+                    status, said = self.answer
+                    writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n%b" % (status, len(said), said))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+
+@pytest_asyncio.fixture
+async def site() -> AsyncIterator[Site]:
+    site = Site()
+    await site.start()
+    yield site
+    await site.close()
