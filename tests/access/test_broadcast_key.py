@@ -11,7 +11,7 @@ KEYS = BroadcastKeys(["first key", "second"])
 
 
 @pytest.mark.parametrize(
-    "authorization", ["Bearer first key", "bearer first key", "BEARER  first key ", " Bearer sécond", "Bearer second"]
+    "authorization", ["Bearer first key", "bearer first key", "BEARER  first key ", " Bearer second", "Bearer second"]
 )
 def test_each_of_the_keys_is_good(authorization: str) -> None:
     assert KEYS.allows(authorization)
