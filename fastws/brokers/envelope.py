@@ -137,9 +137,7 @@ def _decode_ours(payload: bytes, channel: str) -> Letter:
         header = msgpack.unpackb(payload[_PREFIX_BYTES:body_at])
         event, node, number, kind, sender, timestamp, priority, seq, key, exclude, attributes = header
     except Exception as error:  # noqa: BLE001 the unpacker raises bare, Overflow-, Stack- and UnicodeErrors too
-        raise BadRequest(
-            f"an envelope whose header cannot be read: {error or type(error).__name__}"
-        ) from None
+        raise BadRequest(f"an envelope whose header cannot be read: {error or type(error).__name__}") from None
     if type(event) is not str or type(node) is not str or type(number) is not int:
         raise BadRequest("an envelope whose event, node or number is of another type")
     if exclude is not None and (type(exclude) is not list or not all(type(item) is str for item in exclude)):

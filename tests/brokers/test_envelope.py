@@ -38,9 +38,7 @@ def test_every_field_of_a_publication_survives_the_journey() -> None:
 
 
 @given(event=TEXT, kind=st.none() | TEXT, seq=st.none() | st.integers(0, 2**63), body=st.binary(min_size=1))
-def test_any_body_passes_through_undecoded(
-    event: str, kind: str | None, seq: int | None, body: bytes
-) -> None:
+def test_any_body_passes_through_undecoded(event: str, kind: str | None, seq: int | None, body: bytes) -> None:
     publication = Publication("c", event, Encoded("msgpack", body), type=kind, seq=seq)
     assert envelope.decode(envelope.encode(publication), "c").publication == publication
 
@@ -53,9 +51,7 @@ def test_decoded_data_travels_as_json(data: object) -> None:
     assert JSON.loads(sent.body) == data
 
 
-@pytest.mark.parametrize(
-    "data", [b"\x00\xff", {"raw": b"x"}, msgpack.ExtType(5, b"x"), [msgpack.Timestamp(1, 2)]]
-)
+@pytest.mark.parametrize("data", [b"\x00\xff", {"raw": b"x"}, msgpack.ExtType(5, b"x"), [msgpack.Timestamp(1, 2)]])
 def test_data_that_json_lacks_travels_as_msgpack(data: object) -> None:
     sent = envelope.decode(envelope.encode(Publication("c", "e", data)), "c").publication.data
     assert isinstance(sent, Encoded)
@@ -72,14 +68,10 @@ def test_data_that_no_codec_can_say_is_refused_at_the_sender(data: object) -> No
 FOREIGN = {"event": "alert", "data": {"n": [1, None]}, "type": "notification", "priority": "high", "other": 1}
 
 
-@pytest.mark.parametrize(
-    "payload", [orjson.dumps(FOREIGN), b"\n " + orjson.dumps(FOREIGN), msgpack.packb(FOREIGN)]
-)
+@pytest.mark.parametrize("payload", [orjson.dumps(FOREIGN), b"\n " + orjson.dumps(FOREIGN), msgpack.packb(FOREIGN)])
 def test_plain_objects_of_other_publishers_are_understood(payload: bytes) -> None:
     letter = envelope.decode(payload, "user:7")
-    assert letter.publication == Publication(
-        "user:7", "alert", {"n": [1, None]}, type="notification", priority="high"
-    )
+    assert letter.publication == Publication("user:7", "alert", {"n": [1, None]}, type="notification", priority="high")
     assert letter.node is None
 
 
@@ -116,9 +108,7 @@ POISON = {
     "a header of one field": b"\xc1\x01j\x00\x00\x00\x03\x91\xa1e{}",
     "no body": b"\xc1\x01j\x00\x00\x00\x0e\x9b\xa1e\xa0\x00" + b"\xc0" * 10,
     "an event of ours that is no string": b"\xc1\x01j\x00\x00\x00\x0c\x9b\x05\xa0\x00" + b"\xc0" * 8 + b"{}",
-    "an exclude of ours that is no list": b"\xc1\x01j\x00\x00\x00\x0d\x9b\xa1e\xa0\x00"
-    + b"\xc0" * 6
-    + b"\x05\xc0{}",
+    "an exclude of ours that is no list": b"\xc1\x01j\x00\x00\x00\x0d\x9b\xa1e\xa0\x00" + b"\xc0" * 6 + b"\x05\xc0{}",
 }
 
 

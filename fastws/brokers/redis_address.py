@@ -1,0 +1,168 @@
+"""Where a Redis is and how to enter it: redis://, rediss:// and unix:// URLs as redis-py reads them."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from fastws.errors import ConfigError
+
+DEFAULT_PORT: Final = 6379
+SCHEMES: Final = ("redis", "rediss", "unix")
+_SHAPES: Final = "redis://[user:password@]host[:port][/db], rediss:// the same over TLS, or unix://[user:password@]/path/to/socket[?db=N]"
+_CERTIFICATE_CHECKS: Final = {
+    "none": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+_TRUTH: Final = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
+
+
+@dataclass(slots=True, frozen=True)
+class RedisAddress:
+    """One Redis. `path` is a unix socket, else host and port hold; `protocol` is RESP 2 or 3.
+
+    `str()` of it is safe to log: no user, no password.
+    """
+
+    host: str = "localhost"
+    port: int = DEFAULT_PORT
+    path: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: int = 0
+    protocol: int = 2
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix://{self.path}?db={self.database}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'redis' if self.tls is None else 'rediss'}://{host}:{self.port}/{self.database}"
+
+
+def parse_address(url: str, *, setting: str = "redis_url") -> RedisAddress:
+    """The address in `url`. Raises ConfigError: one line naming `setting`, no part of a password in it."""
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError:
+        # Python's own text repeats what it takes for the port, which may be half a password.
+        raise ConfigError(f"{setting}: no valid host and port; percent-encode what is special in a password") from None
+    if parts.scheme not in SCHEMES:
+        raise ConfigError(f"{setting}: must be {_SHAPES}")
+    options = _options(parts, setting)
+    tls = _tls_context(options, setting) if parts.scheme == "rediss" else None
+    stray = sorted(name for name in options if name.startswith("ssl_")) if tls is None else []
+    if stray:
+        raise ConfigError(f"{setting}: {stray[0]} needs rediss://")
+    path = unquote(parts.path)
+    if parts.scheme == "unix" and len(path) < 2:
+        raise ConfigError(f"{setting}: unix:// needs the path of a socket: unix:///run/redis/redis.sock")
+    return RedisAddress(
+        host=unquote(parts.hostname) if parts.hostname else "localhost",
+        port=DEFAULT_PORT if port is None else port,
+        path=path if parts.scheme == "unix" else None,
+        username=options.get("username") or unquote(parts.username or "") or None,
+        password=options.get("password") or (unquote(parts.password) if parts.password is not None else None),
+        database=_database(parts, options, setting),
+        protocol=_protocol(options, setting),
+        tls=tls,
+    )
+
+
+def _database(parts: SplitResult, options: dict[str, str], setting: str) -> int:
+    text = options.get("db")
+    if text is None:
+        text = "" if parts.scheme == "unix" else parts.path.strip("/")
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"{setting}: the database must be a number: redis://host:6379/0")
+    return int(text)
+
+
+def _protocol(options: dict[str, str], setting: str) -> int:
+    text = options.get("protocol", "2")
+    if text not in ("2", "3"):
+        raise ConfigError(f"{setting}: protocol must be 2 or 3")
+    return int(text)
+
+
+def _options(parts: SplitResult, setting: str) -> dict[str, str]:
+    """The query's options that mean something here; redis-py's pool and retry options have no effect."""
+    options: dict[str, str] = {}
+    for name, values in parse_qs(parts.query, keep_blank_values=True).items():
+        if name in _MEANINGFUL:
+            options[name] = values[-1]
+        elif name not in _WITHOUT_EFFECT:
+            raise ConfigError(f"{setting}: unknown option {name!r}; known are {', '.join(sorted(_MEANINGFUL))}")
+    return options
+
+
+def _tls_context(options: dict[str, str], setting: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    try:
+        check = _CERTIFICATE_CHECKS[options.get("ssl_cert_reqs", "required").lower()]
+        # Python insists on this order: the name is only checked where the certificate is.
+        context.check_hostname = (
+            check is ssl.CERT_REQUIRED and _TRUTH[options.get("ssl_check_hostname", "true").lower()]
+        )
+    except KeyError as error:
+        raise ConfigError(f"{setting}: {error.args[0]!r} is no value of a TLS option") from None
+    context.verify_mode = check
+    for name in ("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile"):
+        if options.get(name):
+            try:
+                _TLS_LOADERS[name](context, options)
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or "cannot be used"
+                raise ConfigError(f"{setting}: {name}: {reason}") from None
+    return context
+
+
+_TLS_LOADERS: Final[dict[str, Callable[[ssl.SSLContext, dict[str, str]], None]]] = {
+    "ssl_ca_certs": lambda context, options: context.load_verify_locations(cafile=options["ssl_ca_certs"]),
+    "ssl_ca_path": lambda context, options: context.load_verify_locations(capath=options["ssl_ca_path"]),
+    "ssl_ca_data": lambda context, options: context.load_verify_locations(cadata=options["ssl_ca_data"]),
+    "ssl_certfile": lambda context, options: context.load_cert_chain(
+        options["ssl_certfile"], options.get("ssl_keyfile"), options.get("ssl_password")
+    ),
+}
+_MEANINGFUL: Final = frozenset(
+    (
+        *("db", "username", "password", "protocol"),
+        *("ssl_cert_reqs", "ssl_check_hostname", "ssl_keyfile", "ssl_password", *_TLS_LOADERS),
+    )
+)
+_WITHOUT_EFFECT: Final = frozenset(
+    (
+        *(
+            "socket_timeout",
+            "socket_connect_timeout",
+            "socket_keepalive",
+            "retry_on_timeout",
+            "retry_on_error",
+        ),
+        *(
+            "max_connections",
+            "health_check_interval",
+            "client_name",
+            "decode_responses",
+            "encoding",
+            "timeout",
+        ),
+    )
+)

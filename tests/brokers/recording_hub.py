@@ -1,0 +1,89 @@
+"""A small hub that counts subscribers and keeps what it is told, in order; and a receipt that can be awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from fastws.codec.json_text import JSON
+from fastws.codec.msgpack_binary import MSGPACK
+from fastws.errors import FastWSError
+from fastws.hub.ports import Receipt
+from fastws.vocabulary.publication import Encoded, Publication
+
+GAP = "gap"
+
+
+class RecordingHub:
+    """What brokers need of the hub. `heard[channel]` holds the data of publications, and GAP for gap notices."""
+
+    def __init__(self) -> None:
+        self.heard: dict[str, list[Any]] = defaultdict(list)
+        self.publications: list[Publication] = []
+        self.subscribers: dict[str, int] = defaultdict(int)
+        self.refuses = 0
+        self._changed = asyncio.Event()
+
+    def deliver(self, publication: Publication, receipt: Receipt | None = None) -> None:
+        self.publications.append(publication)
+        self.heard[publication.channel].append(value_of(publication))
+        if receipt is not None:
+            count = self.subscribers[publication.channel]
+            receipt.done(count - min(count, self.refuses), min(count, self.refuses))
+        self._changed.set()
+
+    def gap(self, channel: str) -> None:
+        self.heard[channel].append(GAP)
+        self._changed.set()
+
+    def count(self, channel: str) -> int:
+        return self.subscribers[channel]
+
+    async def until(self, is_so: Callable[[], bool], seconds: float = 15.0) -> None:
+        """Wait until something that is told makes `is_so` true."""
+        async with asyncio.timeout(seconds):
+            while not is_so():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+class AwaitedReceipt:
+    def __init__(self) -> None:
+        self.future: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+
+    def done(self, sent: int, failed: int) -> None:
+        assert not self.future.done(), "a receipt hears once"
+        self.future.set_result((sent, failed))
+
+    def refused(self, error: FastWSError) -> None:
+        assert not self.future.done(), "a receipt hears once"
+        self.future.set_exception(error)
+
+    async def outcome(self, seconds: float = 5.0) -> tuple[int, int]:
+        """(sent, failed), or the refusal raised."""
+        return await asyncio.wait_for(self.future, seconds)
+
+
+def value_of(publication: Publication) -> object:
+    data = publication.data
+    if isinstance(data, Encoded):
+        return (JSON if data.codec == "json" else MSGPACK).loads(data.body)
+    return data
+
+
+async def subscribed(broker: Any, hub: RecordingHub, *channels: str, seconds: float = 10.0) -> None:
+    """Be a subscriber of `channels`, and wait until the broker has confirmed all of them."""
+    waiting = {channel: asyncio.get_running_loop().create_future() for channel in channels}
+    for channel, future in waiting.items():
+        broker.listen(channel, lambda future=future: future.set_result(None))
+        hub.subscribers[channel] += 1
+    await asyncio.wait_for(asyncio.gather(*waiting.values()), seconds)
+
+
+async def passes(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for what nobody tells: Redis's own state, asked again every 10 ms."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

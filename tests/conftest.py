@@ -1,0 +1,7 @@
+"""Fixtures that every room's tests may use."""
+
+from __future__ import annotations
+
+from tests.redis_server import _shared_redis_server, own_redis_server, redis_server
+
+__all__ = ["_shared_redis_server", "own_redis_server", "redis_server"]
