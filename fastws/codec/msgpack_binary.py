@@ -29,7 +29,6 @@ class MsgpackBinary:
                 payload,
                 raw=False,
                 strict_map_key=True,
-                max_buffer_size=size,
                 max_str_len=size,
                 max_bin_len=size,
                 max_ext_len=size,
