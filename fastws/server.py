@@ -109,6 +109,7 @@ class Server:
             authorizer=self._authorizer(),
             heartbeat=self.heartbeat,
             send_elsewhere=lambda connection_id, publication, receipt: receipt.done(0, 1),
+            logs_debug=config.log_level == "debug",
             metrics_source=lambda channel, metric_type, answer: answer({}),
         )
         self.gate = Gate(self.context, self.mounts, self._gate_rules())

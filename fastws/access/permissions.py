@@ -45,7 +45,8 @@ class Permissions:
         self.allow_anonymous = allow_anonymous
         self.jobs_channel = config.jobs_channel
         self.protected_channels = _protected_channels(config, key_configured=key_configured)
-        self._is_protected = any_of(self.protected_channels).fullmatch
+        # Cached: the same channels come with every message.
+        self._is_protected = lru_cache(maxsize=8192)(any_of(self.protected_channels).fullmatch)
         self._workspace_channel = config.workspace_channel
         self._reach = lru_cache(maxsize=4096)(self._make_reach)
 

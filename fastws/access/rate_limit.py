@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Final
 
 MAX_KEYS: Final = 100_000
@@ -78,6 +79,7 @@ class KeyedBuckets:
         self._sweep_at_keys = max(1024, 2 * len(self._full_at))
 
 
+@lru_cache(maxsize=65_536)
 def address_key(address: str) -> str:
     """The key under which an address is limited: an IPv6 one counts as its /64, which is one customer's.
 

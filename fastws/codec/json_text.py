@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,7 +19,8 @@ _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATE
 # for 0.1 µs where a regular expression takes 0.5 µs (benchmarks/test_codec.py).
 _DIGITS: Final = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 _LONG_NUMBER: Final = b"0" * 20
-_TWO_64: Final = 2.0**63
+_LONG_INTEGER: Final = re.compile(rb"(?:^|[\[:,\s])-?[0-9]{19,}\s*(?:[,\]}]|$)")
+_TWO_63: Final = 2.0**63
 
 
 class JsonText:
@@ -37,7 +39,7 @@ class JsonText:
             value: object = orjson.loads(payload)
         except ValueError as error:
             raise _why_not(payload, error) from None
-        if _LONG_NUMBER in payload.translate(_DIGITS) and _has_rounded_integer(value):
+        if _LONG_NUMBER in payload.translate(_DIGITS) and _LONG_INTEGER.search(payload) and _has_rounded_integer(value):
             raise InvalidPayload("an integer beyond 64 bits would be rounded; send it as a string")
         return value
 
@@ -66,7 +68,7 @@ def _has_rounded_integer(value: object) -> bool:
             stack.extend(item.values())
         elif isinstance(item, list):
             stack.extend(item)
-        elif isinstance(item, float) and math.isfinite(item) and abs(item) >= _TWO_64:
+        elif isinstance(item, float) and math.isfinite(item) and abs(item) >= _TWO_63:
             return True
     return False
 

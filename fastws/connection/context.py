@@ -61,6 +61,8 @@ class Context:
     send_elsewhere: SendElsewhere
     # (workspace channel, metric type, answer) of `request_metrics`.
     metrics_source: MetricsSource
+    # Whether log lines of level debug are wanted: 3 µs a connection otherwise thrown away.
+    logs_debug: bool = False
     # Told of every connection that is gone.
     left: Callable[[Connection], None] = lambda _: None
     corked: list[Session] = field(default_factory=list)

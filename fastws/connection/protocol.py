@@ -309,7 +309,8 @@ class Connection(asyncio.Protocol):
 
     def _count_end(self, code: int, label: str) -> None:
         self.context.counters.closed[(code, label)] += 1
-        log.debug("connection closed", connection=self.id, code=code, reason=label)
+        if self.context.logs_debug:
+            log.debug("connection closed", connection=self.id, code=code, reason=label)
 
     def _step(self, event: Event) -> None:
         """Enter the next state; who leaves OPEN hears nothing more."""
