@@ -1,0 +1,5 @@
+"""Clients of fastws that reconnect: `connect` for asyncio, `fastws.client.threaded` for threads."""
+
+from fastws.client.client import Client, connect
+
+__all__ = ["Client", "connect"]

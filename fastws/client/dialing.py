@@ -1,0 +1,95 @@
+"""How a client reaches the server: the address, what it shows there, and what a refusal means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_websocket
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+
+from fastws.client.formats import Format
+from fastws.client.grammar import Grammar
+from fastws.client.pace import refusal_of
+from fastws.errors import BadRequest, FastWSError, Unavailable
+
+CLOSE_SECONDS: Final = 2.0
+_SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
+
+
+@dataclass(slots=True, frozen=True)
+class Dialing:
+    """Where and how to connect. `options` go to `websockets.connect` (TLS context, proxy, ping_interval, …)."""
+
+    url: str
+    form: Format
+    grammar: Grammar
+    largest_message_bytes: int
+    open_seconds: float
+    options: dict[str, Any]
+
+    async def dial(self, token: str | None) -> ClientConnection:
+        """A connection after its upgrade.
+
+        Raises Unavailable where trying again may help, another FastWSError where it cannot.
+        """
+        headers = dict(self.options.get("additional_headers") or {})
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"  # a token in the URL would be in the logs of proxies
+        settings = {
+            "max_size": self.largest_message_bytes,
+            "open_timeout": self.open_seconds,
+            "close_timeout": CLOSE_SECONDS,
+            "user_agent_header": "fastws-client",
+            "subprotocols": [self.form.subprotocol] if self.form.subprotocol else None,
+            **self.options,
+            "additional_headers": headers,
+        }
+        try:
+            connection = await open_websocket(self.url, **settings)
+        except InvalidStatus as error:
+            raise self._refusal(error) from error
+        except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
+            raise Unavailable(
+                f"no connection to {self.shown_url} ({error or type(error).__name__}): is `fastws serve` running?",
+                retry_after_seconds=0,
+            ) from error
+        if connection.subprotocol != self.form.subprotocol:
+            await connection.close()
+            raise BadRequest(f"the server at {self.shown_url} speaks no {self.form.name}; leave out `format`")
+        return connection
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its query, which may hold a token."""
+        return urlunsplit(urlsplit(self.url)._replace(query=""))
+
+    def _refusal(self, error: InvalidStatus) -> FastWSError:
+        status = error.response.status_code
+        final = refusal_of(status, self.shown_url)
+        if final is not None:
+            return final
+        asked = error.response.headers.get("Retry-After", "")
+        return Unavailable(
+            f"{self.shown_url} answered the upgrade with {status}: full, draining or limited; try later",
+            retry_after_seconds=int(asked) if asked.isascii() and asked.isdigit() else 0,
+        )
+
+
+def find_url(url: str, grammar: Grammar, workspace_id: str | None) -> str:
+    """The address to connect to: `http` becomes `ws`, and a URL without a path gets the dialect's own.
+
+    Raises BadRequest for what is no address.
+    """
+    parts = urlsplit(url.strip())
+    scheme = _SCHEMES.get(parts.scheme.lower())
+    if scheme is None or not parts.hostname:
+        raise BadRequest(f"`url` must be like ws://host:8000 or wss://host/production, not {url!r}")
+    query = parts.query
+    if workspace_id is not None:
+        others = [(name, value) for name, value in parse_qsl(query) if name != "workspace_id"]
+        query = urlencode([*others, ("workspace_id", workspace_id)])
+    path = parts.path if parts.path.strip("/") else grammar.path
+    return urlunsplit((scheme, parts.netloc, path, query, ""))

@@ -1,0 +1,76 @@
+"""The token of a client: where it comes from, when it ends, when to ask for the next."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, cast
+
+import orjson
+
+from fastws.errors import BadRequest
+
+TokenProvider = Callable[[], "str | Awaitable[str]"]
+
+BEFORE_SECONDS: Final = 60.0
+LEAST_SECONDS: Final = 0.1
+
+
+class TokenSource:
+    """A fixed token, or a `provider` (a function or coroutine function without arguments) of fresh ones.
+
+    A plain function runs in a thread, so that it may fetch the token by a blocking request.
+    """
+
+    def __init__(self, token: str | None, provider: TokenProvider | None) -> None:
+        self.token = token
+        self._provider = provider
+
+    @property
+    def can_renew(self) -> bool:
+        return self._provider is not None
+
+    async def current(self) -> str | None:
+        """The token to connect with: a fresh one where the last has ended."""
+        if self._provider is None:
+            return self.token
+        if self.token is None or (self.seconds_left() or LEAST_SECONDS) <= 0:
+            await self.renew()
+        return self.token
+
+    async def renew(self) -> str:
+        """A fresh token from the provider. Raises whatever that raises, BadRequest for what is no token."""
+        provider = self._provider
+        if provider is None:
+            raise BadRequest("there is no `token_provider` to get a fresh token from")
+        result = provider() if inspect.iscoroutinefunction(provider) else await asyncio.to_thread(provider)
+        token = await cast("Awaitable[str]", result) if inspect.isawaitable(result) else result
+        if not isinstance(token, str) or not token:
+            raise BadRequest(f"`token_provider` must return a token as text, not {type(token).__name__}")
+        self.token = token
+        return token
+
+    def seconds_left(self) -> float | None:
+        """Until the token ends by its `exp`; None where it has none that can be read."""
+        expires = None if self.token is None else expiry_of(self.token)
+        return None if expires is None else expires - time.time()
+
+    def seconds_until_refresh(self) -> float | None:
+        """A minute before the end, or half of the time that is left where that is less than two minutes."""
+        left = self.seconds_left()
+        if left is None or self._provider is None:
+            return None
+        return max(LEAST_SECONDS, left - BEFORE_SECONDS if left > 2 * BEFORE_SECONDS else left / 2)
+
+
+def expiry_of(token: str) -> float | None:
+    """The `exp` of a JWT in seconds since the epoch, read without verifying it (that is the server's matter)."""
+    try:
+        payload = token.split(".")[1]
+        claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return float(claims["exp"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return None

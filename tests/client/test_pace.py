@@ -1,0 +1,65 @@
+import pytest
+
+from fastws.client.pace import STABLE_SECONDS, Pace, end_of, refusal_of
+from fastws.errors import Forbidden, Unauthorized
+
+
+def spread(measure):
+    delays = [measure() for _ in range(300)]
+    return min(delays), max(delays)
+
+
+def test_delays_are_spread_under_a_ceiling_that_doubles():
+    for tries, ceiling in [(0, 0.5), (1, 1.0), (3, 4.0), (60, 30.0)]:
+        least, most = spread(lambda tries=tries: Pace(0.5, 30.0, tries).delay_seconds())
+        assert 0 <= least < 0.2 * ceiling
+        assert 0.8 * ceiling < most <= ceiling
+
+
+def test_what_the_server_asks_for_comes_first():
+    assert spread(lambda: Pace(0.5, 30.0).delay_seconds(5))[0] >= 5
+
+
+@pytest.mark.parametrize(
+    ("reason", "least", "most"),
+    [("restart; reconnect in 0-5 s", 0, 5), ("restart; reconnect in 2-3 s", 2, 3), ("reconnect in 4 s", 4, 4)],
+)
+def test_the_hint_of_a_restart_is_the_time_to_spread_over(reason, least, most):
+    low, high = spread(lambda: Pace(0.5, 30.0).after_close(1012, reason, 0))
+    assert least <= low <= least + 0.5
+    assert most - 0.5 <= high <= most
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1012, "restart"), (1013, "reconnect in 900 s"), (None, "")])
+def test_without_a_hint_the_backoff_counts(code, reason):
+    assert spread(lambda: Pace(0.5, 30.0).after_close(code, reason, 0))[1] <= 0.5
+
+
+def test_the_backoff_begins_anew_after_a_connection_that_held():
+    pace = Pace(0.5, 30.0, tries=8)
+    pace.after_close(1006, "", STABLE_SECONDS - 1)
+    assert pace.tries == 9
+    pace.after_close(1006, "", STABLE_SECONDS)
+    assert pace.tries == 1
+
+
+@pytest.mark.parametrize("code", [1001, 1002, 1006, 1007, 1008, 1009, 1011, 1012, 1013, None])
+def test_these_closes_are_not_for_good(code):
+    assert end_of(code, "", can_renew=False) == (False, None)
+
+
+def test_these_closes_are_for_good():
+    assert end_of(1000, "", can_renew=True) == (True, None)
+    assert isinstance(end_of(4403, "origin", can_renew=True)[1], Forbidden)
+    assert isinstance(end_of(4401, "expired", can_renew=False)[1], Unauthorized)
+    assert end_of(4401, "expired", can_renew=True) == (False, None)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_these_refusals_are_worth_another_try(status):
+    assert refusal_of(status, "ws://host") is None
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 426])
+def test_these_refusals_are_not_and_name_address_and_status(status):
+    assert f"ws://host answered the upgrade with {status}" in str(refusal_of(status, "ws://host"))
