@@ -39,9 +39,7 @@ def find_address(url: str | None, key: str | None) -> Address:
     parts = urlsplit(url.strip())
     scheme = HTTP_SCHEMES.get(parts.scheme.lower())
     if scheme is None or not parts.hostname:
-        raise ConfigError(
-            f"`url` (FASTWS_URL) must be like http://host:8000 or https://host/production, not {url!r}"
-        )
+        raise ConfigError(f"`url` (FASTWS_URL) must be like http://host:8000 or https://host/production, not {url!r}")
     path = parts.path.rstrip("/")
     if not path.endswith("/broadcast"):
         path += "/broadcast"

@@ -40,18 +40,24 @@ ADVICE = {
 }
 
 
-def read_outcomes(response: httpx.Response) -> list[Outcome]:
-    """The outcomes of one message or of a batch, in order. Raises the error of any answer but 200."""
+def read_answers(response: httpx.Response) -> list[Outcome | FastWSError]:
+    """How one message or each of a batch ended, in order. Raises the error of any answer but 200."""
     if response.status_code != httpx.codes.OK:
         raise read_refusal(response)
     try:
         body = orjson.loads(response.content)
-        items = body.get("results", [body])
-        return [Outcome(sent=item["sent"], failed=item["failed"], stale=item["stale"]) for item in items]
+        return [_read_item(item) for item in body.get("results", [body])]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FastWSError(
             f"{response.url} answered 200, but with no outcome of a broadcast: is it a fastws server?"
         ) from error
+
+
+def _read_item(item: dict[str, Any]) -> Outcome | FastWSError:
+    if "error" in item:
+        code, message = item["error"]["code"], item["error"]["message"]
+        return BrokerUnavailable(message) if code == BrokerUnavailable.code else FastWSError(message)
+    return Outcome(sent=item["sent"], failed=item["failed"], stale=item["stale"])
 
 
 def read_refusal(response: httpx.Response) -> FastWSError:
@@ -75,9 +81,7 @@ def read_refusal(response: httpx.Response) -> FastWSError:
 def unreachable(url: str, cause: httpx.TransportError) -> Unavailable:
     """The error of a server that gave no answer."""
     reason = str(cause) or type(cause).__name__
-    return Unavailable(
-        f"no answer from {url} ({reason}): is `fastws serve` running there?", retry_after_seconds=0
-    )
+    return Unavailable(f"no answer from {url} ({reason}): is `fastws serve` running there?", retry_after_seconds=0)
 
 
 def wait_seconds(error: FastWSError) -> float:
@@ -96,6 +100,4 @@ def _server_words(response: httpx.Response) -> tuple[str, str]:
 
 def _retry_after_seconds(response: httpx.Response) -> int:
     value = response.headers.get("Retry-After", "")
-    return (
-        int(value) if value.isascii() and value.isdigit() else 0
-    )  # the other form, a date, is no use to a backend
+    return int(value) if value.isascii() and value.isdigit() else 0  # the other form, a date, is no use to a backend

@@ -34,9 +34,7 @@ class Calls(ABC, Generic[Result]):
 
     def __init__(self, *, workspace_channel: str, jobs_channel: str) -> None:
         if "{workspace_id}" not in workspace_channel:
-            raise BadRequest(
-                "`workspace_channel` must have {workspace_id} in it, like workspace:{workspace_id}"
-            )
+            raise BadRequest("`workspace_channel` must have {workspace_id} in it, like workspace:{workspace_id}")
         self._workspace_channel = workspace_channel
         self._jobs_channel = jobs_channel
 
@@ -56,9 +54,7 @@ class Calls(ABC, Generic[Result]):
         self, workspace_id: str, agent_id: str, run_id: str, user_id: str, **more: object
     ) -> Result:
         """Tell a workspace that a run began; further keywords go into the data."""
-        return self.deliver(
-            events.execution_started(self._workspace(workspace_id), agent_id, run_id, user_id, more)
-        )
+        return self.deliver(events.execution_started(self._workspace(workspace_id), agent_id, run_id, user_id, more))
 
     def broadcast_execution_completed(
         self,
@@ -73,9 +69,7 @@ class Calls(ABC, Generic[Result]):
         """Tell a workspace that a run ended; further keywords go into the data."""
         channel = self._workspace(workspace_id)
         return self.deliver(
-            events.execution_completed(
-                channel, agent_id, run_id, success, runtime_seconds, credits_consumed, more
-            )
+            events.execution_completed(channel, agent_id, run_id, success, runtime_seconds, credits_consumed, more)
         )
 
     def broadcast_metrics_update(self, workspace_id: str, metrics: Mapping[str, object]) -> Result:

@@ -13,9 +13,7 @@ ADMIN_CHANNEL = "admin"
 ADMIN_EVENT = "admin_event"
 
 
-def execution_started(
-    channel: str, agent_id: str, run_id: str, user_id: str, more: Mapping[str, object]
-) -> Message:
+def execution_started(channel: str, agent_id: str, run_id: str, user_id: str, more: Mapping[str, object]) -> Message:
     """A run of an agent began. `more` goes into the data; `started_at` is now unless it stands there."""
     data = {"agent_id": agent_id, "run_id": run_id, "user_id": user_id, "started_at": timestamp(), **more}
     return Message(channel=channel, event="execution_started", data=data, feed="workspace")

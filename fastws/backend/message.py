@@ -12,9 +12,7 @@ import orjson
 from fastws.errors import BadRequest
 from fastws.vocabulary.channels import check_channel_name
 
-JSON_OPTIONS = (
-    orjson.OPT_NON_STR_KEYS
-)  # a backend's dict may have whole numbers as keys, as with `json.dumps`
+JSON_OPTIONS = orjson.OPT_NON_STR_KEYS  # a backend's dict may have whole numbers as keys, as with `json.dumps`
 FIELDS = ("channel", "connectionId", "event", "data", "type", "priority", "exclude", "message_id")
 
 
@@ -22,7 +20,7 @@ class More(TypedDict, total=False):
     """What `publish` takes beside channel, event and data.
 
     `type` is the kind a rooms client reads, `priority` the one beside a workspace event, `exclude` the ids of
-    connections that shall not hear it, `message_id` a name of your own for this publication (up to 128
+    connections that shall not hear it, `message_id` a name of your own for this publication (up to 255
     characters): the server publishes one name once within 5 minutes.
     """
 
@@ -64,9 +62,7 @@ class Message:
 
     def body(self) -> dict[str, object]:
         """The message as a body of `POST /broadcast` (or an item of its `messages`)."""
-        address = (
-            {"channel": self.channel} if self.connection_id is None else {"connectionId": self.connection_id}
-        )
+        address = {"channel": self.channel} if self.connection_id is None else {"connectionId": self.connection_id}
         optional = {"type": self.type, "priority": self.priority, "exclude": list(self.exclude) or None}
         return {
             **address,

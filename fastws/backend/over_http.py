@@ -13,11 +13,11 @@ import httpx
 
 from fastws.backend.address import find_address
 from fastws.backend.admin import RegisteredConnections, admin_messages, tally
-from fastws.backend.answers import read_outcomes
-from fastws.backend.batches import batch_bodies
+from fastws.backend.answers import read_answers
+from fastws.backend.batches import Parcel, parcels
 from fastws.backend.calls import Calls, Outcome
 from fastws.backend.events import JOBS_CHANNEL, WORKSPACE_CHANNEL
-from fastws.backend.message import Message, check_connection_id, encode, from_body
+from fastws.backend.message import Message, check_connection_id, from_body
 from fastws.backend.retry import TRANSIENT, RetrySchedule, Tries
 
 REQUEST_SECONDS = 5.0
@@ -67,7 +67,7 @@ class Broadcaster(HttpBroadcaster[Outcome, httpx.Client]):
     """Publishes over HTTP on kept connections. May be used from any thread, and after a fork."""
 
     def deliver(self, message: Message) -> Outcome:
-        return self._post(encode(message.body()))[0]
+        return self._deliver_many([message])[0]
 
     def publish_many(self, messages: Iterable[Mapping[str, object]]) -> list[Outcome]:
         """Publish many at once, each a dict in the words of `POST /broadcast`; the outcomes in their order.
@@ -98,19 +98,18 @@ class Broadcaster(HttpBroadcaster[Outcome, httpx.Client]):
         self.close()
 
     def _deliver_many(self, messages: list[Message]) -> list[Outcome]:
-        return [outcome for body in batch_bodies(messages) for outcome in self._post(body)]
+        return [outcome for parcel in parcels(messages) for outcome in self._post(parcel)]
 
-    def _post(self, body: bytes) -> list[Outcome]:
+    def _post(self, parcel: Parcel) -> list[Outcome]:
         tries = Tries(self._schedule, self._address.url)
         url, headers = self._address.url, self._address.headers
-        while True:
+        while not parcel.is_done:
             try:
-                return read_outcomes(
-                    self._client().post(url, content=body, headers=headers, timeout=self._timeout)
-                )
+                answer = self._client().post(url, content=parcel.body(), headers=headers, timeout=self._timeout)
+                parcel.take(read_answers(answer))
             except TRANSIENT as error:
-                delay = tries.delay_after(error)
-            time.sleep(delay)
+                time.sleep(tries.delay_after(error))
+        return parcel.outcomes
 
     def _client(self) -> httpx.Client:
         if self._given_client is not None:
@@ -127,7 +126,7 @@ class AsyncBroadcaster(HttpBroadcaster[Awaitable[Outcome], httpx.AsyncClient]):
     """Broadcaster for asyncio: the same calls, to be awaited; only `register_connection` is a plain call."""
 
     async def deliver(self, message: Message) -> Outcome:
-        return (await self._post(encode(message.body())))[0]
+        return (await self._deliver_many([message]))[0]
 
     async def publish_many(self, messages: Iterable[Mapping[str, object]]) -> list[Outcome]:
         """Publish many at once; see Broadcaster.publish_many."""
@@ -155,20 +154,19 @@ class AsyncBroadcaster(HttpBroadcaster[Awaitable[Outcome], httpx.AsyncClient]):
         await self.aclose()
 
     async def _deliver_many(self, messages: list[Message]) -> list[Outcome]:
-        return [outcome for body in batch_bodies(messages) for outcome in await self._post(body)]
+        return [outcome for parcel in parcels(messages) for outcome in await self._post(parcel)]
 
-    async def _post(self, body: bytes) -> list[Outcome]:
+    async def _post(self, parcel: Parcel) -> list[Outcome]:
         tries = Tries(self._schedule, self._address.url)
         url, headers = self._address.url, self._address.headers
-        while True:
+        while not parcel.is_done:
             try:
-                response = await self._client().post(
-                    url, content=body, headers=headers, timeout=self._timeout
-                )
-                return read_outcomes(response)
+                client = self._client()
+                answer = await client.post(url, content=parcel.body(), headers=headers, timeout=self._timeout)
+                parcel.take(read_answers(answer))
             except TRANSIENT as error:
-                delay = tries.delay_after(error)
-            await asyncio.sleep(delay)
+                await asyncio.sleep(tries.delay_after(error))
+        return parcel.outcomes
 
     def _client(self) -> httpx.AsyncClient:
         if self._given_client is not None:

@@ -77,9 +77,7 @@ def broadcast_admin_event(data: object) -> Outcome:
     return get_broadcaster().broadcast_admin_event(data)
 
 
-def broadcast_execution_started(
-    workspace_id: str, agent_id: str, run_id: str, user_id: str, **more: object
-) -> Outcome:
+def broadcast_execution_started(workspace_id: str, agent_id: str, run_id: str, user_id: str, **more: object) -> Outcome:
     """Tell a workspace that a run began; further keywords go into the data."""
     return get_broadcaster().broadcast_execution_started(workspace_id, agent_id, run_id, user_id, **more)
 

@@ -23,9 +23,7 @@ def redis_publication(message: Message, *, prefix: str, form: Format) -> tuple[s
     message to one connection: only the server knows where that is.
     """
     if message.channel is None:
-        raise BadRequest(
-            "Redis reaches channels, not single connections: send to one with Broadcaster(url, key)"
-        )
+        raise BadRequest("Redis reaches channels, not single connections: send to one with Broadcaster(url, key)")
     body = SHAPES[message.feed](message)
     channel = message.channel if message.feed else f"{prefix}channel:{message.channel}"
     return channel, encode(body) if form == "json" else pack(body)

@@ -18,9 +18,7 @@ BACKOFF: Final = ExponentialWithJitterBackoff(base=0.1, cap=2.0)
 def check_redis_url(redis_url: str) -> str:
     """Return `redis_url` if redis-py can use it. Raises ConfigError saying what is right."""
     if urlsplit(redis_url).scheme not in SCHEMES:
-        raise ConfigError(
-            "`redis_url` must be like redis://host:6379/0, rediss://… (TLS) or unix:///path/of/socket"
-        )
+        raise ConfigError("`redis_url` must be like redis://host:6379/0, rediss://… (TLS) or unix:///path/of/socket")
     return redis_url
 
 
@@ -34,7 +32,5 @@ def failure_of(redis_url: str, error: RedisError) -> FastWSError:
     """What a failed PUBLISH is raised as: the wrong password or rights, or a Redis that is not there."""
     place = shown_url(redis_url)
     if isinstance(error, AuthenticationError | NoPermissionError) or str(error).startswith("NOAUTH"):
-        return Unauthorized(
-            f"the Redis at {place} refuses: {error} (user and password belong in `redis_url`)"
-        )
+        return Unauthorized(f"the Redis at {place} refuses: {error} (user and password belong in `redis_url`)")
     return BrokerUnavailable(f"nothing was published: the Redis at {place} does not answer ({error})")

@@ -23,9 +23,7 @@ class RetrySchedule:
 
     limit_seconds: float
 
-    def delay_seconds(
-        self, tries: int, elapsed_seconds: float, at_least_seconds: float = 0.0
-    ) -> float | None:
+    def delay_seconds(self, tries: int, elapsed_seconds: float, at_least_seconds: float = 0.0) -> float | None:
         """How long to wait after `tries` (1 or more) that failed, or None when the time is up.
 
         `at_least_seconds` is what the server asked for (Retry-After): the jitter comes on top of it, so that
@@ -39,9 +37,7 @@ class RetrySchedule:
 class Tries:
     """The tries of one call, which starts now. `clock` gives seconds that only go forward."""
 
-    def __init__(
-        self, schedule: RetrySchedule, url: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, schedule: RetrySchedule, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._schedule = schedule
         self._url = url
         self._clock = clock

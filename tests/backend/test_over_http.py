@@ -77,6 +77,15 @@ def test_what_may_pass_is_tried_again_under_the_same_message_id(call, peer, trou
     assert len({body["message_id"] for body in peer.bodies}) == 1
 
 
+def test_of_a_batch_only_what_redis_did_not_take_is_tried_again(call, peer):
+    away = {"sent": 0, "failed": 0, "stale": 0, "error": {"code": "broker_unavailable", "message": "away"}}
+    peer.answers = [(200, {}, {"results": [OUTCOME, away]})]
+    outcomes = call("publish_many", [{"channel": "c", "event": "first"}, {"channel": "c", "event": "second"}])
+    assert [outcome["sent"] for outcome in outcomes] == [5, 1]
+    first, retry = peer.bodies
+    assert retry["messages"] == [first["messages"][1]]
+
+
 @pytest.mark.parametrize(
     ("status", "error", "text"),
     [

@@ -59,8 +59,7 @@ def test_every_function_passes_on_what_it_was_given(peer):
     fastws.backend.node_update("1", "n", {"s": 1})
     fastws.backend.job_update("7", "done", {"s": 1})
     fastws.backend.publish_many([{"channel": "c", "event": "many"}])
-    events = [body["event"] for body in peer.bodies[:-1]] + [peer.bodies[-1]["messages"][0]["event"]]
-    assert events == [
+    assert [body["event"] for body in peer.bodies] == [
         "execution_started",
         "execution_completed",
         "metrics_update",
@@ -89,7 +88,5 @@ def test_importing_the_backend_brings_in_nothing_of_the_server():
         "print([name for name in sys.modules if name.split('.')[0] in ('uvloop', 'wsproto', 'h11')\n"
         "       or name.startswith(tuple('fastws.' + room for room in ours))])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
