@@ -151,6 +151,9 @@ class Server:
             max_connections_per_ip=config.max_connections_per_ip,
             connect_rate=config.connect_rate,
             handshake_seconds=config.handshake_timeout,
+            compression=config.compression == "on",
+            compression_level=config.compression_level,
+            compression_min_bytes=config.compression_min_bytes,
         )
 
     def _identify(self, authorization: str | None) -> Identity:

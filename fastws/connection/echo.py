@@ -26,7 +26,8 @@ class EchoSession(Session):
             if opcode == TEXT and not _is_utf8(payload):
                 self.connection.fail(InvalidText("a text message must be UTF-8"))
                 return
-            self.put(frame(opcode, payload))
+            compression = self.form.compression
+            self.put(frame(opcode, payload) if compression is None else compression.pack(opcode, payload))
         self.uncork()
 
 

@@ -20,7 +20,7 @@ from fastws.connection.context import Context
 from fastws.connection.echo import EchoSession
 from fastws.connection.protocol import Connection
 from fastws.connection.session import Session
-from fastws.connection.wireform import DialectForm
+from fastws.connection.wireform import Compression, DialectForm
 from fastws.dialects.dialect import Dialect, Place
 from fastws.dialects.mount import Mounts
 from fastws.errors import (
@@ -32,6 +32,8 @@ from fastws.errors import (
     Unavailable,
 )
 from fastws.vocabulary.identity import Identity
+from fastws.wire.deflate import Deflate
+from fastws.wire.deflate import negotiate as negotiate_deflate
 from fastws.wire.handshake import accept_response, check_upgrade, subprotocols
 from fastws.wire.http_messages import Request
 
@@ -54,6 +56,9 @@ class GateRules:
     max_connections_per_ip: int
     connect_rate: float
     handshake_seconds: float
+    compression: bool
+    compression_level: int
+    compression_min_bytes: int
 
 
 class Gate:
@@ -63,7 +68,7 @@ class Gate:
         self._context = context
         self._mounts = mounts
         self._rules = rules
-        self._forms: dict[tuple[str, str, bool], DialectForm] = {}
+        self._forms: dict[tuple[str, str, int], DialectForm] = {}
         self._by_address: dict[str, int] = defaultdict(int)
         self._by_user: dict[str, int] = defaultdict(int)
         self._connects = Bucket(rules.connect_rate, max(rules.connect_rate, 1.0)) if rules.connect_rate else None
@@ -159,15 +164,16 @@ class Gate:
     ) -> Connection:
         context = self._context
         transport.set_write_buffer_limits(high=0)
+        deflate = self._negotiate_deflate(request)
         connection = Connection(
             context,
             transport,
             self._rules.node_id + secrets.token_urlsafe(16),
             address=sys.intern(address),
             user_agent=sys.intern((request.header("user-agent") or "")[:MAX_USER_AGENT_LENGTH]),
-            deflate=None,
+            deflate=deflate,
         )
-        form = self._form(dialect, codec, compressed=False)
+        form = self._form(dialect, codec, deflate)
         kind = EchoSession if dialect.name == "echo" else Session
         connection.session = session = kind(context, connection, form, identity, place)
         context.roster.add(connection)
@@ -177,16 +183,25 @@ class Gate:
             self._by_user[identity.user] += 1
             context.heartbeat.watch_expiry(connection, identity.expires_at)
         self._by_address[address_key(address)] += 1
-        session.cork = [accept_response(request, subprotocol=subprotocol, extensions=None)]
+        session.cork = [accept_response(request, subprotocol=subprotocol, extensions=None if deflate is None else deflate.response)]
         session.begin()
         session.uncork()
         return connection
 
-    def _form(self, dialect: Dialect, codec: Codec, *, compressed: bool) -> DialectForm:
-        key = (dialect.name, codec.name, compressed)
+    def _negotiate_deflate(self, request: Request) -> Deflate | None:
+        offers = request.header("sec-websocket-extensions")
+        return None if offers is None or not self._rules.compression else negotiate_deflate(offers)
+
+    def _form(self, dialect: Dialect, codec: Codec, deflate: Deflate | None) -> DialectForm:
+        window_bits = 0 if deflate is None else deflate.window_bits
+        key = (dialect.name, codec.name, window_bits)
         form = self._forms.get(key)
         if form is None:
-            form = self._forms[key] = DialectForm(dialect, codec)
+            rules = self._rules
+            compression = (
+                Compression(rules.compression_level, rules.compression_min_bytes, window_bits) if window_bits else None
+            )
+            form = self._forms[key] = DialectForm(dialect, codec, compression)
         return form
 
     def left(self, connection: Connection) -> None:

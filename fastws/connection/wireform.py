@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from fastws.codec.codec import Codec
 from fastws.dialects.dialect import Dialect, Place
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
+from fastws.wire.deflate import deflate
 from fastws.wire.frames import frame
 
 NOWHERE = Place()
 
 
+@dataclass(slots=True, frozen=True)
+class Compression:
+    """How a form's frames are compressed: zlib level, window (9 to 15 bits), and from which size on."""
+
+    level: int
+    min_bytes: int
+    window_bits: int
+
+    def pack(self, opcode: int, payload: bytes) -> bytes:
+        """`payload` as a compressed frame; plain where it is small or would not get smaller."""
+        if len(payload) < self.min_bytes:
+            return frame(opcode, payload)
+        squeezed = deflate(payload, self.level, self.window_bits)
+        if len(squeezed) >= len(payload):
+            return frame(opcode, payload)
+        return frame(opcode, squeezed, compressed=True)
+
+
 class DialectForm:
     """Frames in one dialect and codec. As many objects as kinds of client, never as many as clients."""
 
-    __slots__ = ("_compress", "codec", "dialect")
+    __slots__ = ("codec", "compression", "dialect")
 
-    def __init__(self, dialect: Dialect, codec: Codec, compress: Callable[[int, bytes], bytes] | None = None) -> None:
+    def __init__(self, dialect: Dialect, codec: Codec, compression: Compression | None = None) -> None:
         self.dialect = dialect
         self.codec = codec
-        self._compress = compress
-
-    @property
-    def is_compressed(self) -> bool:
-        return self._compress is not None
+        self.compression = compression
 
     def frame(self, publication: Publication) -> bytes:
         """The frame every reader of this form gets. Raises Unencodable. Cost: 0.4 µs for a small JSON message."""
@@ -33,8 +48,8 @@ class DialectForm:
 
     def pack(self, payload: bytes) -> bytes:
         """`payload`, already in this codec, as a frame."""
-        if self._compress is not None:
-            return self._compress(self.codec.opcode, payload)
+        if self.compression is not None:
+            return self.compression.pack(self.codec.opcode, payload)
         return frame(self.codec.opcode, payload)
 
     def reply(self, reply: Reply, place: Place = NOWHERE, request_id: object = None) -> bytes | None:
