@@ -130,14 +130,22 @@ def test_control_frames_come_between_fragments_at_once(masked: Masked) -> None:
 
 def test_the_budget_leaves_a_backlog_for_the_next_turn(masked: Masked) -> None:
     inbox = Inbox(MAX, 100)
-    data = masked(TEXT, b"", final=False) + masked(CONTINUATION, b"", final=False) * 5 + masked(CONTINUATION, b"x")
-    assert inbox.feed(data, 3) == []
-    assert inbox.has_backlog
-    assert inbox.feed(b"", 3) == []
-    assert inbox.has_backlog
-    assert inbox.feed(b"", 3) == [(TEXT, b"x")]
+    data = masked(TEXT, b"", final=False) + masked(CONTINUATION, b"", final=False) + masked(CONTINUATION, b"x")
+    for _ in range(2):
+        assert inbox.feed(data, 1) == []
+        assert inbox.has_backlog
+        data = b""
+    assert inbox.feed(b"", 1) == [(TEXT, b"x")]
     assert not inbox.has_backlog
     assert inbox.is_idle
+
+
+def test_plain_frames_count_once_and_others_by_their_cost(masked: Masked) -> None:
+    plain, odd = masked(TEXT, b"a"), masked(BINARY, b"", final=False) + masked(CONTINUATION, b"")
+    for data, budget, read in ((plain * 20, 16, 16), (odd * 20, 32, 2), (plain * 10 + odd * 5, 26, 11)):
+        inbox = Inbox(MAX, 100)
+        assert len(inbox.feed(data, budget)) == read
+        assert inbox.has_backlog
 
 
 def test_a_budget_that_ends_with_the_bytes_leaves_no_backlog(masked: Masked) -> None:
@@ -196,7 +204,7 @@ def test_a_length_that_cannot_be_fails_by_its_header_alone(length: int, code: in
 def test_a_message_of_exactly_the_limit_is_taken_and_fragments_over_it_fail_at_once(masked: Masked) -> None:
     inbox = Inbox(100, 100)
     data = masked(BINARY, b"x" * 60, final=False) + masked(CONTINUATION, b"y" * 40)
-    assert inbox.feed(data * 2, 10) == [(BINARY, b"x" * 60 + b"y" * 40)] * 2
+    assert inbox.feed(data * 2, 100) == [(BINARY, b"x" * 60 + b"y" * 40)] * 2
     assert inbox.feed(masked(BINARY, b"x" * 60, final=False), 10) == []
     assert inbox.failure is None
     assert inbox.feed(masked(CONTINUATION, b"y" * 41)[:2], 10) == []
