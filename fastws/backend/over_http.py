@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Iterable, Mapping
+from threading import Lock
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -56,7 +57,8 @@ class HttpBroadcaster(Calls[Result], Generic[Result, Client]):
         self._registered = RegisteredConnections()
         self._given_client = client
         self._own_client: Client | None = None
-        self._owner: object = None
+        self._owner: object = None  # the process or the loop that `_own_client` belongs to
+        self._opening = Lock()
 
     def register_connection(self, connection_id: str) -> None:
         """Let this connection hear admin events without a subscription, until it is gone."""
@@ -85,9 +87,10 @@ class Broadcaster(HttpBroadcaster[Outcome, httpx.Client]):
 
     def close(self) -> None:
         """Close the kept connections; the next call opens new ones."""
-        if self._own_client is not None and self._owner == os.getpid():
-            self._own_client.close()
-        self._own_client = None
+        with self._opening:
+            client, self._own_client = self._own_client, None
+        if client is not None and self._owner == os.getpid():
+            client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -114,12 +117,12 @@ class Broadcaster(HttpBroadcaster[Outcome, httpx.Client]):
     def _client(self) -> httpx.Client:
         if self._given_client is not None:
             return self._given_client
-        client = self._own_client
-        if client is None or self._owner != os.getpid():
-            # After a fork the kept connections are the parent's: two would read each other's answers.
-            client = self._own_client = httpx.Client()
-            self._owner = os.getpid()
-        return client
+        with self._opening:
+            if self._own_client is None or self._owner != os.getpid():
+                # After a fork the kept connections are the parent's: two would read each other's answers.
+                self._own_client = httpx.Client()
+                self._owner = os.getpid()
+            return self._own_client
 
 
 class AsyncBroadcaster(HttpBroadcaster[Awaitable[Outcome], httpx.AsyncClient]):

@@ -7,6 +7,7 @@ import asyncio
 import sys
 
 from fastws.codec.json_text import JSON
+from fastws.errors import FastWSError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _listen(options: argparse.Namespace) -> int:
-    from fastws.client import ClientError, connect
+    from fastws.client import connect
 
     left = options.count or -1
     try:
@@ -41,7 +42,7 @@ async def _listen(options: argparse.Namespace) -> int:
                 left -= 1
                 if left == 0:
                     break
-    except ClientError as error:
+    except FastWSError as error:
         print(f"fastws: {error}", file=sys.stderr)
         return 1
     return 0

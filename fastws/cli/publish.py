@@ -8,7 +8,7 @@ import sys
 
 import orjson
 
-from fastws.errors import ConfigError
+from fastws.errors import ConfigError, FastWSError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from fastws.backend import Broadcaster, BroadcastError, RedisBroadcaster
+    from fastws.backend import Broadcaster, RedisBroadcaster
 
     text = sys.stdin.read() if options.data == "-" else options.data
     try:
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
             key = options.key or os.environ.get("FASTWS_BROADCAST_KEY", "").partition(",")[0]
             with Broadcaster(url, key) as http_broadcaster:
                 result = http_broadcaster.publish(options.channel, options.event, data)
-    except BroadcastError as error:
+    except FastWSError as error:
         print(f"fastws: {error}", file=sys.stderr)
         return 1
     sys.stdout.buffer.write(orjson.dumps(result) + b"\n")

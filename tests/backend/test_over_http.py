@@ -2,6 +2,7 @@ import asyncio
 import inspect
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -167,17 +168,18 @@ async def test_admin_event_of_the_async_broadcaster_forgets_the_gone_too(peer):
         assert await broadcaster.broadcast_admin_event({}) == {"sent": 1, "failed": 0, "stale": 0}
 
 
-def test_connections_are_kept_and_threads_share_them(peer):
-    with Broadcaster(peer.url, "key") as broadcaster:
-        for _ in range(3):
-            broadcaster.publish("c", "e")
-        threads = [threading.Thread(target=broadcaster.publish, args=("c", "e", n)) for n in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(peer.requests) == 11
-    assert sorted(body["data"] for body in peer.bodies[3:]) == list(range(8))
+def test_threads_share_the_kept_connections_from_the_first_call_on(peer):
+    ready = threading.Barrier(8)
+
+    def publish(number):
+        ready.wait()
+        broadcaster.publish("c", "e", number)
+        return broadcaster._client()
+
+    with Broadcaster(peer.url, "key") as broadcaster, ThreadPoolExecutor(8) as threads:
+        clients = list(threads.map(publish, range(8)))
+    assert len(set(map(id, clients))) == 1
+    assert sorted(body["data"] for body in peer.bodies) == list(range(8))
 
 
 def test_after_a_fork_the_child_opens_connections_of_its_own(peer, monkeypatch):

@@ -1,0 +1,167 @@
+"""Broadcasters against a real server, heard by clients that nobody here wrote."""
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+
+import jwt
+import pytest
+import websockets
+
+from fastws.backend import AsyncBroadcaster, BadRequest, Broadcaster, TooLarge, Unauthorized
+from fastws.config import Config
+from fastws.server import Server
+
+SECRET = "a secret of at least thirty-two bytes"
+EXPIRES = 4_102_444_800  # the year 2100
+
+
+def token(**claims):
+    return jwt.encode({"sub": "u1", "exp": EXPIRES, **claims}, SECRET, algorithm="HS256")
+
+
+@pytest.fixture
+async def server():
+    config = Config(port=0, jwt_secret=SECRET, broadcast_key=("old-key", "key"), allow_anonymous=True)
+    async with Server(config) as server:
+        yield server
+
+
+@pytest.fixture
+async def listen(server):
+    """Connects a client of the `websockets` library; returns it and a coroutine function for its next message."""
+    async with AsyncExitStack() as stack:
+
+        async def connect(path="/", *requests, greetings=1):
+            socket = await stack.enter_async_context(
+                websockets.connect(f"ws://127.0.0.1:{server.port}{path}", proxy=None)
+            )
+
+            async def hear():
+                return json.loads(await asyncio.wait_for(socket.recv(), 5))
+
+            first = [await hear() for _ in range(greetings)]
+            for request in requests:
+                await socket.send(json.dumps(request))
+                first.append(await hear())
+            return hear, first
+
+        yield connect
+
+
+@pytest.fixture
+async def broadcaster(server):
+    async with AsyncBroadcaster(f"http://127.0.0.1:{server.port}", "key") as broadcaster:
+        yield broadcaster
+
+
+SUBSCRIBE_ADMIN = {"action": "subscribe", "channel": "admin"}
+
+
+async def test_published_messages_reach_subscribers_and_are_counted(listen, broadcaster):
+    hear, _ = await listen("/", SUBSCRIBE_ADMIN)
+    assert await broadcaster.publish("admin", "e", {"a": 1}) == {"sent": 1, "failed": 0, "stale": 0}
+    assert await hear() == {"channel": "admin", "event": "e", "data": {"a": 1}}
+    assert await broadcaster.publish("nobody", "e") == {"sent": 0, "failed": 0, "stale": 0}
+
+
+async def test_one_connection_is_reached_by_its_id(listen, broadcaster):
+    hear, (hello,) = await listen()
+    assert await broadcaster.send(hello["connection_id"], "e", 5) == {"sent": 1, "failed": 0, "stale": 0}
+    assert await hear() == {"event": "e", "data": 5}
+    assert await broadcaster.send("gone", "e") == {"sent": 0, "failed": 0, "stale": 1}
+
+
+async def test_a_batch_arrives_in_order_with_its_outcomes(listen, broadcaster):
+    hear, _ = await listen("/", SUBSCRIBE_ADMIN)
+    messages = [{"channel": "admin", "event": "e", "data": number} for number in range(200)]
+    outcomes = await broadcaster.publish_many(messages)
+    assert [outcome["sent"] for outcome in outcomes] == [1] * 200
+    assert [(await hear())["data"] for _ in range(200)] == list(range(200))
+
+
+async def test_one_name_is_published_once(listen, broadcaster):
+    hear, _ = await listen("/", SUBSCRIBE_ADMIN)
+    await broadcaster.publish("admin", "once", message_id="m1")
+    await broadcaster.publish("admin", "once", message_id="m1")
+    await broadcaster.publish("admin", "other")
+    assert [(await hear())["event"] for _ in range(2)] == ["once", "other"]
+
+
+async def test_an_excluded_connection_does_not_hear(listen, broadcaster):
+    hear, (hello, _) = await listen("/", SUBSCRIBE_ADMIN)
+    assert (await broadcaster.publish("admin", "e", exclude=[hello["connection_id"]]))["sent"] == 0
+    await broadcaster.publish("admin", "next")
+    assert (await hear())["event"] == "next"
+
+
+async def test_an_admin_event_reaches_everyone_once_and_forgets_who_left(listen, broadcaster):
+    subscriber, _ = await listen("/", SUBSCRIBE_ADMIN)
+    registered, (hello,) = await listen()
+    both, (other, _) = await listen("/", SUBSCRIBE_ADMIN)
+    for connection_id in (hello["connection_id"], other["connection_id"], "left-long-ago"):
+        broadcaster.register_connection(connection_id)
+    event = {"type": "run_started", "thread_id": "abc123", "run_name": "My Workflow"}
+    assert await broadcaster.broadcast_admin_event(event) == {"sent": 3, "failed": 0, "stale": 1}
+    assert await broadcaster.broadcast_admin_event(event) == {"sent": 3, "failed": 0, "stale": 0}
+    for hear in (subscriber, registered, both):
+        heard = [await hear() for _ in range(2)]
+        assert all(message["event"] == "admin_event" and message["data"] == event for message in heard)
+    await broadcaster.publish("admin", "last")
+    assert (await both())["event"] == "last"
+
+
+async def test_workspace_events_are_heard_as_the_guide_shows_them(listen, broadcaster):
+    hear, _ = await listen(f"/ws?token={token(workspace_id='workspace-123')}")
+    await broadcaster.broadcast_execution_started(
+        workspace_id="workspace-123", agent_id="agent-456", run_id="run-789", user_id="user-123"
+    )
+    started = await hear()
+    assert started["event"] == "execution_started"
+    assert sorted(started["data"]) == ["agent_id", "run_id", "started_at", "user_id"]
+    await broadcaster.broadcast_alert(
+        workspace_id="workspace-123", alert_type="credit_limit", alert_data={"message": "m", "priority": "high"}
+    )
+    alert = await hear()
+    assert alert["priority"] == alert["data"]["priority"] == "high"
+    assert alert["data"]["type"] == "credit_limit"
+
+
+async def test_execution_and_node_updates_are_heard_in_their_room(listen, broadcaster):
+    path = f"/api/v1/ws?token={token(channels=['execution:*'])}"
+    hear, _ = await listen(path, {"type": "subscribe", "room_id": "execution:1"})
+    await broadcaster.execution_update("1", {"status": "running"})
+    await broadcaster.node_update("1", "node-3", {"status": "running"})
+    heard = [await hear(), await hear()]
+    assert [(message["type"], message["event"]) for message in heard] == [
+        ("execution_update", "status_changed"),
+        ("node_update", "status_changed"),
+    ]
+    assert heard[1]["data"] == {"execution_id": "1", "node_id": "node-3", "status": "running"}
+
+
+async def test_job_updates_are_heard_on_the_feed(listen, broadcaster):
+    hear, _ = await listen("/ws", {"type": "subscribe", "statuses": ["failed"]}, greetings=0)
+    await broadcaster.job_update(6, "processing")
+    await broadcaster.job_update(7, "failed", {"progress": 50})
+    message = await hear()
+    assert (message["type"], message["job_id"], message["status"]) == ("job_update", "7", "failed")
+    assert message["data"] == {"job_id": "7", "status": "failed", "progress": 50}
+
+
+async def test_threads_publish_too(server, listen):
+    hear, _ = await listen("/", SUBSCRIBE_ADMIN)
+    with Broadcaster(f"ws://127.0.0.1:{server.port}/production", "old-key") as broadcaster:
+        outcomes = await asyncio.gather(*(asyncio.to_thread(broadcaster.publish, "admin", "e", n) for n in range(8)))
+    assert [outcome["sent"] for outcome in outcomes] == [1] * 8
+    assert sorted([(await hear())["data"] for _ in range(8)]) == list(range(8))
+
+
+async def test_refusals_are_raised_with_the_servers_words(server, broadcaster):
+    async with AsyncBroadcaster(f"http://127.0.0.1:{server.port}", "wrong") as stranger:
+        with pytest.raises(Unauthorized, match="FASTWS_BROADCAST_KEY"):
+            await stranger.publish("admin", "e")
+    with pytest.raises(TooLarge, match="max_message_bytes"):
+        await broadcaster.publish("admin", "e", "x" * 1_100_000)
+    with pytest.raises(BadRequest, match="`event`"):
+        await broadcaster.publish("admin", "e" * 300)
