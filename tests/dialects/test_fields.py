@@ -20,9 +20,7 @@ by_name = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: diale
 
 
 @by_name
-@pytest.mark.parametrize(
-    "message", [None, 1, "ping", [], ["ping"], {}, {"type": None}, {"type": 1}, {"type": []}]
-)
+@pytest.mark.parametrize("message", [None, 1, "ping", [], ["ping"], {}, {"type": None}, {"type": 1}, {"type": []}])
 def test_what_is_no_command_is_refused_saying_what_one_looks_like(dialect: Dialect, message: object) -> None:
     with pytest.raises(BadRequest) as refused:
         dialect.parse(message)

@@ -29,9 +29,7 @@ def spoken(mounts: Mounts, path: str, *, has_token: bool = False) -> str | None:
         ("/productions", None, None),
     ],
 )
-def test_the_defaults_are_those_of_the_seeds(
-    path: str, without_token: str | None, with_token: str | None
-) -> None:
+def test_the_defaults_are_those_of_the_seeds(path: str, without_token: str | None, with_token: str | None) -> None:
     mounts = Mounts()
     assert spoken(mounts, path) == without_token
     assert spoken(mounts, path, has_token=True) == with_token

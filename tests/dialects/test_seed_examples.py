@@ -17,9 +17,7 @@ from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Connected, Failure, FilterChanged, Pong, Subscribed
 
 ROOM = "execution:123e4567-e89b-12d3-a456-426614174000"
-WORKSPACE = Place(
-    channels=("workspace:workspace-123",), home="workspace:workspace-123", workspace="workspace-123"
-)
+WORKSPACE = Place(channels=("workspace:workspace-123",), home="workspace:workspace-123", workspace="workspace-123")
 
 
 def shape(message: dict[str, object]) -> dict[str, object]:
@@ -124,9 +122,7 @@ def test_rooms_delivers_as_seed_001_shows(text: str) -> None:
     expected = json.loads(text)
     # An execution update has its type from its room, a node update from its publisher.
     given_type = None if expected["type"] == "execution_update" else expected["type"]
-    said = Publication(
-        ROOM, expected["event"], expected["data"], type=given_type, timestamp=expected["timestamp"]
-    )
+    said = Publication(ROOM, expected["event"], expected["data"], type=given_type, timestamp=expected["timestamp"])
     assert ROOMS.delivery(said) == expected
 
 
@@ -140,9 +136,7 @@ def test_workspaces_understands_what_the_clients_of_seed_002_send() -> None:
   "event_types": ["execution_started", "execution_completed", "metrics_update", "alert"]
 }""")
     )
-    unsubscribe = WORKSPACES.parse(
-        json.loads('{"type": "unsubscribe", "event_types": ["execution_started"]}')
-    )
+    unsubscribe = WORKSPACES.parse(json.loads('{"type": "unsubscribe", "event_types": ["execution_started"]}'))
     by_hand = WORKSPACES.parse(json.loads('{"type":"subscribe","event_types":["execution_started"]}'))
     assert isinstance(subscribe, ChangeFilter)
     assert isinstance(unsubscribe, ChangeFilter)
