@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import secrets
+import socket
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -19,6 +22,7 @@ from fastws.access.rate_limit import Bucket
 from fastws.access.revocation import Revocations
 from fastws.access.tokens import Tokens
 from fastws.brokers.memory import MemoryBroker
+from fastws.brokers.redis_broker import RedisBroker
 from fastws.config import Config
 from fastws.connection.context import Context, Limits
 from fastws.connection.gate import Gate, GateRules
@@ -28,8 +32,10 @@ from fastws.connection.outbox import Bounds
 from fastws.dialects.mount import Mounts
 from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application
+from fastws.endpoints.exposition import Exposition
 from fastws.endpoints.one_process import OneProcess
 from fastws.endpoints.router import Router
+from fastws.endpoints.siblings import AllWorkers
 from fastws.errors import ConfigError, Unauthorized
 from fastws.hub.hub import Hub
 from fastws.hub.roster import Roster
@@ -42,6 +48,7 @@ log = structlog.stdlib.get_logger("fastws.server")
 
 BACKLOG: Final = 4096
 NODE_ID_BYTES: Final = 4  # 6 characters
+MAX_SIBLING_BODY_BYTES: Final = 4096
 
 
 class Server:
@@ -51,8 +58,17 @@ class Server:
     Raises ConfigError where the settings cannot be used, OSError where it cannot listen.
     """
 
-    def __init__(self, config: Config, *, is_key_made_up: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        is_key_made_up: bool = False,
+        listening_socket: socket.socket | None = None,
+        workers_folder: Path | None = None,
+    ) -> None:
         self.config = config
+        self._listening_socket = listening_socket
+        self._workers_folder = workers_folder
         self.node_id = secrets.token_urlsafe(NODE_ID_BYTES)
         self.counters = Counters()
         self.roster = Roster()
@@ -95,7 +111,7 @@ class Server:
             settled=lambda: self.context.uncork(),
             emptied=lambda name: self.broker.unlisten(name),
         )
-        self.broker = MemoryBroker(self.hub)
+        self.broker = self._make_broker()
         self.cluster = OneProcess(self.hub, self.roster, self.revocations)
         self.context = Context(
             limits=_limits(config),
@@ -131,7 +147,17 @@ class Server:
             max_message_bytes=config.max_message_bytes,
             serves_metrics=config.metrics_address is None,
         )
-        self.router = Router(self.application)
+        exposition = Exposition(self.application)
+        self._own_router = Router(self.application, exposition)
+        if self._workers_folder is None:
+            self.router = self._own_router
+        else:
+            self.router = Router(self.application, AllWorkers(exposition, self._workers_folder, self._own_socket))
+
+    def _make_broker(self) -> MemoryBroker | RedisBroker:
+        if self.config.redis_url is None:
+            return MemoryBroker(self.hub)
+        return RedisBroker(self.hub, self.config, node_id=self.node_id, counters=self.counters)
 
     def _authorizer(self) -> Authorizer | None:
         if self.config.authorizer is None:
@@ -174,7 +200,10 @@ class Server:
     async def _listen(self) -> None:
         loop, config = asyncio.get_running_loop(), self.config
         factory: Callable[[], asyncio.Protocol] = self._protocol
-        if config.unix_socket is not None:
+        if self._listening_socket is not None:
+            server = await loop.create_server(factory, sock=self._listening_socket, backlog=BACKLOG, ssl=self.tls)
+            self.port = config.port
+        elif config.unix_socket is not None:
             server = await loop.create_unix_server(factory, config.unix_socket, backlog=BACKLOG, ssl=self.tls)
         else:
             server = await loop.create_server(
@@ -183,10 +212,20 @@ class Server:
                 config.port,
                 backlog=BACKLOG,
                 ssl=self.tls,
-                reuse_port=config.workers > 1 or None,
             )
             self.port = server.sockets[0].getsockname()[1]
         self._servers.append(server)
+        if self._workers_folder is not None:
+            own = await loop.create_unix_server(self._own_figures, str(self._own_socket))
+            self._servers.append(own)
+
+    @property
+    def _own_socket(self) -> Path:
+        """Where this worker answers for itself alone."""
+        return (self._workers_folder or Path()) / f"{os.getpid()}.sock"
+
+    def _own_figures(self) -> HttpConnection:
+        return HttpConnection(self.context, self.gate, self._own_router, error_response, MAX_SIBLING_BODY_BYTES)
 
     # --- what endpoints ask
 
@@ -217,6 +256,9 @@ class Server:
         if self.gate.is_draining:
             return
         self.gate.is_draining = True
+        if self._listening_socket is not None:
+            # Another worker takes who connects to this socket: nobody is refused.
+            self._servers[0].close()
         self.hub.tick.flush_all()
         clients = list(self.roster)
         if clients:
@@ -252,6 +294,8 @@ class Server:
         self.heartbeat.abort_all()
         await self.broker.stop()
         self.heartbeat.stop()
+        if self._workers_folder is not None:
+            self._own_socket.unlink(missing_ok=True)
         gc.unfreeze()
 
     async def __aenter__(self) -> Server:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
 from fastws import __version__
-from fastws.cli import check_config, listen, publish, serve, token
+from fastws.cli import bench, check_config, listen, publish, serve, token
 from fastws.errors import ConfigError
 
 Command = Callable[[argparse.Namespace], int]
 
-_COMMANDS: Final = (serve, token, publish, listen, check_config)
+_COMMANDS: Final = (serve, token, publish, listen, bench, check_config)
 
 
 class OneLineParser(argparse.ArgumentParser):

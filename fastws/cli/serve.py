@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import secrets
-import signal
 import sys
 from dataclasses import replace
 
 import uvloop
 
 from fastws.access.permissions import is_loopback
+from fastws.brokers.redis_embedded import EMBEDDED, EmbeddedRedis
 from fastws.cli.flags import add_setting_flags, config_from
 from fastws.config import Config
 from fastws.logs import start_logging
+from fastws.running import serve_until_told
 from fastws.server import Server
+from fastws.workers import Supervisor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,14 +27,32 @@ def run(options: argparse.Namespace) -> int:
     config = config_from(options)
     config, made_up = make_up_secrets(config)
     listener = start_logging(config.log_format, config.log_level)
+    redis: EmbeddedRedis | None = None
     try:
-        return uvloop.run(_serve(config, made_up))
+        if config.redis_url == EMBEDDED:
+            redis = EmbeddedRedis()
+            config = replace(config, redis_url=redis.url)
+        if config.workers > 1:
+            return _supervise(config, made_up)
+        server = Server(config, is_key_made_up="jwt_secret" in made_up)
+        uvloop.run(serve_until_told(server, lambda: print(introduction(server, made_up), flush=True)))
     except OSError as error:
         where = config.unix_socket or f"{config.host}:{config.port}"
         print(f"fastws: cannot listen on {where}: {error.strerror or error}", file=sys.stderr)
         return 2
     finally:
+        if redis is not None:
+            redis.stop()
         listener.stop()
+    return 0
+
+
+def _supervise(config: Config, made_up: frozenset[str]) -> int:
+    supervisor = Supervisor(config, is_key_made_up="jwt_secret" in made_up)
+    # Made here only to read what it would open to whom; wrong settings end the start before any worker.
+    described = Server(replace(config, port=supervisor.port), is_key_made_up="jwt_secret" in made_up)
+    described.port = supervisor.port
+    return supervisor.run(f"{introduction(described, made_up)}\n{config.workers} workers")
 
 
 def make_up_secrets(config: Config) -> tuple[Config, frozenset[str]]:
@@ -45,29 +64,6 @@ def make_up_secrets(config: Config) -> tuple[Config, frozenset[str]]:
         if not config.broadcast_key:
             made_up["broadcast_key"] = (secrets.token_urlsafe(24),)
     return replace(config, **made_up), frozenset(made_up)  # type: ignore[arg-type] # of the settings' types
-
-
-async def _serve(config: Config, made_up: frozenset[str]) -> int:
-    server = Server(config, is_key_made_up="jwt_secret" in made_up)
-    stopping = asyncio.Event()
-    hurrying = asyncio.Event()
-
-    def stop() -> None:
-        (hurrying if stopping.is_set() else stopping).set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    async with server:
-        print(introduction(server, made_up), flush=True)
-        await stopping.wait()
-        draining = asyncio.create_task(server.drain())
-        hurry = asyncio.create_task(hurrying.wait())
-        await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
-        for task in (draining, hurry):
-            task.cancel()
-        await asyncio.gather(draining, hurry, return_exceptions=True)
-    return 0
 
 
 def introduction(server: Server, made_up: frozenset[str]) -> str:

@@ -11,7 +11,6 @@ from fastws.endpoints import connections, console, health, revocations, statisti
 from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application
 from fastws.endpoints.broadcast import broadcast
-from fastws.endpoints.exposition import Exposition
 from fastws.errors import FastWSError, MethodNotAllowed, NotFound
 from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
@@ -30,7 +29,7 @@ class Route:
         return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path)))
 
 
-def routes(application: Application) -> list[Route]:
+def routes(metrics: Handler) -> list[Route]:
     """Every address that is not a WebSocket's. The README's table of endpoints is held against this one."""
     return [
         Route("/", {"GET": console.page}),
@@ -47,18 +46,18 @@ def routes(application: Application) -> list[Route]:
         Route("/api/v1/ws/rooms", {"GET": statistics.rooms}),
         Route("/health", {"GET": health.health}),
         Route("/ready", {"GET": health.ready}),
-        Route("/metrics", {"GET": Exposition(application)}),
+        Route("/metrics", {"GET": metrics}),
     ]
 
 
 class Router:
     """Finds who answers a request. Raises nothing: errors are answers too, or awaitables that raise FastWSError."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, metrics: Handler) -> None:
         self._application = application
         self._exact: dict[str, Mapping[str, Handler]] = {}
         self._patterns: list[tuple[re.Pattern[str], Mapping[str, Handler]]] = []
-        for route in routes(application):
+        for route in routes(metrics):
             if "{" in route.path:
                 self._patterns.append((route.expression(), route.methods))
             else:
