@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -20,18 +19,9 @@ PROTECTED_WITH_KEY: Final = ("execution:**", "workflow:**")
 OPEN_DIALECTS: Final = frozenset({"channels", "jobs"})
 _WORKSPACE: Final = "{workspace_id}"
 _SUB: Final = "{sub}"
-# Stands for the user while a pattern is compiled: no channel name and no user has it.
-_SUB_MARK: Final = "\x00"
-_NOTHING: Final = re.compile(r"(?!)")
-
-
-@dataclass(slots=True, frozen=True)
-class Reach:
-    """The channels that a token allows: its own, and those its patterns cover (None: the claim is absent)."""
-
-    own: frozenset[str]
-    channels: re.Pattern[str] | None
-    publish: re.Pattern[str] | None
+# Stands for the user while a pattern is compiled, and parts user and channel where they are matched: no channel
+# name and no user has it.
+_MARK: Final = "\x00"
 
 
 class Permissions:
@@ -47,8 +37,7 @@ class Permissions:
         self.protected_channels = _protected_channels(config, key_configured=key_configured)
         # Cached: the same channels come with every message.
         self._is_protected = lru_cache(maxsize=8192)(any_of(self.protected_channels).fullmatch)
-        self._workspace_channel = config.workspace_channel
-        self._reach = lru_cache(maxsize=4096)(self._make_reach)
+        self._workspace_prefix, _, self._workspace_suffix = config.workspace_channel.partition(_WORKSPACE)
 
     def may_subscribe(
         self, identity: Identity | None, channel: str, *, dialect: str, anonymous: bool | None = None
@@ -56,19 +45,18 @@ class Permissions:
         """Whether this user (None: nobody known) may hear `channel`, over this dialect.
 
         `anonymous`: whether this peer would have been let in without a token; None as the settings say.
-        Cost: 0.3 µs for somebody anonymous.
+        Cost: 0.2 µs for somebody anonymous.
         """
         if identity is None:
             return self._is_open(channel, dialect, anonymous)
-        reach = self._reach_of(identity)
-        if channel in reach.own:
+        if self._is_own(identity, channel):
             return True
         # Listening to the feed of jobs is open: its clients have no claims.
         if channel == self.jobs_channel and not self.is_protected(channel):
             return True
-        if reach.channels is None:
+        if identity.channels is None:
             return self._is_open(channel, dialect, anonymous)
-        return reach.channels.fullmatch(channel) is not None
+        return reach_of(identity.channels).covers(channel, identity.user)
 
     def may_publish(
         self, identity: Identity | None, channel: str, *, dialect: str, anonymous: bool | None = None
@@ -81,12 +69,11 @@ class Permissions:
             if dialect not in OPEN_DIALECTS or not (self.allow_anonymous if anonymous is None else anonymous):
                 return False
             return self._is_protected(channel) is None
-        reach = self._reach_of(identity)
-        if channel in reach.own:
+        if self._is_own(identity, channel):
             return True
-        if reach.publish is None:
+        if identity.publish is None:
             return self._is_open(channel, dialect, anonymous)
-        return reach.publish.fullmatch(channel) is not None
+        return reach_of(identity.publish).covers(channel, identity.user)
 
     def is_protected(self, channel: str) -> bool:
         """Whether nobody is let near `channel` without a token that allows it."""
@@ -101,37 +88,59 @@ class Permissions:
             return False
         return self._is_protected(channel) is None
 
-    def _reach_of(self, identity: Identity) -> Reach:
-        return self._reach(identity.user, identity.workspaces, identity.channels, identity.publish)
-
-    def _make_reach(
-        self,
-        user: str,
-        workspaces: frozenset[str],
-        channels: tuple[str, ...] | None,
-        publish: tuple[str, ...] | None,
-    ) -> Reach:
-        own = {self._workspace_channel.replace(_WORKSPACE, workspace) for workspace in workspaces}
-        return Reach(
-            frozenset({f"user:{user}", *own}),
-            None if channels is None else any_of(channels, user=user),
-            None if publish is None else any_of(publish, user=user),
-        )
+    def _is_own(self, identity: Identity, channel: str) -> bool:
+        """Whether `channel` is the user's own or that of one of its workspaces."""
+        if channel == f"user:{identity.user}":
+            return True
+        prefix, suffix = self._workspace_prefix, self._workspace_suffix
+        if not identity.workspaces or not (channel.startswith(prefix) and channel.endswith(suffix)):
+            return False
+        return channel[len(prefix) : len(channel) - len(suffix)] in identity.workspaces
 
 
-def any_of(patterns: Iterable[str], *, user: str | None = None) -> re.Pattern[str]:
-    """One expression for all names that `patterns` cover; `{sub}` in them is `user`, letter by letter.
+class Reach:
+    """The channels that the patterns of one claim cover; `{sub}` in them is the user, letter by letter.
 
-    A user named `*` is a user named `*`: nothing in the name works as a pattern.
+    Nothing here is of one user, so many users with one claim share it; ids listed one by one compile nothing.
     """
-    expressions = []
-    for pattern in patterns:
-        if user is None:
-            expressions.append(compile_pattern(pattern).pattern)
-        else:
-            marked = compile_pattern(pattern.replace(_SUB, _SUB_MARK)).pattern
-            expressions.append(marked.replace(_SUB_MARK, re.escape(user)))
-    return re.compile("|".join(expressions), re.DOTALL) if expressions else _NOTHING
+
+    __slots__ = ("_exact", "_match", "_match_of_user")
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        said = frozenset(patterns)
+        of_user = {pattern for pattern in said if _SUB in pattern}
+        globs = {pattern for pattern in said - of_user if "*" in pattern}
+        self._exact = said - of_user - globs
+        self._match = any_of(globs).fullmatch if globs else None
+        self._match_of_user = _any_of_user(of_user).fullmatch if of_user else None
+
+    def covers(self, channel: str, user: str) -> bool:
+        if channel in self._exact or (self._match is not None and self._match(channel) is not None):
+            return True
+        if self._match_of_user is None:
+            return False
+        return self._match_of_user(f"{user}{_MARK}{channel}") is not None
+
+
+@lru_cache(maxsize=4096)
+def reach_of(patterns: tuple[str, ...]) -> Reach:
+    return Reach(patterns)
+
+
+def any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    """One expression for all names that `patterns` cover."""
+    expressions = [compile_pattern(pattern).pattern for pattern in patterns]
+    return re.compile("|".join(expressions) if expressions else "(?!)", re.DOTALL)
+
+
+def _any_of_user(patterns: Iterable[str]) -> re.Pattern[str]:
+    """As `any_of`, for the user's name, a mark and the channel: the name is referred back to where `{sub}` stands.
+
+    So nothing in it works as a pattern: a user named `*` is a user named `*`.
+    """
+    marked = any_of(pattern.replace(_SUB, _MARK) for pattern in patterns).pattern
+    referring = marked.replace(_MARK, "(?P=user)")
+    return re.compile(f"(?P<user>[^{_MARK}]+){_MARK}(?:{referring})", re.DOTALL)
 
 
 def is_loopback(host: str) -> bool:

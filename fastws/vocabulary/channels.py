@@ -17,18 +17,19 @@ _NAME = re.compile(f"{_END}(?:{_INNER}{{0,253}}{_END})?")
 
 def is_channel_name(name: object) -> bool:
     """Whether `name` is a channel name: 1 to 255 characters, no control characters, no space at either end."""
-    return isinstance(name, str) and _is_name(name)
+    return isinstance(name, str) and len(name) <= MAX_NAME_LENGTH and _is_name(name)
 
 
 @lru_cache(maxsize=8192)
 def _is_name(name: str) -> bool:
-    # Cached: the same names come with every message; 0.06 µs instead of 0.25 µs.
+    # Cached: the same names come with every message; 0.06 µs instead of 0.25 µs. Callers look at the length
+    # first, else 8192 names of a message's size would stay in memory.
     return _NAME.fullmatch(name) is not None
 
 
 def check_channel_name(name: object, *, field: str = "channel") -> str:
     """Return `name` if it is a channel name. Raises BadRequest naming `field` and what is wrong otherwise."""
-    if isinstance(name, str) and _is_name(name):
+    if isinstance(name, str) and len(name) <= MAX_NAME_LENGTH and _is_name(name):
         return name
     if name is None:
         raise BadRequest(f"`{field}` is missing: a channel name, 1 to 255 characters")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastws.access.permissions import Permissions, any_of, is_loopback
+from fastws.access.permissions import Permissions, Reach, any_of, is_loopback
 from fastws.config import Config
 from fastws.vocabulary.channels import compile_pattern
 from fastws.vocabulary.identity import Identity
@@ -226,7 +226,7 @@ def covers(pattern: str, name: str) -> bool:
 @given(st.text("ab:*", max_size=8), st.text("ab:", max_size=8))
 def test_patterns_cover_what_the_spec_says(pattern: str, name: str) -> None:
     assert (compile_pattern(pattern).fullmatch(name) is not None) is covers(pattern, name)
-    assert (any_of((pattern,), user="a").fullmatch(name) is not None) is covers(pattern, name)
+    assert (Reach((pattern,)).covers(name, "a")) is covers(pattern, name)
 
 
 @pytest.mark.parametrize("pattern", ["*a" * 120, "*" * 250, "**a" * 80, "*a*:" * 60, "a*a*a*a*:**"])
@@ -234,8 +234,24 @@ def test_no_pattern_takes_long(pattern: str) -> None:
     names = ["a" * 254 + "b", "a:" * 127 + "b", "aa:" * 85]
     begun = time.perf_counter()
     for name in names:
-        any_of((pattern,), user="u1").fullmatch(name)
+        Reach((pattern,)).covers(name, "u1")
     assert time.perf_counter() - begun < 0.5
+
+
+def test_ids_listed_one_by_one_are_covered_exactly() -> None:
+    listed = Reach(f"execution:{n}" for n in range(500))
+    assert listed.covers("execution:499", "u1")
+    assert not listed.covers("execution:500", "u1")
+    assert not listed.covers("execution:4x", "u2")
+    assert not listed.covers("u1\x00execution:1", "u1")
+
+
+def test_workspaces_are_told_apart_by_the_whole_template() -> None:
+    rules = permissions(workspace_channel="a{workspace_id}a")
+    identity = Identity("u1", workspaces=frozenset({"w1", "aa"}))
+    assert both(rules, identity, "aw1a") == both(rules, identity, "aaaa") == "sp"
+    assert both(rules, identity, "aw1", "rooms") == both(rules, identity, "aaa", "rooms") == ""
+    assert both(rules, identity, "a", "rooms") == ""
 
 
 def test_no_pattern_at_all_covers_nothing() -> None:
