@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from fastws.brokers.door import Door
+from fastws.brokers.last_metrics import METRICS_UPDATE, LastMetrics
 from fastws.hub.ports import Receipt
+from fastws.vocabulary.filters import job_of
 from fastws.vocabulary.publication import Publication
 
 
 class MemoryBroker:
-    """Hands every publication straight to the hub. It is always up and never loses anything."""
+    """Hands every publication straight to the hub. It is always up and never loses anything.
 
-    __slots__ = ("_door",)
+    What goes to `jobs_channel` is numbered, as the feed numbers what comes from Redis.
+    """
 
-    def __init__(self, door: Door) -> None:
+    __slots__ = ("_door", "_jobs_channel", "_seq", "last_metrics")
+
+    def __init__(self, door: Door, jobs_channel: str = "") -> None:
         self._door = door
+        self._jobs_channel = jobs_channel
+        self._seq = 0
+        self.last_metrics = LastMetrics()
 
     @property
     def is_up(self) -> bool:
@@ -29,6 +39,10 @@ class MemoryBroker:
 
     def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
         """Deliver `publication` to the local subscribers; the hub tells `receipt` how many they were."""
+        if publication.event == METRICS_UPDATE:
+            self.last_metrics.note(publication)
+        if publication.channel == self._jobs_channel:
+            publication = self._number(publication)
         self._door.deliver(publication, receipt)
 
     def listen(self, channel: str, ready: Callable[[], None]) -> None:
@@ -41,3 +55,13 @@ class MemoryBroker:
     def remote_count(self, channel: str) -> int:
         """Subscribers of `channel` in other processes: there are none."""
         return 0
+
+    def _number(self, publication: Publication) -> Publication:
+        self._seq += 1
+        job_id, status = job_of(publication)
+        return replace(
+            publication,
+            seq=self._seq,
+            timestamp=int(time.time()) if publication.timestamp is None else publication.timestamp,
+            attributes={"job_id": job_id, "status": status},
+        )

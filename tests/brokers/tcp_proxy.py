@@ -16,6 +16,9 @@ class TcpProxy:
         self.is_silent = False
         # Swallows what Redis pushes to subscribers; everything else passes.
         self.keeps_messages_back = False
+        # Keeps what clients send from now on, until `release` is called.
+        self.withholds = False
+        self.release = asyncio.Event()
         # What every read from a client is answered with, without asking Redis.
         self.answer: bytes | None = None
         self.port = 0
@@ -79,6 +82,8 @@ class TcpProxy:
             if answers_to is not None and self.answer is not None:
                 answers_to.write(self.answer * data.count(b"*"))
                 continue
+            if answers_to is not None and self.withholds:
+                await self.release.wait()
             if answers_to is None and self.keeps_messages_back and b"$7\r\nmessage\r\n" in data:
                 continue
             writer.write(data)
