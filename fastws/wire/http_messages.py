@@ -21,6 +21,7 @@ _END = b"\r\n\r\n"
 # Never in a head: control characters, a CR or LF alone, a line that continues the one before (RFC 9112
 # sections 2.2 and 5.2 allow to refuse them; what others read differently is how requests are smuggled).
 _NEVER = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n|\n[ \t]")
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _REQUEST_LINE = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/1\.[01]")
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([^\r]*?)[ \t]*(?=\r)", re.IGNORECASE)
 _DIGITS = re.compile(rb"[0-9]{1,18}")
@@ -84,8 +85,8 @@ class HttpReader:
 
     def _read_head(self) -> Request | None:
         buffer = self._buffer
-        if buffer.startswith(b"\r\n"):
-            buffer = self._buffer = buffer[2:]  # some clients end a body with an empty line (RFC 9112 section 2.2)
+        if buffer.startswith(b"\r\n"):  # as some clients end a body (RFC 9112 section 2.2)
+            buffer = self._buffer = _EMPTY_LINES.sub(b"", buffer, count=1)
         end = buffer.find(_END, max(0, self._searched - 3))
         if end < 0:
             self._check_partial_head(buffer)

@@ -50,7 +50,7 @@ def test_a_plain_request() -> None:
 
 @settings(derandomize=True, deadline=None, max_examples=150)
 @given(
-    sent=st.lists(st.sampled_from([GET, POST, CHUNKED, b"\r\n" + GET]), max_size=4),
+    sent=st.lists(st.sampled_from([GET, POST, CHUNKED, b"\r\n\r\n\r\n" + GET]), max_size=4),
     cuts=st.lists(st.integers(0, 5000), max_size=15),
 )
 def test_requests_cut_anywhere_are_the_same_requests(sent: list[bytes], cuts: list[int]) -> None:
