@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
+from typing import Final
 
 from fastws.backend.calls import Outcome
 from fastws.backend.events import ADMIN_CHANNEL, ADMIN_EVENT
 from fastws.backend.message import Message
+
+MOST_EXCLUDED: Final = 1000  # the server takes no more in one `exclude`
 
 
 class RegisteredConnections:
@@ -32,8 +35,12 @@ class RegisteredConnections:
 
 
 def admin_messages(data: object, registered: tuple[str, ...]) -> list[Message]:
-    """The messages of one admin event: the channel without the registered, then each of these by its id."""
-    to_subscribers = Message(channel=ADMIN_CHANNEL, event=ADMIN_EVENT, data=data, exclude=registered)
+    """The messages of one admin event: the channel without the registered, then each of these by its id.
+
+    Of more registered than one `exclude` takes the oldest, if they are subscribed too, hear it twice.
+    """
+    excluded = registered[-MOST_EXCLUDED:]
+    to_subscribers = Message(channel=ADMIN_CHANNEL, event=ADMIN_EVENT, data=data, exclude=excluded)
     return [
         to_subscribers,
         *(Message(connection_id=each, event=ADMIN_EVENT, data=data) for each in registered),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterable, Mapping
 from threading import Lock
 from typing import Unpack
@@ -45,6 +46,13 @@ def init_broadcaster(
     if former is not None:
         former.close()
     return fresh
+
+
+@atexit.register
+def _close() -> None:
+    """Close the kept connections with the process, so that the interpreter has none to complain about."""
+    if _broadcaster is not None:
+        _broadcaster.close()
 
 
 def get_broadcaster() -> Broadcaster:

@@ -1,4 +1,4 @@
-from fastws.backend.admin import RegisteredConnections, admin_messages, tally
+from fastws.backend.admin import MOST_EXCLUDED, RegisteredConnections, admin_messages, tally
 
 
 def test_registered_connections_are_left_out_of_the_channel_and_reached_by_id():
@@ -6,6 +6,13 @@ def test_registered_connections_are_left_out_of_the_channel_and_reached_by_id():
     assert (channel.channel, channel.event, channel.exclude) == ("admin", "admin_event", ("a", "b"))
     assert [message.connection_id for message in direct] == ["a", "b"]
     assert all(message.event == "admin_event" and message.data == {"type": "t"} for message in direct)
+
+
+def test_no_more_are_excluded_than_the_server_takes():
+    registered = tuple(str(number) for number in range(MOST_EXCLUDED + 1))
+    channel, *direct = admin_messages(None, registered)
+    assert channel.exclude == registered[1:]
+    assert len(direct) == len(registered)
 
 
 def test_the_tally_adds_up_and_names_those_that_are_gone():

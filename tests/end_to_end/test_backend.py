@@ -8,7 +8,16 @@ import jwt
 import pytest
 import websockets
 
-from fastws.backend import AsyncBroadcaster, BadRequest, Broadcaster, TooLarge, Unauthorized
+from fastws.backend import (
+    AsyncBroadcaster,
+    AsyncRedisBroadcaster,
+    BadRequest,
+    Broadcaster,
+    BrokerUnavailable,
+    TooLarge,
+    Unauthorized,
+)
+from fastws.client import connect
 from fastws.config import Config
 from fastws.server import Server
 
@@ -165,3 +174,44 @@ async def test_refusals_are_raised_with_the_servers_words(server, broadcaster):
         await broadcaster.publish("admin", "e", "x" * 1_100_000)
     with pytest.raises(BadRequest, match="`event`"):
         await broadcaster.publish("admin", "e" * 300)
+
+
+@pytest.mark.parametrize("form", ["json", "msgpack"])
+async def test_what_is_published_through_redis_is_heard_in_every_dialect(redis_server, form):
+    config = Config(port=0, jwt_secret=SECRET, redis_url=redis_server.url, allow_anonymous=True)
+    rooms = token(channels=["execution:*"])
+    async with (
+        Server(config) as server,
+        AsyncRedisBroadcaster(redis_server.url, format=form) as broadcaster,
+        connect(f"ws://127.0.0.1:{server.port}", ["admin"], proxy=None) as admin,
+        connect(f"ws://127.0.0.1:{server.port}", ["execution:1"], token=rooms, dialect="rooms", proxy=None) as room,
+        connect(f"ws://127.0.0.1:{server.port}", token=token(workspace_id="w"), dialect="workspaces") as workspace,
+        connect(f"ws://127.0.0.1:{server.port}", dialect="jobs", proxy=None) as jobs,
+    ):
+        assert (await broadcaster.broadcast_admin_event({"type": "t"}))["sent"] == 1
+        await broadcaster.execution_update("1", {"status": "running"})
+        await broadcaster.broadcast_alert("w", "credit_limit", {"priority": "high"})
+        await broadcaster.job_update(7, "completed", {"result": {"success": True}})
+        heard = [await asyncio.wait_for(anext(client), 5) for client in (admin, room, workspace, jobs)]
+    assert heard[0] == {"channel": "admin", "event": "admin_event", "data": {"type": "t"}}
+    assert (heard[1]["type"], heard[1]["data"]) == ("execution_update", {"execution_id": "1", "status": "running"})
+    assert (heard[2]["event"], heard[2]["priority"], heard[2]["data"]["type"]) == ("alert", "high", "credit_limit")
+    assert (heard[3]["job_id"], heard[3]["status"]) == ("7", "completed")
+    assert heard[3]["data"]["result"] == {"success": True}
+
+
+@pytest.mark.xfail(strict=True, reason="the server keeps the message_id of a publication that it refused")
+async def test_a_publication_that_redis_did_not_take_is_heard_when_it_is_tried_again(own_redis_server):
+    config = Config(port=0, redis_url=own_redis_server.url, broadcast_key=("key",))
+    async with (
+        Server(config) as server,
+        connect(f"ws://127.0.0.1:{server.port}", ["admin"], proxy=None) as client,
+        AsyncBroadcaster(f"http://127.0.0.1:{server.port}", "key", retry_seconds=0) as broadcaster,
+    ):
+        own_redis_server.kill()
+        with pytest.raises(BrokerUnavailable):
+            await broadcaster.publish("admin", "e", 1, message_id="m1")
+        own_redis_server.start()
+        assert await asyncio.wait_for(anext(client), 20) == {"type": "gap", "channel": "admin"}
+        assert (await broadcaster.publish("admin", "e", 1, message_id="m1"))["sent"] == 1
+        assert (await asyncio.wait_for(anext(client), 5))["data"] == 1
