@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,13 +11,16 @@ from typing import Final
 
 import structlog
 
+from fastws.brokers.connection_ids import new_node_id
 from fastws.brokers.door import Door
+from fastws.brokers.last_metrics import METRICS_UPDATE
 from fastws.brokers.patience import PATIENT, Patience
 from fastws.brokers.redis_address import parse_address
 from fastws.brokers.redis_canary import RedisCanary
 from fastws.brokers.redis_commander import RedisCommander
 from fastws.brokers.redis_link import RedisLink
 from fastws.brokers.redis_listener import RedisListener
+from fastws.brokers.redis_metrics import RedisMetrics
 from fastws.brokers.redis_names import RedisNames
 from fastws.brokers.redis_receipts import RedisReceipts
 from fastws.brokers.redis_subscriptions import RedisSubscriptions
@@ -67,7 +69,7 @@ class RedisBroker:
         if config.redis_url is None:
             raise ConfigError("redis_url: is not set")
         self.address = parse_address(config.redis_url)
-        self.node_id = node_id or secrets.token_urlsafe(6)[:6]
+        self.node_id = node_id or new_node_id()
         self.names = RedisNames(config)
         self.patience = patience
         self.counters = counters or Counters()
@@ -83,6 +85,7 @@ class RedisBroker:
             RedisLink(self.address, self.commander, "commands", name=f"{name}-commands"),
             RedisLink(self.address, self.listener, "listener", name=f"{name}-listener"),
         )
+        self._metrics = RedisMetrics(self.commander, self.names)
         self._services: dict[bytes, Service] = {}
         self._canary_name = self.names.service("canary", self.node_id)
         self._canary: RedisCanary | None = None
@@ -122,6 +125,8 @@ class RedisBroker:
     def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
         """PUBLISH with all others of this loop turn; `receipt` hears within 2 s how it ended."""
         channel = publication.channel
+        if publication.event == METRICS_UPDATE:
+            self._metrics.note(publication)
         place = self.names.places(channel)[-1]
         self._number = number = self._number + 1
         try:
@@ -139,6 +144,10 @@ class RedisBroker:
 
     def unlisten(self, channel: str) -> None:
         self.subscriptions.unlisten(channel, asyncio.get_running_loop().time())
+
+    def find_metrics(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
+        """Answer with the data of the last `metrics_update` of that type on `channel`; {} where there is none."""
+        self._metrics.find(channel, metric_type, answer)
 
     def serve(self, name: bytes, hear: Callable[[bytes], None], began: Callable[[], None]) -> None:
         """Hear the Redis channel `name` of the processes themselves; `began` is called whenever that begins anew."""
@@ -169,6 +178,8 @@ class RedisBroker:
             self.counters.feed_rejected[form.name] += 1
             self._rejections.note(form.name, error.message)
             return
+        if node is None and publication.event == METRICS_UPDATE:
+            self._metrics.note(publication)
         receipt = self.receipts.echoed(number) if node == self.node_id else None
         try:
             self._door.deliver(publication, receipt)
