@@ -44,7 +44,7 @@ class MsgpackBinary:
             if isinstance(value, dict) and any(isinstance(item, Encoded) for item in value.values()):
                 return _with_bodies(value)
             packed: bytes = msgpack.packb(value, default=_default)
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError, InvalidPayload) as error:
             raise Unencodable(f"`data` cannot be said in msgpack: {error}") from None
         return packed
 

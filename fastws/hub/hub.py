@@ -18,12 +18,17 @@ def _nothing(_: str = "") -> None:
     """Nobody asked to be told."""
 
 
+def _raise(error: Exception) -> None:
+    raise error
+
+
 class Hub:
     """Channels and their members.
 
     Within one channel everybody hears the same publications in the same order. Who subscribes hears nothing that was
     said before, who unsubscribes nothing that is said after. `emptied` is called with the name of a channel whose
-    last member left. Not thread-safe: everything happens on one event loop.
+    last member left, `failed` with an error of ours in writing one channel. Not thread-safe: everything happens on one
+    event loop.
     """
 
     __slots__ = ("_rules", "channels", "emptied", "subscriptions", "tick")
@@ -37,11 +42,12 @@ class Hub:
         rules: Rules | None = None,
         settled: Callable[[], None] = _nothing,
         emptied: Callable[[str], None] = _nothing,
+        failed: Callable[[Exception], None] = _raise,
     ) -> None:
         self.channels: dict[str, Channel] = {}
         self.subscriptions = 0
         self.emptied = emptied
-        self.tick = Tick(counters, schedule, schedule_later, settled)
+        self.tick = Tick(counters, schedule, schedule_later, settled, failed)
         self._rules = rules or Rules()
 
     def deliver(self, publication: Publication, receipt: Receipt | None = None) -> None:
@@ -64,12 +70,18 @@ class Hub:
         run.append(publication)
 
     def subscribe(self, member: Member, name: str, form: WireForm, filter_: Filter | None = None) -> None:
-        """`member` hears `name` from now on; a filter given again replaces the one before. Idempotent."""
+        """`member` hears `name` from now on; a filter given again replaces the one before. Idempotent.
+
+        The caller has called `settle(name)` and seen that the member is still there: what settling writes may be too
+        much for it, and who has been cut off must not come back.
+        """
         current = self.audience_of(member, name)
         if current is not None:
             if current.filter == filter_ and current.form is form:
                 return
             self._settle(current.channel)
+            if current not in member.audiences:
+                return
             self._leave(member, current)
         channel = self.channels.get(name)
         if channel is None:
@@ -90,6 +102,8 @@ class Hub:
         if audience is None:
             return False
         self._settle(audience.channel)
+        if audience not in member.audiences:
+            return False  # cut off by what settling wrote
         self._leave(member, audience)
         if name not in self.channels:
             self.emptied(name)
@@ -105,7 +119,7 @@ class Hub:
 
     def gap(self, name: str) -> None:
         """Tell every member of `name` that publications may have been missed, before anything newer."""
-        self.flush()
+        self.settle(name)
         for member in self.members(name):
             member.tell(Gap(name))
 
@@ -132,6 +146,19 @@ class Hub:
         """Write what is due now: before a reply that must not overtake it."""
         if not self.tick.is_empty:
             self.tick.flush()
+
+    def is_settled(self, name: str) -> bool:
+        """Whether nothing waits to be written, neither now nor, on channel `name`, at the end of its interval."""
+        channel = self.channels.get(name)
+        return self.tick.is_empty and (channel is None or not channel.run)
+
+    def settle(self, name: str) -> None:
+        """Write what is due, and what the channel `name` holds back. A member may turn out to be too slow for it."""
+        channel = self.channels.get(name)
+        if channel is None:
+            self.flush()
+        else:
+            self._settle(channel)
 
     def _settle(self, channel: Channel) -> None:
         """Before an audience of `channel` changes, what was said to it as it stands is written."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from fastws.errors import FastWSError
 from fastws.hub.channel import Channel
 from fastws.hub.fan_out import SLICE, fan_out
 from fastws.metrics import Counters
@@ -20,13 +21,15 @@ class Tick:
 
     `schedule` runs a callback in the next iteration (asyncio's `call_soon`), `schedule_later` after seconds
     (`call_later`); both injected, so that tests turn the wheel by hand. `settled` is called after each flush, when
-    receipts have been told and their replies can be written together.
+    receipts have been told and their replies can be written together. `failed` is told of an error of ours in writing
+    one channel; the others are written all the same.
     """
 
     __slots__ = (
         "_counters",
         "_delayed",
         "_dirty",
+        "_failed",
         "_running",
         "_schedule",
         "_schedule_later",
@@ -40,11 +43,13 @@ class Tick:
         schedule: Schedule,
         schedule_later: ScheduleLater,
         settled: Callable[[], None],
+        failed: Callable[[Exception], None],
     ) -> None:
         self._counters = counters
         self._schedule = schedule
         self._schedule_later = schedule_later
         self._settled = settled
+        self._failed = failed
         self._dirty: list[Channel] = []
         self._delayed: dict[float, list[Channel]] = {}
         self._work: Iterator[int] | None = None
@@ -76,8 +81,10 @@ class Tick:
     def flush_channel(self, channel: Channel) -> None:
         """Write everything that is due, and what `channel` holds back for its flush interval."""
         if channel.run and channel.flush_seconds:
-            self._delayed[channel.flush_seconds].remove(channel)
-            self._dirty.append(channel)
+            waiting = self._delayed[channel.flush_seconds]
+            if channel in waiting:  # else its interval is over already, and it waits for its turn
+                waiting.remove(channel)
+                self._dirty.append(channel)
         self.flush()
 
     def flush_all(self) -> None:
@@ -127,7 +134,13 @@ class Tick:
         while self._dirty:
             dirty, self._dirty = self._dirty, []
             for channel in dirty:
-                yield from fan_out(channel, self._counters)
+                receipts = channel.receipts
+                try:
+                    yield from fan_out(channel, self._counters)
+                except Exception as error:  # noqa: BLE001 handed on; one channel's error must not silence the others
+                    self._failed(error)
+                    for receipt, _ in receipts or ():
+                        receipt.refused(FastWSError("internal error", channel=channel.name))
 
     def _run(self, work: Iterator[int], *, budget: int | None) -> bool:
         """Advance `work`; False when the budget of writes ran out before it ended."""

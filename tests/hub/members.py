@@ -1,0 +1,129 @@
+"""A loop turned by hand, and members of the hub that keep what they were handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastws.errors import FastWSError, Unencodable
+from fastws.hub.channel import Audience, Chunk
+from fastws.hub.ports import Verdict
+from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.replies import Reply
+
+
+class Wheel:
+    """What the hub wants to have called, until the test calls it."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.now = 0.0
+
+    def schedule(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def schedule_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        self.timers.append((self.now + seconds, callback))
+
+    def turn(self) -> None:
+        """One iteration: what is there now, not what it schedules."""
+        soon, self.soon = self.soon, []
+        for callback in soon:
+            callback()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass and call the timers that are due."""
+        self.now += seconds
+        due = sorted((at for at in self.timers if at[0] <= self.now), key=lambda at: at[0])
+        self.timers = [at for at in self.timers if at[0] > self.now]
+        for _, callback in due:
+            callback()
+
+    def run_out(self) -> None:
+        """Turn until nothing is left to do."""
+        while self.soon or self.timers:
+            self.turn()
+            if self.timers:
+                self.advance(max(at for at, _ in self.timers) - self.now)
+
+
+class LineForm:
+    """A wire form whose frame is one line: channel, event and data. It cannot say events that begin with "un"."""
+
+    def __init__(self, name: str, *, says_everything: bool = True) -> None:
+        self.name = name
+        self.says_everything = says_everything
+        self.framed = 0
+
+    def says(self, event: str) -> bool:
+        return self.says_everything or not event.startswith("un")
+
+    def frame(self, publication: Publication) -> bytes:
+        self.framed += 1
+        if not self.says(publication.event):
+            raise Unencodable(f"{self.name} cannot say {publication.event}")
+        return f"{publication.channel}|{publication.event}|{publication.data}\n".encode()
+
+
+class Listener:
+    """A member. While `reads` it takes everything; else `room` messages wait, and the channel's policy decides.
+
+    `heard` and `refused` are the lines of frames in the order in which they came.
+    """
+
+    def __init__(self, name: str, room: int = 4) -> None:
+        self.id = name
+        self.audiences: tuple[Audience, ...] = ()
+        self.send: Callable[[bytes], object] = self._take
+        self.reads = True
+        self.is_gone = False
+        self.room = room
+        self.heard: list[str] = []
+        self.missed: list[str] = []
+        self.refused: list[str] = []
+        self.told: list[Reply] = []
+        self.writes = 0
+        self.cut_off_for: str | None = None
+        self.leave: Callable[[], None] = lambda: None
+
+    def _take(self, data: bytes) -> bool:
+        if self.is_gone:
+            self.missed += data.decode().splitlines()
+            return False
+        if not self.reads:
+            return True
+        self.writes += 1
+        self.heard += data.decode().splitlines()
+        return False
+
+    def hold(self, chunk: Chunk) -> Verdict:
+        assert b"".join(chunk.frames) == chunk.data
+        assert len(chunk.frames) == len(chunk.keys)
+        lines = chunk.data.decode().splitlines()
+        if len(lines) <= self.room:
+            self.room -= len(lines)
+            self.heard += lines
+            return Verdict.HELD
+        self.refused += lines
+        return Verdict.SLOW if chunk.policy == "disconnect" else Verdict.REFUSED
+
+    def tell(self, reply: Reply) -> None:
+        self.told.append(reply)
+
+    def cut_off(self, channel: str) -> None:
+        self.cut_off_for = channel
+        self.is_gone = True
+        self.leave()
+
+
+class Note:
+    """A receipt that keeps how it ended."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[tuple[int, int] | FastWSError] = []
+
+    def done(self, sent: int, failed: int) -> None:
+        self.outcomes.append((sent, failed))
+
+    def refused(self, error: FastWSError) -> None:
+        self.outcomes.append(error)
