@@ -1,0 +1,246 @@
+"""A load run: starts the processes, tells them what to do, adds up what they found."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from fastws.bench.histogram import Histogram
+from fastws.bench.plan import Plan
+from fastws.bench.progress import Progress
+from fastws.bench.result import Result, microseconds
+from fastws.bench.scoreboard import DELIVERIES, FAILED, READY, Scoreboard
+
+SHOW_SECONDS: Final = 0.2
+# Processes begin together this long after they are told.
+LEAD_SECONDS: Final = 0.05
+Answer = dict[str, Any]
+Pipe = TypeVar("Pipe")
+
+
+class LoadFailed(Exception):
+    """The run could not be made; the text says why."""
+
+
+class Load:
+    """`async with Load(plan) as load: await load.connect(); result = await load.run()`; `run` as often as wanted."""
+
+    def __init__(self, plan: Plan, progress: Progress | None = None) -> None:
+        plan.check()
+        self.plan = plan
+        self.ready = 0
+        self.connect_seconds = 0.0
+        self.refusals: Counter[str] = Counter()
+        self._progress = progress or Progress()
+        self._board = Scoreboard.create(plan.processes)
+        self._processes: list[asyncio.subprocess.Process] = []
+
+    async def __aenter__(self) -> Self:
+        for number in range(self.plan.processes):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "fastws.bench.worker"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=1 << 24,
+            )
+            self._processes.append(process)
+            first = {
+                "plan": self.plan.to_json(),
+                "process": number,
+                "board": self._board.path,
+                "processes": self.plan.processes,
+            }
+            self._write(process, first)
+        return self
+
+    async def connect(self) -> None:
+        """Open every connection. `ready` are subscribed afterwards, `refusals` say why others are not."""
+        answers = await self._shown("connecting", self.plan.connect_seconds, {"do": "connect"})
+        self.ready = sum(answer["ready"] for answer in answers)
+        self.connect_seconds = max(answer["seconds"] for answer in answers)
+        for answer in answers:
+            self.refusals.update(answer["refusals"])
+        if not self.ready:
+            reasons = "; ".join(self.refusals) or "no answer"
+            raise LoadFailed(f"not one connection to {self.plan.urls[0]} succeeded: {reasons}")
+
+    async def run(
+        self,
+        *,
+        rate: float | None = None,
+        window: int | None = None,
+        seconds: float | None = None,
+        warm_seconds: float | None = None,
+        messages: int = 0,
+    ) -> Result:
+        """Publish and listen. What is not given is the plan's; `messages` ends an open loop after so many."""
+        plan = self.plan
+        warm = plan.warm_seconds if warm_seconds is None else warm_seconds
+        lasting = plan.seconds if seconds is None else seconds
+        start = time.monotonic_ns() + int(LEAD_SECONDS * 1e9)
+        begin = start + int(warm * 1e9)
+        a_second = plan.rate if rate is None else rate
+        under_way = window or plan.window
+        command: dict[str, object] = {
+            "do": "run",
+            "rate": a_second,
+            "window": under_way,
+            "messages": messages,
+            "start_ns": start,
+            "begin_ns": begin,
+            "end_ns": begin + int(lasting * 1e9),
+        }
+        result = self._empty_result(a_second, under_way)
+        if plan.mode == "idle":
+            await self._shown("holding", lasting, None)
+            return result
+        ran = await self._shown("running", warm + lasting, command)
+        settled = await self._tell({"do": "settle", "published": ran[0]["published"]})
+        _add_run(result, ran)
+        _add_end(result, settled)
+        result.errors = {**self.refusals, **result.errors}
+        return result
+
+    async def cut(self) -> tuple[int, float]:
+        """Tear all connections down at once. Returns how many are subscribed again, and after how many seconds."""
+        return self._back(await self._shown("coming back", self.plan.connect_seconds, {"do": "cut"}))
+
+    async def wait_ready(self) -> tuple[int, float]:
+        """Wait until everybody is subscribed. Returns how many are, and after how many seconds."""
+        return self._back(await self._shown("waiting", self.plan.connect_seconds, {"do": "wait_ready"}))
+
+    @property
+    def deliveries(self) -> int:
+        """So far, in all processes."""
+        return self._board.total(DELIVERIES)
+
+    @property
+    def connected(self) -> int:
+        """Subscribed now, at most 50 ms ago."""
+        return self._board.total(READY)
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes]
+
+    def _back(self, answers: Sequence[Answer]) -> tuple[int, float]:
+        return sum(answer["ready"] for answer in answers), max(answer["seconds"] for answer in answers)
+
+    def _empty_result(self, rate: float, window: int) -> Result:
+        plan = self.plan
+        return Result(
+            mode=plan.mode,
+            connections=plan.connections,
+            ready=self.ready,
+            channels=plan.channels,
+            rate=rate,
+            window=window,
+            payload_bytes=plan.payload_bytes,
+            processes=plan.processes,
+            connect_seconds=self.connect_seconds,
+            connects_per_second=self.ready / self.connect_seconds if self.connect_seconds else 0.0,
+            errors=dict(self.refusals),
+        )
+
+    async def _shown(self, what: str, seconds: float, command: dict[str, object] | None) -> list[Answer]:
+        """Tell `command` (None: wait) and show progress meanwhile."""
+        if command is None:
+            work: asyncio.Task[Any] = asyncio.create_task(asyncio.sleep(seconds))
+        else:
+            work = asyncio.create_task(self._tell(command))
+        began = time.monotonic()
+        try:
+            while not (await asyncio.wait((work,), timeout=SHOW_SECONDS))[0]:
+                self._show(what, time.monotonic() - began, seconds)
+            return await work or []
+        finally:
+            work.cancel()
+            self._progress.clear()
+
+    def _show(self, what: str, spent: float, seconds: float) -> None:
+        ready, heard = self._board.total(READY), self.deliveries
+        if what == "connecting":
+            share = (ready + self._board.total(FAILED)) / self.plan.connections
+        else:
+            share = spent / seconds if seconds else 1.0
+        rate = self._progress.rate(heard)
+        self._progress.show(share, f"{what} {spent:.0f} s · {ready:,} connected · {rate:,.0f} deliveries/s")
+
+    async def _tell(self, command: dict[str, object]) -> list[Answer]:
+        for process in self._processes:
+            self._write(process, command)
+        return await asyncio.gather(*(self._answer(process) for process in self._processes))
+
+    def _write(self, process: asyncio.subprocess.Process, message: dict[str, object]) -> None:
+        _pipe(process.stdin).write(json.dumps(message).encode() + b"\n")
+
+    async def _answer(self, process: asyncio.subprocess.Process) -> Answer:
+        line = await _pipe(process.stdout).readline()
+        if not line:
+            raise LoadFailed(f"a load process ended by itself with code {await process.wait()}")
+        answer: Answer = json.loads(line)
+        if "failure" in answer:
+            raise LoadFailed(answer["failure"])
+        return answer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            _pipe(process.stdin).close()  # the end of the pipe is the end of the process
+        for process in self._processes:
+            try:
+                await asyncio.wait_for(process.wait(), 5)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        self._board.remove()
+
+
+def _pipe(pipe: Pipe | None) -> Pipe:
+    """A process was started with pipes: asyncio's types do not know."""
+    if pipe is None:
+        raise LoadFailed("a load process has no pipe")
+    return pipe
+
+
+def _add_run(result: Result, answers: Sequence[Answer]) -> None:
+    lateness = Histogram()
+    for answer in answers:
+        result.deliveries += answer["deliveries"]
+        result.messages += answer["messages"]
+        result.seconds = max(result.seconds, answer["seconds"])
+        result.deliveries_per_second += answer["deliveries"] / answer["seconds"]
+        result.messages_per_second += answer["messages"] / answer["seconds"]
+        result.client_cpu.append(answer["client_cpu"])
+        result.stalls += answer["stalls"]
+        if answer["lateness"] is not None:
+            lateness.merge(Histogram.from_dict(answer["lateness"]))
+    result.late_us_p99 = microseconds(lateness.quantile(0.99))
+
+
+def _add_end(result: Result, answers: Sequence[Answer]) -> None:
+    latencies = Histogram()
+    result.ready = 0
+    for answer in answers:
+        latencies.merge(Histogram.from_dict(answer["latencies"]))
+        for name in ("ready", "missing", "repeated", "acknowledged", "rejected", "slow_closed", "reconnects"):
+            setattr(result, name, getattr(result, name) + answer[name])
+        for name in ("closed", "notices", "errors"):
+            counts = getattr(result, name)
+            for what, count in answer[name].items():
+                counts[what] = counts.get(what, 0) + count
+    result.timed = latencies.count
+    if latencies.count:
+        result.p50_us, result.p90_us, result.p99_us, result.p999_us = (
+            microseconds(latencies.quantile(share)) for share in (0.5, 0.9, 0.99, 0.999)
+        )
+        result.max_us = microseconds(latencies.largest)
+        result.min_us = microseconds(latencies.smallest)

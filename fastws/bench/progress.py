@@ -1,0 +1,38 @@
+"""A progress line on a terminal, and nothing where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Final, TextIO
+
+WIDTH: Final = 24
+
+
+class Progress:
+    """One line that is written over. `stream` is left clean by `clear`."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream
+        self.is_shown = stream.isatty()
+        self._last = (0.0, 0)
+
+    def show(self, share: float, text: str) -> None:
+        """`share` of the work is done (0 to 1)."""
+        if not self.is_shown:
+            return
+        filled = round(WIDTH * min(1.0, max(0.0, share)))
+        self._stream.write(f"\r\x1b[2K{'█' * filled}{'░' * (WIDTH - filled)} {text}")
+        self._stream.flush()
+
+    def rate(self, count: int) -> float:
+        """How much `count` grew a second since the last call."""
+        now = time.monotonic()
+        then, before = self._last
+        self._last = (now, count)
+        return (count - before) / (now - then) if then else 0.0
+
+    def clear(self) -> None:
+        if self.is_shown:
+            self._stream.write("\r\x1b[2K")
+            self._stream.flush()

@@ -1,0 +1,89 @@
+"""What one receiver counts of what it hears."""
+
+from __future__ import annotations
+
+import pytest
+import pytest_asyncio
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import CloseConnection, TextMessage
+
+from fastws.bench.crew import Crew
+from fastws.bench.plan import Plan
+from fastws.bench.receiver import Receiver
+from fastws.bench.stamp import stamp
+
+
+def _frames(*numbers: int) -> bytes:
+    server = Connection(ConnectionType.SERVER)
+    return b"".join(server.send(TextMessage(stamp(1_000, number).decode())) for number in numbers)
+
+
+@pytest_asyncio.fixture
+async def crew() -> Crew:
+    crew = Crew(Plan(urls=("ws://127.0.0.1:1/",), connections=2))
+    crew.measure(0, 10_000, 1)
+    return crew
+
+
+@pytest.mark.parametrize(
+    ("heard", "missing", "repeated"),
+    [
+        ((0, 1, 2, 3), 0, 0),
+        ((0, 1, 3), 1, 0),
+        ((2, 3), 2, 0),
+        ((0, 1, 1, 2), 0, 1),
+        ((0, 2, 1, 3), 1, 1),
+        ((0, 9), 8, 0),
+    ],
+)
+async def test_gaps_and_repetitions_are_counted(
+    crew: Crew, heard: tuple[int, ...], missing: int, repeated: int
+) -> None:
+    together, one_by_one = Receiver(crew, 0), Receiver(crew, 1)
+    together.data_received(_frames(*heard))
+    assert (crew.missing, crew.repeated) == (missing, repeated)
+    for number in heard:
+        one_by_one.data_received(_frames(number))
+    assert (crew.missing, crew.repeated) == (2 * missing, 2 * repeated)
+    assert crew.deliveries == crew.latencies.count == 2 * len(heard)
+
+
+async def test_same_bytes_at_another_receiver_are_read_once(crew: Crew) -> None:
+    data = _frames(0, 1, 2)
+    Receiver(crew, 0).data_received(data)
+    reading = crew.groups[0].recent[0]
+    Receiver(crew, 1).data_received(bytes(bytearray(data)))
+    assert crew.groups[0].recent == [reading]
+    assert crew.deliveries == 6
+
+
+async def test_who_comes_back_owes_nothing_before_its_first(crew: Crew) -> None:
+    receiver = Receiver(crew, 0)
+    receiver.expected = None
+    receiver.data_received(_frames(40, 41, 43))
+    assert crew.missing == 1
+
+
+async def test_latency_outside_the_measured_time_is_not_taken(crew: Crew) -> None:
+    crew.measure(2_000, 3_000, 1)
+    Receiver(crew, 0).data_received(_frames(0))
+    assert crew.latencies.count == 0
+    assert crew.deliveries == 1
+
+
+async def test_close_code_of_the_server_is_told(crew: Crew) -> None:
+    receiver = Receiver(crew, 0)
+    receiver.is_ready = True
+    server = Connection(ConnectionType.SERVER)
+    receiver.data_received(server.send(CloseConnection(1013, "slow consumer")))
+    receiver.connection_lost(None)
+    assert dict(crew.closed) == {"1013": 1}
+
+
+async def test_lag_and_gap_notices_are_counted(crew: Crew) -> None:
+    receiver = Receiver(crew, 0)
+    receiver.is_ready = True
+    server = Connection(ConnectionType.SERVER)
+    receiver.data_received(server.send(TextMessage('{"type":"lag","channel":"c","dropped":3}')))
+    receiver.data_received(server.send(TextMessage('{"type":"gap","channel":"c"}')))
+    assert dict(crew.notices) == {"lag": 1, "gap": 1}
