@@ -239,6 +239,28 @@ def test_what_real_clients_send_is_plain(client: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "lines",
+    [
+        [*REQUIRED, ("Origin", " a")],
+        [*REQUIRED, ("Origin", "a ")],
+        [*REQUIRED, ("Origin", "a\tb")],
+        [*REQUIRED, ("Origin", "")],
+        [*REQUIRED, ("Origin", "a\rb\nc")],
+        [*REQUIRED, ("Origin", "a\nb\rc")],
+        [*REQUIRED, ("Origin", "é")],
+        [*REQUIRED, ("Origin", "a"), ("origin", "b")],
+        [*REQUIRED, ("Expect", "100-continue")],
+        [*REQUIRED, ("Content-Length", "0")],
+        with_header("Host", "xn--a.example"),
+        with_header("Host", "XN--A.example"),
+    ],
+)
+def test_what_needs_a_second_look_is_left_to_the_full_parser(lines: Lines) -> None:
+    assert read_plain_upgrade(head_of(lines)) is None
+    assert read_plain_upgrade(head_of(REQUIRED)) is not None
+
+
+@pytest.mark.parametrize(
     ("head", "error"),
     [
         *[

@@ -136,6 +136,31 @@ def test_a_body_that_came_along_needs_no_continue() -> None:
     assert not reader.expects_continue
 
 
+@pytest.mark.parametrize("before", [b"", GET, GET[:-2], POST])
+def test_what_can_become_no_request_is_refused_before_it_is_whole(before: bytes) -> None:
+    reader = HttpReader()
+    for piece in (before[:-4], before[-4:], b"no\x01"):
+        reader.feed(piece)
+        try:
+            reader.next_request()
+        except BadRequest:
+            assert piece == b"no\x01"
+            return
+    pytest.fail("it still waits")
+
+
+def test_every_request_line_is_checked_as_soon_as_it_is_there() -> None:
+    reader = HttpReader()
+    reader.feed(GET[:20])
+    assert reader.next_request() is None
+    reader.feed(GET[20:] + b"hello ")
+    assert reader.next_request() is not None
+    assert reader.next_request() is None
+    reader.feed(b"there\r\n")
+    with pytest.raises(BadRequest):
+        reader.next_request()
+
+
 HOST = b" HTTP/1.1\r\nHost: a\r\n"
 
 

@@ -201,6 +201,28 @@ def test_a_length_that_cannot_be_fails_by_its_header_alone(length: int, code: in
     assert inbox.failure.violation_code == code
 
 
+def test_an_unmasked_frame_fails_by_its_first_two_bytes() -> None:
+    inbox = Inbox(MAX, 100)
+    assert inbox.feed(b"\x81\x05", 10) == []
+    assert inbox.failure is not None
+    assert (inbox.failure.violation_code, inbox.failure.message) == (1002, "frames from a client must be masked")
+
+
+@pytest.mark.parametrize("first", [0x82, 0x02])
+def test_a_message_inside_another_fails_by_its_header(masked: Masked, first: int) -> None:
+    inbox = Inbox(MAX, 100)
+    assert inbox.feed(masked(TEXT, b"a", final=False) + bytes((first, 0x85)), 100) == []
+    assert inbox.failure is not None
+    assert inbox.failure.violation_code == 1002
+
+
+def test_a_continuation_of_nothing_fails_by_its_header() -> None:
+    inbox = Inbox(MAX, 100)
+    assert inbox.feed(b"\x80\x85", 100) == []
+    assert inbox.failure is not None
+    assert inbox.failure.violation_code == 1002
+
+
 def test_a_message_of_exactly_the_limit_is_taken_and_fragments_over_it_fail_at_once(masked: Masked) -> None:
     inbox = Inbox(100, 100)
     data = masked(BINARY, b"x" * 60, final=False) + masked(CONTINUATION, b"y" * 40)

@@ -71,6 +71,7 @@ def odd_frames(masked: Masked) -> dict[str, bytes]:
         "length 5 in 2 bytes": b"\x81\xfe\x00\x05" + key + b"x" * 5,
         "length 125 in 2 bytes": b"\x81\xfe\x00\x7d" + key + b"x" * 125,
         "length 300 in 8 bytes": b"\x81\xff" + (300).to_bytes(8, "big") + key + b"x" * 300,
+        "length 65535 in 8 bytes": b"\x81\xff" + (65535).to_bytes(8, "big") + key + b"x" * 65535,
         "length 2^63": b"\x82\xff" + (1 << 63).to_bytes(8, "big") + key + b"x" * 300,
         "length 2^64 - 1": b"\x82\xff" + b"\xff" * 8 + key + b"x" * 300,
     }
