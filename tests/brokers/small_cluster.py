@@ -1,0 +1,161 @@
+"""Processes of a cluster in one test: a broker, a hub of counts, clients that are only descriptions."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from fastws.access.revocation import Revocations
+from fastws.brokers.connection_ids import new_connection_id
+from fastws.brokers.patience import Patience
+from fastws.brokers.redis_broker import RedisBroker
+from fastws.brokers.redis_cluster import RedisCluster
+from fastws.config import Config
+from fastws.errors import FastWSError
+from fastws.hub.ports import Receipt
+from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.publication import Publication
+from tests.brokers.recording_hub import RecordingHub, value_of
+
+QUICK = Patience(heartbeat_seconds=0.05, node_expiry_seconds=0.5, canary_seconds=0.1, request_seconds=0.5)
+
+
+@dataclass(eq=False)
+class Client:
+    """What the cluster looks at in a client."""
+
+    id: str
+    user: str
+    dialect_name: str = "channels"
+    issued_at: float = 1000.0
+    is_revoked: bool = False
+    queue_is_full: bool = False
+    taken: list[object] = field(default_factory=list)
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.user, token_id=f"jti-{self.id}", issued_at=self.issued_at)
+
+    def revoke(self) -> None:
+        self.is_revoked = True
+
+
+class ChannelOfCounts:
+    def __init__(self, subscribers: int) -> None:
+        self.subscribers = subscribers
+
+
+class HubOfCounts(RecordingHub):
+    @property
+    def channels(self) -> dict[str, ChannelOfCounts]:
+        return {name: ChannelOfCounts(count) for name, count in self.subscribers.items() if count}
+
+
+class Local:
+    """What endpoints/one_process.py answers, for clients that are only descriptions."""
+
+    def __init__(self, clients: dict[str, Client], revocations: Revocations) -> None:
+        self.clients = clients
+        self.revocations = revocations
+
+    async def page(
+        self, *, user: str | None, channel: str | None, cursor: str | None, limit: int
+    ) -> tuple[list[dict[str, object]], str | None]:
+        ids = [i for i, c in self.clients.items() if i > (cursor or "") and user in (None, c.user)]
+        return [{"id": i, "user": self.clients[i].user} for i in heapq.nsmallest(limit, ids)], None
+
+    async def describe(self, connection_id: str) -> dict[str, object] | None:
+        client = self.clients.get(connection_id)
+        return None if client is None else {"id": client.id, "user": client.user}
+
+    async def close(self, connection_id: str) -> bool:
+        return self.clients.pop(connection_id, None) is not None
+
+    def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
+        client = self.clients.get(connection_id)
+        if client is None:
+            receipt.done(0, 0)
+        elif client.queue_is_full:
+            receipt.done(0, 1)
+        else:
+            client.taken.append((publication.event, value_of(publication), publication.sender))
+            receipt.done(1, 0)
+
+    async def revoke(self, *, token_id: str | None, user: str | None) -> None:
+        if token_id is not None:
+            self.revocations.revoke_token(token_id)
+        if user is not None:
+            self.revocations.revoke_user(user)
+
+
+class Roster:
+    def __init__(self, clients: dict[str, Client]) -> None:
+        self.clients = clients
+
+    def __len__(self) -> int:
+        return len(self.clients)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(list(self.clients.values()))
+
+
+class Process:
+    """One process of the cluster."""
+
+    def __init__(self, url: str, node_id: str | None = None, patience: Patience = QUICK) -> None:
+        self.hub = HubOfCounts()
+        self.clients: dict[str, Client] = {}
+        self.revocations = Revocations()
+        self.broker = RedisBroker(self.hub, Config(redis_url=url), node_id=node_id, patience=patience)
+        self.cluster: RedisCluster[tuple[int, list[str]]] = RedisCluster(
+            self.broker,
+            Local(self.clients, self.revocations),
+            self.hub,  # type: ignore[arg-type]
+            Roster(self.clients),  # type: ignore[arg-type]
+            self.revocations,
+            lambda connections, channels: (connections, channels),
+        )
+
+    def connect(self, user: str, dialect: str = "channels") -> Client:
+        client = Client(new_connection_id(self.broker.node_id), user, dialect)
+        self.clients[client.id] = client
+        return client
+
+    async def die(self) -> None:
+        """As by SIGKILL: no goodbye."""
+        task = self.cluster.registry._task
+        if task is not None:
+            task.cancel()
+        self.cluster.registry._task = None
+        await self.cluster.revocations.stop()
+        await self.broker.stop()
+
+
+class Refusal:
+    """A receipt that keeps what it heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def done(self, sent: int, failed: int) -> None:
+        self.heard.append((sent, failed))
+
+    def refused(self, error: FastWSError) -> None:
+        self.heard.append(error)
+
+
+@asynccontextmanager
+async def processes(url: str, *node_ids: str, patience: Patience = QUICK) -> AsyncIterator[list[Process]]:
+    """Running processes that know each other."""
+    members = [Process(url, node_id, patience) for node_id in node_ids]
+    for member in members:
+        await member.broker.start()
+        await member.cluster.start()
+    try:
+        yield members
+    finally:
+        for member in members:
+            await member.cluster.stop()
+            await member.broker.stop()
