@@ -23,7 +23,10 @@ class Bounds:
 
 
 class Waiting(NamedTuple):
-    """One frame (or chunk of `messages` frames) that waits. `channel` "" is the control lane: never dropped."""
+    """One frame (or chunk of `messages` frames) that waits.
+
+    `messages` 0 is the control lane, never dropped; `channel` "" a message for this client alone.
+    """
 
     data: bytes
     messages: int
@@ -98,7 +101,7 @@ class Outbox:
             taken.append(entry.data)
             size += len(entry.data)
             self._messages -= entry.messages
-            if not entry.channel:
+            if not entry.messages:
                 self.control_bytes -= len(entry.data)
         self._bytes -= size
         return taken
@@ -124,6 +127,8 @@ class Outbox:
             self._append(Waiting(frame, 1, chunk.channel, chunk.policy, key))
 
     def _lose(self, channel: str, count: int) -> None:
+        if not channel:
+            return  # it was for this client alone: the sender is told
         if self.lost is None:
             self.lost = {}
         self.lost[channel] = self.lost.get(channel, 0) + count
@@ -143,7 +148,8 @@ class Outbox:
         """Drop the oldest until the newest fit. Returns how many were dropped, of the chunk itself too."""
         dropped = 0
         for frame, key in zip(chunk.frames, chunk.keys, strict=True):
-            while not self._fits(1, len(frame), transport_bytes):
+            # For what cannot fit however much is dropped nothing is.
+            while len(frame) + transport_bytes <= self._bounds.bytes and not self._fits(1, len(frame), transport_bytes):
                 if not self._drop_oldest():
                     break
                 dropped += 1

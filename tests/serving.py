@@ -1,0 +1,109 @@
+"""Servers and clients for the tests of several rooms: the real server in this process, a client nobody here wrote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgpack
+import orjson
+import pytest
+import pytest_asyncio
+import uvloop
+from websockets.asyncio.client import ClientConnection, connect
+
+from fastws.config import Config
+from fastws.server import Server
+from fastws.settings import check
+
+KEY = "the broadcast key of the tests"
+SECRET = "a JWT secret of the tests, longer than 32 bytes"
+PATIENCE_SECONDS = 5.0
+
+Message = dict[str, Any]
+Serve = Callable[..., Awaitable[Server]]
+Join = Callable[..., Awaitable["Talker"]]
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Any]:
+    """For the conftest of rooms whose tests run on the loop that the server runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest_asyncio.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Starts servers on free ports of loopback; `await serve(max_connections=1)`. All end with the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Server:
+            given = {"port": 0, "broadcast_key": (KEY,), "jwt_secret": SECRET, **settings}
+            config = Config(**given)
+            check(config)
+            return await stack.enter_async_context(Server(config))
+
+        yield start
+
+
+class Talker:
+    """A client of the `websockets` package that speaks in messages."""
+
+    def __init__(self, socket: ClientConnection, *, is_msgpack: bool) -> None:
+        self.socket = socket
+        self.is_msgpack = is_msgpack
+        self.id = ""
+
+    async def say(self, message: object) -> None:
+        if self.is_msgpack:
+            await self.socket.send(msgpack.packb(message))
+        else:
+            await self.socket.send(orjson.dumps(message).decode())
+
+    async def hear(self) -> Message:
+        """The next message."""
+        data = await asyncio.wait_for(self.socket.recv(), PATIENCE_SECONDS)
+        if self.is_msgpack:
+            assert isinstance(data, bytes)
+            message: Message = msgpack.unpackb(data)
+        else:
+            assert isinstance(data, str)
+            message = orjson.loads(data)
+        return message
+
+    async def ask(self, message: object) -> Message:
+        """Say something, hear one message."""
+        await self.say(message)
+        return await self.hear()
+
+    async def hears_nothing(self) -> None:
+        """Whatever was on its way would come before the answer to a request made now."""
+        answer = await self.ask({"action": "ping", "type": "ping"})
+        assert "pong" in (answer.get("type"), answer.get("event")), answer
+
+    async def end(self) -> tuple[int | None, str | None]:
+        """Close code and reason, once the connection is over."""
+        await asyncio.wait_for(self.socket.wait_closed(), PATIENCE_SECONDS)
+        return self.socket.close_code, self.socket.close_reason
+
+
+@pytest_asyncio.fixture
+async def join() -> AsyncIterator[Join]:
+    """Connects clients: `await join(server, "/ws", token=…, format="msgpack")`. What greets is heard already."""
+    async with AsyncExitStack() as stack:
+
+        async def enter(server: Server, path: str = "/", *, greets: bool = True, **options: Any) -> Talker:
+            is_msgpack = options.pop("format", "json") == "msgpack"
+            query = {name: options.pop(name) for name in ("token", "workspace_id") if name in options}
+            if is_msgpack:
+                query["format"] = "msgpack"
+            text = "&".join(f"{name}={value}" for name, value in query.items())
+            socket = await stack.enter_async_context(
+                connect(f"ws://127.0.0.1:{server.port}{path}?{text}", compression=None, proxy=None, **options)
+            )
+            talker = Talker(socket, is_msgpack=is_msgpack)
+            if greets:
+                talker.id = (await talker.hear())["connection_id"]
+            return talker
+
+        yield enter
