@@ -1,48 +1,79 @@
-"""The console page at /, its scripts and styles: static files of the package."""
+"""The console page at /, its parts under /console/, and the browser client under /client/: files of the package."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import hashlib
+from functools import cache
 from importlib.resources import files
+from typing import Final
 
 from fastws.endpoints.application import Application
 from fastws.errors import NotFound
 from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
 
-_TYPES = {
+_TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
     ".ts": "text/plain; charset=utf-8",
 }
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-
-
-@lru_cache(maxsize=64)
-def static_response(name: str) -> Response:
-    """A file of fastws/static. Raises NotFound."""
-    suffix = name[name.rfind(".") :]
-    file = files("fastws").joinpath("static", *name.split("/"))
-    if suffix not in _TYPES or ".." in name or not file.is_file():
-        raise NotFound("there is no such file")
-    return Response(
-        200,
-        file.read_bytes(),
-        (
-            ("Content-Type", _TYPES[suffix]),
-            ("Content-Security-Policy", _POLICY),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Cache-Control", "no-cache"),
-        ),
-    )
+# Asked for again each time and mostly answered 304: a page of today never runs with the script of yesterday.
+_COMMON: Final = (("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff"))
+_OF_PAGES: Final = (
+    ("Content-Security-Policy", _POLICY),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+)
+# Front ends that are served elsewhere import the client from here; it holds no secret and takes no cookie.
+_OF_CLIENT: Final = (("Access-Control-Allow-Origin", "*"), ("Cross-Origin-Resource-Policy", "cross-origin"))
 
 
 def page(application: Application, request: Request, **_: str) -> Response:
     """GET /: the console."""
-    return static_response("console.html")
+    return _answer(request, "", "console.html", _OF_PAGES)
+
+
+def console_file(application: Application, request: Request, *, file: str, **_: str) -> Response:
+    """GET /console/{file}: a script, style or picture of the console."""
+    return _answer(request, "console", file, _OF_PAGES)
+
+
+def client_file(application: Application, request: Request, *, file: str, **_: str) -> Response:
+    """GET /client/{file}: the browser client, its React part and their types, for pages of any origin."""
+    return _answer(request, "client", file, _OF_CLIENT)
+
+
+def _answer(request: Request, folder: str, name: str, headers: tuple[tuple[str, str], ...]) -> Response:
+    """The file `name` of fastws/static/`folder`, or 304 where the browser has it already. Raises NotFound."""
+    found = _files(folder).get(name)
+    if found is None:
+        raise NotFound("there is no such file")
+    body, tag = found
+    headers = (("ETag", tag), *_COMMON, *headers)
+    # RFC 9110 section 13.1.2: a weak comparison, so that a proxy that compresses does not defeat it.
+    known = [member.strip().removeprefix("W/") for member in (request.header("if-none-match") or "").split(",")]
+    if tag in known or "*" in known:
+        return Response(304, b"", headers)
+    return Response(200, body, (("Content-Type", _TYPES[_suffix(name)]), *headers))
+
+
+@cache
+def _files(folder: str) -> dict[str, tuple[bytes, str]]:
+    """Body and ETag of every file in fastws/static/`folder`, by name: only what is listed here can be asked for."""
+    directory = files("fastws").joinpath("static", folder)
+    bodies = {
+        entry.name: entry.read_bytes()
+        for entry in directory.iterdir()
+        if entry.is_file() and _suffix(entry.name) in _TYPES
+    }
+    return {name: (body, f'"{hashlib.sha256(body).hexdigest()[:32]}"') for name, body in bodies.items()}
+
+
+def _suffix(name: str) -> str:
+    return name[name.rfind(".") :]

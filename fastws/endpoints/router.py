@@ -33,6 +33,8 @@ def routes(metrics: Handler) -> list[Route]:
     """Every address that is not a WebSocket's. The README's table of endpoints is held against this one."""
     return [
         Route("/", {"GET": console.page}),
+        Route("/console/{file}", {"GET": console.console_file}),
+        Route("/client/{file}", {"GET": console.client_file}),
         Route("/broadcast", {"POST": broadcast}),
         Route("/{stage}/broadcast", {"POST": broadcast}),
         Route("/connections", {"GET": connections.list_connections}),

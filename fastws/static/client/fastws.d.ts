@@ -1,0 +1,178 @@
+/** fastws for browsers: https://…/client/fastws.js, one ES module without dependencies. */
+
+export type Dialect = "channels" | "rooms" | "workspaces" | "jobs";
+export type Format = "json" | "msgpack";
+/** `connecting` the first time, `reconnecting` later; `disconnected` is final: make another client. */
+export type Status = "connecting" | "connected" | "reconnecting" | "disconnected";
+/** Why a token is asked for: the first one, the old one ends soon, the server refused it (or perhaps did). */
+export type TokenReason = "start" | "expiring" | "refused";
+
+/** A message in the words of its dialect: `{channel, event, data, from}`, `{type, event, data, timestamp}`, … */
+export interface Message {
+  [key: string]: any;
+}
+
+/** A message as it came: like a WebSocket's own event, `data` is its text (JSON, also where msgpack came). */
+export interface Heard {
+  readonly message: Message;
+  readonly data: string;
+  readonly frame: string | ArrayBuffer;
+}
+
+export interface StatusChange {
+  status: Status;
+  /** How the connection ended: the close code, 1006 for a connection that broke or was refused; 0: no token. */
+  code?: number;
+  reason?: string;
+  /** Milliseconds until the next attempt. */
+  delay?: number;
+  attempt?: number;
+}
+
+/** Something may have been missed: `channel` null means in all that this client hears. */
+export interface Gap {
+  channel: string | null;
+  /** `server`: it lost its broker for a while. `reconnect`: this client was away. */
+  source: "server" | "reconnect";
+}
+
+/** This client read too slowly and the server left `dropped` messages out. */
+export interface Lag {
+  channel: string | null;
+  dropped: number;
+}
+
+/** A new token no longer allows this channel. */
+export interface Left {
+  channel: string;
+  reason: string;
+}
+
+/** Everything on the wire, notices and replies too: for logs. */
+export type Traffic = (direction: "in" | "out", message: Message, frame: string | Uint8Array | ArrayBuffer) => void;
+
+export interface Events {
+  message: (message: Message, event: Heard) => void;
+  status: (change: StatusChange) => void;
+  gap: (gap: Gap) => void;
+  lag: (lag: Lag) => void;
+  left: (left: Left) => void;
+  /** Errors that no promise carries. Without a listener they are warnings on the console. */
+  error: (error: FastWSError) => void;
+  traffic: Traffic;
+}
+
+export interface Options {
+  /**
+   * `wss://host`, `https://host` or a full address; relative ones are resolved against the page. A URL without a
+   * path gets the dialect's own. Default: the server that this file was loaded from.
+   */
+  url?: string;
+  /** Default: channels. */
+  dialect?: Dialect;
+  /** Default: json. */
+  format?: Format;
+  token?: string | null;
+  /** Asked at the start, a minute before the token ends and when the server refuses it. */
+  getToken?: (why: { reason: TokenReason }) => string | null | Promise<string | null>;
+  /** How the token travels; `query` ends up in the logs of proxies. Default: subprotocol. */
+  auth?: "subprotocol" | "query";
+  /** What to subscribe to from the start: channels, rooms, event types or job ids. */
+  channels?: string[];
+  /** workspaces alone; default: the token's own. */
+  workspaceId?: string | null;
+  /** Default: true. */
+  reconnect?: boolean;
+  /** Failures in a row after which the client gives up. Default: never. */
+  maxReconnectAttempts?: number;
+  /** Milliseconds: the most to wait before the first attempt, doubled each time up to `longestDelay`. 500 and 30000. */
+  firstDelay?: number;
+  longestDelay?: number;
+  /** Seconds. Default: 10. */
+  requestTimeout?: number;
+  /** Seconds of silence after which the connection is tested. Default: 25. */
+  pingInterval?: number;
+  /** A WebSocket class for places without one. */
+  WebSocket?: typeof WebSocket;
+
+  onMessage?: Events["message"];
+  onStatus?: Events["status"];
+  onGap?: Events["gap"];
+  onLag?: Events["lag"];
+  onLeft?: Events["left"];
+  onError?: Events["error"];
+  onTraffic?: Traffic;
+}
+
+export interface JobFilter {
+  jobIds?: string[];
+  statuses?: string[];
+}
+
+export interface Sent {
+  sent: number;
+  failed: number;
+}
+
+/** Rejections are FastWSErrors. Requests made while the client connects wait for it, at most `requestTimeout`. */
+export class Client {
+  constructor(options?: Options);
+  readonly status: Status;
+  /** Another one after each reconnect; null in the jobs dialect and while not connected. */
+  readonly connectionId: string | null;
+  /** Resolves when connected, rejects when the client is disconnected for good. */
+  readonly ready: Promise<Client>;
+  /** Returns a function that takes the listener away again. */
+  on<Name extends keyof Events>(name: Name, listener: Events[Name]): () => void;
+  /**
+   * Hear these from now on, after every reconnect too: channels, rooms, event types (`"*"`: all), job ids or a
+   * JobFilter (which replaces the one before). Resolves when the server has confirmed it.
+   */
+  subscribe(wanted: string | string[] | JobFilter): Promise<void>;
+  /** jobs: widens the filter again, whatever is given. */
+  unsubscribe(unwanted?: string | string[]): Promise<void>;
+  /** channels alone. */
+  send(channel: string, event: string, data?: unknown, more?: { excludeSelf?: boolean; key?: string }): Promise<Sent>;
+  sendTo(connectionId: string, event: string, data?: unknown): Promise<Sent>;
+  /** workspaces alone: the last `metrics_update` of that type. */
+  requestMetrics(metricType?: string): Promise<any>;
+  /** Milliseconds to the server and back. */
+  ping(): Promise<number>;
+  /** Go on with this token; the connection stays. Not needed with `getToken`. */
+  refresh(token: string): Promise<void>;
+  /** Send a message of the dialect with an `id`; the reply. */
+  request(message: Message): Promise<Message>;
+  /** Send a message as it is, without waiting. Returns whether there was a connection. */
+  post(message: Message): boolean;
+  close(code?: number, reason?: string): void;
+}
+
+export function connect(options?: Options): Client;
+
+export class FastWSError extends Error {
+  constructor(code: string, message: string, channel?: string | null);
+  /** The server's code (`forbidden`, `rate_limited`, …; `refused` in dialects without codes), or one of the client's. */
+  readonly code: "timeout" | "connection_lost" | "closed" | "unauthorized" | "refused" | "invalid_message" | string;
+  readonly channel: string | null;
+}
+
+/** Milliseconds to wait before attempt number `attempt`, counted from 0: full jitter, or the range of a 1012. */
+export function reconnectDelay(
+  attempt: number,
+  more?: { code?: number; reason?: string; first?: number; longest?: number; random?: () => number },
+): number;
+
+/** `exp` of a JWT in seconds since the epoch; NaN where it cannot be told. */
+export function expiryOf(token: string | null): number;
+
+/** A msgpack extension other than the timestamp. */
+export class Ext {
+  constructor(type: number, data: Uint8Array);
+  readonly type: number;
+  readonly data: Uint8Array;
+}
+
+/** msgpack: BigInt is a 64-bit integer, Uint8Array bin, Date a timestamp. */
+export function encode(value: unknown): Uint8Array;
+/** Integers past 2^53 are BigInts, bin is a Uint8Array, a timestamp a Date. */
+export function decode(bytes: Uint8Array | ArrayBuffer): any;

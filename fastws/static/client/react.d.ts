@@ -1,0 +1,79 @@
+/** React over fastws.js: https://…/client/react.js. React itself is imported as "react" (18 or later). */
+
+import type { ReactElement, ReactNode } from "react";
+import type { FastWSError, Format, Gap, Lag, Heard, Message, Status, TokenReason } from "./fastws.js";
+
+export interface ConnectionSettings {
+  /** Default: the server that this file was loaded from. */
+  url?: string;
+  /** Nothing is opened while there is neither `token` nor `getToken`. A new token of the same user keeps the connection. */
+  token?: string | null;
+  getToken?: (why: { reason: TokenReason }) => string | null | Promise<string | null>;
+  format?: Format;
+  auth?: "subprotocol" | "query";
+  /** Default: the token's own. */
+  workspaceId?: string;
+}
+
+/** Settings for everything within. Components of one workspace and user share a connection. */
+export function WebSocketProvider(props: ConnectionSettings & { children?: ReactNode }): ReactElement;
+
+export interface UseWebSocketOptions extends ConnectionSettings {
+  /** Default: true. */
+  autoReconnect?: boolean;
+  /** Default: never give up. */
+  maxReconnectAttempts?: number;
+  /** What to hear from the start. Default: every event of the workspace. */
+  eventTypes?: string[];
+  /** `event.data` is the text of the message, `event.message` the message itself. */
+  onMessage?: (event: Heard) => void;
+  /** Something may have been missed: fetch the state anew. */
+  onGap?: (gap: Gap) => void;
+  onLag?: (lag: Lag) => void;
+  onError?: (error: FastWSError) => void;
+}
+
+export interface UseWebSocketResult {
+  connectionStatus: Status;
+  /** Sends as it is; returns whether there was a connection. */
+  sendMessage(message: Message | string): boolean;
+  /** Before the first `subscribe` everything is heard, then only what was named (`"*"`: everything again). */
+  subscribe(eventTypes: string | string[]): Promise<unknown>;
+  unsubscribe(eventTypes: string | string[]): Promise<unknown>;
+  /** The workspace's last metrics of that type. */
+  requestMetrics(metricType?: string): Promise<any>;
+}
+
+export function useWebSocket(options?: UseWebSocketOptions): UseWebSocketResult;
+
+export interface ExecutionStatus {
+  execution_id: string;
+  status: string;
+  progress_percentage?: number;
+  completed_nodes?: number;
+  total_nodes?: number;
+  current_node?: string;
+  [key: string]: any;
+}
+
+export interface UseWorkflowOptions extends Omit<ConnectionSettings, "workspaceId" | "token"> {
+  onGap?: (gap: Gap) => void;
+  onError?: (error: FastWSError) => void;
+}
+
+/** The last update of one execution (null before the first), and whether the connection is there. */
+export function useWorkflowWebSocket(
+  token: string | null | undefined,
+  executionId: string | null | undefined,
+  options?: UseWorkflowOptions,
+): { executionStatus: ExecutionStatus | null; isConnected: boolean };
+
+/** `<section class="fastws-executions" data-status>` with a `dl` of figures and an `ol` of the latest executions. */
+export function LiveExecutionCounter(
+  props: ConnectionSettings & { limit?: number; className?: string },
+): ReactElement;
+
+/** `<section class="fastws-metrics" data-status>` with a `dl`; `labels` puts other words for the names of metrics. */
+export function RealtimeMetrics(
+  props: ConnectionSettings & { metricType?: string; labels?: Record<string, string>; className?: string },
+): ReactElement;

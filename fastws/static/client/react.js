@@ -1,0 +1,346 @@
+"use client";
+/**
+ * React hooks and components over fastws.js: live workflows, workspaces and their metrics.
+ *
+ *     <WebSocketProvider url="wss://live.example.com" token={token}>
+ *       <LiveExecutionCounter workspaceId="workspace-123" />
+ *     </WebSocketProvider>
+ *
+ * React is imported as "react": by a bundler, or by an import map of the page. Types: react.d.ts beside this file.
+ */
+
+import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useReducer, useRef, useState } from "react";
+import { connect } from "./fastws.js";
+
+// An effect that is cleaned up and run again at once (StrictMode, a re-render) keeps its connection.
+const LINGER_MS = 250;
+const RECENT = 5;
+
+/** Connections to workspaces, one for all components that look at the same workspace as the same user. */
+class Pool {
+  #connections = new Map();
+
+  join(key, settings, member) {
+    let shared = this.#connections.get(key);
+    if (!shared) {
+      shared = new SharedConnection(settings, () => this.#connections.delete(key));
+      this.#connections.set(key, shared);
+    }
+    shared.join(member);
+    return shared;
+  }
+}
+
+/** One client in the workspaces dialect. The server sends what any member wants; each member hears what it wants. */
+class SharedConnection {
+  #settings;
+  #members = new Set();
+  #ended;
+  #linger;
+  // The event types asked for; null: all, as it is until the first `subscribe`.
+  #types = null;
+
+  constructor(settings, ended) {
+    this.#settings = settings;
+    this.#ended = ended;
+    this.#open();
+  }
+
+  join(member) {
+    clearTimeout(this.#linger);
+    this.#members.add(member);
+    member.setStatus(this.client.status);
+    this.narrow();
+  }
+
+  leave(member) {
+    this.#members.delete(member);
+    if (this.#members.size) this.narrow();
+    else this.#linger = setTimeout(() => this.#close(), LINGER_MS);
+  }
+
+  /** A newer token of the same user: the connection stays, or comes back if the old one had run out. */
+  useToken(token) {
+    if (token === this.#settings.token) return;
+    this.#settings = { ...this.#settings, token };
+    if (this.client.status === "disconnected") this.#open();
+    else this.client.refresh(token).catch((error) => this.#tell("onError", error));
+  }
+
+  /** Ask the server for what the members want together: first for more, then for less, so that nothing is missed. */
+  narrow() {
+    const wishes = [...this.#members].map((member) => member.wish);
+    const union = wishes.every((wish) => wish.only) ? new Set(wishes.flatMap((wish) => [...wish.only])) : null;
+    const before = this.#types;
+    this.#types = union;
+    if (union === null) return before === null ? Promise.resolve() : this.#say("subscribe", ["*"]);
+    const more = [...union].filter((type) => !before?.has(type));
+    const less = [...(before ?? [])].filter((type) => !union.has(type));
+    return Promise.all([
+      before === null || more.length ? this.#say("subscribe", more) : null,
+      less.length ? this.#say("unsubscribe", less) : null,
+    ]);
+  }
+
+  #say(word, types) {
+    return this.client[word](types).catch((error) => {
+      if (error.code !== "closed") this.#tell("onError", error);
+    });
+  }
+
+  #open() {
+    this.#types = null;
+    this.client = connect({
+      ...this.#settings,
+      dialect: "workspaces",
+      onMessage: (message, event) => {
+        this.#members.forEach((member) => wants(member.wish, message.event) && member.tell("onMessage", event));
+      },
+      onStatus: ({ status }) => this.#members.forEach((member) => member.setStatus(status)),
+      onGap: (gap) => this.#tell("onGap", gap),
+      onLag: (lag) => this.#tell("onLag", lag),
+      onError: (error) => this.#tell("onError", error),
+    });
+    if (this.#members.size) this.narrow();
+  }
+
+  #close() {
+    this.#ended();
+    this.client.close();
+  }
+
+  #tell(name, value) {
+    const heard = [...this.#members].map((member) => member.tell(name, value));
+    if (name === "onError" && !heard.includes(true)) warn(value);
+  }
+}
+
+/** `only` the named event types, or with `only` null all `except` the named. */
+function wants({ only, except }, type) {
+  return only ? only.has(type) : !except.has(type);
+}
+
+function widen({ only, except }, types) {
+  if (types.includes("*")) return { only: null, except: new Set() };
+  if (only || !except.size) return { only: new Set([...(only ?? []), ...types]), except };
+  return { only: null, except: new Set([...except].filter((type) => !types.includes(type))) };
+}
+
+function narrowed({ only, except }, types) {
+  if (types.includes("*")) return { only: new Set(), except: new Set() };
+  if (only) return { only: new Set([...only].filter((type) => !types.includes(type))), except };
+  return { only: null, except: new Set([...except, ...types]) };
+}
+
+const Surroundings = createContext({ settings: {}, pool: new Pool() });
+
+/** Settings for the hooks and components within: `url`, `token` or `getToken`, `format`, `auth`, `workspaceId`. */
+export function WebSocketProvider({ children, url, token, getToken, format, auth, workspaceId }) {
+  const [pool] = useState(() => new Pool());
+  const surroundings = useMemo(
+    () => ({ pool, settings: given({ url, token, getToken, format, auth, workspaceId }) }),
+    [pool, url, token, getToken, format, auth, workspaceId],
+  );
+  return createElement(Surroundings.Provider, { value: surroundings }, children);
+}
+
+/** A workspace's events. Nothing is opened before there is a token. See react.d.ts. */
+export function useWebSocket(options = {}) {
+  const { settings, pool } = useContext(Surroundings);
+  const all = { autoReconnect: true, ...settings, ...given(options) };
+  const { url, token, getToken, format, auth, workspaceId, autoReconnect, maxReconnectAttempts, eventTypes } = all;
+  const [status, setStatus] = useState("disconnected");
+  const latest = useLatest(all);
+  const shared = useRef(null);
+  const [member] = useState(() => ({
+    wish: { only: eventTypes ? new Set(eventTypes) : null, except: new Set() },
+    // Returns whether anybody listens.
+    tell: (name, value) => Boolean(latest.current[name]) && (latest.current[name](value), true),
+    setStatus,
+  }));
+  const mayConnect = Boolean(token || getToken);
+  const key = JSON.stringify([url, format, auth, workspaceId, autoReconnect, maxReconnectAttempts, userOf(token)]);
+
+  useEffect(() => {
+    if (!mayConnect) return undefined;
+    const ask = latest.current.getToken && ((why) => latest.current.getToken(why));
+    const asked = { url, format, auth, workspaceId, maxReconnectAttempts, token: latest.current.token, getToken: ask };
+    const joined = pool.join(key, given({ ...asked, reconnect: autoReconnect }), member);
+    shared.current = joined;
+    return () => {
+      shared.current = null;
+      joined.leave(member);
+      setStatus("disconnected");
+    };
+    // `key` stands for every setting that makes it another connection.
+  }, [pool, key, mayConnect, member]);
+
+  useEffect(() => {
+    if (token) shared.current?.useToken(token);
+  }, [token]);
+
+  const sendMessage = useCallback((message) => {
+    const client = shared.current?.client;
+    return client ? client.post(typeof message === "string" ? JSON.parse(message) : message) : false;
+  }, []);
+  const change = useCallback((how, types) => {
+    member.wish = how(member.wish, [types].flat());
+    return shared.current?.narrow() ?? Promise.resolve();
+  }, [member]);
+  const subscribe = useCallback((types) => change(widen, types), [change]);
+  const unsubscribe = useCallback((types) => change(narrowed, types), [change]);
+  const requestMetrics = useCallback(async (type) => shared.current?.client.requestMetrics(type), []);
+  return { connectionStatus: status, sendMessage, subscribe, unsubscribe, requestMetrics };
+}
+
+/** The last update of one execution, over a connection of its own: updates do not say which room they came from. */
+export function useWorkflowWebSocket(token, executionId, options = {}) {
+  const { settings } = useContext(Surroundings);
+  const { url, format, auth, getToken } = { ...settings, ...given(options) };
+  const [executionStatus, setExecutionStatus] = useState(null);
+  const [isConnected, setIsConnected] = useState(false);
+  const [generation, startAnew] = useReducer((number) => number + 1, 0);
+  const latest = useLatest({ ...options, token, getToken });
+  const client = useRef(null);
+  const mayConnect = Boolean((token || getToken) && executionId);
+
+  useEffect(() => setExecutionStatus(null), [executionId]);
+
+  useEffect(() => {
+    if (!mayConnect) return undefined;
+    const room = `execution:${executionId}`;
+    const ask = latest.current.getToken && ((why) => latest.current.getToken(why));
+    const opened = connect({
+      ...given({ url, format, auth, getToken: ask }),
+      dialect: "rooms",
+      token: latest.current.token ?? null,
+      channels: [room],
+      onMessage: (message) => isAbout(message, executionId) && setExecutionStatus(message.data),
+      onStatus: ({ status }) => setIsConnected(status === "connected"),
+      onGap: (gap) => latest.current.onGap?.(gap),
+      onError: (error) => (latest.current.onError ?? warn)(error),
+    });
+    client.current = opened;
+    return () => {
+      client.current = null;
+      opened.close();
+      setIsConnected(false);
+    };
+  }, [url, format, auth, mayConnect, userOf(token), executionId, generation]);
+
+  useEffect(() => {
+    if (!token || !client.current) return;
+    if (client.current.status === "disconnected") startAnew();
+    else client.current.refresh(token).catch(startAnew); // perhaps another user's: then connect as that one
+  }, [token]);
+
+  return { executionStatus, isConnected };
+}
+
+function isAbout({ type, data }, executionId) {
+  return type === "execution_update" && (data?.execution_id ?? executionId) === executionId;
+}
+
+/** How many executions run now, how many began and ended since it is shown, and the latest of them. */
+export function LiveExecutionCounter({ workspaceId, limit = RECENT, className = "", ...settings }) {
+  const [state, count] = useReducer(counted, { running: [], started: 0, completed: 0, failed: 0, recent: [] });
+  const { connectionStatus } = useWebSocket({
+    ...settings,
+    workspaceId,
+    eventTypes: ["execution_started", "execution_completed"],
+    onMessage: ({ message }) => count(message),
+  });
+  const figures = { running: state.running.length, started: state.started, completed: state.completed, failed: state.failed };
+  return createElement(
+    "section",
+    { className: `fastws-executions ${className}`.trim(), "aria-label": "Executions", "data-status": connectionStatus },
+    createElement("div", { role: "status" }, createElement("dl", null, Object.entries(figures).map(figure))),
+    createElement("ol", { "aria-label": "Recent executions" }, state.recent.slice(0, limit).map(activity)),
+  );
+}
+
+function counted(state, { event, data = {}, timestamp }) {
+  const isStart = event === "execution_started";
+  if (!isStart && event !== "execution_completed") return state;
+  const outcome = isStart ? "started" : data.success === false ? "failed" : "completed";
+  const others = state.running.filter((run) => run !== data.run_id);
+  const entry = { outcome, run: data.run_id, agent: data.agent_id, timestamp };
+  return {
+    ...state,
+    running: isStart ? [...others, data.run_id] : others,
+    [outcome]: state[outcome] + 1,
+    recent: [{ ...entry, number: state.started + state.completed + state.failed }, ...state.recent].slice(0, 100),
+  };
+}
+
+function activity({ number, outcome, run, agent, timestamp }) {
+  const text = [agent, run].filter(Boolean).join(" · ");
+  return createElement("li", { key: number, "data-outcome": outcome }, `${outcome} ${text} `, createElement("time", { dateTime: timestamp }, shownTime(timestamp)));
+}
+
+/** The workspace's latest metrics, asked for at the start and after each reconnect, then as they come. */
+export function RealtimeMetrics({ workspaceId, metricType, labels = {}, className = "", ...settings }) {
+  const [metrics, setMetrics] = useState({});
+  const { connectionStatus, requestMetrics } = useWebSocket({
+    ...settings,
+    workspaceId,
+    eventTypes: ["metrics_update"],
+    onMessage: ({ message: { event, data } }) => {
+      if (event !== "metrics_update" || (metricType && data?.metric_type && data.metric_type !== metricType)) return;
+      setMetrics((known) => ({ ...known, ...data }));
+    },
+  });
+  useEffect(() => {
+    if (connectionStatus !== "connected") return;
+    requestMetrics(metricType).then(
+      (data) => setMetrics((known) => ({ ...known, ...data })),
+      (error) => error.code === "closed" || warn(error),
+    );
+  }, [connectionStatus, metricType, requestMetrics]);
+  const shown = Object.entries(metrics).filter(([name, value]) => name !== "metric_type" && typeof value !== "object");
+  return createElement(
+    "section",
+    { className: `fastws-metrics ${className}`.trim(), "aria-label": "Metrics", "data-status": connectionStatus },
+    createElement("dl", null, shown.map(([name, value]) => figure([labels[name] ?? name.replace(/_/g, " "), value]))),
+  );
+}
+
+function figure([name, value]) {
+  return createElement("div", { key: name }, createElement("dt", null, name), createElement("dd", null, shownValue(value)));
+}
+
+function shownValue(value) {
+  return typeof value === "number" ? value.toLocaleString(undefined, { maximumFractionDigits: 2 }) : String(value);
+}
+
+function shownTime(timestamp) {
+  const moment = new Date(timestamp);
+  return Number.isNaN(moment.getTime()) ? "" : moment.toLocaleTimeString();
+}
+
+/** The user of a JWT: another one is another connection, a new token of the same one is not. */
+function userOf(token) {
+  if (!token) return null;
+  try {
+    return JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))).sub ?? token;
+  } catch {
+    return token; // not a JWT: each token is a user of its own
+  }
+}
+
+function warn(error) {
+  console.warn("fastws:", error.message);
+}
+
+/** What was given, without what is undefined: a default is no wish. */
+function given(options) {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+function useLatest(value) {
+  const latest = useRef(value);
+  useEffect(() => {
+    latest.current = value;
+  });
+  return latest;
+}
