@@ -23,7 +23,7 @@ _END = b"\r\n\r\n"
 _NEVER = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n|\n[ \t]")
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _REQUEST_LINE = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/1\.[01]")
-_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([^\r]*?)[ \t]*(?=\r)", re.IGNORECASE)
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _LINE_BREAKS = str.maketrans("\r\n\x00", "   ")
 _NO_BODY = (204, 304)
@@ -151,7 +151,7 @@ class HttpReader:
         """One length, said once (RFC 9112 section 6.3): no two readers may disagree on where a body ends."""
         lengths = _CONTENT_LENGTH.findall(head)
         chunked = "transfer-encoding" in request.headers
-        if len(lengths) > 1 or (lengths and not _DIGITS.fullmatch(lengths[0])):
+        if len(lengths) > 1 or (lengths and not _DIGITS.fullmatch(lengths[0].strip(b" \t"))):
             raise BadRequest("`Content-Length` must stand once, as digits")
         if chunked and (lengths or request.http_version != "1.1"):
             raise BadRequest("`Transfer-Encoding` beside `Content-Length`, or in HTTP/1.0")

@@ -203,7 +203,8 @@ class TestHandshake:
             '"' * 16000,
             '\\"' * 8000,
             "a, " * 5000,
-            "a;" + " " * 15000 + "b",
+            "a;" + " " * 14900 + "b",
+            "5," + " " * 14900 + "5",
             "permessage-deflate; " * 780,
             "permessage-deflate; client_max_window_bits=" + "1" * 15000,
         ],
@@ -211,7 +212,15 @@ class TestHandshake:
     def test_a10_headers_that_stall_a_naive_pattern(self, evil: str) -> None:
         head = upgrade(f"Sec-WebSocket-Extensions: {evil}"[:15_000])
         started = time.process_time()
-        for name in ("Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol", "Connection", "Upgrade", "Host"):
+        for name in (
+            "Sec-WebSocket-Extensions",
+            "Sec-WebSocket-Protocol",
+            "Connection",
+            "Upgrade",
+            "Host",
+            "Content-Length",
+            "Transfer-Encoding",
+        ):
             answer_to(upgrade(f"{name}: {evil}"[:15_000]))
         assert answer_to(head)[0] == [101]
         assert negotiate(evil) is None
