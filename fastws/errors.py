@@ -6,16 +6,20 @@ from typing import ClassVar
 
 
 class FastWSError(Exception):
-    """The root of all. `str(error)` is safe to show to the client: it never carries internals or secrets."""
+    """The root of all. `str(error)` is safe to show to the client: it never carries internals or secrets.
+
+    `reason` is the word for it in metrics where `code` says too little.
+    """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1011
 
-    def __init__(self, message: str, *, channel: str | None = None) -> None:
+    def __init__(self, message: str, *, channel: str | None = None, reason: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.channel = channel
+        self.reason = reason or self.code
 
 
 class BadRequest(FastWSError):
@@ -60,6 +64,14 @@ class MethodNotAllowed(FastWSError):
         self.allow = allow
 
 
+class Misdirected(FastWSError):
+    """The request names a host that is not this server (RFC 9110 section 15.5.20)."""
+
+    code = "misdirected"
+    status = 421
+    close_code = 1008
+
+
 class UpgradeRequired(FastWSError):
     """A WebSocket version that is not 13 (RFC 6455 section 4.4)."""
 
@@ -95,8 +107,10 @@ class RateLimited(FastWSError):
     status = 429
     close_code = 1008
 
-    def __init__(self, message: str, *, channel: str | None = None, retry_after_seconds: int = 1) -> None:
-        super().__init__(message, channel=channel)
+    def __init__(
+        self, message: str, *, channel: str | None = None, reason: str | None = None, retry_after_seconds: int = 1
+    ) -> None:
+        super().__init__(message, channel=channel, reason=reason)
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -113,8 +127,8 @@ class Unavailable(FastWSError):
     status = 503
     close_code = 1013
 
-    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, reason: str | None = None, retry_after_seconds: int = 1) -> None:
+        super().__init__(message, reason=reason)
         self.retry_after_seconds = retry_after_seconds
 
 
