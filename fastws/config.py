@@ -125,6 +125,10 @@ class Config:
     metrics_address: str | None = setting(
         None, "HOST:PORT of an address of its own for /metrics; none = the public port"
     )
+    metrics_hook: str | None = setting(
+        None,
+        "package.module:function(workspace, metric_type) whose result answers request_metrics; none = the last update",
+    )
     event_hook: str | None = setting(None, "application hook for connection events: package.module:function or URL")
     log_format: str = setting("auto", "auto = text on a terminal, JSON otherwise", choices=("auto", "json", "text"))
     log_level: str = setting("info", "least severe level that is logged", choices=("debug", "info", "warning", "error"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import inspect
 import os
 import secrets
 import socket
@@ -15,21 +17,27 @@ from typing import Final
 
 import structlog
 
-from fastws.access.authorizer import Authorizer
+from fastws.access.authorizer import Authorizer, load_function
 from fastws.access.broadcast_key import BroadcastKeys, bearer
+from fastws.access.hosts import AllowedHosts
+from fastws.access.jwks import Jwks
+from fastws.access.origins import AllowedOrigins
 from fastws.access.permissions import Permissions
+from fastws.access.proxies import TrustedProxies
 from fastws.access.rate_limit import Bucket
 from fastws.access.revocation import Revocations
 from fastws.access.tokens import Tokens
 from fastws.brokers.memory import MemoryBroker
 from fastws.brokers.redis_broker import RedisBroker
 from fastws.config import Config
+from fastws.connection.capacity import CapacityRules, free_descriptors
 from fastws.connection.context import Context, Limits
 from fastws.connection.gate import Gate, GateRules
 from fastws.connection.heartbeat import Heartbeat
 from fastws.connection.http import HttpConnection
 from fastws.connection.outbox import Bounds
 from fastws.dialects.mount import Mounts
+from fastws.embedding import InProcessBroadcaster
 from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application
 from fastws.endpoints.exposition import Exposition
@@ -72,7 +80,8 @@ class Server:
         self.node_id = secrets.token_urlsafe(NODE_ID_BYTES)
         self.counters = Counters()
         self.roster = Roster()
-        self.tokens = Tokens(config)
+        self.jwks = Jwks(config.jwt_jwks_url) if config.jwt_jwks_url else None
+        self.tokens = Tokens(config, self.jwks)
         # A key made up for one run protects no rooms: whoever tries the server out has no tokens yet.
         self.permissions = Permissions(config, self.tokens.key_configured and not is_key_made_up)
         self.mounts = Mounts(
@@ -80,8 +89,16 @@ class Server:
         )
         self.revocations = Revocations(leeway_seconds=config.jwt_leeway)
         self.broadcast_keys = BroadcastKeys(config.broadcast_key)
+        self._allowed_origins = AllowedOrigins(config.allowed_origins)
+        self._allowed_hosts = AllowedHosts(config.allowed_hosts)
+        self._trusted_proxies = TrustedProxies(config.trusted_proxies)
+        if config.proxy_protocol and not self._trusted_proxies:
+            raise ConfigError("proxy_protocol: it is read from trusted_proxies only, and there are none")
         self.tls = _tls_context(config)
         self.port = 0
+        self._metrics_hook = (
+            None if config.metrics_hook is None else load_function(config.metrics_hook, setting="metrics_hook")
+        )
         self._servers: list[asyncio.Server] = []
         self._is_started = False
 
@@ -90,6 +107,8 @@ class Server:
     async def start(self) -> None:
         """Listen. The server answers from the moment this returns."""
         self._assemble()
+        if self.jwks is not None:
+            await self.jwks.start()
         await self.broker.start()
         self.heartbeat.start()
         await self._listen()
@@ -126,7 +145,15 @@ class Server:
             heartbeat=self.heartbeat,
             send_elsewhere=lambda connection_id, publication, receipt: receipt.done(0, 1),
             logs_debug=config.log_level == "debug",
-            metrics_source=lambda channel, metric_type, answer: answer({}),
+            metrics_source=self._answer_metrics,
+        )
+        self.broadcaster = InProcessBroadcaster(
+            config,
+            hub=self.hub,
+            broker=self.broker,
+            roster=self.roster,
+            cluster=self.cluster,
+            counters=self.counters,
         )
         self.gate = Gate(self.context, self.mounts, self._gate_rules())
         self.context.left = self.gate.left
@@ -156,7 +183,7 @@ class Server:
 
     def _make_broker(self) -> MemoryBroker | RedisBroker:
         if self.config.redis_url is None:
-            return MemoryBroker(self.hub)
+            return MemoryBroker(self.hub, self.config.jobs_channel)
         return RedisBroker(self.hub, self.config, node_id=self.node_id, counters=self.counters)
 
     def _authorizer(self) -> Authorizer | None:
@@ -171,11 +198,17 @@ class Server:
             allow_anonymous=self.permissions.allow_anonymous,
             anonymous_was_set=config.allow_anonymous is not None,
             enable_realtime=config.enable_realtime,
-            allowed_origins=config.allowed_origins,
-            max_connections=config.max_connections,
-            max_connections_per_user=config.max_connections_per_user,
-            max_connections_per_ip=config.max_connections_per_ip,
-            connect_rate=config.connect_rate,
+            allowed_origins=self._allowed_origins,
+            allowed_hosts=self._allowed_hosts,
+            trusted_proxies=self._trusted_proxies,
+            proxy_protocol=config.proxy_protocol,
+            capacity=CapacityRules(
+                max_connections=config.max_connections,
+                max_connections_per_user=config.max_connections_per_user,
+                max_connections_per_ip=config.max_connections_per_ip,
+                connect_rate=config.connect_rate,
+            ),
+            descriptors=free_descriptors(),
             handshake_seconds=config.handshake_timeout,
             compression=config.compression == "on",
             compression_level=config.compression_level,
@@ -191,6 +224,21 @@ class Server:
         if self.revocations.is_revoked(identity):
             raise Unauthorized("the token does not hold")
         return identity
+
+    def _answer_metrics(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
+        """What `request_metrics` is answered: `connections` by ourselves, the rest by the hook or the last update."""
+        if metric_type == "connections":
+            answer({"connections": self.hub.count(channel) + self.broker.remote_count(channel)})
+        elif self._metrics_hook is not None:
+            self.heartbeat.spawn(self._ask_metrics_hook(channel, metric_type, answer))
+        else:
+            self.broker.find_metrics(channel, metric_type, answer)
+
+    async def _ask_metrics_hook(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
+        assert self._metrics_hook is not None  # noqa: S101 the caller has looked
+        prefix, _, suffix = self.config.workspace_channel.partition("{workspace_id}")
+        found = self._metrics_hook(channel[len(prefix) : len(channel) - len(suffix)], metric_type)
+        answer(await found if inspect.isawaitable(found) else found)
 
     def _protocol(self) -> HttpConnection:
         return HttpConnection(
@@ -225,7 +273,9 @@ class Server:
         return (self._workers_folder or Path()) / f"{os.getpid()}.sock"
 
     def _own_figures(self) -> HttpConnection:
-        return HttpConnection(self.context, self.gate, self._own_router, error_response, MAX_SIBLING_BODY_BYTES)
+        return HttpConnection(
+            self.context, self.gate, self._own_router, error_response, MAX_SIBLING_BODY_BYTES, is_internal=True
+        )
 
     # --- what endpoints ask
 
@@ -275,9 +325,9 @@ class Server:
         await self._wait_until_gone(begun + self.config.drain_timeout)
 
     async def _wait_until_gone(self, deadline: float) -> None:
-        loop = asyncio.get_running_loop()
-        while self.gate.open_connections and loop.time() < deadline:
-            await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self.gate.until_empty()
 
     async def stop(self) -> None:
         """Close everything at once."""
@@ -294,6 +344,10 @@ class Server:
         self.heartbeat.abort_all()
         await self.broker.stop()
         self.heartbeat.stop()
+        if self.jwks is not None:
+            await self.jwks.close()
+        if self.context.authorizer is not None:
+            await self.context.authorizer.close()
         if self._workers_folder is not None:
             self._own_socket.unlink(missing_ok=True)
         gc.unfreeze()
@@ -313,6 +367,7 @@ def _limits(config: Config) -> Limits:
         message_bytes=config.max_message_bytes,
         fragments=config.max_fragments,
         channels=config.max_channels_per_connection,
+        total_channels=config.max_channels,
         outbox=Bounds(config.max_queue_messages, config.max_queue_bytes),
         message_rate=config.message_rate,
         message_burst=config.message_burst,

@@ -52,6 +52,10 @@ class MemoryBroker:
     def unlisten(self, channel: str) -> None:
         """Nobody elsewhere has to know."""
 
+    def find_metrics(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
+        """Answer with the data of the last `metrics_update` of that type on `channel`; {} where there is none."""
+        answer(self.last_metrics.find(channel, metric_type))
+
     def remote_count(self, channel: str) -> int:
         """Subscribers of `channel` in other processes: there are none."""
         return 0

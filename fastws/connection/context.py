@@ -36,6 +36,8 @@ class Limits:
     message_bytes: int
     fragments: int
     channels: int
+    # Of the whole process, unlike the others.
+    total_channels: int
     outbox: Bounds
     message_rate: float
     message_burst: int
@@ -66,7 +68,7 @@ class Context:
     # Told of every connection that is gone.
     left: Callable[[Connection], None] = lambda _: None
     corked: list[Session] = field(default_factory=list)
-    acks: dict[tuple[DialectForm, str, int, int], bytes] = field(default_factory=dict)
+    acks: dict[tuple[DialectForm, str | None, str | None, int, int], bytes] = field(default_factory=dict)
 
     def uncork(self) -> None:
         """Write the replies that a flush has settled, together for each client."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
-import time
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import structlog
 
-from fastws.access.rate_limit import Bucket, address_key
+from fastws.access.hosts import AllowedHosts
+from fastws.access.origins import AllowedOrigins
+from fastws.access.permissions import is_loopback
+from fastws.access.proxies import UNIX, TrustedProxies
 from fastws.access.tokens import token_from
 from fastws.codec.codec import Codec
 from fastws.codec.negotiate import negotiate
+from fastws.connection.capacity import Capacity, CapacityRules
 from fastws.connection.context import Context
 from fastws.connection.echo import EchoSession
 from fastws.connection.protocol import Connection
@@ -26,8 +28,8 @@ from fastws.dialects.mount import Mounts
 from fastws.errors import (
     FastWSError,
     Forbidden,
+    Misdirected,
     NotFound,
-    RateLimited,
     Unauthorized,
     Unavailable,
 )
@@ -40,6 +42,8 @@ from fastws.wire.http_messages import Request
 log = structlog.stdlib.get_logger("fastws.gate")
 
 MAX_USER_AGENT_LENGTH: Final = 256
+# Asked by address, by orchestrators that know no name of ours.
+PROBES: Final = frozenset({"/health", "/ready"})
 
 
 @dataclass(slots=True, kw_only=True, frozen=True)
@@ -50,11 +54,12 @@ class GateRules:
     allow_anonymous: bool
     anonymous_was_set: bool
     enable_realtime: bool
-    allowed_origins: tuple[str, ...]
-    max_connections: int
-    max_connections_per_user: int
-    max_connections_per_ip: int
-    connect_rate: float
+    allowed_origins: AllowedOrigins
+    allowed_hosts: AllowedHosts
+    trusted_proxies: TrustedProxies
+    proxy_protocol: bool
+    capacity: CapacityRules
+    descriptors: int
     handshake_seconds: float
     compression: bool
     compression_level: int
@@ -69,60 +74,74 @@ class Gate:
         self._mounts = mounts
         self._rules = rules
         self._forms: dict[tuple[str, str, int], DialectForm] = {}
-        self._by_address: dict[str, int] = defaultdict(int)
-        self._by_user: dict[str, int] = defaultdict(int)
-        self._connects = Bucket(rules.connect_rate, max(rules.connect_rate, 1.0)) if rules.connect_rate else None
+        self.capacity = Capacity(rules.capacity, context.counters, descriptors=rules.descriptors)
         self.handshake_seconds = rules.handshake_seconds
         self.is_draining = False
-        # Sockets that are accepted and not upgraded; connections whose socket is open, closing ones too.
-        self.sockets = 0
-        self.open_connections = 0
+        self._emptied = asyncio.Event()
 
     @property
     def is_full(self) -> bool:
-        return bool(self._rules.max_connections) and len(self._context.roster) >= self._rules.max_connections
+        return self.capacity.is_full
+
+    @property
+    def open_connections(self) -> int:
+        """Connections whose socket is open, closing ones too."""
+        return self.capacity.connections
+
+    def expects_proxy_header(self, peer: str) -> bool:
+        """Whether the first bytes from `peer` are to be a PROXY protocol header."""
+        return self._rules.proxy_protocol and self._rules.trusted_proxies.trusts(peer)
+
+    def client_address(self, request: Request, peer: str) -> str:
+        """Who sends this request: `peer`, or the client for whom a trusted proxy speaks."""
+        return self._rules.trusted_proxies.client_address(peer, request.headers.get("x-forwarded-for"))
+
+    def check_host(self, request: Request) -> None:
+        """Raise Misdirected for a request to a name that is not ours."""
+        if not self._rules.allowed_hosts.allows(request.headers.get("host")) and request.path not in PROBES:
+            raise Misdirected("this host is not served here; the server's allowed_hosts names those that are")
 
     def admit(self, request: Request, transport: asyncio.Transport, address: str) -> Connection:
         """Let a client in: checks, the 101, its greeting. Raises the FastWSError that refuses it."""
         self._check_room()
         check_upgrade(request)
-        self._check_origin(request.header("origin"))
+        if not self._rules.allowed_origins.allows(request.headers.get("origin")):
+            raise Forbidden(
+                "this origin may not connect; the server's allowed_origins names those that may", reason="origin"
+            )
         offered = subprotocols(request)
         token = token_from(request.header("authorization"), request.query, offered)
         dialect = self._mounts.find(request.path, has_token=token is not None)
         if dialect is None:
             raise NotFound(f"no WebSocket is served at {request.path[:200]!r}")
-        identity = self._identify(token, dialect, request, address)
+        anonymous = self._may_be_anonymous(request, address)
+        identity = self._identify(token, dialect, may_be_anonymous=anonymous)
         codec, subprotocol = negotiate(offered, request.query.get("format"))
         place = dialect.admit(identity, request.query)
-        self._check_shares(identity, address)
-        return self._open(request, transport, address, dialect, codec, identity, place, subprotocol)
+        self.capacity.check_shares(None if identity is None else identity.user, address)
+        connection = self._open(request, transport, address, dialect, codec, identity, place, subprotocol)
+        connection.session.anonymous = anonymous
+        return connection
+
+    async def until_empty(self) -> None:
+        """Return when no connection is open."""
+        while self.open_connections:
+            self._emptied.clear()
+            await self._emptied.wait()
 
     def count_refusal(self, error: FastWSError) -> None:
-        self._context.counters.refused[(error.status, error.code)] += 1
+        self._context.counters.refused[(error.status, error.reason)] += 1
 
     def _check_room(self) -> None:
         if not self._rules.enable_realtime:
-            raise Unavailable("real-time connections are switched off", retry_after_seconds=60)
+            raise Unavailable("real-time connections are switched off", reason="switched_off", retry_after_seconds=60)
         if self.is_draining:
-            raise Unavailable("the server is stopping; connect again", retry_after_seconds=1)
-        if self.is_full:
-            raise Unavailable("the server is full; come again later", retry_after_seconds=5)
-        if self._connects is not None and not self._connects.take(1, time.monotonic()):
-            self._context.counters.rate_limited["connect"] += 1
-            raise Unavailable("too many connections are being opened; come again in a second", retry_after_seconds=1)
+            raise Unavailable("the server is stopping; connect again", reason="draining", retry_after_seconds=1)
+        self.capacity.check()
 
-    def _check_origin(self, origin: str | None) -> None:
-        """Browsers send an origin, other clients need not (RFC 6455 section 10.2)."""
-        allowed = self._rules.allowed_origins
-        if origin is None or "*" in allowed:
-            return
-        if not any(_origin_matches(pattern, origin) for pattern in allowed):
-            raise Forbidden("this origin may not connect; the server's allowed_origins names those that may")
-
-    def _identify(self, token: str | None, dialect: Dialect, request: Request, address: str) -> Identity | None:
+    def _identify(self, token: str | None, dialect: Dialect, *, may_be_anonymous: bool) -> Identity | None:
         if token is None:
-            if dialect.needs_token or not self._may_be_anonymous(request, address):
+            if dialect.needs_token or not may_be_anonymous:
                 _refuse_without_token()
             return None
         identity = self._context.tokens.verify(token)
@@ -136,20 +155,10 @@ class Gate:
             return False
         if self._rules.anonymous_was_set:
             return True
-        return request.header("forwarded") is None and request.header("x-forwarded-for") is None
-
-    def _check_shares(self, identity: Identity | None, address: str) -> None:
-        rules = self._rules
-        if rules.max_connections_per_ip and self._by_address[address_key(address)] >= rules.max_connections_per_ip:
-            self._context.counters.rate_limited["address"] += 1
-            raise RateLimited("too many connections from this address")
-        if (
-            identity is not None
-            and rules.max_connections_per_user
-            and self._by_user[identity.user] >= rules.max_connections_per_user
-        ):
-            self._context.counters.rate_limited["user"] += 1
-            raise RateLimited("too many connections of this user")
+        headers = request.headers
+        if "x-forwarded-for" in headers or "forwarded" in headers:
+            return False
+        return address == UNIX or is_loopback(address)
 
     def _open(
         self,
@@ -178,12 +187,12 @@ class Gate:
         connection.session = session = kind(context, connection, form, identity, place)
         context.roster.add(connection)
         context.counters.opened[dialect.name] += 1
-        self.open_connections += 1
+        self.capacity.enter(None if identity is None else identity.user, address)
         if identity is not None:
-            self._by_user[identity.user] += 1
-            context.heartbeat.watch_expiry(connection, identity.expires_at)
-        self._by_address[address_key(address)] += 1
-        session.cork = [accept_response(request, subprotocol=subprotocol, extensions=None if deflate is None else deflate.response)]
+            context.heartbeat.watch_expiry(connection, identity.expires_at + context.tokens.leeway_seconds)
+        session.cork = [
+            accept_response(request, subprotocol=subprotocol, extensions=None if deflate is None else deflate.response)
+        ]
         session.begin()
         session.uncork()
         return connection
@@ -206,31 +215,11 @@ class Gate:
 
     def left(self, connection: Connection) -> None:
         """`connection` is gone: its share of user and address is free again."""
-        self.open_connections -= 1
-        _decrement(self._by_address, address_key(connection.address))
         identity = connection.identity
-        if identity is not None:
-            _decrement(self._by_user, identity.user)
+        self.capacity.leave(None if identity is None else identity.user, connection.address)
+        if not self.open_connections:
+            self._emptied.set()
 
 
 def _refuse_without_token() -> NoReturn:
     raise Unauthorized("a token is needed: ?token=, Authorization: Bearer, or subprotocol fastws.token.<jwt>")
-
-
-def _decrement(counts: dict[str, int], key: str) -> None:
-    counts[key] -= 1
-    if counts[key] <= 0:
-        del counts[key]
-
-
-def _origin_matches(pattern: str, origin: str) -> bool:
-    """`*` in a pattern stands for one or more characters that are no slash: https://*.example.com."""
-    if "*" not in pattern:
-        return pattern == origin
-    head, _, tail = pattern.partition("*")
-    return (
-        len(origin) > len(head) + len(tail)
-        and origin.startswith(head)
-        and origin.endswith(tail)
-        and "/" not in origin[len(head) : len(origin) - len(tail)]
-    )

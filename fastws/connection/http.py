@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 import structlog
 
+from fastws.access.proxies import UNIX
 from fastws.connection.context import Context
 from fastws.connection.gate import Gate
-from fastws.errors import FastWSError
+from fastws.errors import FastWSError, Unavailable
 from fastws.vocabulary.response import Response
 from fastws.wire.http_messages import HttpReader, Request, render_response
+from fastws.wire.proxy_protocol import read_proxy_header
 
 log = structlog.stdlib.get_logger("fastws.http")
 
@@ -27,12 +30,15 @@ class HttpConnection(asyncio.Protocol):
     """A connection until it is upgraded. One request is answered at a time; pipelined ones wait their turn."""
 
     __slots__ = (
+        "_accepted_at",
         "_answering",
         "_context",
         "_endpoints",
         "_error_response",
         "_gate",
-        "_keep_alive_seconds",
+        "_is_internal",
+        "_peer",
+        "_proxy_header",
         "_reader",
         "address",
         "transport",
@@ -45,13 +51,22 @@ class HttpConnection(asyncio.Protocol):
         endpoints: Endpoints,
         error_response: ErrorResponse,
         max_body_bytes: int,
+        *,
+        is_internal: bool = False,
     ) -> None:
+        """`is_internal`: the peer is one of our own processes."""
         self._context = context
         self._gate = gate
         self._endpoints = endpoints
         self._error_response = error_response
         self._reader = HttpReader(MAX_HEADER_BYTES, max_body_bytes)
         self._answering = False
+        self._is_internal = is_internal
+        # Made when the socket is accepted, `connection_made` when TLS is up: the time of both counts.
+        self._accepted_at = time.monotonic()
+        # What has come of the PROXY protocol's header; None where none is expected, or no longer.
+        self._proxy_header: bytes | None = None
+        self._peer = ""
         self.address = ""
         self.transport: asyncio.Transport
 
@@ -59,9 +74,18 @@ class HttpConnection(asyncio.Protocol):
         # uvloop's transports are no subclasses of asyncio's, though they have their methods.
         self.transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self.address = peer[0] if isinstance(peer, tuple) else "unix"
-        self._gate.sockets += 1
-        self._await_request()
+        self._peer = self.address = peer[0] if isinstance(peer, tuple) else UNIX
+        gate = self._gate
+        gate.capacity.sockets += 1
+        if gate.capacity.is_exhausted and not self._is_internal:
+            gate.capacity.refused()
+            self._refuse(Unavailable("the server is full; come again later", reason="full", retry_after_seconds=5))
+            self.transport.close()
+            return
+        if gate.expects_proxy_header(self._peer) and not self._is_internal:
+            self._proxy_header = b""
+        spent = time.monotonic() - self._accepted_at
+        self._context.heartbeat.expect_end(self, gate.handshake_seconds - spent)
 
     def _await_request(self) -> None:
         """From accept or the answer before, a whole request has `handshake_timeout` to arrive."""
@@ -69,6 +93,8 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
+            if self._proxy_header is not None:
+                data = self._read_proxy_header(self._proxy_header + data)
             self._reader.feed(data)
             if not self._answering:
                 self._next_request()
@@ -78,14 +104,27 @@ class HttpConnection(asyncio.Protocol):
             log.exception("error of ours", address=self.address)
             self._refuse(FastWSError("internal error"))
 
+    def _read_proxy_header(self, data: bytes) -> bytes:
+        """What follows the PROXY protocol's header, which says who the client is; nothing until it is complete."""
+        header = read_proxy_header(data)
+        if header is None:
+            self._proxy_header = data
+            return b""
+        self._proxy_header = None
+        self._peer = self.address = header.source or self._peer
+        return data[header.size :]
+
     def _next_request(self) -> None:
         while not self._answering and not self.transport.is_closing():
-            if self._reader.expects_continue:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request = self._reader.next_request()
             if request is None:
+                if self._reader.expects_continue:
+                    self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 return
             self._context.heartbeat.forget(self)
+            if not self._is_internal:
+                self.address = self._gate.client_address(request, self._peer)
+                self._gate.check_host(request)
             if request.is_upgrade:
                 self._upgrade(request)
                 return
@@ -93,7 +132,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _upgrade(self, request: Request) -> None:
         connection = self._gate.admit(request, self.transport, self.address)
-        self._gate.sockets -= 1
+        self._gate.capacity.sockets -= 1
         rest = self._reader.trailing()
         self.transport.set_protocol(connection)
         if rest:
@@ -165,7 +204,7 @@ class HttpConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gate.sockets -= 1
+        self._gate.capacity.sockets -= 1
         self._context.heartbeat.forget(self)
 
 

@@ -11,7 +11,7 @@ import structlog
 
 from fastws.connection.context import Context
 from fastws.connection.outbox import Outbox
-from fastws.connection.session import Session, chunk_of
+from fastws.connection.session import Session
 from fastws.connection.states import TRANSITIONS, Event, State
 from fastws.errors import FastWSError, ProtocolViolation
 from fastws.hub.channel import Audience, Chunk
@@ -170,7 +170,11 @@ class Connection(asyncio.Protocol):
 
     def deliver(self, frame: bytes, publication: Publication) -> bool:
         """A publication for this client alone. Returns whether it was taken."""
-        return not self.send(frame) or self.hold(chunk_of(frame, publication)) is Verdict.HELD
+        if not self.send(frame):
+            return True
+        # Refused when the queue is full, never a reason to disconnect: the sender is told.
+        chunk = Chunk(publication.channel, "drop_newest", [frame], frame, [publication.event])
+        return self.hold(chunk) is Verdict.HELD
 
     def hold(self, chunk: Chunk) -> Verdict:
         outbox = self.outbox

@@ -156,7 +156,7 @@ _RENDERERS: Final[Mapping[type, Callable[..., dict[str, object]]]] = {
     Failure: _failure,
     Gap: lambda reply: {"type": "gap", "channel": reply.channel},
     Lag: lambda reply: {"type": "lag", "channel": reply.channel, "dropped": reply.dropped},
-    Refreshed: lambda reply: {"type": "refreshed", "expires": reply.expires},
+    Refreshed: lambda reply: {"type": "refreshed", "expires": int(reply.expires)},
     Left: lambda reply: {"type": "unsubscribe_succeeded", "channel": reply.channel, "reason": "forbidden"},
 }
 

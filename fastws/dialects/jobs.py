@@ -119,7 +119,7 @@ _RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
     Failure: lambda reply: {"type": "error", "message": reply.message},
     Gap: lambda reply: {"type": "gap"},
     Lag: lambda reply: {"type": "lag", "dropped": reply.dropped},
-    Refreshed: lambda reply: {"type": "refreshed", "expires": reply.expires},
+    Refreshed: lambda reply: {"type": "refreshed", "expires": int(reply.expires)},
     Left: lambda reply: {"type": "error", "message": "the new token does not allow this feed"},
 }
 

@@ -108,7 +108,7 @@ _RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
     Failure: _failure,
     Gap: lambda reply: {"type": "gap", "room_id": reply.channel},
     Lag: lambda reply: {"type": "lag", "room_id": reply.channel, "dropped": reply.dropped},
-    Refreshed: lambda reply: {"type": "refreshed", "expires": reply.expires},
+    Refreshed: lambda reply: {"type": "refreshed", "expires": int(reply.expires)},
 }
 
 ROOMS: Final = Rooms()

@@ -191,7 +191,7 @@ _RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
     Failure: lambda reply, place: {"event": "error", "message": reply.message},
     Gap: lambda reply, place: {"event": "gap", "workspace_id": place.workspace},
     Lag: _lag,
-    Refreshed: lambda reply, place: {"event": "refreshed", "expires": reply.expires},
+    Refreshed: lambda reply, place: {"event": "refreshed", "expires": int(reply.expires)},
     Left: _left,
 }
 
