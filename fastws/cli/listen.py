@@ -9,6 +9,8 @@ import sys
 from fastws.codec.json_text import JSON
 from fastws.errors import FastWSError
 
+PATIENCE_SECONDS = 3.0  # somebody sits before it: a server that is not there at the start is said soon
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="ws://host:port/ of the server")
@@ -34,7 +36,12 @@ async def _listen(options: argparse.Namespace) -> int:
     left = options.count or -1
     try:
         async with connect(
-            options.url, options.channel, options.token, options.format, dialect=options.dialect
+            options.url,
+            options.channel,
+            options.token,
+            options.format,
+            dialect=options.dialect,
+            connect_timeout=PATIENCE_SECONDS,
         ) as client:
             async for message in client:
                 sys.stdout.buffer.write(JSON.dumps(message) + b"\n")

@@ -11,6 +11,7 @@ import orjson
 from fastws.errors import ConfigError, FastWSError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+PATIENCE_SECONDS = 2.0  # somebody sits before it: a server that is not there is said soon
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             url = options.url or os.environ.get("FASTWS_URL", DEFAULT_URL)
             key = options.key or os.environ.get("FASTWS_BROADCAST_KEY", "").partition(",")[0]
-            with Broadcaster(url, key) as http_broadcaster:
+            with Broadcaster(url, key, retry_seconds=PATIENCE_SECONDS) as http_broadcaster:
                 result = http_broadcaster.publish(options.channel, options.event, data)
     except FastWSError as error:
         print(f"fastws: {error}", file=sys.stderr)
