@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.redis_server import _shared_redis_server, own_redis_server, redis_server
-from tests.serving import join, serve
+from tests.serving import join, open_raw, serve
 
-__all__ = ["_shared_redis_server", "join", "own_redis_server", "redis_server", "serve"]
+__all__ = ["_shared_redis_server", "join", "open_raw", "own_redis_server", "redis_server", "serve"]

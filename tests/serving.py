@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.frames import Frame, Opcode
 
 from fastws.config import Config
 from fastws.server import Server
@@ -107,3 +109,74 @@ async def join() -> AsyncIterator[Join]:
             return talker
 
         yield enter
+
+
+class RawSocket:
+    """An upgraded connection of which the test reads and writes every byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, opcode: int, payload: bytes, *, fin: bool = True, rsv1: bool = False) -> None:
+        frame = Frame(Opcode(opcode), payload, fin, rsv1)
+        await self.send_bytes(frame.serialize(mask=True))
+
+    async def send_bytes(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def receive(self) -> tuple[int, bytes]:
+        """The next frame: opcode and payload."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            first, length = await self.reader.readexactly(2)
+            if length > 125:
+                length = int.from_bytes(await self.reader.readexactly(2 if length == 126 else 8), "big")
+            return first & 0x0F, await self.reader.readexactly(length)
+
+    async def receive_close(self) -> tuple[int, str]:
+        """The close that comes after whatever else comes, and then the end of the TCP connection."""
+        opcode = 0
+        while opcode != Opcode.CLOSE:
+            opcode, payload = await self.receive()
+        await self.receive_end()
+        return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+
+    async def receive_end(self) -> bytes:
+        """All there is until the server closes the connection; nothing if it resets it."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            try:
+                return await self.reader.read()
+            except ConnectionResetError:
+                return b""
+
+
+OpenRaw = Callable[..., Awaitable[RawSocket]]
+UPGRADE = (
+    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+@pytest_asyncio.fixture
+async def open_raw() -> AsyncIterator[OpenRaw]:
+    """Opens raw connections: `await open_raw(server, "/")`; with path None nothing is sent yet."""
+    writers = []
+
+    async def opened(server: Server, path: str | None = "/", *, limit: int = 2**16, buffer_bytes: int = 0) -> RawSocket:
+        plain = socket.socket()
+        if buffer_bytes:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        plain.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", server.port))
+        reader, writer = await asyncio.open_connection(sock=plain, limit=limit)
+        writers.append(writer)
+        if path is not None:
+            writer.write(UPGRADE.format(path=path).encode())
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)
+            assert head.startswith(b"HTTP/1.1 101 "), head
+        return RawSocket(reader, writer)
+
+    yield opened
+    for writer in writers:
+        writer.transport.abort()

@@ -42,7 +42,7 @@ def _join(session: Session, name: str, request_id: RequestId) -> None:
 
 
 def unsubscribe(session: Session, command: Unsubscribe, request_id: RequestId) -> None:
-    session.settle()
+    session.settle(command.channel)
     session.context.hub.unsubscribe(session.connection, command.channel)
     session.say(Unsubscribed(command.channel), request_id)
 
@@ -114,7 +114,7 @@ def refresh(session: Session, command: Refresh, request_id: RequestId) -> None:
 
 
 def _leave(session: Session, name: str) -> None:
-    session.settle()
+    session.settle(name)
     session.context.hub.unsubscribe(session.connection, name)
     session.say(Left(name))
 
@@ -125,9 +125,9 @@ def change_filter(session: Session, command: ChangeFilter, request_id: RequestId
     if home is None or audience is None:
         raise BadRequest("there is nothing to filter here")
     changed = command.change(audience.filter)
-    session.settle()
-    hub.subscribe(session.connection, home, session.form, changed)
-    session.say(FilterChanged(changed, command.subscribed), request_id)
+    if session.settle(home):
+        hub.subscribe(session.connection, home, session.form, changed)
+        session.say(FilterChanged(changed, command.subscribed), request_id)
 
 
 def request_metrics(session: Session, command: RequestMetrics, request_id: RequestId) -> None:

@@ -50,13 +50,16 @@ async def _ask_elsewhere(
     allowed = await authorizer.allows(session.identity, action, channel)
     if session.connection.is_gone:
         return
-    try:
-        if not allowed:
-            raise _refusal(action, channel)
-        then()
-    except FastWSError as error:
-        session.refuse(error, request_id)
-    session.resume()
+
+    def answer() -> None:
+        try:
+            if not allowed:
+                raise _refusal(action, channel)
+            then()
+        except FastWSError as error:
+            session.refuse(error, request_id)
+
+    session.proceed(answer)
 
 
 async def leave_what_is_forbidden(session: Session, authorizer: Authorizer, leave: Callable[[str], None]) -> None:

@@ -102,6 +102,14 @@ class Connection(asyncio.Protocol):
             log.exception("error of ours", connection=self.id)
             self.end(1011, "internal error", label="internal")
 
+    def process(self, messages: list[tuple[int, bytes]]) -> None:
+        """Messages that had to wait for an answer from elsewhere."""
+        try:
+            self.session.receive(messages)
+        except Exception:
+            log.exception("error of ours", connection=self.id)
+            self.end(1011, "internal error", label="internal")
+
     def _read(self, data: bytes) -> None:
         inbox = self.inbox
         if inbox is not None:
@@ -151,6 +159,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer will send no more: so we are done, too (returning False closes the transport once it is written)."""
+        if self.state is State.OPEN:
+            self._count_end(1006, "lost")
         self._step(Event.PEER_FAILS)
         self._forget_waiting()
         self.context.heartbeat.expect_end(self, CLOSE_SECONDS)
@@ -174,7 +184,8 @@ class Connection(asyncio.Protocol):
             return True
         # Refused when the queue is full, never a reason to disconnect: the sender is told.
         chunk = Chunk(publication.channel, "drop_newest", [frame], frame, [publication.event])
-        return self.hold(chunk) is Verdict.HELD
+        outbox = self.outbox
+        return outbox is not None and outbox.hold(chunk, self.transport.get_write_buffer_size())[0] is Verdict.HELD
 
     def hold(self, chunk: Chunk) -> Verdict:
         outbox = self.outbox
@@ -213,7 +224,7 @@ class Connection(asyncio.Protocol):
 
     def _tell_what_was_lost(self, outbox: Outbox) -> None:
         lost, outbox.lost = outbox.lost, None
-        if lost:
+        if lost and self.state is State.OPEN:  # after a close nothing may be said (RFC 6455 section 5.5.1)
             for channel, dropped in lost.items():
                 notice = self.session.form.reply(Lag(channel, dropped), self.session.place)
                 if notice is not None:
@@ -228,6 +239,8 @@ class Connection(asyncio.Protocol):
     def go_on_reading(self) -> None:
         if self.transport.is_closing() or self.session.backlog is not None:
             return
+        if self.outbox is not None and self.outbox.control_bytes > MAX_CONTROL_BYTES:
+            return  # until it has read the answers to what it asked before
         if self.inbox is not None and self.inbox.has_backlog:
             asyncio.get_running_loop().call_soon(self._next_turn)
         else:
@@ -270,6 +283,8 @@ class Connection(asyncio.Protocol):
         self.session.uncork()
         self.push(close_frame(code, reason))
         self._step(Event.WE_CLOSE)
+        if not self.transport.is_closing():
+            self.transport.resume_reading()  # the answer is awaited, whatever reading was paused for
         self.context.heartbeat.expect_end(self, CLOSE_SECONDS)
 
     def fail(self, error: FastWSError) -> None:

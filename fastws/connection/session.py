@@ -25,7 +25,7 @@ from fastws.vocabulary.replies import (
     Failure,
     Reply,
 )
-from fastws.wire.opcodes import BINARY, TEXT
+from fastws.wire.opcodes import BINARY, CLOSE, TEXT
 
 if TYPE_CHECKING:
     from fastws.connection.protocol import Connection
@@ -39,7 +39,6 @@ class Session:
     """The dialogue with one client, above frames and below the hub."""
 
     __slots__ = (
-        "anonymous",
         "anonymous",
         "backlog",
         "connected_at",
@@ -75,7 +74,7 @@ class Session:
         # Messages that wait for an answer from elsewhere; None while nothing is awaited.
         self.backlog: list[tuple[int, bytes]] | None = None
         self.tokens: float = context.limits.message_burst
-        self.tokens_since = 0.0
+        self.tokens_since = time.monotonic()
         self.strikes = 0
 
     # --- beginning and end
@@ -113,7 +112,7 @@ class Session:
                 self.connection.fail(UnsupportedData("this connection speaks msgpack: send binary frames"))
                 break
             if position >= allowed:
-                self._over_the_rate(len(messages) - position)
+                self._over_the_rate(messages[position:])
                 break
             request_id: RequestId = None
             try:
@@ -157,12 +156,15 @@ class Session:
         self.tokens = max(have - wanted, 0)
         return min(wanted, int(have))
 
-    def _over_the_rate(self, refused: int) -> None:
+    def _over_the_rate(self, messages: list[tuple[int, bytes]]) -> None:
+        refused = len(messages)
         self.context.counters.rate_limited["message"] += refused
         self.strikes += refused
         self.refuse(RateLimited(f"too many messages: {refused} were not processed; send more slowly"), None)
         if self.strikes > max(self.context.limits.message_burst, 100):
             self.connection.end(1008, "too many messages", label="rate_limited")
+        elif messages[-1][0] == CLOSE:
+            self.connection.control(*messages[-1])
 
     # --- out
 
@@ -192,46 +194,48 @@ class Session:
     def refuse(self, error: FastWSError, request_id: RequestId) -> None:
         self.say(Failure(error.code, error.message, error.channel), request_id)
 
-    def settle(self) -> None:
-        """Before a reply that must not overtake a publication: write what was said until now."""
+    def settle(self, channel: str = "") -> bool:
+        """Before a reply that must not overtake a publication: write what was said until now, all of it on `channel`.
+
+        Returns whether this client is still there: it may have been too slow for what was written.
+        """
         hub = self.context.hub
-        if hub.tick.is_empty:
-            return
-        cork = self.cork
-        self.uncork()
-        if cork is not None:
-            self.cork = []
-        hub.flush()
+        if not hub.is_settled(channel):
+            cork = self.cork
+            self.uncork()
+            if cork is not None:
+                self.cork = []
+            hub.settle(channel)
+        return not self.connection.is_gone
 
     # --- channels and publications for this client
 
     def listen(self, name: str, then: Callable[[], None], filter_: Filter | None = None) -> None:
         """Be a member of `name`, then go on: at once, or when the broker has made sure that it will hear."""
-        hub = self.context.hub
-        if hub.count(name):
-            self.settle()
-            hub.subscribe(self.connection, name, self.form, filter_)
-            then()
-            return
-        answered = False
+        hub, broker = self.context.hub, self.context.broker
+        is_answered = is_waiting = False
+
+        def enter() -> None:
+            if self.settle(name):
+                hub.subscribe(self.connection, name, self.form, filter_)
+                then()
+            elif not hub.count(name):
+                broker.unlisten(name)
 
         def ready() -> None:
-            nonlocal answered
-            answered = True
-            if self.connection.is_gone:
-                if not hub.count(name):
-                    self.context.broker.unlisten(name)
-                return
-            self.settle()
-            hub.subscribe(self.connection, name, self.form, filter_)
-            then()
-            if suspended:
-                self.resume()
+            nonlocal is_answered
+            is_answered = True
+            if is_waiting:
+                self.proceed(enter)
+            else:
+                enter()
 
-        suspended = False
-        self.context.broker.listen(name, ready)
-        if not answered:
-            suspended = True
+        if hub.count(name):
+            enter()
+            return
+        broker.listen(name, ready)
+        if not is_answered:
+            is_waiting = True
             self.suspend()
 
     def take(self, publication: Publication) -> bool:
@@ -251,24 +255,35 @@ class Session:
     # --- waiting for an answer from elsewhere
 
     def suspend(self) -> None:
-        """Read no further until `resume`: an answer from elsewhere is awaited."""
+        """Read no further until `proceed`: an answer from elsewhere is awaited."""
         if self.backlog is None:
             self.backlog = []
             self.connection.stop_reading()
 
-    def resume(self) -> None:
-        backlog, self.backlog = self.backlog, None
-        if backlog:
-            asyncio.get_running_loop().call_soon(self._go_on, backlog)
-        elif not self.connection.is_gone:
+    def proceed(self, then: Callable[[], None]) -> None:
+        """The answer is there: do `then`, and after it what came meanwhile, unless `then` has to wait in its turn."""
+        backlog = self._take_backlog()
+        then()
+        if self.connection.is_gone:
+            self.backlog = None
+        elif self.backlog is not None:
+            self.backlog[:0] = backlog or ()
+        elif backlog:
+            self.backlog = backlog  # nothing newer is done before it
+            asyncio.get_running_loop().call_soon(self._go_on)
+        else:
             self.connection.go_on_reading()
 
-    def _go_on(self, backlog: list[tuple[int, bytes]]) -> None:
-        if self.connection.is_gone:
-            return
-        self.receive(backlog)
+    def _go_on(self) -> None:
+        backlog = self._take_backlog()
+        if backlog:
+            self.connection.process(backlog)
         if self.backlog is None:
             self.connection.go_on_reading()
+
+    def _take_backlog(self) -> list[tuple[int, bytes]] | None:
+        backlog, self.backlog = self.backlog, None
+        return backlog
 
 
 def _request_id(value: object) -> RequestId:
