@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 
 from fastws.server import Server
+
+# Nothing on the path of a message makes a cycle, so the collector finds next to nothing: it looks after every
+# 20,000 more objects than were freed (some 2,000 connections), and seldom at everything.
+GC_THRESHOLDS = (20_000, 10, 50)
 
 
 async def serve_until_told(server: Server, ready: Callable[[], None]) -> None:
@@ -20,6 +25,7 @@ async def serve_until_told(server: Server, ready: Callable[[], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     async with server:
+        _quieten_the_collector()
         ready()
         await stopping.wait()
         draining = asyncio.create_task(server.drain())
@@ -28,3 +34,10 @@ async def serve_until_told(server: Server, ready: Callable[[], None]) -> None:
         for task in (draining, hurry):
             task.cancel()
         await asyncio.gather(draining, hurry, return_exceptions=True)
+
+
+def _quieten_the_collector() -> None:
+    """What lives now lives for good: the collector need not look at it again. For a process that is ours alone."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)

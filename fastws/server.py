@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import inspect
 import os
 import secrets
@@ -29,6 +28,7 @@ from fastws.access.revocation import Revocations
 from fastws.access.tokens import Tokens
 from fastws.brokers.memory import MemoryBroker
 from fastws.brokers.redis_broker import RedisBroker
+from fastws.brokers.redis_cluster import RedisCluster
 from fastws.config import Config
 from fastws.connection.capacity import CapacityRules, free_descriptors
 from fastws.connection.context import Context, Limits
@@ -39,7 +39,7 @@ from fastws.connection.outbox import Bounds
 from fastws.dialects.mount import Mounts
 from fastws.embedding import InProcessBroadcaster
 from fastws.endpoints.answers import error_response
-from fastws.endpoints.application import Application
+from fastws.endpoints.application import Application, Totals
 from fastws.endpoints.exposition import Exposition
 from fastws.endpoints.one_process import OneProcess
 from fastws.endpoints.router import Router
@@ -110,12 +110,10 @@ class Server:
         if self.jwks is not None:
             await self.jwks.start()
         await self.broker.start()
+        await self.cluster.start()
         self.heartbeat.start()
         await self._listen()
         self._is_started = True
-        # What lives now lives for good: the collector need not look at it again (benchmarks/test_idle.py).
-        gc.collect()
-        gc.freeze()
 
     def _assemble(self) -> None:
         config, loop = self.config, asyncio.get_running_loop()
@@ -131,7 +129,7 @@ class Server:
             emptied=lambda name: self.broker.unlisten(name),
         )
         self.broker = self._make_broker()
-        self.cluster = OneProcess(self.hub, self.roster, self.revocations)
+        self.cluster = self._make_cluster()
         self.context = Context(
             limits=_limits(config),
             hub=self.hub,
@@ -143,7 +141,7 @@ class Server:
             revocations=self.revocations,
             authorizer=self._authorizer(),
             heartbeat=self.heartbeat,
-            send_elsewhere=lambda connection_id, publication, receipt: receipt.done(0, 1),
+            send_elsewhere=self.cluster.send,
             logs_debug=config.log_level == "debug",
             metrics_source=self._answer_metrics,
         )
@@ -185,6 +183,12 @@ class Server:
         if self.config.redis_url is None:
             return MemoryBroker(self.hub, self.config.jobs_channel)
         return RedisBroker(self.hub, self.config, node_id=self.node_id, counters=self.counters)
+
+    def _make_cluster(self) -> OneProcess | RedisCluster[Totals]:
+        here = OneProcess(self.hub, self.roster, self.revocations)
+        if isinstance(self.broker, MemoryBroker):
+            return here
+        return RedisCluster(self.broker, here, self.hub, self.roster, self.revocations, Totals)
 
     def _authorizer(self) -> Authorizer | None:
         if self.config.authorizer is None:
@@ -342,6 +346,7 @@ class Server:
             client.end(1012, "restart", label="stop")
         await asyncio.sleep(0)
         self.heartbeat.abort_all()
+        await self.cluster.stop()
         await self.broker.stop()
         self.heartbeat.stop()
         if self.jwks is not None:
@@ -350,7 +355,6 @@ class Server:
             await self.context.authorizer.close()
         if self._workers_folder is not None:
             self._own_socket.unlink(missing_ok=True)
-        gc.unfreeze()
 
     async def __aenter__(self) -> Server:
         await self.start()

@@ -91,8 +91,8 @@ class Supervisor:
     # --- events
 
     def _take_signals(self) -> None:
-        self._wakeup.setblocking(False)
-        self._waker.setblocking(False)
+        os.set_blocking(self._wakeup.fileno(), False)  # noqa: FBT003 its only form
+        os.set_blocking(self._waker.fileno(), False)  # noqa: FBT003 its only form
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, self._note)

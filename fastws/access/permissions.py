@@ -143,6 +143,7 @@ def _any_of_user(patterns: Iterable[str]) -> re.Pattern[str]:
     return re.compile(f"(?P<user>[^{_MARK}]+){_MARK}(?:{referring})", re.DOTALL)
 
 
+@lru_cache(maxsize=4096)
 def is_loopback(host: str) -> bool:
     """Whether `host` is reached from this machine only. No name but localhost is known to be."""
     try:

@@ -23,8 +23,10 @@ class EmbeddedRedis:
         self._folder = Path(tempfile.mkdtemp(prefix="fastws-redis-"))
         socket = self._folder / "redis.sock"
         self._process = subprocess.Popen(  # noqa: S603 the path is the package's or PATH's
-            [executable, "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
-            + ["--save", "", "--appendonly", "no", "--dir", str(self._folder)],
+            [
+                *(executable, "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"),
+                *("--save", "", "--appendonly", "no", "--dir", str(self._folder)),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

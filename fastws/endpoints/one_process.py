@@ -30,6 +30,7 @@ def description(client: Client) -> dict[str, object]:
         "codec": client.codec_name,
         "channels": client.channel_names,
         "connected_at": timestamp(client.connected_at),
+        "address": client.address,
     }
 
 
@@ -41,6 +42,12 @@ class OneProcess:
         self._roster = roster
         self._revocations = revocations
         self._message_ids: OrderedDict[str, float] = OrderedDict()
+
+    async def start(self) -> None:
+        """Nobody else is to be told."""
+
+    async def stop(self) -> None:
+        """Nobody else was told."""
 
     async def totals(self) -> Totals:
         return Totals(len(self._roster), sorted(self._hub.channels))

@@ -1,4 +1,4 @@
-"""One scrape for all workers of a machine: each answers for itself on a Unix socket, whoever is scraped adds them up."""
+"""One scrape for all workers of a machine: each answers for itself on a Unix socket, the one asked adds up."""
 
 from __future__ import annotations
 
