@@ -21,6 +21,7 @@ log = structlog.stdlib.get_logger("fastws.http")
 
 MAX_HEADER_BYTES: Final = 16_384
 LINGER_SECONDS: Final = 2.0
+LINGER_BYTES: Final = 1_048_576
 
 Endpoints = Callable[[Request, str], "Response | Awaitable[Response]"]
 ErrorResponse = Callable[[FastWSError], Response]
@@ -36,7 +37,9 @@ class HttpConnection(asyncio.Protocol):
         "_endpoints",
         "_error_response",
         "_gate",
+        "_is_blocked",
         "_is_internal",
+        "_lingering",
         "_peer",
         "_proxy_header",
         "_reader",
@@ -61,6 +64,9 @@ class HttpConnection(asyncio.Protocol):
         self._error_response = error_response
         self._reader = HttpReader(MAX_HEADER_BYTES, max_body_bytes)
         self._answering = False
+        self._is_blocked = False
+        # Bytes that may still come after our last answer; None while there may be a next one.
+        self._lingering: int | None = None
         self._is_internal = is_internal
         # Made when the socket is accepted, `connection_made` when TLS is up: the time of both counts.
         self._accepted_at = time.monotonic()
@@ -92,12 +98,16 @@ class HttpConnection(asyncio.Protocol):
         self._context.heartbeat.expect_end(self, self._gate.handshake_seconds)
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering is not None:
+            self._lingering -= len(data)
+            if self._lingering < 0:
+                self.transport.abort()
+            return
         try:
             if self._proxy_header is not None:
                 data = self._read_proxy_header(self._proxy_header + data)
             self._reader.feed(data)
-            if not self._answering:
-                self._next_request()
+            self._next_request()
         except FastWSError as error:
             self._refuse(error)
         except Exception:
@@ -115,23 +125,42 @@ class HttpConnection(asyncio.Protocol):
         return data[header.size :]
 
     def _next_request(self) -> None:
-        while not self._answering and not self.transport.is_closing():
-            request = self._reader.next_request()
-            if request is None:
-                if self._reader.expects_continue:
-                    self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                return
-            self._context.heartbeat.forget(self)
-            if not self._is_internal:
-                self.address = self._gate.client_address(request, self._peer)
-                self._gate.check_host(request)
-            if request.is_upgrade:
-                self._upgrade(request)
-                return
+        """Serve one request. What is pipelined behind it waits for its answer, and for the next loop turn."""
+        if self._answering or self._is_blocked or self.transport.is_closing():
+            return
+        request = self._reader.next_request()
+        if request is None:
+            if self._reader.expects_continue:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            return
+        self._context.heartbeat.forget(self)
+        if not self._is_internal:
+            self.address = self._gate.client_address(request, self._peer)
+            self._gate.check_host(request)
+        if request.is_upgrade:
+            self._upgrade(request)
+        else:
             self._answer(request)
+
+    def _next_turn(self) -> None:
+        """Go on with what one read has brought, or with reading."""
+        if self._answering or self._is_blocked or self.transport.is_closing():
+            return
+        self.transport.resume_reading()
+        self.data_received(b"")
+
+    def pause_writing(self) -> None:
+        """The peer does not read its answers: no further request of it is served until it does."""
+        self._is_blocked = True
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._is_blocked = False
+        self._next_turn()
 
     def _upgrade(self, request: Request) -> None:
         connection = self._gate.admit(request, self.transport, self.address)
+        self._answering = True  # what comes is no longer ours to read
         self._gate.capacity.sockets -= 1
         rest = self._reader.trailing()
         self.transport.set_protocol(connection)
@@ -144,6 +173,7 @@ class HttpConnection(asyncio.Protocol):
             self._write(request, answer)
             return
         self._answering = True
+        # What waits is one read at most.
         self.transport.pause_reading()
         self._context.heartbeat.spawn(self._answer_later(request, answer))
 
@@ -155,16 +185,12 @@ class HttpConnection(asyncio.Protocol):
         except Exception:
             log.exception("error of ours", address=self.address, path=request.path)
             response = self._error_response(FastWSError("internal error"))
-        if self.transport.is_closing():
-            return
         self._answering = False
-        self._write(request, response)
         if not self.transport.is_closing():
-            self.transport.resume_reading()
-            self.data_received(b"")
+            self._write(request, response)
 
     def _write(self, request: Request, response: Response) -> None:
-        keep_alive = self._reader.may_reuse and not self._gate.is_draining
+        keep_alive = self._reader.may_reuse and not self._gate.is_draining and self._lingering is None
         self.transport.write(
             render_response(
                 response.status,
@@ -174,10 +200,15 @@ class HttpConnection(asyncio.Protocol):
                 head=request.method == "HEAD",
             )
         )
-        if keep_alive:
-            self._await_request()
-        else:
+        if not keep_alive:
             self._close()
+            return
+        self._await_request()
+        if self._reader.has_more:
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        elif not self._is_blocked:
+            self.transport.resume_reading()
 
     def _refuse(self, error: FastWSError) -> None:
         """Answer what cannot be served, and close: after an error the next request's beginning is not certain."""
@@ -193,29 +224,21 @@ class HttpConnection(asyncio.Protocol):
         """
         if self.transport.is_closing():
             return
-        self._reader = _Closed()  # type: ignore[assignment] # takes bytes, gives nothing
-        if self.transport.can_write_eof():
+        if self._lingering is None and self.transport.can_write_eof():
+            self._lingering = LINGER_BYTES
             self.transport.write_eof()
+            self.transport.resume_reading()
             self._context.heartbeat.expect_end(self, LINGER_SECONDS)
         else:
             self.transport.close()
 
     def eof_received(self) -> bool:
-        return False
+        """The peer asks nothing more. An answer that is under way still goes out."""
+        if not self._answering:
+            return False
+        self._lingering = 0
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gate.capacity.sockets -= 1
         self._context.heartbeat.forget(self)
-
-
-class _Closed:
-    """The reader of a connection that is being closed: bytes are read so that no reset is sent, and let go."""
-
-    expects_continue = False
-    may_reuse = False
-
-    def feed(self, data: bytes) -> None:
-        pass
-
-    def next_request(self) -> None:
-        return None

@@ -71,6 +71,11 @@ class HttpReader:
         rest, self._buffer = self._buffer, b""
         return rest
 
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes behind the request handed out last are here already."""
+        return bool(self._buffer)
+
     def next_request(self) -> Request | None:
         """The next complete request, or None until more bytes are fed.
 

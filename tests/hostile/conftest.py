@@ -1,0 +1,53 @@
+"""Fixtures of the hostile world: server processes, clients down to their bytes, a good client beside the attack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.hostile.canary import Canary
+from tests.hostile.raw_client import RawClient, connected
+from tests.hostile.server_process import ServerProcess
+
+Run = Callable[..., ServerProcess]
+Connect = Callable[..., RawClient]
+Watch = Callable[..., Canary]
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """`run(*flags)` starts a server process; it is killed after the test."""
+    with ExitStack() as stack:
+        yield lambda *flags, **options: stack.enter_context(ServerProcess(*flags, **options))
+
+
+@pytest.fixture(scope="module")
+def plain_server() -> Iterator[ServerProcess]:
+    """A server with defaults, for all tests of a file that only read what it answers."""
+    with ServerProcess("--handshake-timeout", "3") as server:
+        yield server
+        assert server.is_alive
+        server.assert_clean_log()
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Connects and upgrades; closed after the test."""
+    with ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(connected(*args, **options))
+
+
+@pytest.fixture
+def raw() -> Iterator[Connect]:
+    """Connects and says nothing yet; closed after the test."""
+    with ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(RawClient(*args, **options))
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """`watch(server)` lets a good client begin; `.check()` says how it fared."""
+    with ExitStack() as stack:
+        yield lambda server, **options: stack.enter_context(Canary(server, **options))

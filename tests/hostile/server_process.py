@@ -1,0 +1,179 @@
+"""A server in a process of its own, as it is run in the world: watched from outside, hurt, and stopped."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+SECRET = "a secret of at least thirty-two bytes"
+BROADCAST_KEY = "the-broadcast-key-of-these-tests"
+_LISTENS = re.compile(r"listens on (?:unix:\S+|wss?://\S+?:(\d+)/)")
+_SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)$")
+
+
+class ServerProcess:
+    """`fastws serve --port 0 FLAGS`, from its first line to its exit. Its log is kept in a file.
+
+    `descriptors` is its RLIMIT_NOFILE, `interpreter` what stands between python and `-m fastws`.
+    """
+
+    def __init__(
+        self,
+        *flags: str,
+        descriptors: int | None = None,
+        interpreter: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        has_keys: bool = True,
+    ) -> None:
+        self.directory = tempfile.TemporaryDirectory(prefix="fastws-hostile-")
+        self.log_path = Path(self.directory.name) / "stderr"
+        keys = ("--jwt-secret", SECRET, "--broadcast-key", BROADCAST_KEY) if has_keys else ()
+        port = () if "--port" in flags or "--unix-socket" in flags else ("--port", "0")
+        command = [sys.executable, *interpreter, "-m", "fastws", "serve", *port, *keys, *flags]
+
+        def limit() -> None:
+            if descriptors is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                preexec_fn=limit,
+                env={**os.environ, **(environment or {})},
+            )
+        self.watched = psutil.Process(self.process.pid)
+        self.port = self._wait_until_it_listens()
+
+    def _wait_until_it_listens(self) -> int:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().decode()
+        match = _LISTENS.search(line)
+        if match is None:
+            self.process.wait(START_SECONDS)
+            raise AssertionError(f"it did not start: {line!r} {self.log()}")
+        return int(match[1] or 0)
+
+    # --- watching
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def rss(self) -> int:
+        """Bytes of memory that the process holds now."""
+        return int(self.watched.memory_info().rss)
+
+    def descriptors(self) -> int:
+        return int(self.watched.num_fds())
+
+    def cpu_seconds(self) -> float:
+        times = self.watched.cpu_times()
+        return float(times.user + times.system)
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def log_lines(self, event: str) -> list[dict[str, object]]:
+        """The lines of the JSON log that say `event`."""
+        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") == event]
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> tuple[int, bytes]:
+        """Status and body of a plain request."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, headers=dict(headers or {}))
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def publish(self, channel: str, data: object, event: str = "e") -> dict[str, int]:
+        """POST /broadcast; the figures of the answer."""
+        return self.publish_many([{"channel": channel, "event": event, "data": data}])[0]
+
+    def publish_many(self, messages: list[dict[str, object]]) -> list[dict[str, int]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            body = json.dumps({"messages": messages})
+            connection.request("POST", "/broadcast", body, {"Authorization": f"Bearer {BROADCAST_KEY}"})
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        finally:
+            connection.close()
+        assert response.status == 200, answer
+        results: list[dict[str, int]] = answer["results"]
+        return results
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of `name` that carry `labels`."""
+        total = 0.0
+        for line in self.get("/metrics")[1].decode().splitlines():
+            match = _SAMPLE.match(line)
+            if match is None or match[1] != name:
+                continue
+            found = dict(re.findall(r'(\w+)="([^"]*)"', match[2] or ""))
+            if labels.items() <= found.items():
+                total += float(match[3])
+        return total
+
+    def wait_until(self, is_so: Callable[[], object], seconds: float = 15.0) -> None:
+        """Until `is_so` returns something true; a generous bound says that it never will."""
+        deadline = time.monotonic() + seconds
+        while not is_so():
+            assert self.is_alive, self.log()
+            assert time.monotonic() < deadline, f"not so within {seconds} s"
+            time.sleep(0.01)
+
+    def assert_clean_log(self) -> None:
+        """Nothing that a client sent made an error of ours."""
+        log = self.log()
+        for word in ("Traceback", "error of ours", "never awaited", "ResourceWarning", "Exception ignored"):
+            assert word not in log, log
+
+    # --- ending
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """The exit code."""
+        return self.process.wait(seconds)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.directory.cleanup()
+
+    def __enter__(self) -> ServerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
