@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import queue
 import sys
 from typing import Final
@@ -11,6 +12,10 @@ from typing import Final
 import structlog
 
 MAX_WAITING_LINES: Final = 10_000
+LEVELS: Final = ("debug", "info", "warning", "error")
+OURS: Final = "fastws"
+
+log = structlog.stdlib.get_logger("fastws.logs")
 
 _SHARED: Final = (
     structlog.contextvars.merge_contextvars,
@@ -21,21 +26,65 @@ _SHARED: Final = (
 )
 
 
+class LogLevel:
+    """The least severe level that is logged: as configured, until somebody wants another for a while.
+
+    It holds for the loggers of fastws in this process; other libraries stay as they were.
+    """
+
+    __slots__ = ("configured", "current", "is_debug")
+
+    def __init__(self, configured: str) -> None:
+        """`configured` is one of LEVELS."""
+        self.configured = configured
+        self.current = configured
+        self.is_debug = configured == "debug"
+
+    def set(self, level: str) -> None:
+        """Log `level` (one of LEVELS) and worse from now on."""
+        if LEVELS.index(level) > LEVELS.index(self.current):
+            log.warning("log level changes", level=level, before=self.current)
+            self._set(level)
+        else:
+            before = self.current
+            self._set(level)
+            log.warning("log level changes", level=level, before=before)
+
+    def _set(self, level: str) -> None:
+        self.current = level
+        self.is_debug = level == "debug"
+        logging.getLogger(OURS).setLevel(level.upper())
+
+    def toggle_debug(self) -> None:
+        """To debug, or from there back to what is configured (to info where that is debug)."""
+        back = self.configured if self.configured != "debug" else "info"
+        self.set(back if self.is_debug else "debug")
+
+
 class DroppingQueueHandler(logging.handlers.QueueHandler):
     """Hands lines to the writing thread; when that is MAX_WAITING_LINES behind, counts instead of waiting."""
 
     def __init__(self, lines: queue.Queue[object]) -> None:
         super().__init__(lines)
         self.dropped = 0
+        self._told_dropped = 0
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         return record  # rendered by the writing thread; nothing in it changes meanwhile
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
+            if self.dropped > self._told_dropped:
+                self.queue.put_nowait(self._confession())
+                self._told_dropped = self.dropped
             self.queue.put_nowait(record)
         except queue.Full:
             self.dropped += 1
+
+    def _confession(self) -> logging.LogRecord:
+        """The line that stands where lines are missing."""
+        text = f"{self.dropped - self._told_dropped} log lines dropped: whoever reads the log was too slow"
+        return logging.LogRecord("fastws.logs", logging.WARNING, __file__, 0, text, None, None)
 
 
 class _QuietStream(logging.StreamHandler):  # type: ignore[type-arg] # generic only in typeshed
@@ -48,8 +97,10 @@ class _QuietStream(logging.StreamHandler):  # type: ignore[type-arg] # generic o
 def start_logging(log_format: str, log_level: str) -> logging.handlers.QueueListener:
     """Send structlog's and the standard library's records to stderr. The caller stops what is returned."""
     is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
+    # https://no-color.org: set to anything but nothing.
+    has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if is_text else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=has_colours) if is_text else structlog.processors.JSONRenderer()
     )
     processors: list[structlog.types.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if not is_text:
@@ -72,7 +123,9 @@ def start_logging(log_format: str, log_level: str) -> logging.handlers.QueueList
     handler = DroppingQueueHandler(lines)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(log_level.upper())
+    # Debug lines of other libraries (asyncio, httpx, …) tell an operator of ours nothing.
+    root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[log_level.upper()]))
+    logging.getLogger(OURS).setLevel(log_level.upper())
     logging.getLogger("httpx").setLevel(logging.WARNING)
     listener = logging.handlers.QueueListener(lines, stream)
     listener.start()

@@ -35,6 +35,7 @@ from fastws.connection.context import Context, Limits
 from fastws.connection.gate import Gate, GateRules
 from fastws.connection.heartbeat import Heartbeat
 from fastws.connection.http import HttpConnection
+from fastws.connection.journal import Journal
 from fastws.connection.outbox import Bounds
 from fastws.dialects.mount import Mounts
 from fastws.embedding import InProcessBroadcaster
@@ -48,6 +49,7 @@ from fastws.errors import ConfigError, Unauthorized
 from fastws.hub.hub import Hub
 from fastws.hub.roster import Roster
 from fastws.hub.rules import Rules
+from fastws.logs import LogLevel
 from fastws.metrics import Counters
 from fastws.settings import flush_intervals, slow_policies
 from fastws.vocabulary.identity import Identity
@@ -79,6 +81,7 @@ class Server:
         self._workers_folder = workers_folder
         self.node_id = secrets.token_urlsafe(NODE_ID_BYTES)
         self.counters = Counters()
+        self.log_level = LogLevel(config.log_level)
         self.roster = Roster()
         self.jwks = Jwks(config.jwt_jwks_url) if config.jwt_jwks_url else None
         self.tokens = Tokens(config, self.jwks)
@@ -142,8 +145,8 @@ class Server:
             authorizer=self._authorizer(),
             heartbeat=self.heartbeat,
             send_elsewhere=self.cluster.send,
-            logs_debug=config.log_level == "debug",
             metrics_source=self._answer_metrics,
+            journal=Journal(self.log_level),
         )
         self.broadcaster = InProcessBroadcaster(
             config,
@@ -349,6 +352,7 @@ class Server:
         await self.cluster.stop()
         await self.broker.stop()
         self.heartbeat.stop()
+        self.context.journal.close()
         if self.jwks is not None:
             await self.jwks.close()
         if self.context.authorizer is not None:

@@ -10,6 +10,7 @@ from fastws.access.authorizer import Authorizer
 from fastws.access.permissions import Permissions
 from fastws.access.revocation import Revocations
 from fastws.access.tokens import Tokens
+from fastws.connection.journal import Journal
 from fastws.connection.outbox import Bounds
 from fastws.connection.wireform import DialectForm
 from fastws.hub.hub import Hub
@@ -63,8 +64,7 @@ class Context:
     send_elsewhere: SendElsewhere
     # (workspace channel, metric type, answer) of `request_metrics`.
     metrics_source: MetricsSource
-    # Whether log lines of level debug are wanted: 3 µs a connection otherwise thrown away.
-    logs_debug: bool = False
+    journal: Journal
     # Told of every connection that is gone.
     left: Callable[[Connection], None] = lambda _: None
     corked: list[Session] = field(default_factory=list)

@@ -129,8 +129,9 @@ class Gate:
             self._emptied.clear()
             await self._emptied.wait()
 
-    def count_refusal(self, error: FastWSError) -> None:
+    def count_refusal(self, error: FastWSError, address: str) -> None:
         self._context.counters.refused[(error.status, error.reason)] += 1
+        self._context.journal.refused(error, address)
 
     def _check_room(self) -> None:
         if not self._rules.enable_realtime:
@@ -195,6 +196,7 @@ class Gate:
         ]
         session.begin()
         session.uncork()
+        context.journal.opened(connection)
         return connection
 
     def _negotiate_deflate(self, request: Request) -> Deflate | None:

@@ -212,7 +212,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse(self, error: FastWSError) -> None:
         """Answer what cannot be served, and close: after an error the next request's beginning is not certain."""
-        self._gate.count_refusal(error)
+        self._gate.count_refusal(error, self.address)
         response = self._error_response(error)
         self.transport.write(render_response(response.status, list(response.headers), response.body, keep_alive=False))
         self._close()

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from fastws.connection.context import Context
+from fastws.connection.journal import who
 from fastws.connection.outbox import Outbox
 from fastws.connection.session import Session
 from fastws.connection.states import TRANSITIONS, Event, State
@@ -305,10 +306,9 @@ class Connection(asyncio.Protocol):
         self.context.counters.dropped["slow_consumer"] += waiting
         log.warning(
             "client removed: slow consumer",
-            connection=self.id,
             channel=channel,
             dropped=waiting,
-            **self._who(),
+            **who(self),
         )
         self.end(1013, "slow consumer", label="slow_consumer")
         self.context.heartbeat.expect_end(self, SLOW_CLOSE_SECONDS)
@@ -322,14 +322,9 @@ class Connection(asyncio.Protocol):
         self.context.heartbeat.forget(self)
         self.context.left(self)
 
-    def _who(self) -> dict[str, object]:
-        identity = self.identity
-        return {"user": identity.user} if identity is not None else {}
-
     def _count_end(self, code: int, label: str) -> None:
         self.context.counters.closed[(code, label)] += 1
-        if self.context.logs_debug:
-            log.debug("connection closed", connection=self.id, code=code, reason=label)
+        self.context.journal.closed(self, code, label)
 
     def _step(self, event: Event) -> None:
         """Enter the next state; who leaves OPEN hears nothing more."""
@@ -385,6 +380,9 @@ class Connection(asyncio.Protocol):
 
     def take(self, publication: Publication) -> bool:
         return self.session.take(publication)
+
+    def take_raw(self, body: bytes) -> bool:
+        return self.session.take_raw(body)
 
     def tell(self, reply: Reply) -> None:
         """Tell this client something it did not ask for, in its dialect's words."""
