@@ -94,7 +94,7 @@ async def in_process(server: Server, join: Join, channel: str) -> str | None:
     return None
 
 
-PUBLISHERS = {"client": by_client, "msgpack": by_msgpack_client, "post": by_post, "in process": in_process}
+PUBLISHERS = {"client": by_client, "msgpack client": by_msgpack_client, "post": by_post, "in process": in_process}
 CHANNELS = {
     "channels": "news",
     "rooms": "execution:1",
