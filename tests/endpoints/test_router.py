@@ -1,0 +1,237 @@
+"""Every address: who may, which methods, and what HTTP itself asks of a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+
+import pytest
+
+from tests.endpoints.conftest import Ask
+from tests.serving import KEY, PATIENCE_SECONDS, OpenRaw, RawSocket, Serve
+
+# path: methods
+ADDRESSES = {
+    "/": {"GET"},
+    "/broadcast": {"POST"},
+    "/production/broadcast": {"POST"},
+    "/connections": {"GET"},
+    "/connections/x": {"GET", "DELETE"},
+    "/revocations": {"POST"},
+    "/ws/stats": {"GET"},
+    "/api/v1/ws/stats": {"GET"},
+    "/api/v1/ws/rooms": {"GET"},
+    "/health": {"GET"},
+    "/ready": {"GET"},
+    "/metrics": {"GET"},
+}
+
+
+async def test_other_methods_are_405_and_say_which_are_allowed(serve: Serve, ask: Ask) -> None:
+    server = await serve()
+    for path, methods in ADDRESSES.items():
+        allowed = methods | ({"HEAD"} if "GET" in methods else set())
+        for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "BREW"} - allowed:
+            answer = await ask(server, method, path)
+            assert answer.status == 405, (method, path)
+            assert set(answer.headers["Allow"].split(", ")) == allowed, (method, path)
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/health/", "/Health", "/connections/a/b", "//", "/a/b/broadcast", "/..%2f"]
+)
+async def test_what_is_not_there_is_404_in_the_same_words_everywhere(serve: Serve, ask: Ask, path: str) -> None:
+    server = await serve()
+    assert (await ask(server, "GET", path)).error[:2] == (404, "not_found")
+
+
+async def test_head_answers_as_get_without_the_body(serve: Serve, ask: Ask) -> None:
+    server = await serve()
+    whole, head = await ask(server, "GET", "/health"), await ask(server, "HEAD", "/health")
+    assert head.status == whole.status
+    assert head.body == b""
+    assert head.headers["Content-Length"] == str(len(whole.body))
+
+
+async def test_health_is_for_all_and_ready_says_what_is_in_the_way(serve: Serve, ask: Ask) -> None:
+    server = await serve(max_connections=0)
+    assert (await ask(server, "GET", "/health", key=None)).status == 200
+    assert (await ask(server, "GET", "/ready", key=None)).status == 200
+
+
+async def test_who_asks_a_websocket_address_without_an_upgrade_is_told(serve: Serve, ask: Ask) -> None:
+    server = await serve()
+    for path in ("/ws", "/api/v1/ws"):
+        answer = await ask(server, "GET", path)
+        assert answer.status in (404, 426)
+        assert answer.error[2]
+
+
+async def read_answers(raw: RawSocket, count: int) -> list[tuple[int, dict[str, str], bytes]]:
+    answers = []
+    for _ in range(count):
+        head = (await asyncio.wait_for(raw.reader.readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)).decode()
+        first, *lines = head.strip().split("\r\n")
+        fields = dict(line.split(": ", 1) for line in lines)
+        body = await raw.reader.readexactly(int(fields.get("Content-Length", 0)))
+        answers.append((int(first.split()[1]), fields, body))
+    return answers
+
+
+def post(body: bytes, *headers: str) -> bytes:
+    lines = ["POST /broadcast HTTP/1.1", "Host: a", f"Authorization: Bearer {KEY}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+BODY = b'{"channel":"a","event":"e"}'
+
+
+async def test_a_client_that_asks_first_is_told_to_continue(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve()
+    raw = await open_raw(server, None)
+    await raw.send_bytes(post(b"", f"Content-Length: {len(BODY)}", "Expect: 100-continue"))
+    assert await asyncio.wait_for(raw.reader.readuntil(b"\r\n\r\n"), 1) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await raw.send_bytes(BODY)
+    [(status, _, _)] = await read_answers(raw, 1)
+    assert status == 200
+
+
+async def test_who_asks_first_with_too_large_a_body_is_refused_before_it_is_sent(
+    serve: Serve, open_raw: OpenRaw
+) -> None:
+    server = await serve()
+    raw = await open_raw(server, None)
+    await raw.send_bytes(post(b"", "Content-Length: 100000000", "Expect: 100-continue"))
+    [(status, fields, _)] = await read_answers(raw, 1)
+    assert (status, fields["Connection"]) == (413, "close")
+    assert await raw.receive_end() == b""
+
+
+async def test_a_body_in_chunks_is_put_together_however_they_are_cut(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve()
+    raw = await open_raw(server, None)
+    chunked = (
+        b"5\r\n"
+        + BODY[:5]
+        + b"\r\n"
+        + f"{len(BODY) - 5:x};ext=1\r\n".encode()
+        + BODY[5:]
+        + b"\r\n0\r\nTrailer: x\r\n\r\n"
+    )
+    for byte in post(chunked, "Transfer-Encoding: chunked"):
+        await raw.send_bytes(bytes((byte,)))
+    [(status, _, body)] = await read_answers(raw, 1)
+    assert (status, json.loads(body)) == (200, {"sent": 0, "failed": 0, "stale": 0})
+
+
+async def test_chunks_over_the_limit_are_413(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve(max_message_bytes=1000)
+    raw = await open_raw(server, None)
+    await raw.send_bytes(post(b"2000\r\n" + b" " * 0x2000 + b"\r\n", "Transfer-Encoding: chunked"))
+    [(status, fields, _)] = await read_answers(raw, 1)
+    assert (status, fields["Connection"]) == (413, "close")
+
+
+async def test_pipelined_requests_are_answered_in_order(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve()
+    raw = await open_raw(server, None)
+    requests = [
+        post(BODY, f"Content-Length: {len(BODY)}"),
+        b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n",
+        post(b"{}", "Content-Length: 2"),
+        b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n",
+    ]
+    await raw.send_bytes(b"".join(requests))
+    assert [status for status, _, _ in await read_answers(raw, 5)] == [200, 200, 404, 400, 200]
+    assert await raw.receive_end() == b""
+
+
+async def test_a_websocket_may_follow_requests_on_the_same_connection(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve()
+    raw = await open_raw(server, None)
+    await raw.send_bytes(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+    await read_answers(raw, 1)
+    await raw.send_bytes(
+        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    assert (await raw.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+    assert b"connection_id" in (await raw.receive())[1]
+
+
+async def test_http_1_0_is_answered_and_closed(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve()
+    raw = await open_raw(server, None)
+    await raw.send_bytes(b"GET /health HTTP/1.0\r\n\r\n")
+    [(status, _, _)] = await read_answers(raw, 1)
+    assert status == 200
+    assert await raw.receive_end() == b""
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET /health HTTP/1.1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: a\r\nBad Header\r\n\r\n",
+        b"POST /broadcast HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /broadcast HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    ],
+)
+async def test_malformed_requests_are_400_and_the_connection_ends(
+    serve: Serve, open_raw: OpenRaw, request_bytes: bytes
+) -> None:
+    server = await serve()
+    raw = await open_raw(server, None)
+    await raw.send_bytes(request_bytes)
+    [(status, fields, body)] = await read_answers(raw, 1)
+    assert (status, fields["Connection"]) == (400, "close")
+    assert json.loads(body)["error"]["code"] == "bad_request"
+    assert await raw.receive_end() == b""
+
+
+async def test_headers_without_end_are_431(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve()
+    raw = await open_raw(server, None)
+    await raw.send_bytes(b"GET /health HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000)
+    [(status, _, _)] = await read_answers(raw, 1)
+    assert status == 431
+
+
+SPEC_7 = """fastws_connections{dialect,codec} fastws_connections_opened_total{dialect}
+fastws_connections_closed_total{code,reason} fastws_handshakes_refused_total{status,reason} fastws_channels
+fastws_subscriptions fastws_messages_received_total{dialect} fastws_publications_total{source}
+fastws_deliveries_total fastws_delivered_bytes_total fastws_queue_messages fastws_queue_bytes
+fastws_slow_consumers_total{policy} fastws_dropped_messages_total{reason} fastws_rate_limited_total{kind}
+fastws_broker_up fastws_broker_reconnects_total fastws_broker_lag_seconds_bucket{le} fastws_loop_lag_seconds_bucket{le}
+fastws_feed_rejected_total{feed} process_resident_memory_bytes process_cpu_seconds_total process_open_fds"""
+
+
+async def test_every_metric_of_the_contract_is_there(serve: Serve, ask: Ask, open_raw: OpenRaw) -> None:
+    server = await serve()
+    raw = await open_raw(server)
+    await raw.send(1, b'{"action":"send","channel":"a","event":"e"}')
+    for counts in ("slow_consumers", "dropped", "rate_limited", "feed_rejected"):
+        getattr(server.counters, counts)["some"] += 1
+    server.counters.refused[401, "unauthorized"] += 1
+    server.counters.closed[1000, "client"] += 1
+    await raw.receive()
+    await raw.receive()
+    answer = await ask(server, "GET", "/metrics", key=None)
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    text = answer.body.decode()
+    for metric in SPEC_7.split():
+        name, _, labels = metric.rstrip("}").partition("{")
+        [line, *_] = [line for line in text.splitlines() if re.match(rf"{name}[{{ ]", line)] or [f"{name} is missing"]
+        assert set(re.findall(r"(\w+)=", line)) == set(filter(None, labels.split(","))), line
+    assert 'fastws_connections{codec="json",dialect="channels"} 1.0' in text
+    assert 'fastws_messages_received_total{dialect="channels"} 1.0' in text
+
+
+async def test_metrics_with_an_address_of_their_own_are_not_on_the_public_port(serve: Serve, ask: Ask) -> None:
+    server = await serve(metrics_address="127.0.0.1:0")
+    assert (await ask(server, "GET", "/metrics")).status == 404
