@@ -150,7 +150,8 @@ export class Client {
         opened: () => this.#dialect.greets || this.#connected(),
         heard: (message, event) => this.#hear(message, event),
         lost: (code, reason) => link === this.#link && this.#lost(code, reason),
-        traffic: this.#options.onTraffic || this.#listeners.has("traffic") ? (...all) => this.#emit("traffic", ...all) : null,
+        traffic:
+          this.#options.onTraffic || this.#listeners.has("traffic") ? (...all) => this.#emit("traffic", ...all) : null,
         failed: (error) => this.#emit("error", error),
         verb: this.#dialect.verb,
       });
@@ -253,10 +254,11 @@ export class Client {
   }
 
   #refreshIn(seconds) {
-    const later = () => this.#renew().catch((error) => {
-      this.#emit("error", asError(error));
-      if (this.#status === "connected") this.#refreshIn(REFRESH_AGAIN_SECONDS);
-    });
+    const later = () =>
+      this.#renew().catch((error) => {
+        this.#emit("error", asError(error));
+        if (this.#status === "connected") this.#refreshIn(REFRESH_AGAIN_SECONDS);
+      });
     this.#timers.refresh = setTimeout(later, Math.min(seconds * 1000, LONGEST_TIMER_MS));
   }
 
@@ -303,7 +305,10 @@ export class Client {
       this.#emit("message", message, event);
       return;
     }
-    const kind = message.type === "subscription" || message.type === "connection" ? message.event : message.type ?? message.event;
+    const kind =
+      message.type === "subscription" || message.type === "connection"
+        ? message.event
+        : (message.type ?? message.event);
     const channel = message.channel ?? message.room_id ?? message.workspace_id ?? null;
     if (kind === this.#dialect.greets) {
       this.connectionId = message.connection_id;
@@ -332,7 +337,9 @@ export class Client {
         listener(...values);
       } catch (error) {
         // A listener's error is the page's: it goes where uncaught errors go, and the next message still comes.
-        queueMicrotask(() => { throw error; });
+        queueMicrotask(() => {
+          throw error;
+        });
       }
     });
   }
@@ -494,7 +501,11 @@ class EventWishes {
     const unwanted = [types].flat();
     if (unwanted.includes("*")) this.#set([], false);
     else if (this.isExcluding) this.#set([...this.types, ...unwanted], true);
-    else this.#set([...this.types].filter((type) => !unwanted.includes(type)), false);
+    else
+      this.#set(
+        [...this.types].filter((type) => !unwanted.includes(type)),
+        false,
+      );
     return [{ type: "unsubscribe", event_types: unwanted }];
   }
 
@@ -516,7 +527,8 @@ class JobWishes {
   request = null;
 
   add(wanted) {
-    const { jobIds = [], statuses = [] } = typeof wanted === "string" || Array.isArray(wanted) ? { jobIds: [wanted].flat() } : wanted;
+    const { jobIds = [], statuses = [] } =
+      typeof wanted === "string" || Array.isArray(wanted) ? { jobIds: [wanted].flat() } : wanted;
     this.request = { type: "subscribe", job_ids: jobIds, statuses };
     return [this.request];
   }
@@ -549,7 +561,10 @@ const DIALECTS = {
  * Milliseconds to wait before attempt number `attempt` (0 is the first): full jitter up to `first`, doubled each
  * time up to `longest`; within the range a restarting server names (1012 "restart; reconnect in 0-6 s").
  */
-export function reconnectDelay(attempt, { code, reason = "", first = 500, longest = 30000, random = Math.random } = {}) {
+export function reconnectDelay(
+  attempt,
+  { code, reason = "", first = 500, longest = 30000, random = Math.random } = {},
+) {
   const range = code === RESTART ? /(\d+)-(\d+) s/.exec(reason) : null;
   if (range) return (Number(range[1]) + random() * (range[2] - range[1])) * 1000;
   // 1013: too slow, or full; 1008: too many messages. To come back at once would be the same again.
@@ -649,7 +664,9 @@ export function encode(value) {
 
 /** The value in `bytes`: integers past 2^53 are BigInts, bin is a Uint8Array, a timestamp a Date (milliseconds). */
 export function decode(bytes) {
-  const view = ArrayBuffer.isView(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength) : new Uint8Array(bytes);
+  const view = ArrayBuffer.isView(bytes)
+    ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    : new Uint8Array(bytes);
   const reader = new Reader(view);
   const value = reader.value(0);
   if (reader.at !== view.length) throw new RangeError("bytes after the end of the message");
@@ -682,7 +699,8 @@ class Writer {
   }
 
   raw(bytes) {
-    this.bytes.set(bytes, this.take(bytes.length));
+    const at = this.take(bytes.length); // first: it may put another array in the place of `bytes`
+    this.bytes.set(bytes, at);
   }
 }
 
@@ -704,7 +722,9 @@ function write(out, value, depth) {
       return out.raw(bytes);
     }
     case "number":
-      return Number.isSafeInteger(value) && !Object.is(value, -0) ? writeInteger(out, value) : out.put(0xcb, "setFloat64", 8, value);
+      return Number.isSafeInteger(value) && !Object.is(value, -0)
+        ? writeInteger(out, value)
+        : out.put(0xcb, "setFloat64", 8, value);
     case "bigint":
       return writeBigInt(out, value);
     case "boolean":
@@ -720,7 +740,8 @@ function write(out, value, depth) {
 
 function writeInteger(out, value) {
   if (value >= -32 && value < 0x80) out.put(value & 0xff, null, 0);
-  else if (value >= 0x100000000 || value < -0x80000000) out.put(value < 0 ? 0xd3 : 0xcf, "setBigInt64", 8, BigInt(value));
+  else if (value >= 0x100000000 || value < -0x80000000)
+    out.put(value < 0 ? 0xd3 : 0xcf, "setBigInt64", 8, BigInt(value));
   else if (value >= 0x10000) out.put(0xce, "setUint32", 4, value);
   else if (value >= 0x100) out.put(0xcd, "setUint16", 2, value);
   else if (value >= 0) out.put(0xcc, "setUint8", 1, value);
@@ -795,24 +816,56 @@ class Reader {
 
   #typed(type, depth) {
     switch (type) {
-      case 0xc0: return null;
-      case 0xc2: return false;
-      case 0xc3: return true;
-      case 0xc4: case 0xc5: case 0xc6: return this.#take(this.#length(type - 0xc4)).slice();
-      case 0xc7: case 0xc8: case 0xc9: return this.#ext(this.#length(type - 0xc7));
-      case 0xca: return this.#number("getFloat32", 4);
-      case 0xcb: return this.#number("getFloat64", 8);
-      case 0xcc: case 0xcd: case 0xce: return this.#length(type - 0xcc);
-      case 0xcf: return safe(this.#number("getBigUint64", 8));
-      case 0xd0: return this.#number("getInt8", 1);
-      case 0xd1: return this.#number("getInt16", 2);
-      case 0xd2: return this.#number("getInt32", 4);
-      case 0xd3: return safe(this.#number("getBigInt64", 8));
-      case 0xd4: case 0xd5: case 0xd6: case 0xd7: case 0xd8: return this.#ext(1 << (type - 0xd4));
-      case 0xd9: case 0xda: case 0xdb: return this.#text(this.#length(type - 0xd9));
-      case 0xdc: case 0xdd: return this.#array(this.#length(type - 0xdb), depth);
-      case 0xde: case 0xdf: return this.#map(this.#length(type - 0xdd), depth);
-      default: throw new RangeError(`no msgpack: byte ${type}`);
+      case 0xc0:
+        return null;
+      case 0xc2:
+        return false;
+      case 0xc3:
+        return true;
+      case 0xc4:
+      case 0xc5:
+      case 0xc6:
+        return this.#take(this.#length(type - 0xc4)).slice();
+      case 0xc7:
+      case 0xc8:
+      case 0xc9:
+        return this.#ext(this.#length(type - 0xc7));
+      case 0xca:
+        return this.#number("getFloat32", 4);
+      case 0xcb:
+        return this.#number("getFloat64", 8);
+      case 0xcc:
+      case 0xcd:
+      case 0xce:
+        return this.#length(type - 0xcc);
+      case 0xcf:
+        return safe(this.#number("getBigUint64", 8));
+      case 0xd0:
+        return this.#number("getInt8", 1);
+      case 0xd1:
+        return this.#number("getInt16", 2);
+      case 0xd2:
+        return this.#number("getInt32", 4);
+      case 0xd3:
+        return safe(this.#number("getBigInt64", 8));
+      case 0xd4:
+      case 0xd5:
+      case 0xd6:
+      case 0xd7:
+      case 0xd8:
+        return this.#ext(1 << (type - 0xd4));
+      case 0xd9:
+      case 0xda:
+      case 0xdb:
+        return this.#text(this.#length(type - 0xd9));
+      case 0xdc:
+      case 0xdd:
+        return this.#array(this.#length(type - 0xdb), depth);
+      case 0xde:
+      case 0xdf:
+        return this.#map(this.#length(type - 0xdd), depth);
+      default:
+        throw new RangeError(`no msgpack: byte ${type}`);
     }
   }
 
@@ -824,7 +877,11 @@ class Reader {
   }
 
   #length(kind) {
-    return kind === 0 ? this.#number("getUint8", 1) : kind === 1 ? this.#number("getUint16", 2) : this.#number("getUint32", 4);
+    return kind === 0
+      ? this.#number("getUint8", 1)
+      : kind === 1
+        ? this.#number("getUint16", 2)
+        : this.#number("getUint32", 4);
   }
 
   #take(size) {
@@ -849,7 +906,8 @@ class Reader {
     for (let position = 0; position < size; position++) {
       const key = String(this.value(depth + 1));
       const value = this.value(depth + 1);
-      if (key === "__proto__") Object.defineProperty(result, key, { value, enumerable: true, configurable: true, writable: true });
+      if (key === "__proto__")
+        Object.defineProperty(result, key, { value, enumerable: true, configurable: true, writable: true });
       else result[key] = value;
     }
     return result;

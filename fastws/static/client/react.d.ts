@@ -69,9 +69,7 @@ export function useWorkflowWebSocket(
 ): { executionStatus: ExecutionStatus | null; isConnected: boolean };
 
 /** `<section class="fastws-executions" data-status>` with a `dl` of figures and an `ol` of the latest executions. */
-export function LiveExecutionCounter(
-  props: ConnectionSettings & { limit?: number; className?: string },
-): ReactElement;
+export function LiveExecutionCounter(props: ConnectionSettings & { limit?: number; className?: string }): ReactElement;
 
 /** `<section class="fastws-metrics" data-status>` with a `dl`; `labels` puts other words for the names of metrics. */
 export function RealtimeMetrics(

@@ -9,7 +9,17 @@
  * React is imported as "react": by a bundler, or by an import map of the page. Types: react.d.ts beside this file.
  */
 
-import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useReducer, useRef, useState } from "react";
+import {
+  createContext,
+  createElement,
+  useCallback,
+  useContext,
+  useEffect,
+  useMemo,
+  useReducer,
+  useRef,
+  useState,
+} from "react";
 import { connect } from "./fastws.js";
 
 // An effect that is cleaned up and run again at once (StrictMode, a re-render) keeps its connection.
@@ -183,10 +193,13 @@ export function useWebSocket(options = {}) {
     const client = shared.current?.client;
     return client ? client.post(typeof message === "string" ? JSON.parse(message) : message) : false;
   }, []);
-  const change = useCallback((how, types) => {
-    member.wish = how(member.wish, [types].flat());
-    return shared.current?.narrow() ?? Promise.resolve();
-  }, [member]);
+  const change = useCallback(
+    (how, types) => {
+      member.wish = how(member.wish, [types].flat());
+      return shared.current?.narrow() ?? Promise.resolve();
+    },
+    [member],
+  );
   const subscribe = useCallback((types) => change(widen, types), [change]);
   const unsubscribe = useCallback((types) => change(narrowed, types), [change]);
   const requestMetrics = useCallback(async (type) => shared.current?.client.requestMetrics(type), []);
@@ -250,7 +263,12 @@ export function LiveExecutionCounter({ workspaceId, limit = RECENT, className = 
     eventTypes: ["execution_started", "execution_completed"],
     onMessage: ({ message }) => count(message),
   });
-  const figures = { running: state.running.length, started: state.started, completed: state.completed, failed: state.failed };
+  const figures = {
+    running: state.running.length,
+    started: state.started,
+    completed: state.completed,
+    failed: state.failed,
+  };
   return createElement(
     "section",
     { className: `fastws-executions ${className}`.trim(), "aria-label": "Executions", "data-status": connectionStatus },
@@ -275,7 +293,12 @@ function counted(state, { event, data = {}, timestamp }) {
 
 function activity({ number, outcome, run, agent, timestamp }) {
   const text = [agent, run].filter(Boolean).join(" · ");
-  return createElement("li", { key: number, "data-outcome": outcome }, `${outcome} ${text} `, createElement("time", { dateTime: timestamp }, shownTime(timestamp)));
+  return createElement(
+    "li",
+    { key: number, "data-outcome": outcome },
+    `${outcome} ${text} `,
+    createElement("time", { dateTime: timestamp }, shownTime(timestamp)),
+  );
 }
 
 /** The workspace's latest metrics, asked for at the start and after each reconnect, then as they come. */
@@ -301,12 +324,21 @@ export function RealtimeMetrics({ workspaceId, metricType, labels = {}, classNam
   return createElement(
     "section",
     { className: `fastws-metrics ${className}`.trim(), "aria-label": "Metrics", "data-status": connectionStatus },
-    createElement("dl", null, shown.map(([name, value]) => figure([labels[name] ?? name.replace(/_/g, " "), value]))),
+    createElement(
+      "dl",
+      null,
+      shown.map(([name, value]) => figure([labels[name] ?? name.replace(/_/g, " "), value])),
+    ),
   );
 }
 
 function figure([name, value]) {
-  return createElement("div", { key: name }, createElement("dt", null, name), createElement("dd", null, shownValue(value)));
+  return createElement(
+    "div",
+    { key: name },
+    createElement("dt", null, name),
+    createElement("dd", null, shownValue(value)),
+  );
 }
 
 function shownValue(value) {

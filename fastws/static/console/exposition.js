@@ -1,0 +1,56 @@
+/** Prometheus's text format, as far as this server writes it; and rates out of counters. Node tests it. */
+
+const LINE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/;
+const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
+
+/** name -> list of `{labels, value}`. Lines that are no samples are left out. */
+export function parse(text) {
+  const samples = new Map();
+  for (const line of text.split("\n")) {
+    const match = line.startsWith("#") ? null : LINE.exec(line);
+    if (!match) continue;
+    const [, name, labels = "", value] = match;
+    if (!samples.has(name)) samples.set(name, []);
+    samples
+      .get(name)
+      .push({
+        labels: Object.fromEntries(Array.from(labels.matchAll(LABEL), ([, key, text_]) => [key, text_])),
+        value: number(value),
+      });
+  }
+  return samples;
+}
+
+/** The sum over all labels; NaN where the server does not have it. */
+export function sum(samples, name) {
+  return samples.has(name) ? samples.get(name).reduce((total, { value }) => total + value, 0) : NaN;
+}
+
+/** The least bucket bound under which `share` of a histogram's new observations lie; null without any. */
+export function quantile(before, now, name, share) {
+  const counts = (samples) =>
+    new Map((samples?.get(`${name}_bucket`) ?? []).map(({ labels, value }) => [labels.le, value]));
+  const old = counts(before);
+  const fresh = [...counts(now)]
+    .map(([bound, value]) => [number(bound), value - (old.get(bound) ?? 0)])
+    .sort(([a], [b]) => a - b);
+  const all = fresh.at(-1)?.[1] ?? 0;
+  if (all <= 0) return null;
+  return fresh.find(([, count]) => count >= share * all)[0];
+}
+
+/** How much per second a counter grew; 0 after a restart of the server. */
+export class Rate {
+  #last = null;
+
+  next(value, atMs) {
+    const last = this.#last;
+    this.#last = { value, atMs };
+    if (last === null || Number.isNaN(value) || atMs <= last.atMs) return last === null ? NaN : 0;
+    return Math.max(0, (value - last.value) / ((atMs - last.atMs) / 1000));
+  }
+}
+
+function number(text) {
+  return text === "+Inf" ? Infinity : text === "-Inf" ? -Infinity : Number(text);
+}

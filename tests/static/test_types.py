@@ -1,0 +1,68 @@
+"""The type declarations beside the browser client: TypeScript takes them, and they leave nothing out."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.node_packages import STATIC, node, packages, run, run_module
+
+SAMPLE = """
+import { connect, encode, FastWSError, type Message } from "./client/fastws.js";
+import { LiveExecutionCounter, RealtimeMetrics, WebSocketProvider } from "./client/react.js";
+import { useWebSocket, useWorkflowWebSocket } from "./client/react.js";
+import { createElement } from "react";
+
+const getToken = async ({ reason }: { reason: string }) => (reason === "start" ? "a" : null);
+const client = connect({ url: "wss://x", dialect: "rooms", getToken });
+client.on("gap", ({ channel, source }) => console.log(channel?.length, source === "server"));
+const sent: Promise<{ sent: number }> = client.send("news", "hello", { text: "x" }, { excludeSelf: true });
+const bytes: Uint8Array = encode({ a: 1n });
+export const problem = (error: unknown) => (error instanceof FastWSError ? error.code : [sent, bytes]);
+
+export function Page() {
+  const { executionStatus, isConnected } = useWorkflowWebSocket("token", "1");
+  const { connectionStatus, sendMessage, subscribe } = useWebSocket({
+    workspaceId: "w", autoReconnect: true, maxReconnectAttempts: 5,
+    onMessage: (event) => JSON.parse(event.data) as Message,
+  });
+  subscribe(["alert"]);
+  sendMessage({ type: "ping" });
+  const words: string = `${connectionStatus} ${executionStatus?.status} ${isConnected}`;
+  return createElement(WebSocketProvider, { token: "t" }, words,
+    createElement(LiveExecutionCounter, { workspaceId: "w" }),
+    createElement(RealtimeMetrics, { workspaceId: "w", labels: { a: "A" } }));
+}
+// @ts-expect-error a dialect that does not exist
+connect({ dialect: "chess" });
+"""
+OPTIONS = ["--noEmit", "--strict", "--skipLibCheck", "false", "--module", "esnext", "--moduleResolution", "bundler"]
+
+
+@pytest.mark.timeout(240)
+def test_typescript_takes_the_declarations(tmp_path: Path) -> None:
+    modules = packages()
+    shutil.copytree(STATIC / "client", tmp_path / "client")
+    (tmp_path / "node_modules").symlink_to(modules)
+    (tmp_path / "sample.ts").write_text(SAMPLE)
+    compiler = str(modules / "typescript" / "bin" / "tsc")
+    run([node(), compiler, *OPTIONS, "--target", "es2022", "--lib", "es2022,dom", "sample.ts"], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["fastws", "react"])
+def test_everything_that_is_exported_is_declared(tmp_path: Path, name: str) -> None:
+    declared = re.findall(
+        r"^export (?:function|class|const) (\w+)", (STATIC / "client" / f"{name}.d.ts").read_text(), re.MULTILINE
+    )
+    stub = tmp_path / "node_modules" / "react"
+    stub.mkdir(parents=True)
+    (stub / "package.json").write_text('{"name": "react", "type": "module", "main": "index.js"}')
+    imported = re.findall(r"import {([^}]+)} from .react.;", (STATIC / "client" / "react.js").read_text())
+    words = [word.strip() for word in "".join(imported).split(",") if word.strip()]
+    (stub / "index.js").write_text("".join(f"export const {word} = () => {{}};\n" for word in words))
+    source = f'console.log(JSON.stringify(Object.keys(await import("./client/{name}.js"))));'
+    assert sorted(json.loads(run_module(source, tmp_path))) == sorted(declared)
