@@ -43,12 +43,12 @@ class LogLevel:
     def set(self, level: str) -> None:
         """Log `level` (one of LEVELS) and worse from now on."""
         if LEVELS.index(level) > LEVELS.index(self.current):
-            log.warning("log level changes", level=level, before=self.current)
+            log.warning("log level changes", now=level, before=self.current)
             self._set(level)
         else:
             before = self.current
             self._set(level)
-            log.warning("log level changes", level=level, before=before)
+            log.warning("log level changes", now=level, before=before)
 
     def _set(self, level: str) -> None:
         self.current = level

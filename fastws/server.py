@@ -44,6 +44,7 @@ from fastws.endpoints.application import Application, Totals
 from fastws.endpoints.exposition import Exposition
 from fastws.endpoints.one_process import OneProcess
 from fastws.endpoints.router import Router
+from fastws.endpoints.log_level import LogLevelEndpoint
 from fastws.endpoints.siblings import AllWorkers
 from fastws.errors import ConfigError, Unauthorized
 from fastws.hub.hub import Hub
@@ -176,11 +177,12 @@ class Server:
             serves_metrics=config.metrics_address is None,
         )
         exposition = Exposition(self.application)
-        self._own_router = Router(self.application, exposition)
+        self._own_router = Router(self.application, exposition, LogLevelEndpoint(self.log_level))
         if self._workers_folder is None:
             self.router = self._own_router
         else:
-            self.router = Router(self.application, AllWorkers(exposition, self._workers_folder, self._own_socket))
+            workers = AllWorkers(exposition, self._workers_folder, self._own_socket)
+            self.router = Router(self.application, workers, LogLevelEndpoint(self.log_level, workers.tell))
 
     def _make_broker(self) -> MemoryBroker | RedisBroker:
         if self.config.redis_url is None:

@@ -32,6 +32,8 @@ def main() -> int:
             listening_socket=socket.socket(fileno=order["socket"]),
             workers_folder=Path(order["folder"]),
         )
+        if order["log_level"] != config.log_level:
+            server.log_level.set(order["log_level"])
         return uvloop.run(_serve(server))
     finally:
         listener.stop()

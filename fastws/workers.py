@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 
 from fastws.config import Config
+from fastws.logs import LogLevel
 
 log = structlog.stdlib.get_logger("fastws.workers")
 
@@ -40,6 +41,7 @@ class Worker:
     slot: int
     process: subprocess.Popen[bytes]
     started_at: float
+    log_level: str
     is_ready: bool = False
     is_leaving: bool = False
 
@@ -58,7 +60,8 @@ class Slot:
 class Supervisor:
     """Runs `config.workers` processes on one port (SO_REUSEPORT, one socket each, all held here).
 
-    SIGTERM and SIGINT drain all; a second one stops at once. SIGHUP replaces one worker after the other.
+    SIGTERM and SIGINT drain all; a second one stops at once. SIGHUP replaces one worker after the other, SIGUSR1 turns
+    debug lines on and off in all of them.
     """
 
     def __init__(self, config: Config, *, is_key_made_up: bool) -> None:
@@ -67,6 +70,7 @@ class Supervisor:
         self.port = int(self._slots[0].socket.getsockname()[1]) if config.unix_socket is None else 0
         self.folder = Path(tempfile.mkdtemp(prefix="fastws-workers-"))
         self._config = dataclasses.replace(config, port=self.port or config.port)
+        self._log_level = LogLevel(config.log_level)
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._is_stopping = False
@@ -94,7 +98,7 @@ class Supervisor:
         os.set_blocking(self._wakeup.fileno(), False)  # noqa: FBT003 its only form
         os.set_blocking(self._waker.fileno(), False)  # noqa: FBT003 its only form
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD):
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -121,6 +125,10 @@ class Supervisor:
         if number == signal.SIGHUP and not self._is_stopping:
             log.info("rolling", workers=len(self._slots))
             self._roll = [slot for slot in self._slots if slot not in self._roll]
+        elif number == signal.SIGUSR1:
+            self._log_level.toggle_debug()
+            for worker in self._workers():
+                self._tell_log_level(worker)
         elif number in (signal.SIGTERM, signal.SIGINT):
             # Forwarded each time: a worker takes the second as "at once".
             self._is_stopping = True
@@ -133,6 +141,7 @@ class Supervisor:
         assert worker.process.stdout is not None  # noqa: S101 opened with PIPE
         if os.read(worker.process.stdout.fileno(), 4096):
             worker.is_ready = True
+            self._tell_log_level(worker)
             log.info("worker is ready", slot=worker.slot, pid=worker.process.pid)
         else:
             self._selector.unregister(worker.process.stdout)
@@ -155,13 +164,14 @@ class Supervisor:
             "socket": slot.socket.fileno(),
             "folder": str(self.folder),
             "slot": slot.number,
+            "log_level": self._log_level.current,
             "is_key_made_up": self._is_key_made_up,
         }
         assert process.stdin is not None  # noqa: S101 opened with PIPE
         assert process.stdout is not None  # noqa: S101 opened with PIPE
         process.stdin.write(json.dumps(order).encode())
         process.stdin.close()
-        worker = Worker(slot.number, process, time.monotonic())
+        worker = Worker(slot.number, process, time.monotonic(), self._log_level.current)
         slot.workers.append(worker)
         slot.restart_at = None
         self._selector.register(process.stdout, selectors.EVENT_READ, worker)
@@ -171,6 +181,12 @@ class Supervisor:
         worker.is_leaving = True
         if worker.process.poll() is None:
             worker.process.send_signal(number)
+
+    def _tell_log_level(self, worker: Worker) -> None:
+        """Before it is ready the signal would end it: then it is told when it is."""
+        if worker.is_ready and worker.log_level != self._log_level.current and worker.process.poll() is None:
+            worker.log_level = self._log_level.current
+            worker.process.send_signal(signal.SIGUSR1)
 
     def _reap(self) -> None:
         now = time.monotonic()

@@ -11,6 +11,7 @@ from fastws.endpoints import connections, console, health, revocations, statisti
 from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application
 from fastws.endpoints.broadcast import broadcast
+from fastws.endpoints.log_level import PATH, LogLevelEndpoint
 from fastws.errors import FastWSError, MethodNotAllowed, NotFound
 from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
@@ -29,7 +30,7 @@ class Route:
         return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path)))
 
 
-def routes(metrics: Handler) -> list[Route]:
+def routes(metrics: Handler, log_level: LogLevelEndpoint) -> list[Route]:
     """Every address that is not a WebSocket's. The README's table of endpoints is held against this one."""
     return [
         Route("/", {"GET": console.page}),
@@ -55,11 +56,12 @@ def routes(metrics: Handler) -> list[Route]:
 class Router:
     """Finds who answers a request. Raises nothing: errors are answers too, or awaitables that raise FastWSError."""
 
-    def __init__(self, application: Application, metrics: Handler) -> None:
+    def __init__(self, application: Application, metrics: Handler, log_level: LogLevelEndpoint) -> None:
         self._application = application
         self._exact: dict[str, Mapping[str, Handler]] = {}
         self._patterns: list[tuple[re.Pattern[str], Mapping[str, Handler]]] = []
-        for route in routes(metrics):
+        Route(PATH, {"GET": log_level.show, "PUT": log_level.change}),
+        for route in routes(metrics, log_level):
             if "{" in route.path:
                 self._patterns.append((route.expression(), route.methods))
             else:

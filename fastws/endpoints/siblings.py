@@ -1,4 +1,4 @@
-"""One scrape for all workers of a machine: each answers for itself on a Unix socket, the one asked adds up."""
+"""All workers of a machine asked as one: each answers for itself on a Unix socket; one scrape adds them all up."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from fastws.wire.request import Request
 log = structlog.stdlib.get_logger("fastws.metrics")
 
 SIBLING_SECONDS: Final = 1.0
-# What is not a sum over processes: the oldest start, the smallest limit, the worst of the workers' brokers.
-LEAST: Final = frozenset({"process_start_time_seconds", "process_max_fds", "fastws_broker_up", "python_info"})
+# What is not a sum over processes: the oldest start, the worst of the workers' brokers.
+LEAST: Final = frozenset({"process_start_time_seconds", "fastws_broker_up", "python_info"})
 _REQUEST: Final = b"GET /metrics HTTP/1.1\r\nHost: sibling\r\nConnection: close\r\n\r\n"
 
 
 class AllWorkers:
-    """GET /metrics over every worker whose socket is in `folder`."""
+    """GET /metrics over every worker whose socket is in `folder`, and what all of them are told."""
 
     def __init__(self, own: Exposition, folder: Path, own_socket: Path) -> None:
         self._own = own
@@ -35,23 +35,30 @@ class AllWorkers:
         self._own_socket = own_socket
 
     async def __call__(self, application: Application, request: Request, **_: str) -> Response:
-        others = [path for path in sorted(self._folder.glob("*.sock")) if path != self._own_socket]
-        texts = [self._own.render().decode(), *await asyncio.gather(*(_scrape(path) for path in others))]
+        texts = [self._own.render().decode(), *await self._ask(_REQUEST)]
         return Response(200, merge(texts), (("Content-Type", CONTENT_TYPE),))
 
+    async def tell(self, request: bytes) -> None:
+        """Send `request` to every other worker, each of which answers for itself alone."""
+        await self._ask(request)
 
-async def _scrape(path: Path) -> str:
-    """A sibling's own figures; empty where it does not answer (it is starting, or has just died)."""
+    async def _ask(self, request: bytes) -> list[str]:
+        others = [path for path in sorted(self._folder.glob("*.sock")) if path != self._own_socket]
+        return await asyncio.gather(*(_ask(path, request) for path in others))
+
+
+async def _ask(path: Path, request: bytes) -> str:
+    """The body of a sibling's answer; empty where there is none (it is starting, or has just died)."""
     try:
         async with asyncio.timeout(SIBLING_SECONDS):
             reader, writer = await asyncio.open_unix_connection(str(path))
             try:
-                writer.write(_REQUEST)
+                writer.write(request)
                 answer = await reader.read(-1)
             finally:
                 writer.close()
     except (OSError, TimeoutError) as error:
-        log.debug("a worker did not answer the scrape", socket=path.name, error=str(error))
+        log.debug("a worker did not answer", socket=path.name, error=str(error))
         return ""
     return answer.partition(b"\r\n\r\n")[2].decode()
 

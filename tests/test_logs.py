@@ -1,0 +1,107 @@
+"""Log lines: levels that change while the server runs, colours, and what happens when nobody reads them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pty
+import queue
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from fastws.logs import DroppingQueueHandler, LogLevel
+
+PROGRAM = """
+import logging, structlog
+from fastws.logs import LogLevel, start_logging
+listener = start_logging({format!r}, {level!r})
+log = structlog.stdlib.get_logger("fastws.somewhere")
+log.debug("first"); log.info("second", user="ann")
+logging.getLogger("asyncio").debug("not ours")
+level = LogLevel({level!r})
+level.toggle_debug(); log.debug("third")
+level.toggle_debug(); log.debug("fourth"); log.info("fifth")
+listener.stop()
+"""
+
+
+@pytest.fixture
+def _ours() -> Iterator[None]:
+    logger = logging.getLogger("fastws")
+    before = logger.level
+    yield
+    logger.setLevel(before)
+
+
+def printed(log_format: str, level: str) -> list[str]:
+    program = PROGRAM.format(format=log_format, level=level)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    return done.stderr.splitlines()
+
+
+def on_a_terminal(**environment: str) -> bytes:
+    """What a program whose stderr is a terminal logs."""
+    ours, theirs = pty.openpty()
+    program = PROGRAM.format(format="auto", level="info")
+    variables = {**os.environ, "TERM": "xterm", **environment}
+    with subprocess.Popen([sys.executable, "-c", program], stderr=theirs, env=variables) as process:
+        os.close(theirs)
+        text = b""
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # Linux: the other side is closed
+                break
+            text += piece
+        assert process.wait(30) == 0
+    os.close(ours)
+    return text
+
+
+def test_debug_can_be_turned_on_and_off_again() -> None:
+    events = [json.loads(line)["event"] for line in printed("auto", "info")]
+    assert events == ["second", "log level changes", "third", "log level changes", "fifth"]
+
+
+def test_toggling_a_level_that_is_debug_goes_to_info_and_back() -> None:
+    events = [json.loads(line)["event"] for line in printed("json", "debug")]
+    assert events == ["first", "second", "log level changes", "log level changes", "fourth", "fifth"]
+
+
+def test_a_terminal_gets_colours_unless_no_color_is_set() -> None:
+    assert b"\x1b[" in on_a_terminal(NO_COLOR="")
+    plain = on_a_terminal(NO_COLOR="1")
+    assert b"second" in plain
+    assert b"\x1b[" not in plain
+
+
+@pytest.mark.usefixtures("_ours")
+def test_each_level_is_set_on_our_loggers_alone() -> None:
+    root = logging.getLogger().level
+    level = LogLevel("warning")
+    for name in ("error", "debug", "info", "warning"):
+        level.set(name)
+        assert logging.getLogger("fastws.anything").getEffectiveLevel() == getattr(logging, name.upper())
+        assert level.is_debug == (name == "debug")
+    assert logging.getLogger().level == root
+
+
+def test_lines_that_nobody_took_are_counted_and_confessed() -> None:
+    lines: queue.Queue[object] = queue.Queue(2)
+    handler = DroppingQueueHandler(lines)
+
+    def say(text: str) -> None:
+        handler.handle(logging.LogRecord("x", logging.INFO, "", 0, text, None, None))
+
+    for number in range(5):
+        say(str(number))
+    assert handler.dropped == 3
+    lines.get()
+    lines.get()
+    say("after")
+    texts = [line.getMessage() for line in (lines.get(), lines.get()) if isinstance(line, logging.LogRecord)]
+    assert texts == ["3 log lines dropped: whoever reads the log was too slow", "after"]
