@@ -7,6 +7,7 @@ import gc
 import signal
 from collections.abc import Callable
 
+from fastws.connection.capacity import raise_descriptor_limit
 from fastws.server import Server
 
 # Nothing on the path of a message makes a cycle, so the collector finds next to nothing: it looks after every
@@ -15,7 +16,11 @@ GC_THRESHOLDS = (20_000, 10, 50)
 
 
 async def serve_until_told(server: Server, ready: Callable[[], None]) -> None:
-    """Start `server`, call `ready`, serve until SIGTERM or SIGINT; a second signal cuts the drain short."""
+    """Start `server`, call `ready`, serve until SIGTERM or SIGINT; a second signal cuts the drain short.
+
+    SIGHUP reads the certificate again, SIGUSR1 turns debug lines on and off.
+    """
+    raise_descriptor_limit()
     stopping, hurrying = asyncio.Event(), asyncio.Event()
 
     def stop() -> None:
@@ -24,6 +29,8 @@ async def serve_until_told(server: Server, ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, server.reload)
+    loop.add_signal_handler(signal.SIGUSR1, server.log_level.toggle_debug)
     async with server:
         _quieten_the_collector()
         ready()

@@ -8,11 +8,10 @@ import inspect
 import os
 import secrets
 import socket
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -38,6 +37,8 @@ from fastws.connection.http import HttpConnection
 from fastws.connection.journal import Journal
 from fastws.connection.outbox import Bounds
 from fastws.dialects.mount import Mounts
+from fastws.connection.protocol import CLOSE_SECONDS
+from fastws.connection.tls import Tls
 from fastws.embedding import InProcessBroadcaster
 from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application, Totals
@@ -98,7 +99,7 @@ class Server:
         self._trusted_proxies = TrustedProxies(config.trusted_proxies)
         if config.proxy_protocol and not self._trusted_proxies:
             raise ConfigError("proxy_protocol: it is read from trusted_proxies only, and there are none")
-        self.tls = _tls_context(config)
+        self.tls = _tls_of(config)
         self.port = 0
         self._metrics_hook = (
             None if config.metrics_hook is None else load_function(config.metrics_hook, setting="metrics_hook")
@@ -221,6 +222,7 @@ class Server:
             handshake_seconds=config.handshake_timeout,
             compression=config.compression == "on",
             compression_level=config.compression_level,
+            is_tls=self.tls is not None,
             compression_min_bytes=config.compression_min_bytes,
         )
 
@@ -258,18 +260,19 @@ class Server:
         loop, config = asyncio.get_running_loop(), self.config
         factory: Callable[[], asyncio.Protocol] = self._protocol
         if self._listening_socket is not None:
-            server = await loop.create_server(factory, sock=self._listening_socket, backlog=BACKLOG, ssl=self.tls)
+            server = await loop.create_server(factory, sock=self._listening_socket, backlog=BACKLOG, **tls)
+        tls: dict[str, Any] = {}
+        if self.tls is not None:
+            tls = {
+                "ssl": self.tls.context,
+                "ssl_handshake_timeout": config.handshake_timeout,
+                "ssl_shutdown_timeout": CLOSE_SECONDS,
+            }
             self.port = config.port
         elif config.unix_socket is not None:
-            server = await loop.create_unix_server(factory, config.unix_socket, backlog=BACKLOG, ssl=self.tls)
+            server = await loop.create_unix_server(factory, config.unix_socket, backlog=BACKLOG, **tls)
         else:
-            server = await loop.create_server(
-                factory,
-                config.host,
-                config.port,
-                backlog=BACKLOG,
-                ssl=self.tls,
-            )
+            server = await loop.create_server(factory, config.host, config.port, backlog=BACKLOG, **tls)
             self.port = server.sockets[0].getsockname()[1]
         self._servers.append(server)
         if self._workers_folder is not None:
@@ -309,6 +312,18 @@ class Server:
         return f"{'wss' if self.tls else 'ws'}://{host}:{self.port}/"
 
     # --- end
+
+    def reload(self) -> None:
+        """Read certificate and key again, for connections from now on. A pair that cannot be used changes nothing."""
+        if self.tls is None:
+            log.info("nothing to reload: no TLS is served")
+            return
+        try:
+            self.tls.reload()
+        except ConfigError as error:
+            log.error("not reloaded: the certificate before stays in use", error=error.message)  # noqa: TRY400
+        else:
+            log.info("certificate reloaded")
 
     async def drain(self) -> None:
         """Take nobody new, and send everybody away over `drain_timeout`, evenly (close 1012)."""
@@ -386,13 +401,9 @@ def _limits(config: Config) -> Limits:
     )
 
 
-def _tls_context(config: Config) -> ssl.SSLContext | None:
+def _tls_of(config: Config) -> Tls | None:
     if config.tls_cert is None or config.tls_key is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(config.tls_cert, config.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"tls_cert, tls_key: the pair cannot be used: {error}") from None
-    return context
+    if config.proxy_protocol:
+        raise ConfigError("proxy_protocol: its header comes before TLS; let the proxy speak TLS, or leave one out")
+    return Tls(config.tls_cert, config.tls_key)

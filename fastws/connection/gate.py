@@ -61,6 +61,7 @@ class GateRules:
     capacity: CapacityRules
     descriptors: int
     handshake_seconds: float
+    is_tls: bool
     compression: bool
     compression_level: int
     compression_min_bytes: int
@@ -173,7 +174,8 @@ class Gate:
         subprotocol: str | None,
     ) -> Connection:
         context = self._context
-        transport.set_write_buffer_limits(high=0)
+        # Paused as soon as the kernel takes less than all. uvloop's TLS compares by >=, plain sockets by >.
+        transport.set_write_buffer_limits(high=1 if self._rules.is_tls else 0, low=0)
         deflate = self._negotiate_deflate(request)
         connection = Connection(
             context,

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from fastws.connection.context import Context
+from fastws.connection.heartbeat import reset
 from fastws.connection.journal import who
 from fastws.connection.outbox import Outbox
 from fastws.connection.session import Session
@@ -254,7 +255,10 @@ class Connection(asyncio.Protocol):
         self.silent += 1
         if self.silent > rounds_until_idle:
             self.end(1001, "idle", label="idle")
-            self.transport.abort()
+            if self.outbox is None:
+                self.transport.abort()
+            else:
+                reset(self.transport)
         elif pings and self.outbox is None:
             self.send(PING_FRAME)
 
