@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastws.connection.session import Session
+from fastws.connection.wireform import is_utf8
 from fastws.errors import InvalidText
 from fastws.wire.frames import frame
 from fastws.wire.opcodes import BINARY, TEXT
@@ -23,17 +24,9 @@ class EchoSession(Session):
             if opcode > BINARY:
                 self.connection.control(opcode, payload)
                 continue
-            if opcode == TEXT and not _is_utf8(payload):
+            if opcode == TEXT and not is_utf8(payload):
                 self.connection.fail(InvalidText("a text message must be UTF-8"))
                 return
             compression = self.form.compression
             self.put(frame(opcode, payload) if compression is None else compression.pack(opcode, payload))
         self.uncork()
-
-
-def _is_utf8(payload: bytes) -> bool:
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

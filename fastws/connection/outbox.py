@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fastws.hub.channel import Chunk
 from fastws.hub.ports import Verdict
+
+if TYPE_CHECKING:
+    from fastws.connection.brake import Brake
 
 # Bytes handed to the transport at a time, so that most of what waits stays here, where policies reach it.
 BATCH_BYTES: Final = 65_536
@@ -38,7 +41,17 @@ class Waiting(NamedTuple):
 class Outbox:
     """References to shared chunks, in order. `lost` counts what was dropped by channel, until the client is told."""
 
-    __slots__ = ("_bounds", "_bytes", "_entries", "_messages", "control_bytes", "is_blocked", "lost")
+    __slots__ = (
+        "_bounds",
+        "_bytes",
+        "_entries",
+        "_messages",
+        "brakes",
+        "control_bytes",
+        "has_braked",
+        "is_blocked",
+        "lost",
+    )
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
@@ -47,6 +60,9 @@ class Outbox:
         self._bytes = 0
         self.control_bytes = 0
         self.is_blocked = True
+        # Publishers that wait for this to be empty; they are made to once.
+        self.brakes: list[Brake] = []
+        self.has_braked = False
         self.lost: dict[str, int] | None = None
 
     def __len__(self) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
 
+from fastws.connection.brake import Brake
 from fastws.connection.context import Context
 from fastws.connection.heartbeat import reset
 from fastws.connection.journal import who
@@ -52,6 +53,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "address",
         "audiences",
+        "brake",
         "context",
         "deflate",
         "id",
@@ -86,6 +88,8 @@ class Connection(asyncio.Protocol):
         self.send: Callable[[bytes], object] = transport.write
         self.inbox: Inbox | None = None
         self.outbox: Outbox | None = None
+        # What holds up this client's bulk publishing; None nearly always.
+        self.brake: Brake | None = None
         self.state = State.OPEN
         # Heartbeat rounds without a sign of life.
         self.silent = 0
@@ -220,9 +224,27 @@ class Connection(asyncio.Protocol):
         if outbox.is_blocked:
             return
         self.outbox = None
+        self._release_brakes(outbox)
         if self.state is State.OPEN:
             self.send = self.transport.write
             self.go_on_reading()
+
+    def slow_down(self, senders: Collection[str]) -> None:
+        """Bulk publishers wait for this client once, until it has read; see brake.py."""
+        outbox = self.outbox
+        if outbox is None or outbox.has_braked or self.state is not State.OPEN:
+            return
+        outbox.has_braked = True
+        for sender in senders:
+            publisher = self.context.roster.get(sender)
+            if isinstance(publisher, Connection) and not publisher.is_gone:
+                (publisher.brake or Brake(publisher)).wait_for(outbox)
+
+    def _release_brakes(self, outbox: Outbox | None) -> None:
+        if outbox is not None:
+            brakes, outbox.brakes = outbox.brakes, []
+            for brake in brakes:
+                brake.drained()
 
     def _tell_what_was_lost(self, outbox: Outbox) -> None:
         lost, outbox.lost = outbox.lost, None
@@ -239,7 +261,7 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def go_on_reading(self) -> None:
-        if self.transport.is_closing() or self.session.backlog is not None:
+        if self.transport.is_closing() or self.session.backlog is not None or self.brake is not None:
             return
         if self.outbox is not None and self.outbox.control_bytes > MAX_CONTROL_BYTES:
             return  # until it has read the answers to what it asked before
@@ -336,6 +358,7 @@ class Connection(asyncio.Protocol):
         self.state = TRANSITIONS[(self.state, event)]
         if was_open:
             self.send = _forget
+            self._release_brakes(self.outbox)
             self.session.backlog = None
             self.context.hub.leave(self)
             self.context.roster.remove(self)

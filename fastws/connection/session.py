@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 RequestId = str | int | None
 Action = Literal["subscribe", "publish"]
 MAX_ID_LENGTH: Final = 255
+# What a queue knows of a message that is no publication of ours.
+_RAW: Final = Publication("", "")
 
 
 class Session:
@@ -240,7 +242,13 @@ class Session:
 
     def take(self, publication: Publication) -> bool:
         """A publication for this client alone. Returns whether its queue took it. Raises Unencodable."""
-        frame = self.form.frame(publication)
+        return self._hand_over(self.form.frame(publication), publication)
+
+    def take_raw(self, body: bytes) -> bool:
+        """`body`, verbatim, for this client alone. Returns whether its queue took it."""
+        return self._hand_over(self.form.verbatim(body), _RAW)
+
+    def _hand_over(self, frame: bytes, publication: Publication) -> bool:
         counters = self.context.counters
         connection = self.connection
         if self.cork is not None and connection.outbox is None:

@@ -10,6 +10,7 @@ from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
 from fastws.wire.deflate import deflate
 from fastws.wire.frames import frame
+from fastws.wire.opcodes import BINARY, TEXT
 
 NOWHERE = Place()
 
@@ -52,6 +53,11 @@ class DialectForm:
             return self.compression.pack(self.codec.opcode, payload)
         return frame(self.codec.opcode, payload)
 
+    def verbatim(self, body: bytes) -> bytes:
+        """`body` as it is: text for readers of text if it is UTF-8, else in a binary frame."""
+        opcode = BINARY if self.codec.opcode == TEXT and not is_utf8(body) else self.codec.opcode
+        return frame(opcode, body) if self.compression is None else self.compression.pack(opcode, body)
+
     def reply(self, reply: Reply, place: Place = NOWHERE, request_id: object = None) -> bytes | None:
         """A reply to one client; None where this dialect has no words for it."""
         message = self.dialect.reply(reply, place)
@@ -60,3 +66,12 @@ class DialectForm:
         if request_id is not None:
             message["id"] = request_id
         return frame(self.codec.opcode, self.codec.dumps(message))
+
+
+def is_utf8(payload: bytes) -> bool:
+    """Whether `payload` may go into a text frame (RFC 6455 section 5.6)."""
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

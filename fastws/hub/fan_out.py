@@ -13,6 +13,8 @@ from fastws.vocabulary.publication import Publication
 
 # Members written to before the loop may look at its sockets again: some 5 ms of sends.
 SLICE: Final = 512
+# Bytes of one chunk from which its publishers wait for sockets that did not take it (connection/brake.py).
+BULK: Final = 65_536
 
 
 def fan_out(channel: Channel, counters: Counters) -> Iterator[int]:
@@ -73,7 +75,12 @@ def _write(
         for start in range(0, count, SLICE):
             behind += [member for member in everyone[start : start + SLICE] if member.send(data)]
             yield SLICE
-    return _hold(audience, behind, frames, data, run, counters) if behind else 0
+    failed = _hold(audience, behind, frames, data, run, counters) if behind else 0
+    if len(data) >= BULK:
+        senders = {publication.sender for publication in run if publication.sender is not None}
+        for member in list(members) if senders else ():
+            member.slow_down(senders)
+    return failed
 
 
 def _hold(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,6 +41,10 @@ class Member(Protocol):
 
     def hold(self, chunk: Chunk) -> Verdict:
         """Keep `chunk` for when the client reads again, within its bounds and by the channel's policy."""
+        ...
+
+    def slow_down(self, senders: Collection[str]) -> None:
+        """If this client's socket has not taken all it was given, `senders` are to wait for it a little."""
         ...
 
     def tell(self, reply: Reply) -> None:

@@ -45,6 +45,10 @@ class Client(Member, Protocol):
         """A publication for this client alone. Returns whether its queue took it. Raises Unencodable."""
         ...
 
+    def take_raw(self, body: bytes) -> bool:
+        """`body`, verbatim, as one message for this client alone. Returns whether its queue took it."""
+        ...
+
     def revoke(self) -> None:
         """The client's token was revoked: close with 4401."""
         ...
