@@ -275,7 +275,8 @@ export class Client {
     const seconds = this.#options.requestTimeout ?? REQUEST_SECONDS;
     for (;;) {
       const isWaiting = this.#status !== "connected";
-      await (isWish ? this.ready : within(seconds, this.ready));
+      // While connected it is sent at once: what is asked first is said first.
+      if (isWaiting) await (isWish ? this.ready : within(seconds, this.ready));
       const link = this.#link;
       if (link === null) continue;
       const known = (request) => (isWaiting && isWish && this.#replayed.get(JSON.stringify(request))) || null;

@@ -5,6 +5,8 @@ import { byId } from "./elements.js";
 
 const PATHS = { channels: "", rooms: "api/v1/ws", workspaces: "ws", jobs: "ws" };
 const NEEDS_TOKEN = new Set(["rooms", "workspaces"]);
+// Errors of the client itself: those of the server stand in the log as messages.
+const OWN_ERRORS = new Set(["invalid_message", "internal"]);
 const WORDS = {
   connecting: "Connecting",
   connected: "Connected",
@@ -59,7 +61,7 @@ export class Connection {
       reconnect: byId("reconnect").checked,
       onTraffic: (direction, message, frame) => this.#hear(direction, message, frame),
       onStatus: (change) => this.#status(change),
-      onError: (error) => error.code !== "refused" && this.#log.note(`${error.code}: ${error.message}`),
+      onError: (error) => OWN_ERRORS.has(error.code) && this.#log.note(`${error.code}: ${error.message}`),
       onGap: ({ source }) =>
         source === "reconnect" && this.#log.note("what was said while this page was away was missed"),
     };
