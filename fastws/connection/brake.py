@@ -10,8 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from fastws.connection.delivery import Delivery
     from fastws.connection.outbox import Outbox
-    from fastws.connection.protocol import Connection
 
 MAX_SECONDS: Final = 0.1
 
@@ -21,7 +21,7 @@ class Brake:
 
     __slots__ = ("_handle", "_publisher", "_waiting")
 
-    def __init__(self, publisher: Connection) -> None:
+    def __init__(self, publisher: Delivery) -> None:
         self._publisher = publisher
         self._waiting = 0
         publisher.brake = self

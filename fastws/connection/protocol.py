@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
 
-from fastws.connection.brake import Brake
 from fastws.connection.context import Context
+from fastws.connection.delivery import MAX_CONTROL_BYTES, Delivery, forget
 from fastws.connection.heartbeat import reset
 from fastws.connection.journal import who
-from fastws.connection.outbox import Outbox
-from fastws.connection.session import Session
 from fastws.connection.states import TRANSITIONS, Event, State
 from fastws.errors import FastWSError, ProtocolViolation
-from fastws.hub.channel import Audience, Chunk
-from fastws.hub.ports import Verdict
+from fastws.hub.channel import Audience
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
-from fastws.vocabulary.replies import Failure, Lag, Reply
+from fastws.vocabulary.replies import Failure, Reply
 from fastws.wire.deflate import Deflate
 from fastws.wire.frames import PING_FRAME, close_frame, pong_frame
 from fastws.wire.inbox import Inbox
@@ -32,38 +28,20 @@ log = structlog.stdlib.get_logger("fastws.connection")
 
 # Frames that one connection may have done in one loop turn: some 2 ms.
 FRAMES_PER_TURN: Final = 1024
-# Replies that may wait for a client that does not read; beyond, we stop reading what it asks.
-MAX_CONTROL_BYTES: Final = 65_536
 CLOSE_SECONDS: Final = 5.0
 SLOW_CLOSE_SECONDS: Final = 1.0
 
 
-def _take_nothing(_: bytes) -> bool:
-    """`send` of a client that has something waiting: the caller is to use `hold`."""
-    return True
-
-
-def _forget(_: bytes) -> None:
-    """`send` of a client that is gone."""
-
-
-class Connection(asyncio.Protocol):
+class Connection(Delivery):
     """A client after its upgrade; the hub's Member. No task, queue or parser while it is idle."""
 
     __slots__ = (
         "address",
         "audiences",
-        "brake",
-        "context",
         "deflate",
         "id",
         "inbox",
-        "outbox",
-        "send",
-        "session",
         "silent",
-        "state",
-        "transport",
         "user_agent",
     )
 
@@ -77,23 +55,15 @@ class Connection(asyncio.Protocol):
         user_agent: str,
         deflate: Deflate | None,
     ) -> None:
-        self.context = context
-        self.transport = transport
+        super().__init__(context, transport)
         self.id = connection_id
         self.address = address
         self.user_agent = user_agent
         self.deflate = deflate
         self.audiences: tuple[Audience, ...] = ()
-        # `transport.write` itself while the client reads: no frame of ours stands between the hub and the socket.
-        self.send: Callable[[bytes], object] = transport.write
         self.inbox: Inbox | None = None
-        self.outbox: Outbox | None = None
-        # What holds up this client's bulk publishing; None nearly always.
-        self.brake: Brake | None = None
-        self.state = State.OPEN
         # Heartbeat rounds without a sign of life.
         self.silent = 0
-        self.session: Session
 
     # --- bytes in
 
@@ -172,93 +142,7 @@ class Connection(asyncio.Protocol):
         self.context.heartbeat.expect_end(self, CLOSE_SECONDS)
         return False
 
-    # --- frames out
-
-    def push(self, frames: bytes) -> None:
-        """Frames of the control lane: replies, pongs, closes. Never dropped."""
-        if not self.send(frames):
-            return
-        outbox = self.outbox
-        if outbox is not None:
-            outbox.control(frames)
-            if outbox.control_bytes > MAX_CONTROL_BYTES:
-                self.stop_reading()
-
-    def deliver(self, frame: bytes, publication: Publication) -> bool:
-        """A publication for this client alone. Returns whether it was taken."""
-        if not self.send(frame):
-            return True
-        # Refused when the queue is full, never a reason to disconnect: the sender is told.
-        chunk = Chunk(publication.channel, "drop_newest", [frame], frame, [publication.event])
-        outbox = self.outbox
-        return outbox is not None and outbox.hold(chunk, self.transport.get_write_buffer_size())[0] is Verdict.HELD
-
-    def hold(self, chunk: Chunk) -> Verdict:
-        outbox = self.outbox
-        if outbox is None:
-            return Verdict.HELD  # gone: there is nobody to count for
-        verdict, dropped = outbox.hold(chunk, self.transport.get_write_buffer_size())
-        if dropped:
-            self.context.counters.dropped[chunk.policy] += dropped
-        return verdict
-
-    def pause_writing(self) -> None:
-        """The kernel took only part: what comes now waits in the outbox."""
-        if self.outbox is None:
-            self.outbox = Outbox(self.context.limits.outbox)
-        self.outbox.is_blocked = True
-        self.send = _take_nothing if self.state is State.OPEN else _forget
-
-    def resume_writing(self) -> None:
-        """The client reads again: what waited goes out, and word of what was dropped."""
-        outbox = self.outbox
-        if outbox is None:
-            return
-        outbox.is_blocked = False
-        while not outbox.is_blocked:
-            self._tell_what_was_lost(outbox)
-            batch = outbox.take()
-            if not batch:
-                break
-            self.transport.writelines(batch)
-        if outbox.is_blocked:
-            return
-        self.outbox = None
-        self._release_brakes(outbox)
-        if self.state is State.OPEN:
-            self.send = self.transport.write
-            self.go_on_reading()
-
-    def slow_down(self, senders: Collection[str]) -> None:
-        """Bulk publishers wait for this client once, until it has read; see brake.py."""
-        outbox = self.outbox
-        if outbox is None or outbox.has_braked or self.state is not State.OPEN:
-            return
-        outbox.has_braked = True
-        for sender in senders:
-            publisher = self.context.roster.get(sender)
-            if isinstance(publisher, Connection) and not publisher.is_gone:
-                (publisher.brake or Brake(publisher)).wait_for(outbox)
-
-    def _release_brakes(self, outbox: Outbox | None) -> None:
-        if outbox is not None:
-            brakes, outbox.brakes = outbox.brakes, []
-            for brake in brakes:
-                brake.drained()
-
-    def _tell_what_was_lost(self, outbox: Outbox) -> None:
-        lost, outbox.lost = outbox.lost, None
-        if lost and self.state is State.OPEN:  # after a close nothing may be said (RFC 6455 section 5.5.1)
-            for channel, dropped in lost.items():
-                notice = self.session.form.reply(Lag(channel, dropped), self.session.place)
-                if notice is not None:
-                    outbox.control(notice)
-
     # --- reading on and off
-
-    def stop_reading(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.pause_reading()
 
     def go_on_reading(self) -> None:
         if self.transport.is_closing() or self.session.backlog is not None or self.brake is not None:
@@ -357,7 +241,7 @@ class Connection(asyncio.Protocol):
         was_open = self.state is State.OPEN
         self.state = TRANSITIONS[(self.state, event)]
         if was_open:
-            self.send = _forget
+            self.send = forget
             self._release_brakes(self.outbox)
             self.session.backlog = None
             self.context.hub.leave(self)
