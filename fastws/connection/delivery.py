@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from fastws.connection.brake import Brake
 from fastws.connection.context import Context
@@ -118,8 +118,9 @@ class Delivery(asyncio.Protocol):
             return
         outbox.has_braked = True
         for sender in senders:
-            publisher = self.context.roster.get(sender)
-            if isinstance(publisher, Delivery) and publisher.state is State.OPEN:
+            # Our own roster holds connections and nothing else.
+            publisher = cast("Delivery | None", self.context.roster.get(sender))
+            if publisher is not None and publisher.state is State.OPEN:
                 (publisher.brake or Brake(publisher)).wait_for(outbox)
 
     def _release_brakes(self, outbox: Outbox | None) -> None:
