@@ -1,0 +1,123 @@
+"""The command line, in this process and as a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from fastws.cli import main
+from tests.serving import pytest_asyncio_loop_factories
+
+__all__ = ["pytest_asyncio_loop_factories"]
+
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_ours_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("FASTWS_") or name in ("REDIS_URL", "ENABLE_REALTIME"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `fastws WORDS…` in this process."""
+
+    def ran(*words: str) -> Outcome:
+        try:
+            code = main(words)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        out, err = capsys.readouterr()
+        return Outcome(code, out, err)
+
+    return ran
+
+
+@dataclass
+class ServerProcess:
+    """A running `fastws serve`. Its output goes on being read."""
+
+    process: asyncio.subprocess.Process
+    port: int = 0
+    lines: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/"
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def end(self) -> int:
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
+
+    async def keep(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
+        while line := await stream.readline():
+            lines.append(line.decode().rstrip("\n"))
+
+
+ServeProcess = Callable[..., Awaitable[ServerProcess]]
+
+
+@pytest_asyncio.fixture
+async def serve_process() -> AsyncIterator[ServeProcess]:
+    """Starts `python -m fastws serve --port 0 WORDS…`; returns once it says where it listens."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(*words: str, **environment: str) -> ServerProcess:
+            pipe = asyncio.subprocess.PIPE
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "fastws", "serve", "--port", "0", *words),
+                env={**os.environ, **environment},
+                stdout=pipe,
+                stderr=pipe,
+                cwd=Path(__file__).parents[2],
+            )
+            running = ServerProcess(process)
+            assert process.stdout is not None
+            assert process.stderr is not None
+            tasks = [
+                asyncio.create_task(running.keep(process.stdout, running.lines)),
+                asyncio.create_task(running.keep(process.stderr, running.errors)),
+            ]
+            stack.push_async_callback(_end, running, tasks)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not running.lines and not tasks[0].done():
+                    await asyncio.sleep(0.01)
+            assert running.lines, running.errors
+            first = running.lines[0]
+            assert first.startswith("fastws listens on "), first
+            if "ws://" in first:
+                running.port = int(first.split("/")[2].rpartition(":")[2])
+            return running
+
+        yield start
+
+
+async def _end(running: ServerProcess, tasks: list[asyncio.Task[None]]) -> None:
+    if running.process.returncode is None:
+        running.process.kill()
+    await running.process.wait()
+    await asyncio.gather(*tasks)

@@ -1,0 +1,81 @@
+"""fastws publish and fastws listen, against a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastws.cli import main
+from tests.redis_server import RedisServer
+from tests.serving import KEY, PATIENCE_SECONDS, Join, Serve
+
+
+async def publish(*words: str) -> int:
+    """In a thread: the command has a loop of its own."""
+    return await asyncio.to_thread(main, ["publish", *words])
+
+
+async def test_publish_reaches_subscribers_and_prints_how_many(
+    serve: Serve, join: Join, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = await serve()
+    client = await join(server)
+    await client.ask({"action": "subscribe", "channel": "news"})
+    url = f"http://127.0.0.1:{server.port}"
+    assert await publish("news", "hello", '{"a":1}', "--url", url, "--key", KEY) == 0
+    assert json.loads(capsys.readouterr().out) == {"sent": 1, "failed": 0, "stale": 0}
+    assert await client.hear() == {"channel": "news", "event": "hello", "data": {"a": 1}}
+
+
+async def test_publish_with_a_wrong_key_or_to_nobody_is_one_line_and_exit_code_1(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = await serve()
+    for url, key in ((f"http://127.0.0.1:{server.port}", "wrong"), ("http://127.0.0.1:9", KEY)):
+        assert await publish("news", "hello", "1", "--url", url, "--key", key) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("fastws: ")
+        assert err.count("\n") == 1
+        assert key not in err
+
+
+async def test_publish_straight_through_redis(serve: Serve, join: Join, redis_server: RedisServer) -> None:
+    server = await serve(redis_url=redis_server.url)
+    client = await join(server)
+    await client.ask({"action": "subscribe", "channel": "news"})
+    assert await publish("news", "hello", "[1]", "--redis-url", redis_server.url) == 0
+    heard = await client.hear()
+    assert (heard["event"], heard["data"]) == ("hello", [1])
+
+
+@pytest.mark.parametrize("codec", ["json", "msgpack"])
+async def test_listen_prints_one_line_each_and_stops_after_count(serve: Serve, join: Join, codec: str) -> None:
+    server = await serve()
+    url = f"ws://127.0.0.1:{server.port}/"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "fastws", "listen", url, "news", "--count", "2", "--format", codec),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    sender = await join(server)
+    async with asyncio.timeout(PATIENCE_SECONDS * 2):
+        while not server.hub.count("news"):
+            await asyncio.sleep(0.01)
+    for number in range(3):
+        await sender.say({"action": "send", "channel": "news", "event": "e", "data": number})
+    assert process.stdout is not None
+    out = await asyncio.wait_for(process.stdout.read(), PATIENCE_SECONDS)
+    assert await process.wait() == 0
+    assert [json.loads(line)["data"] for line in out.splitlines()] == [0, 1]
+
+
+async def test_listen_to_nobody_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await asyncio.to_thread(main, ["listen", "ws://127.0.0.1:9/", "news"]) == 1
+    _, err = capsys.readouterr()
+    assert err.startswith("fastws: ")
+    assert err.count("\n") == 1

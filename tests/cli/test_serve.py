@@ -1,0 +1,154 @@
+"""fastws serve: what it prints, what it keeps to itself, how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+from websockets.asyncio.client import ClientConnection, connect, unix_connect
+
+from tests.cli.conftest import ServeProcess, ServerProcess
+
+
+async def client_of(server: ServerProcess, query: str = "") -> ClientConnection:
+    client = await connect(server.url + query, proxy=None, compression=None)
+    assert "connection_id" in str(await client.recv())
+    return client
+
+
+async def test_with_no_setting_at_all_it_prints_all_that_is_needed_to_try_it(serve_process: ServeProcess) -> None:
+    server = await serve_process("--log-level", "debug")
+    text = "\n".join(server.lines)
+    for words in ("/production", "/api/v1/ws", "workspaces+jobs", "open to this machine", "with a token"):
+        assert words in text
+    [token] = re.findall(r"^  (ey\S+)$", text, re.MULTILINE)
+    [key] = re.findall(r"Bearer (\S+)'", text)
+    assert text.count(token) == 1
+    client = await client_of(server, f"?token={token}")
+    await client.send('{"action":"subscribe","channel":"news"}')
+    await client.recv()
+    http = server.url.replace("ws", "http")
+    async with aiohttp.ClientSession() as session:
+        body = {"channel": "news", "event": "hello", "data": "world"}
+        headers = {"Authorization": f"Bearer {key}"}
+        async with session.post(f"{http}broadcast", json=body, headers=headers) as answer:
+            assert (await answer.json())["sent"] == 1
+        async with session.get(f"{http}api/v1/ws/stats", headers={"Authorization": f"Bearer {token}"}) as answer:
+            assert answer.status == 200
+    assert "world" in str(await client.recv())
+    await client.close()
+    server.signal(signal.SIGTERM)
+    assert await server.end() == 0
+    logged = "\n".join(server.errors)
+    assert "connection" in logged
+    assert token not in logged
+    assert key not in logged
+
+
+async def test_configured_secrets_are_not_printed(serve_process: ServeProcess) -> None:
+    secret, key = "a configured secret of 32 bytes or more", "a configured key"
+    server = await serve_process(FASTWS_JWT_SECRET=secret, FASTWS_BROADCAST_KEY=key)
+    server.signal(signal.SIGINT)
+    assert await server.end() == 0
+    said = "\n".join(server.lines + server.errors)
+    assert secret not in said
+    assert key not in said
+    assert "made up" not in said
+
+
+async def test_it_listens_where_no_keys_are_and_says_who_cannot_come_in(serve_process: ServeProcess) -> None:
+    server = await serve_process("--host", "0.0.0.0")
+    text = "\n".join(server.lines)
+    assert "No JWT key is set" in text
+    assert "No broadcast_key is set" in text
+    assert "allow_anonymous is off" in text
+    async with aiohttp.ClientSession() as session, session.get(server.url.replace("ws", "http") + "health") as answer:
+        assert answer.status == 200
+
+
+async def test_sigterm_with_nobody_connected_ends_it_at_once(serve_process: ServeProcess) -> None:
+    server = await serve_process("--drain-timeout", "30")
+    begun = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert await server.end() == 0
+    assert time.monotonic() - begun < 3
+
+
+async def test_sigterm_drains_clients_with_1012_and_exits_0(serve_process: ServeProcess) -> None:
+    server = await serve_process("--drain-timeout", "1")
+    clients = [await client_of(server) for _ in range(5)]
+    server.signal(signal.SIGTERM)
+    for client in clients:
+        await asyncio.wait_for(client.wait_closed(), 5)
+    assert {client.close_code for client in clients} == {1012}
+    assert await server.end() == 0
+
+
+async def test_while_it_drains_it_is_not_ready_and_takes_nobody(serve_process: ServeProcess) -> None:
+    server = await serve_process("--drain-timeout", "20")
+    clients = [await client_of(server) for _ in range(2)]
+    server.signal(signal.SIGTERM)
+    await asyncio.wait_for(clients[0].wait_closed(), 5)
+    async with aiohttp.ClientSession() as session, session.get(server.url.replace("ws", "http") + "ready") as answer:
+        assert answer.status == 503
+    with pytest.raises(Exception, match="503"):
+        await client_of(server)
+    begun = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert await server.end() == 0
+    assert time.monotonic() - begun < 3
+    await asyncio.wait_for(clients[1].wait_closed(), 5)
+
+
+async def test_a_port_in_use_is_one_line_and_exit_code_2(serve_process: ServeProcess) -> None:
+    server = await serve_process()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "fastws", "serve", "--port", str(server.port)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, out) == (2, b"")
+    assert err.count(b"\n") == 1
+    assert f"127.0.0.1:{server.port}".encode() in err
+
+
+async def test_on_a_unix_socket(serve_process: ServeProcess, tmp_path: Path) -> None:
+    path = tmp_path / "fastws.sock"
+    server = await serve_process("--unix-socket", str(path))
+    assert server.lines[0].startswith(f"fastws listens on unix:{path}")
+    assert "http.sock" not in "\n".join(server.lines)
+    async with unix_connect(str(path), compression=None) as client:
+        assert "connection_id" in str(await client.recv())
+    server.signal(signal.SIGTERM)
+    assert await server.end() == 0
+    assert not path.exists()
+
+
+async def test_logs_are_json_lines_where_there_is_no_terminal(serve_process: ServeProcess) -> None:
+    server = await serve_process("--log-level", "info")
+    client = await client_of(server)
+    await client.close()
+    server.signal(signal.SIGTERM)
+    assert await server.end() == 0
+    assert server.errors
+    assert all(line.startswith("{") and '"timestamp"' in line for line in server.errors)
+
+
+async def test_a_closed_stderr_stops_nobody(serve_process: ServeProcess) -> None:
+    server = await serve_process("--log-level", "debug")
+    pipe = server.process._transport.get_pipe_transport(2)  # type: ignore[attr-defined] # no public way to close it
+    pipe.close()
+    for _ in range(3):
+        client = await client_of(server)
+        await client.close()
+    os.kill(server.process.pid, signal.SIGTERM)
+    assert await server.end() == 0
