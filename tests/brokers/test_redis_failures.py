@@ -333,7 +333,7 @@ async def test_user_that_may_not_publish_hears_so_at_once(own_redis_server: Redi
     with own_redis_server.client() as client:
         client.execute_command("ACL", "SETUSER", "listener", "on", ">pw", "+@all", "-publish", "&*", "~*")
     url = own_redis_server.url.replace("unix://", "unix://listener:pw@")
-    async with running(url, IMPATIENT) as (broker, hub):
+    async with running(url) as (broker, hub):
         await subscribed(broker, hub, "admin")
         assert await refused_after(broker) < 0.3
         with own_redis_server.client() as client:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from fastws.errors import BrokerUnavailable
+from tests.brokers.recording_hub import passes
 from tests.brokers.small_cluster import processes
 from tests.redis_server import RedisServer
 
@@ -42,6 +43,20 @@ async def test_a_process_that_dies_meanwhile_blocks_the_id_for_seconds_only(redi
             assert 0 < client.ttl(KEY) <= 10
             client.delete(KEY)
         assert await a.cluster.claim("m1") is None
+
+
+async def test_an_id_that_redis_took_after_we_gave_up_is_ours_again(own_redis_server: RedisServer) -> None:
+    async with processes(own_redis_server.url, "node_a") as (a,):
+        own_redis_server.pause()
+        with pytest.raises(BrokerUnavailable):
+            await a.cluster.claim("m1")
+        own_redis_server.resume()
+        with own_redis_server.client() as client:
+            await passes(lambda: client.get(KEY) == b"?node_a")
+        assert await asyncio.wait_for(a.cluster.claim("m1"), 1) is None
+        other = asyncio.ensure_future(a.cluster.claim("m1"))
+        await a.cluster.settle("m1", DONE)
+        assert await other == DONE
 
 
 async def test_an_id_of_which_nothing_more_is_known_is_a_duplicate(redis_server: RedisServer) -> None:
