@@ -88,7 +88,7 @@ class RedisRegistry:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
-        if self._broker.is_up:
+        if self._broker.commander.is_up:
             goodbye = MSGPACK.dumps({"node": self._broker.node_id, "seq": 0, "bye": True})
             with contextlib.suppress(BrokerUnavailable):
                 await self._broker.commander.call(b"PUBLISH", self._channel, goodbye)
