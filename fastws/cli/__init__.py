@@ -9,12 +9,23 @@ from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
 from fastws import __version__
-from fastws.cli import bench, check_config, listen, publish, serve, token
+from fastws.cli import bench, check_config, completion, deploy_files, doctor, listen, publish, serve, token
 from fastws.errors import ConfigError
 
 Command = Callable[[argparse.Namespace], int]
 
-_COMMANDS: Final = (serve, token, publish, listen, bench, check_config)
+# A command's summary is the first line of its module's docstring; EPILOG has its examples and exit codes.
+_COMMANDS: Final = (serve, token, publish, listen, bench, check_config, doctor, deploy_files, completion)
+
+EPILOG: Final = """\
+try it:
+  fastws serve                                    a server on 127.0.0.1:8000; it prints a key and a token
+  fastws listen ws://127.0.0.1:8000/ news         in a second terminal
+  fastws publish news hello '{"a":1}' --key KEY   in a third
+
+exit codes: 0 done, 1 failed, 2 asked for something that cannot be (flag, setting), 130 interrupted
+Colours only on a terminal, and none where NO_COLOR is set. `fastws COMMAND --help` has examples of each.
+"""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -27,13 +38,26 @@ class OneLineParser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    root = OneLineParser(prog="fastws", description="A WebSocket publish/subscribe server.", allow_abbrev=False)
+    root = OneLineParser(
+        prog="fastws",
+        description="A WebSocket publish/subscribe server.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     root.add_argument("--version", action="version", version=f"fastws {__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in _COMMANDS:
         name = module.__name__.rpartition(".")[2].replace("_", "-")
         summary = (module.__doc__ or "").strip().partition("\n")[0]
-        subparser = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        subparser = commands.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            epilog=module.EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     return root

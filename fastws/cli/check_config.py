@@ -5,12 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Final
 
 from fastws.cli.flags import add_setting_flags
 from fastws.config import SETTINGS
 from fastws.errors import ConfigError
 from fastws.server import Server
 from fastws.settings import load
+
+EPILOG: Final = """\
+examples:
+  fastws check-config fastws.toml
+  FASTWS_PORT=9000 fastws check-config
+
+`fastws doctor` looks at the machine and at Redis too.
+exit codes: 0 good (what differs from the defaults is printed, secrets are not), 1 not
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

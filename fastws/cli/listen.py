@@ -5,9 +5,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from typing import Final
 
+from fastws.cli.colours import paint
 from fastws.codec.json_text import JSON
 from fastws.errors import FastWSError
+
+EPILOG: Final = """\
+examples:
+  fastws listen ws://127.0.0.1:8000/ news alerts
+  fastws listen wss://example.org/ news --token "$TOKEN" --format msgpack | jq .data
+  fastws listen ws://127.0.0.1:8000/ --dialect jobs --count 10
+
+One JSON line a message. It connects and subscribes again by itself; notices (gap, lag, disconnected, …) have no `data`.
+exit codes: 0 the server ended it in good order, or --count is reached; 1 refused, or not reached at the start;
+130 interrupted
+"""
 
 PATIENCE_SECONDS = 3.0  # somebody sits before it: a server that is not there at the start is said soon
 
@@ -44,8 +57,9 @@ async def _listen(options: argparse.Namespace) -> int:
             connect_timeout=PATIENCE_SECONDS,
         ) as client:
             async for message in client:
-                sys.stdout.buffer.write(JSON.dumps(message) + b"\n")
-                sys.stdout.buffer.flush()
+                line = JSON.dumps(message).decode()
+                # A notice among deliveries is easily missed by somebody who looks on.
+                print(line if "data" in message else paint(line, "yellow", sys.stdout), flush=True)
                 left -= 1
                 if left == 0:
                     break

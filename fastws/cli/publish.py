@@ -5,10 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Final
 
 import orjson
 
 from fastws.errors import ConfigError, FastWSError
+
+EPILOG: Final = """\
+examples:
+  fastws publish news hello '{"a":1}'
+  echo '{"a":1}' | fastws publish news hello - --url http://10.0.0.5:8000 --key "$KEY"
+  fastws publish news hello '"text"' --redis-url redis://127.0.0.1:6379
+
+It prints {"sent","failed","stale"}: how many heard it, how many had a full queue, whether a connection was gone.
+exit codes: 0 published, 1 refused or not reached, 2 no JSON, or a URL that is none
+"""
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 PATIENCE_SECONDS = 2.0  # somebody sits before it: a server that is not there is said soon

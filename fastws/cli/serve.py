@@ -6,6 +6,7 @@ import argparse
 import secrets
 import sys
 from dataclasses import replace
+from typing import Any, Final
 
 import uvloop
 
@@ -17,6 +18,23 @@ from fastws.logs import start_logging
 from fastws.running import serve_until_told
 from fastws.server import Server
 from fastws.workers import Supervisor
+
+# What the supervisor itself holds.
+_UNCHANGING: Final = ("host", "port", "unix_socket", "workers", "redis_url")
+
+EPILOG: Final = """\
+Every flag is also FASTWS_… in the environment and a line of the TOML file that --config names.
+
+examples:
+  fastws serve
+  fastws serve --config /etc/fastws/fastws.toml
+  fastws serve --host 0.0.0.0 --jwt-secret "$SECRET" --broadcast-key "$KEY" --trusted-proxies 10.0.0.0/8
+  fastws serve --workers 4 --redis-url redis://127.0.0.1:6379
+
+signals: TERM and INT drain, a second one stops at once; HUP reads certificates again (one process) or replaces the
+workers one by one; USR1 turns debug lines on and off
+exit codes: 0 stopped in good order, 2 a setting that cannot be used, or an address that cannot be listened on
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

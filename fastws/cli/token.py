@@ -11,6 +11,16 @@ from fastws.access.tokens import Tokens
 from fastws.cli.flags import add_setting_flags, config_from
 from fastws.errors import BadRequest, ConfigError
 
+EPILOG: Final = """\
+examples:
+  export FASTWS_JWT_SECRET=…                                    the server's own
+  fastws token --sub ann --channel 'news:*' --publish 'chat:**'
+  fastws token --sub ann --workspace acme --ttl 15m
+  fastws listen ws://127.0.0.1:8000/ws --dialect workspaces --token "$(fastws token --sub ann --workspace acme)"
+
+exit codes: 0 printed, 2 no secret, or a claim that cannot be
+"""
+
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 

@@ -1,0 +1,68 @@
+"""Help and colours: examples that parse, exit codes that are said, nothing coloured but on a terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+
+import pytest
+
+from fastws.cli import _COMMANDS, parser
+from fastws.cli.colours import has_colours, paint
+from tests.cli.conftest import Run
+
+NAMES = [module.__name__.rpartition(".")[2].replace("_", "-") for module in _COMMANDS]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_shows_examples_and_exit_codes(run: Run, name: str) -> None:
+    outcome = run(name, "--help")
+    assert outcome.code == 0
+    assert "examples:" in outcome.out
+    assert "exit codes: 0" in outcome.out
+
+
+def examples() -> list[list[str]]:
+    """Every `fastws …` in the examples, without what a shell puts around it."""
+    found = []
+    for module in _COMMANDS:
+        text = module.EPILOG.partition("examples:\n")[2].partition("\n\n")[0]
+        for line in text.splitlines():
+            for call in re.findall(r"fastws [^|<>)]*", re.sub(r"\$\([^)]*\)", "TOKEN", line)):
+                words = shlex.split(re.split(r"\s{3,}", call)[0])
+                if len(words) > 1 and words[1] in NAMES:
+                    found.append(words[1:])
+    return found
+
+
+@pytest.mark.parametrize("words", examples(), ids=" ".join)
+def test_every_example_is_a_command_line_that_is_understood(words: list[str]) -> None:
+    options = parser().parse_args(words)
+    assert options.command == words[0]
+
+
+def test_there_are_examples_of_every_command() -> None:
+    assert {words[0] for words in examples()} == set(NAMES)
+
+
+def test_colours_only_on_a_terminal_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert paint("x", "red", Terminal()) == "\x1b[31mx\x1b[0m"
+    assert paint("x", "red", io.StringIO()) == "x"
+    monkeypatch.setenv("TERM", "dumb")
+    assert not has_colours(Terminal())
+
+
+def test_no_color_is_obeyed_unless_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert paint("x", "green", Terminal()) == "x"
+    monkeypatch.setenv("NO_COLOR", "")
+    assert has_colours(Terminal())

@@ -1,0 +1,85 @@
+"""What the doctor says of real Redis servers, good and bad."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastws.config import Config
+from fastws.doctor.finding import Finding, Verdict
+from fastws.doctor.redis_server import buffer_finding, check_redis, clock_finding
+from tests.redis_server import RedisServer, free_port
+
+
+def look(url: str | None, **settings: object) -> dict[str, Finding]:
+    findings = check_redis(Config(redis_url=url, **settings))  # type: ignore[arg-type]
+    return {finding.check: finding for finding in findings}
+
+
+def test_a_good_redis_is_named_with_its_version(redis_server: RedisServer) -> None:
+    findings = look(redis_server.url)
+    assert list(findings) == ["redis", "redis latency", "redis output buffer", "redis maxclients", "clock"]
+    assert {finding.verdict for finding in findings.values()} == {Verdict.OK}
+    with redis_server.client() as client:
+        assert client.info()["redis_version"] in findings["redis"].state
+    assert "32 MB" in findings["redis output buffer"].state
+
+
+def test_no_redis_is_needed() -> None:
+    assert [finding.verdict for finding in look(None).values()] == [Verdict.OK]
+
+
+@pytest.mark.parametrize("password", ["", ":hunter2@"])
+def test_a_redis_that_is_not_there_fails_and_no_password_is_shown(password: str) -> None:
+    (finding,) = look(f"redis://{password}127.0.0.1:{free_port()}/0").values()
+    assert finding.verdict is Verdict.FAIL
+    assert "refused" in finding.state
+    assert "hunter2" not in finding.state + finding.remedy
+
+
+def test_a_wrong_password_fails(own_redis_server: RedisServer) -> None:
+    own_redis_server.require_password("right")
+    (finding,) = look(f"redis://:hunter2@127.0.0.1:{own_redis_server.port}/0").values()
+    assert finding.verdict is Verdict.FAIL
+    assert "hunter2" not in finding.state
+
+
+def test_small_limits_are_found(own_redis_server: RedisServer) -> None:
+    with own_redis_server.client() as client:
+        client.config_set("client-output-buffer-limit", "pubsub 1mb 1mb 1")
+        client.config_set("maxclients", 40)
+    findings = look(own_redis_server.url, workers=30)
+    assert findings["redis output buffer"].verdict is Verdict.WARN
+    assert "pubsub 256mb" in findings["redis output buffer"].remedy
+    assert findings["redis maxclients"].verdict is Verdict.FAIL
+
+
+def test_a_replica_fails(own_redis_server: RedisServer) -> None:
+    with own_redis_server.client() as client:
+        client.replicaof("127.0.0.1", str(free_port()))
+    finding = look(own_redis_server.url)["redis"]
+    assert finding.verdict is Verdict.FAIL
+    assert "replica" in finding.state
+
+
+def test_a_redis_that_does_not_answer_config_is_a_warning(own_redis_server: RedisServer) -> None:
+    with own_redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-config")
+    findings = look(f"redis://app:pw@127.0.0.1:{own_redis_server.port}/0")
+    assert findings["redis"].verdict is Verdict.OK
+    assert findings["redis output buffer"].verdict is Verdict.WARN
+
+
+def test_no_limit_at_all_is_a_warning() -> None:
+    finding = buffer_finding("normal 0 0 0 slave 1 1 1 pubsub 0 0 0")
+    assert finding.verdict is Verdict.WARN
+    assert "memory" in finding.state
+
+
+@pytest.mark.parametrize(
+    ("skew", "verdict", "word"),
+    [(0.2, Verdict.OK, "behind"), (-0.2, Verdict.OK, "ahead of"), (5, Verdict.WARN, ""), (-31, Verdict.FAIL, "")],
+)
+def test_clocks_may_differ_by_a_second(skew: float, verdict: Verdict, word: str) -> None:
+    finding = clock_finding(skew, 30.0)
+    assert finding.verdict is verdict
+    assert word in finding.state
