@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import os
 import sys
+import time
+from typing import Final
 
 from fastws.bench.load import Load, LoadFailed
 from fastws.bench.plan import FORMATS, MODES, Plan
