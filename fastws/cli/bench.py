@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import os
 import sys
-import time
 from typing import Final
 
 from fastws.bench.load import Load, LoadFailed
@@ -14,9 +13,6 @@ from fastws.bench.plan import FORMATS, MODES, Plan
 from fastws.bench.speech import DIALECTS
 from fastws.errors import ConfigError
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", nargs="+", metavar="URL", help="ws://host:port/ of the server, or of several")
 EPILOG: Final = """\
 examples:
   fastws bench ws://127.0.0.1:8000/ --connections 1000
@@ -28,6 +24,10 @@ The server needs descriptors for so many connections, and a rate limit that lets
 exit codes: 0 everybody heard everything, 1 not, or not connected, 2 options that do not go together
 """
 
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("url", nargs="+", metavar="URL", help="ws://host:port/ of the server, or of several")
     parser.add_argument("--connections", type=int, default=1000, metavar="N", help="receivers [1000]")
     parser.add_argument("--channels", type=int, default=1, metavar="C", help="receiver i is on channel i %% C [1]")
     parser.add_argument("--mode", choices=MODES, default="fan-out", help="what is done [fan-out]")

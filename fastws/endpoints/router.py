@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from fastws.endpoints import aws_connections, connections, console, health, revocations, statistics
+from fastws.endpoints import connections, console, health, revocations, statistics
 from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application
 from fastws.endpoints.broadcast import broadcast
@@ -43,8 +43,6 @@ def routes(metrics: Handler, log_level: LogLevelEndpoint) -> list[Route]:
             "/connections/{id}",
             {"GET": connections.get_connection, "DELETE": connections.delete_connection},
         ),
-        Route("/@connections/{id}", aws_connections.METHODS),
-        Route("/{stage}/@connections/{id}", aws_connections.METHODS),
         Route("/revocations", {"POST": revocations.revoke}),
         Route("/ws/stats", {"GET": statistics.job_clients}),
         Route("/api/v1/ws/stats", {"GET": statistics.room_statistics}),
