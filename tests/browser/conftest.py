@@ -18,7 +18,7 @@ from typing import Any
 import jwt
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
 from tests.redis_server import free_port
 
@@ -151,10 +151,17 @@ async def context(_browser: Browser) -> AsyncIterator[BrowserContext]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(context: BrowserContext) -> AsyncIterator[Page]:
-    """A page; an error that nobody caught in it fails the test."""
+    """A page; what nobody caught in it and what it complained of fail the test."""
     page = await context.new_page()
     errors: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # That a server is away is what many tests are about; Chromium writes it down by itself.
+        if message.type == "error" and not any(word in message.text for word in ("WebSocket", "net::", "status of")):
+            errors.append(message.text)
+
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", note)
     yield page
     assert not errors, errors
 

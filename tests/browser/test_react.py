@@ -1,0 +1,214 @@
+"""The hooks and components in Chromium, with React of npm, against servers that are restarted under them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import FrontEnd, ServerProcess, token
+from tests.browser.react_bundle import modules
+from tests.node_packages import packages
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.timeout(240),  # the first of them may have to wait for npm
+]
+OwnServer = Callable[..., ServerProcess]
+
+PAGE = """<!doctype html><meta charset="utf-8"><title>front end</title><link rel="icon" href="data:,">
+<script type="importmap">{"imports": {"react": "/react.js", "react-dom/client": "/react-dom-client.js"}}</script>
+<div id="root"></div><script type="module" src="/app.js"></script>"""
+IMPORTS = """
+import * as React from "react";
+import { createRoot } from "react-dom/client";
+import { LiveExecutionCounter, RealtimeMetrics, WebSocketProvider, useWebSocket, useWorkflowWebSocket }
+  from "%(server)sclient/react.js";
+const h = React.createElement;
+const root = createRoot(document.getElementById("root"));
+const url = "%(server)s";
+window.heard = [];
+window.root = root;
+"""
+WORKFLOW = """
+function Workflow({ token, id }) {
+  const { executionStatus, isConnected } = useWorkflowWebSocket(token, id, { url });
+  return h("p", { id: "state" }, `${isConnected} ${executionStatus?.status} ${executionStatus?.progress_percentage}`);
+}
+window.show = (token, id) => root.render(h(React.StrictMode, null, h(Workflow, { token, id })));
+"""
+WORKSPACE = """
+function Listener({ name, ...options }) {
+  const socket = useWebSocket({
+    workspaceId: "w", autoReconnect: true, maxReconnectAttempts: 50,
+    onMessage: (event) => heard.push([name, JSON.parse(event.data).event]),
+    ...options,
+  });
+  window[name] = socket;
+  return h("p", { id: name }, socket.connectionStatus);
+}
+window.show = (token, names, options = {}) => root.render(h(React.StrictMode, null,
+  h(WebSocketProvider, { url, token }, names.map((name) => h(Listener, { key: name, name, ...options })))));
+"""
+DASHBOARD = """
+window.show = (token) => root.render(h(React.StrictMode, null, h(WebSocketProvider, { url, token },
+  h(LiveExecutionCounter, { workspaceId: "w" }),
+  h(RealtimeMetrics, { workspaceId: "w", metricType: "executions", labels: { active_agents: "Agents" } }))));
+"""
+
+
+async def visit(page: Page, front_end: FrontEnd, server: ServerProcess, script: str) -> None:
+    """Open the front end with `script` as its application."""
+    for path, source in modules(packages()).items():
+        front_end.put(path, source)
+    front_end.put("/app.js", IMPORTS % {"server": server.url} + script)
+    front_end.put("/", PAGE, "text/html")
+    await page.goto(front_end.url)
+    await page.wait_for_function("Boolean(window.show)")
+
+
+async def connections(server: ServerProcess) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = server.call("connections")["connections"]
+    return found
+
+
+async def test_a_workflow_is_followed_over_a_restart(own_server: OwnServer, front_end: FrontEnd, page: Page) -> None:
+    server = own_server()
+    await visit(page, front_end, server, WORKFLOW)
+    await page.evaluate("([token, id]) => show(token, id)", [token(), "1"])
+    state = page.locator("#state")
+    await expect(state).to_have_text("true undefined undefined")
+    await wait_for_subscribers(server, "execution:1", 1)
+    server.publish(
+        "execution:1", "status_changed", {"execution_id": "1", "status": "running", "progress_percentage": 5}
+    )
+    await expect(state).to_have_text("true running 5")
+    server.stop(signal.SIGKILL)
+    await expect(state).to_have_text("false running 5")
+    server.start()
+    await expect(state).to_have_text("true running 5")
+    await wait_for_subscribers(server, "execution:1", 1)
+    server.publish("execution:1", "done", {"execution_id": "1", "status": "completed", "progress_percentage": 100})
+    await expect(state).to_have_text("true completed 100")
+
+
+async def test_another_execution_is_another_state_and_a_newer_token_keeps_the_connection(
+    own_server: OwnServer, front_end: FrontEnd, page: Page
+) -> None:
+    server = own_server()
+    await visit(page, front_end, server, WORKFLOW)
+    show = "([token, id]) => show(token, id)"
+    await page.evaluate(show, [token(), "1"])
+    await wait_for_subscribers(server, "execution:1", 1)
+    before = await connections(server)
+    await page.evaluate(show, [token(n=2), "1"])
+    server.publish("execution:1", "e", {"execution_id": "1", "status": "running"})
+    await expect(page.locator("#state")).to_have_text("true running undefined")
+    assert await connections(server) == before
+    await page.evaluate(show, [token(), "2"])
+    await expect(page.locator("#state")).to_have_text("true undefined undefined")
+    await wait_for_subscribers(server, "execution:2", 1)
+    await wait_for_subscribers(server, "execution:1", 0)
+    await page.evaluate(show, [None, "2"])
+    await expect(page.locator("#state")).to_have_text("false undefined undefined")
+    await wait_for_subscribers(server, "execution:2", 0)
+
+
+async def test_components_of_one_workspace_share_a_connection_and_each_hears_what_it_wants(
+    own_server: OwnServer, front_end: FrontEnd, page: Page
+) -> None:
+    server = own_server()
+    await visit(page, front_end, server, WORKSPACE)
+    await page.evaluate("([token, names]) => show(token, names)", [token(), ["one", "two"]])
+    await expect(page.locator("#one")).to_have_text("connected")
+    await expect(page.locator("#two")).to_have_text("connected")
+    assert len(await connections(server)) == 1
+    await page.evaluate("() => one.subscribe(['alert', 'execution_started'])")
+    server.publish("workspace:w", "alert", {"message": "x"})
+    server.publish("workspace:w", "other", {})
+    await page.wait_for_function("heard.length === 3")
+    assert sorted(await page.evaluate("heard")) == [["one", "alert"], ["two", "alert"], ["two", "other"]]
+    await page.evaluate("() => Promise.all([two.subscribe('other'), one.unsubscribe(['alert'])])")
+    await page.evaluate("() => { heard.length = 0; }")
+    for event in ("alert", "execution_started", "other"):
+        server.publish("workspace:w", event, {})
+    await page.wait_for_function("heard.length === 2")
+    assert sorted(await page.evaluate("heard")) == [["one", "execution_started"], ["two", "other"]]
+    server.restart(signal.SIGKILL)
+    await expect(page.locator("#one")).to_have_text("connected")
+    assert await page.evaluate("() => one.requestMetrics('connections')")
+    await page.evaluate("() => { heard.length = 0; }")
+    for event in ("alert", "execution_started", "other"):
+        server.publish("workspace:w", event, {})
+    await page.wait_for_function("heard.length === 2")
+    assert sorted(await page.evaluate("heard")) == [["one", "execution_started"], ["two", "other"]]
+    assert await page.evaluate("() => one.sendMessage({ type: 'ping' })") is True
+    await page.evaluate("() => root.unmount()")
+    await wait_for_subscribers(server, "workspace:w", 0)
+
+
+async def test_without_a_token_nothing_is_opened_and_with_one_it_is(
+    own_server: OwnServer, front_end: FrontEnd, page: Page
+) -> None:
+    server = own_server()
+    await visit(page, front_end, server, WORKSPACE)
+    await page.evaluate("() => show(null, ['one'])")
+    await expect(page.locator("#one")).to_have_text("disconnected")
+    assert await connections(server) == []
+    await page.evaluate("(token) => show(token, ['one'])", token())
+    await expect(page.locator("#one")).to_have_text("connected")
+
+
+async def test_without_reconnecting_the_end_is_the_end(own_server: OwnServer, front_end: FrontEnd, page: Page) -> None:
+    server = own_server()
+    await visit(page, front_end, server, WORKSPACE)
+    await page.evaluate("(token) => show(token, ['one'], { autoReconnect: false })", token())
+    await expect(page.locator("#one")).to_have_text("connected")
+    server.restart(signal.SIGKILL)
+    await expect(page.locator("#one")).to_have_text("disconnected")
+    assert await connections(server) == []
+    await page.evaluate("(token) => show(token, ['one'], { autoReconnect: false })", token(n=2))
+    await expect(page.locator("#one")).to_have_text("connected")
+
+
+async def test_the_components_show_executions_and_metrics_live(
+    own_server: OwnServer, front_end: FrontEnd, page: Page
+) -> None:
+    server = own_server()
+    server.publish("workspace:w", "metrics_update", {"metric_type": "executions", "total_executions": 1234})
+    await visit(page, front_end, server, DASHBOARD)
+    await page.evaluate("(token) => show(token)", token())
+    await expect(page.locator(".fastws-executions")).to_have_attribute("data-status", "connected")
+    metrics = page.get_by_role("region", name="Metrics")
+    executions = page.get_by_role("region", name="Executions")
+    await wait_for_subscribers(server, "workspace:w", 1)
+    await page.wait_for_function("document.querySelector('.fastws-metrics').dataset.status === 'connected'")
+    server.publish("workspace:w", "execution_started", {"agent_id": "a", "run_id": "1"})
+    server.publish("workspace:w", "execution_started", {"agent_id": "b", "run_id": "2"})
+    server.publish("workspace:w", "execution_completed", {"agent_id": "a", "run_id": "1", "success": True})
+    server.publish("workspace:w", "metrics_update", {"metric_type": "executions", "active_agents": 5})
+    server.publish("workspace:w", "metrics_update", {"metric_type": "other", "active_agents": 99})
+    await expect(executions.locator("dl")).to_have_text("running1started2completed1failed0")
+    await expect(executions.get_by_role("listitem")).to_have_count(3)
+    await expect(executions.get_by_role("listitem").first).to_contain_text("completed a · 1")
+    await expect(metrics).to_contain_text("Agents5")
+    server.restart(signal.SIGKILL)
+    await expect(page.locator(".fastws-metrics")).to_have_attribute("data-status", "connected")
+    await wait_for_subscribers(server, "workspace:w", 1)
+    server.publish("workspace:w", "execution_completed", {"agent_id": "b", "run_id": "2", "success": False})
+    await expect(executions.locator("dl")).to_have_text("running0started2completed1failed1")
+
+
+async def wait_for_subscribers(server: ServerProcess, channel: str, count: int) -> None:
+    """Until `channel` has `count` of them."""
+    for _ in range(300):
+        if len([None for each in await connections(server) if channel in each["channels"]]) == count:
+            return
+        await asyncio.sleep(0.02)  # the server offers no event for this
+    pytest.fail(f"{channel} does not have {count} subscribers: {json.dumps(await connections(server))}")
