@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -79,8 +79,12 @@ class Load:
         seconds: float | None = None,
         warm_seconds: float | None = None,
         messages: int = 0,
+        at_edges: Callable[[], None] = lambda: None,
     ) -> Result:
-        """Publish and listen. What is not given is the plan's; `messages` ends an open loop after so many."""
+        """Publish and listen. What is not given is the plan's; `messages` ends an open loop after so many.
+
+        `at_edges` is called when what is measured begins, and when it ends.
+        """
         plan = self.plan
         warm = plan.warm_seconds if warm_seconds is None else warm_seconds
         lasting = plan.seconds if seconds is None else seconds
@@ -99,9 +103,17 @@ class Load:
         }
         result = self._empty_result(a_second, under_way)
         if plan.mode == "idle":
+            at_edges()
             await self._shown("holding", lasting, None)
+            at_edges()
             return result
-        ran = await self._shown("running", warm + lasting, command)
+        loop = asyncio.get_running_loop()
+        edges = [loop.call_later(LEAD_SECONDS + warm + after, at_edges) for after in (0.0, lasting)]
+        try:
+            ran = await self._shown("running", warm + lasting, command)
+        finally:
+            for edge in edges:
+                edge.cancel()
         settled = await self._tell({"do": "settle", "published": ran[0]["published"]})
         _add_run(result, ran)
         _add_end(result, settled)

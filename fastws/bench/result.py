@@ -12,7 +12,7 @@ _MICROSECOND: Final = 1e3
 @dataclass(slots=True, kw_only=True)
 class Result:
     """Latencies in µs from the moment a message was due to its arrival at a receiver. `missing` and `repeated` count
-    (message, receiver) pairs; `late_us_p99` is how late the publisher itself was in the open loop."""
+    (message, receiver) pairs; `late_us_p99` is how late the publisher itself was in the open loop. CPU in cores."""
 
     mode: str
     connections: int
@@ -38,6 +38,8 @@ class Result:
     timed: int = 0
     late_us_p99: float = 0.0
     client_cpu: list[float] = field(default_factory=list)
+    server_cpu: float | None = None
+    server_rss_bytes: int | None = None
     stalls: int = 0
     missing: int = 0
     repeated: int = 0
@@ -83,6 +85,8 @@ class Result:
                 ),
             ]
         lines.append(f"client CPU    {', '.join(f'{share:.0%}' for share in self.client_cpu) or '-'}")
+        if self.server_cpu is not None:
+            lines.append(f"server        CPU {self.server_cpu:.0%}, RSS {(self.server_rss_bytes or 0) / 1e6:,.1f} MB")
         if self.late_us_p99 > 1000:
             lines.append(f"note          this client sent late (p99 {_time(self.late_us_p99)}): it was the bottleneck")
         if self.slow_closed:

@@ -6,8 +6,10 @@ import argparse
 import asyncio
 import os
 import sys
+import time
 from typing import Final
 
+from fastws.bench.accounting import Use, use_of
 from fastws.bench.load import Load, LoadFailed
 from fastws.bench.plan import FORMATS, MODES, Plan
 from fastws.bench.speech import DIALECTS
@@ -23,7 +25,6 @@ examples:
 The server needs descriptors for so many connections, and a rate limit that lets them in.
 exit codes: 0 everybody heard everything, 1 not, or not connected, 2 options that do not go together
 """
-
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sources", type=int, default=0, metavar="N", help="loopback source addresses [one per 20,000 connections]"
     )
+    parser.add_argument(
+        "--pid", type=int, action="append", metavar="PID", help="a server process here: its CPU and memory are told"
+    )
     parser.add_argument("--insecure", action="store_true", help="wss: take any certificate")
     parser.add_argument("--json", action="store_true", help="one line of JSON as the result")
 
@@ -60,16 +64,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     plan = _plan(options)
     try:
-        return asyncio.run(_run(plan, as_json=options.json))
+        return asyncio.run(_run(plan, options.pid or [], as_json=options.json))
     except LoadFailed as error:
         print(f"fastws: {error}", file=sys.stderr)
         return 1
 
 
-async def _run(plan: Plan, *, as_json: bool) -> int:
+async def _run(plan: Plan, pids: list[int], *, as_json: bool) -> int:
+    edges: list[tuple[float, Use]] = []
     async with Load(plan) as load:
         await load.connect()
-        result = await load.run()
+        result = await load.run(at_edges=lambda: edges.append((time.monotonic(), use_of(pids))) if pids else None)
+    if len(edges) == 2:
+        (began, before), (ended, after) = edges
+        result.server_cpu = (after.cpu_seconds - before.cpu_seconds) / (ended - began or 1.0)
+        result.server_rss_bytes = after.rss_bytes
     print(result.to_json() if as_json else result.to_text())
     return 0 if result.is_whole else 1
 

@@ -1,0 +1,129 @@
+"""The table and the charts, from the rows that were measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from comparison.charts import bars, lines, number
+from comparison.servers import ALL
+from comparison.works import RATES, WORKS, Row
+
+BOUND_WORDS: Final = {"client": "client-bound", "disturbed": "disturbed", "neither": "neither core full"}
+
+
+def write(rows: Sequence[Row], versions: Mapping[str, str], directory: Path, *, seconds: float) -> None:
+    """`compare.md`, `compare.svg`, and `latency.svg` where latency was measured."""
+    directory.mkdir(parents=True, exist_ok=True)
+    note = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    (directory / "compare.md").write_text(_markdown(rows, versions, note, seconds))
+    (directory / "compare.svg").write_text(_bar_chart(rows, note))
+    curves = latency_curves(rows)
+    if curves:
+        chart = lines(
+            "Delivery latency (p99) under rising load, 1000 subscribers",
+            curves,
+            x_name="deliveries per second asked for (logarithmic); server on one core",
+            y_name="p99",
+            footnote="Open loop: latency counts from the moment at which a message was due.",
+        )
+        (directory / "latency.svg").write_text(chart)
+
+
+def middle(rows: Iterable[Row], server: str, work: str) -> Row | None:
+    """The row of the median value; undisturbed ones where there are any."""
+    fitting = [row for row in rows if (row.server, row.work) == (server, work)]
+    quiet = [row for row in fitting if row.bound != "disturbed"] or fitting
+    if not quiet:
+        return None
+    value = statistics.median_low([row.value for row in quiet])
+    return next(row for row in quiet if row.value == value)
+
+
+def latency_curves(rows: Sequence[Row]) -> dict[str, list[tuple[float, float]]]:
+    """Title of a server -> (deliveries a second, p99 in µs), as far as it went."""
+    curves = {}
+    for peer in ALL:
+        found = [(rate * 1000.0, middle(rows, peer.name, f"rate{rate}")) for rate in RATES]
+        line = [(rate, row.latencies_us["p99"]) for rate, row in found if row is not None and row.value > 0]
+        if line:
+            curves[peer.title] = line
+    return curves
+
+
+def _bar_chart(rows: Sequence[Row], note: str) -> str:
+    panels = []
+    for work in WORKS:
+        found = [(peer, middle(rows, peer.name, work.name)) for peer in ALL]
+        entries = [
+            (peer.title, row.value, f"  ({BOUND_WORDS[row.bound]})" if row.bound == "client" else "", peer is ALL[0])
+            for peer, row in found
+            if row is not None
+        ]
+        entries.sort(key=lambda entry: entry[1], reverse=work.higher_is_better)
+        if entries:
+            unit = work.unit if work.higher_is_better else f"{work.unit}, less is better"
+            panels.append((work.title, unit, entries))
+    return bars(panels, f"Server on one core, load client on another. {note}")
+
+
+def _markdown(rows: Sequence[Row], versions: Mapping[str, str], note: str, seconds: float) -> str:
+    text = [
+        "# fastws beside its peers",
+        "",
+        f"Written by `python benchmarks/compare.py`. {note}. One server process pinned to one core, `fastws bench`",
+        f"as the load client on another; {seconds:g} s each after a second of warm-up, servers taken in turn, medians.",
+        "128 bytes of data in JSON; every server parses, renders and answers the same messages (`benchmarks/peers/`),",
+        "compression off.",
+        "In brackets: CPU of server core / client core. *client-bound*: the client was the busy one, so the figure is",
+        "the least that the server can do; *neither core full*: they waited for each other in turn.",
+        "",
+        f"| | {' | '.join(work.title for work in WORKS)} |",
+        f"| --- |{' ---: |' * len(WORKS)}",
+    ]
+    for peer in ALL:
+        cells = [_cell(middle(rows, peer.name, work.name), work.unit) for work in WORKS]
+        if any(cells):
+            text.append(f"| {peer.title} | {' | '.join(cells)} |")
+    text += ["", "Versions: " + "; ".join(versions[peer.name] for peer in ALL if peer.name in versions) + "."]
+    absent = [peer.title for peer in ALL if peer.name not in versions]
+    if absent:
+        text.append(f"Not installed here: {', '.join(absent)}.")
+    curves = [_latency_row(rows, peer.name, peer.title) for peer in ALL]
+    if any(curves):
+        text += [
+            "",
+            "## Latency under rising load",
+            "",
+            "p50 / p99 in ms from the moment a message was due (open loop) to each of 1000 subscribers, by messages",
+            "per second published. Where a row ends, the queue only grew.",
+            "",
+            f"| messages/s | {' | '.join(str(rate) for rate in RATES)} |",
+            f"| --- |{' ---: |' * len(RATES)}",
+            *(curve for curve in curves if curve),
+        ]
+    return "\n".join(text) + "\n"
+
+
+def _cell(row: Row | None, unit: str) -> str:
+    if row is None:
+        return ""
+    value = f"{number(row.value)} {unit}"
+    if not row.server_cpu:
+        return value
+    words = BOUND_WORDS.get(row.bound)
+    usage = f"{row.server_cpu:.0%} / {row.client_cpu:.0%}" if row.client_cpu else f"{row.server_cpu:.0%}"
+    return f"{value} ({usage}{f', *{words}*' if words else ''}){'' if row.is_whole else ' **incomplete**'}"
+
+
+def _latency_row(rows: Sequence[Row], server: str, title: str) -> str:
+    cells = []
+    for rate in RATES:
+        row = middle(rows, server, f"rate{rate}")
+        shown = "" if row is None else f"{row.latencies_us['p50'] / 1e3:.3g} / {row.latencies_us['p99'] / 1e3:.3g}"
+        cells.append(shown)
+    return f"| {title} | {' | '.join(cells)} |" if any(cells) else ""

@@ -1,0 +1,127 @@
+"""fastws and its peers: how each is started, and whether it is here."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PEERS: Final = Path(__file__).resolve().parents[1] / "peers"
+CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fastws-benchmarks"
+START_SECONDS: Final = 15.0
+
+
+@dataclass(slots=True, frozen=True)
+class Peer:
+    """A server under test. `packages` are distributions of PyPI; none: a program in `peers/` for node."""
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    node_package: str = ""
+
+    def version(self) -> str | None:
+        """What is installed, in words; None if it is not here."""
+        if self.node_package:
+            return _node_version(self.node_package)
+        try:
+            return " + ".join(f"{name} {importlib.metadata.version(name)}" for name in self.packages)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+
+def _python(program: str) -> tuple[str, ...]:
+    return (sys.executable, str(PEERS / program), "{port}")
+
+
+FASTWS: Final = Peer(
+    "fastws",
+    "fastws",
+    (
+        *(sys.executable, "-m", "fastws", "serve", "--port", "{port}"),
+        *("--mount", "/echo=echo", "--log-level", "warning"),
+    ),
+    ("fastws",),
+)
+ALL: Final[Sequence[Peer]] = (
+    FASTWS,
+    Peer("socketify", "socketify (uWebSockets)", _python("socketify_server.py"), ("socketify",)),
+    Peer("ws", "node ws", ("node", str(PEERS / "ws_server.js"), "{port}"), node_package="ws"),
+    Peer("picows", "picows", _python("picows_server.py"), ("picows", "uvloop")),
+    Peer("websockets", "websockets broadcast", _python("websockets_broadcast.py"), ("websockets", "uvloop")),
+    Peer("aiohttp", "aiohttp", _python("aiohttp_server.py"), ("aiohttp", "uvloop")),
+    Peer("starlette", "uvicorn + starlette", _python("starlette_uvicorn.py"), ("uvicorn", "starlette", "uvloop")),
+)
+
+
+@contextlib.contextmanager
+def running(peer: Peer, *, server_core: int, client_core: int) -> Iterator[tuple[int, str]]:
+    """Start `peer` pinned to its core, and pin ourselves (and the load client that we start) to the other.
+
+    Yields its process id and its URL.
+    """
+    port = _free_port()
+    command = [part.format(port=port) for part in peer.command]
+    environment = {**os.environ, "NODE_PATH": str(CACHE / "node_modules")}
+    os.sched_setaffinity(0, {server_core})  # inherited, by every thread from its first instruction on
+    try:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    finally:
+        os.sched_setaffinity(0, {client_core})
+    try:
+        _wait_until_open(process, port, peer.name)
+        yield process.pid, f"ws://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        try:
+            process.wait(3)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_open(process: subprocess.Popen[bytes], port: int, name: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{name} ended at its start with code {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+            time.sleep(0.3)
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"{name} did not listen within {START_SECONDS:.0f} s")
+
+
+def _node_version(package: str) -> str | None:
+    """The version of a package of npm, fetched into the cache at the first time; None without node or network."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return None
+    directory = CACHE / "node_modules" / package
+    if not directory.is_dir():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(CACHE), package]
+        if subprocess.run(command, capture_output=True, timeout=180, check=False).returncode:
+            return None
+    ask = "console.log(require('{0}/package.json').version + ' on node ' + process.versions.node)"
+    environment = {**os.environ, "NODE_PATH": str(CACHE / "node_modules")}
+    answer = subprocess.run(
+        ["node", "-e", ask.format(package)], env=environment, capture_output=True, text=True, check=False
+    )
+    return f"{package} {answer.stdout.strip()}" if answer.returncode == 0 else None

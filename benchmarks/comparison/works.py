@@ -1,0 +1,213 @@
+"""What every server is made to do, and what is taken from it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+from comparison.servers import Peer, running
+
+from fastws.bench.accounting import Use, busy_seconds, use_of
+from fastws.bench.load import Load
+from fastws.bench.plan import Plan
+from fastws.bench.progress import Progress
+from fastws.bench.result import Result
+
+# Above this share of either core in the hands of others a measurement is thrown away.
+DISTURBED: Final = 0.08
+BUSY: Final = 0.88
+TRIES: Final = 4
+SETTLE_SECONDS: Final = 1.0
+
+
+@dataclass(slots=True, frozen=True)
+class Work:
+    """`value` is what counts of a result, in `unit`."""
+
+    name: str
+    title: str
+    unit: str
+    fields: Mapping[str, Any]
+    value: Callable[[Result], float]
+    higher_is_better: bool = True
+    path: str = ""
+
+
+def _per_connection(result: Result) -> float:
+    return (result.server_rss_bytes or 0) / result.connections
+
+
+FAN_OUT: Final = {"connections": 1000, "drain_seconds": 3.0}
+WORKS: Final = (
+    Work(
+        "fanout64",
+        "Fan-out to 1000 subscribers, 64 messages under way",
+        "deliveries/s",
+        {**FAN_OUT, "window": 64},
+        lambda result: result.deliveries_per_second,
+    ),
+    Work(
+        "fanout1",
+        "Fan-out to 1000 subscribers, 1 message under way",
+        "deliveries/s",
+        {**FAN_OUT, "window": 1},
+        lambda result: result.deliveries_per_second,
+    ),
+    Work(
+        "echo",
+        "Echo, 100 connections with 8 messages under way each",
+        "messages/s",
+        {"connections": 100, "window": 8, "mode": "echo", "dialect": "echo"},
+        lambda result: result.deliveries_per_second,
+        path="echo",
+    ),
+    Work(
+        "idle",
+        "Memory of an idle subscribed connection (5000 of them)",
+        "bytes",
+        {"connections": 5000, "mode": "idle"},
+        _per_connection,
+        higher_is_better=False,
+    ),
+    Work(
+        "connect",
+        "Connections to the confirmed subscription (the same 5000)",
+        "connects/s",
+        {},
+        lambda result: result.connects_per_second,
+    ),
+)
+RATES: Final = (10, 30, 100, 200, 300, 500, 1000, 2000, 3000, 5000)
+# Beyond this the queue only grows: the knee is behind us.
+LATE_US: Final = 1_000_000.0
+
+
+@dataclass(slots=True)
+class Row:
+    """One measurement. CPU in shares of a core; `bound` says who was busy."""
+
+    server: str
+    work: str
+    value: float
+    server_cpu: float = 0.0
+    client_cpu: float = 0.0
+    others_cpu: float = 0.0
+    bound: str = ""
+    is_whole: bool = True
+    latencies_us: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(slots=True, frozen=True)
+class Cores:
+    """Where the server and where the load client runs."""
+
+    server: int
+    client: int
+
+
+class _Edges:
+    """CPU of the server and of both cores when what is measured begins, and when it ends."""
+
+    def __init__(self, pid: int, load: Load, cores: Cores) -> None:
+        self._pid, self._load, self._cores = pid, load, cores
+        self._taken: list[tuple[float, Use, Use, float, float]] = []
+
+    def __call__(self) -> None:
+        cores = self._cores
+        self._taken.append(
+            (
+                time.monotonic(),
+                use_of([self._pid]),
+                use_of(self._load.pids),
+                busy_seconds(cores.server),
+                busy_seconds(cores.client),
+            )
+        )
+
+    def shares(self) -> tuple[float, float, float]:
+        """(server, client, the larger share of a core that others had)."""
+        first, last = self._taken
+        seconds = last[0] - first[0]
+        server = (last[1].cpu_seconds - first[1].cpu_seconds) / seconds
+        client = (last[2].cpu_seconds - first[2].cpu_seconds) / seconds
+        on_server_core = (last[3] - first[3]) / seconds - server
+        on_client_core = (last[4] - first[4]) / seconds - client
+        return server, client, max(0.0, on_server_core, on_client_core)
+
+
+def measure(peer: Peer, work: Work, *, seconds: float, cores: Cores) -> list[Row]:
+    """Start `peer`, make it do `work` and take what counts; again if others were on the cores."""
+    if work.name == "idle":
+        return _measure_idle(peer, work, cores)
+    best: Row | None = None
+    for _ in range(TRIES):
+        with running(peer, server_core=cores.server, client_core=cores.client) as (pid, url):
+            plan = Plan(urls=(url + work.path,), seconds=seconds, warm_seconds=1.0, **work.fields)
+            row = asyncio.run(_measure(peer.name, work, plan, pid, cores))
+        if best is None or row.others_cpu < best.others_cpu:
+            best = row
+        if best.others_cpu < DISTURBED:
+            break
+    assert best is not None
+    return [best]
+
+
+async def _measure(server: str, work: Work, plan: Plan, pid: int, cores: Cores) -> Row:
+    async with Load(plan, _Silent()) as load:
+        await load.connect()
+        edges = _Edges(pid, load, cores)
+        result = await load.run(at_edges=edges)
+    return _row(server, work.name, work.value(result), result, edges)
+
+
+def _row(server: str, work: str, value: float, result: Result, edges: _Edges) -> Row:
+    server_cpu, client_cpu, others = edges.shares()
+    latencies = {name: getattr(result, f"{name}_us") for name in ("p50", "p90", "p99", "p999", "max", "min")}
+    bound = "server" if server_cpu >= BUSY else "client" if client_cpu >= BUSY else "neither"
+    if others >= DISTURBED:
+        bound = "disturbed"
+    return Row(server, work, value, server_cpu, client_cpu, others, bound, result.is_whole, latencies)
+
+
+def _measure_idle(peer: Peer, work: Work, cores: Cores) -> list[Row]:
+    """Memory of idle connections, and how fast they came."""
+    with running(peer, server_core=cores.server, client_core=cores.client) as (pid, url):
+        return asyncio.run(_idle(peer.name, work, Plan(urls=(url,), **work.fields), pid))
+
+
+async def _idle(server: str, work: Work, plan: Plan, pid: int) -> list[Row]:
+    async with Load(replace(plan, connections=10), _Silent()) as load:
+        await load.connect()  # what the first connections bring in is not the price of the others
+    await asyncio.sleep(SETTLE_SECONDS)
+    async with Load(plan, _Silent()) as load:
+        before = use_of([pid])
+        await load.connect()
+        connected = use_of([pid])
+        result = await load.run(seconds=SETTLE_SECONDS)
+        result.server_rss_bytes = use_of([pid]).rss_bytes - before.rss_bytes
+    server_cpu = (connected.cpu_seconds - before.cpu_seconds) / load.connect_seconds
+    bound = "server" if server_cpu >= BUSY else "client"
+    return [
+        Row(server, work.name, work.value(result), is_whole=result.is_whole),
+        Row(server, "connect", result.connects_per_second, server_cpu, bound=bound, is_whole=result.is_whole),
+    ]
+
+
+def measure_latency(peer: Peer, *, rate: int, seconds: float, cores: Cores) -> Row:
+    """Delivery latency to 1000 subscribers at `rate` messages a second, open loop."""
+    work = Work(f"rate{rate}", "", "µs", {**FAN_OUT, "rate": float(rate)}, lambda result: result.p99_us)
+    return measure(peer, work, seconds=seconds, cores=cores)[0]
+
+
+class _Silent(Progress):
+    """The run as a whole has the line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_shown = False

@@ -1,0 +1,96 @@
+"""What processes use, read from /proc (Linux): CPU, memory, descriptors; and how busy a core is with everybody's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
+_KIB: Final = 1024
+
+
+@dataclass(slots=True, frozen=True)
+class Use:
+    """Of a process and its descendants, or of several, added up."""
+
+    cpu_seconds: float = 0.0
+    rss_bytes: int = 0
+    descriptors: int = 0
+    processes: int = 0
+
+    def __add__(self, other: Use) -> Use:
+        return Use(
+            self.cpu_seconds + other.cpu_seconds,
+            self.rss_bytes + other.rss_bytes,
+            self.descriptors + other.descriptors,
+            self.processes + other.processes,
+        )
+
+
+def use_of(pids: Iterable[int]) -> Use:
+    """What these processes and their descendants use now. One that is gone counts as nothing."""
+    total = Use()
+    for pid in set(_with_descendants(pids)):
+        total += _use(pid)
+    return total
+
+
+def busy_seconds(core: int) -> float:
+    """Seconds since the start of the machine in which `core` was not idle."""
+    prefix = f"cpu{core} "
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith(prefix):
+            fields = [int(field) for field in line.split()[1:9]]
+            idle, waiting_for_disk = fields[3], fields[4]
+            return (sum(fields) - idle - waiting_for_disk) / _TICKS_PER_SECOND
+    raise ValueError(f"there is no core {core}")
+
+
+def kernel_socket_bytes() -> int:
+    """Memory of the kernel for TCP buffers of the whole machine."""
+    for line in Path("/proc/net/sockstat").read_text().splitlines():
+        if line.startswith("TCP:"):
+            fields = line.split()
+            return int(fields[fields.index("mem") + 1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def kernel_slab_bytes() -> int:
+    """Memory of the kernel for its own objects, sockets among them, of the whole machine."""
+    return _kib_field(Path("/proc/meminfo").read_text(), "Slab:")
+
+
+def _use(pid: int) -> Use:
+    directory = Path(f"/proc/{pid}")
+    try:
+        # The name, in parentheses, may hold anything: count from behind it (proc(5)).
+        fields = (directory / "stat").read_text().rpartition(")")[2].split()
+        status = (directory / "status").read_text()
+        descriptors = len(os.listdir(directory / "fd"))
+    except (FileNotFoundError, ProcessLookupError):
+        return Use()
+    ticks = int(fields[11]) + int(fields[12])
+    return Use(ticks / _TICKS_PER_SECOND, _kib_field(status, "VmRSS:"), descriptors, 1)
+
+
+def _kib_field(text: str, name: str) -> int:
+    for line in text.splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * _KIB
+    return 0
+
+
+def _with_descendants(pids: Iterable[int]) -> Iterator[int]:
+    for pid in pids:
+        yield pid
+        try:
+            tasks = os.listdir(f"/proc/{pid}/task")
+            children = [
+                int(child) for task in tasks for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()
+            ]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        yield from _with_descendants(children)
