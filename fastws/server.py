@@ -23,6 +23,7 @@ from fastws.access.origins import AllowedOrigins
 from fastws.access.permissions import Permissions
 from fastws.access.proxies import TrustedProxies
 from fastws.access.rate_limit import Bucket
+from fastws.access.sigv4 import AwsCredentials
 from fastws.access.revocation import Revocations
 from fastws.access.tokens import Tokens
 from fastws.brokers.memory import MemoryBroker
@@ -171,6 +172,7 @@ class Server:
             revocations=self.revocations,
             broadcast_keys=self.broadcast_keys,
             broadcast_bucket=Bucket(config.broadcast_rate, max(config.broadcast_rate, 1.0))
+            aws_credentials=AwsCredentials(config.aws_credentials),
             if config.broadcast_rate
             else None,
             identify=self._identify,

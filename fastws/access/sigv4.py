@@ -71,7 +71,7 @@ class AwsCredentials:
             raise Forbidden(_WRONG)
 
     def _check_moment(self, moment: str, date: str) -> None:
-        if _MOMENT.fullmatch(moment) is None or not moment.startswith(date):
+        if _MOMENT.fullmatch(moment) is None or moment[:8] != date:
             raise Forbidden("`X-Amz-Date` must be such as 20261109T120000Z, on the day of the credential's scope")
         try:
             signed_at = datetime.strptime(moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
@@ -124,13 +124,21 @@ def _claim(authorization: str | None) -> _Claim:
     if algorithm != ALGORITHM:
         raise Forbidden(_MISSING)
     fields = dict(_FIELD.findall(rest))
-    scope = fields.get("Credential", "").rsplit("/", 4)
+    key_id, date, region, service, ending = _scope(fields.get("Credential", ""))
     headers = tuple(fields.get("SignedHeaders", "").split(";"))
-    if len(scope) != 5 or scope[4] != "aws4_request" or "Signature" not in fields:
+    if ending != "aws4_request" or "Signature" not in fields:
         raise Forbidden(_INCOMPLETE)
     if list(headers) != sorted(set(headers)):
         raise Forbidden("SignedHeaders must be sorted, each name once")
-    return _Claim(*scope[:4], headers, fields["Signature"])
+    return _Claim(key_id, date, region, service, headers, fields["Signature"])
+
+
+def _scope(credential: str) -> tuple[str, str, str, str, str]:
+    parts = credential.rsplit("/", 4)
+    if len(parts) != 5:
+        raise Forbidden(_INCOMPLETE)
+    key_id, date, region, service, ending = parts
+    return key_id, date, region, service, ending
 
 
 def _split(pair: str) -> tuple[str, str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from fastws.access.revocation import Revocations
 from fastws.brokers import envelope
 from fastws.brokers.connection_ids import NODE_ID_LENGTH, node_of
 from fastws.brokers.local_figures import LocalFigures
 from fastws.brokers.redis_broker import RedisBroker
+from fastws.brokers.redis_message_ids import RedisMessageIds
 from fastws.brokers.redis_nodes import RedisNodes
 from fastws.brokers.redis_registry import RedisRegistry
 from fastws.brokers.redis_revocations import RedisRevocations
@@ -20,8 +21,6 @@ from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
 from fastws.hub.roster import Roster
 from fastws.vocabulary.publication import Publication
-
-MESSAGE_ID_SECONDS: Final = 300
 
 Page = tuple[list[dict[str, object]], str | None]
 
@@ -33,6 +32,7 @@ class LocalCluster(Protocol):
     async def describe(self, connection_id: str) -> dict[str, object] | None: ...
     async def close(self, connection_id: str) -> bool: ...
     def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None: ...
+    def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None: ...
     async def revoke(self, *, token_id: str | None, user: str | None) -> None: ...
 
 
@@ -58,6 +58,7 @@ class RedisCluster(Generic[T]):
         self.nodes = RedisNodes(broker)
         self.registry = RedisRegistry(broker, self.nodes, LocalFigures(hub, roster).count)
         self.revocations = RedisRevocations(broker, revocations, self._enforce)
+        self.message_ids = RedisMessageIds(broker)
         self._broker = broker
         self._local = local
         self._hub = hub
@@ -65,7 +66,11 @@ class RedisCluster(Generic[T]):
         self._revoked = revocations
         self._totals_of = totals_of
         self.nodes.handlers.update(
-            page=self._answer_page, describe=self._answer_describe, close=self._answer_close, send=self._answer_send
+            page=self._answer_page,
+            describe=self._answer_describe,
+            close=self._answer_close,
+            send=self._answer_send,
+            send_raw=self._answer_send_raw,
         )
 
     async def start(self) -> None:
@@ -128,6 +133,13 @@ class RedisCluster(Generic[T]):
             return
         self.nodes.request(node, "send", [connection_id, letter], partial(_settle, receipt))
 
+    def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
+        node = self._node_elsewhere(connection_id)
+        if node is None:
+            self._local.send_raw(connection_id, body, receipt)
+        else:
+            self.nodes.request(node, "send_raw", [connection_id, body], partial(_settle, receipt))
+
     async def revoke(self, *, token_id: str | None, user: str | None) -> None:
         """Here at once; on the others and in Redis before this returns. Raises BrokerUnavailable."""
         await self._local.revoke(token_id=token_id, user=user)
@@ -137,11 +149,12 @@ class RedisCluster(Generic[T]):
             {table: {name: now[table][name]} for table, name in wanted.items() if name in now[table]}
         )
 
-    async def is_first(self, message_id: str) -> bool:
-        """Whether no process has taken this id in the last 5 minutes. Raises BrokerUnavailable."""
-        key = self._broker.names.service("message", message_id)
-        reply = await self._broker.commander.call(b"SET", key, b"1", b"NX", b"EX", MESSAGE_ID_SECONDS)
-        return reply is not None
+    async def claim(self, message_id: str) -> Mapping[str, int] | None:
+        """None: first of all processes. Raises BrokerUnavailable, Unavailable (the first try is still under way)."""
+        return await self.message_ids.claim(message_id)
+
+    async def settle(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+        await self.message_ids.settle(message_id, outcome)
 
     # --- asking and answering
 
@@ -189,6 +202,14 @@ class RedisCluster(Generic[T]):
             raise BadRequest("what is sent to a connection is an envelope")
         outcome = _Outcome()
         self._local.send(_text(connection_id), envelope.decode(letter, "").publication, outcome)
+        return outcome.figures
+
+    def _answer_send_raw(self, body: object) -> object:
+        connection_id, raw = _fields(body, 2)
+        if not isinstance(raw, bytes):
+            raise BadRequest("what is sent as it is, is bytes")
+        outcome = _Outcome()
+        self._local.send_raw(_text(connection_id), raw, outcome)
         return outcome.figures
 
     def _enforce(self) -> None:

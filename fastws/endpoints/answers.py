@@ -8,6 +8,7 @@ from fastws.errors import (
     FastWSError,
     MethodNotAllowed,
     RateLimited,
+    TooLarge,
     Unauthorized,
     Unavailable,
     UpgradeRequired,
@@ -33,6 +34,9 @@ def _headers_of(error: FastWSError) -> tuple[tuple[str, str], ...]:
         return (("Allow", ", ".join(error.allow)),)
     if isinstance(error, RateLimited | Unavailable):
         return (("Retry-After", str(error.retry_after_seconds)),)
+    if isinstance(error, TooLarge):
+        # Refused while it was read, before it was known whose call it is: boto3 looks at this header.
+        return (("x-amzn-ErrorType", "PayloadTooLargeException"),)
     if isinstance(error, UpgradeRequired):
         return (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
     if isinstance(error, Unauthorized):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from fastws.access.broadcast_key import BroadcastKeys
 from fastws.access.rate_limit import Bucket
 from fastws.access.revocation import Revocations
+from fastws.access.sigv4 import AwsCredentials
 from fastws.access.tokens import Tokens
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Broker, Receipt
@@ -59,12 +60,24 @@ class Cluster(Protocol):
         """Send to one connection wherever it is; `receipt` hears (1, 0), (0, 1) queue full, or (0, 0) gone."""
         ...
 
+    def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
+        """`body` verbatim as one message to a connection wherever it is; `receipt` hears the same as of `send`."""
+        ...
+
     async def revoke(self, *, token_id: str | None, user: str | None) -> None:
         """Revoke on every process."""
         ...
 
-    async def is_first(self, message_id: str) -> bool:
-        """Whether no publication with this id was accepted in the last 5 minutes, by any process."""
+    async def claim(self, message_id: str) -> Mapping[str, int] | None:
+        """Be the first to publish under this id, on any process: None, and the caller must `settle` it.
+
+        Otherwise how the first try ended (see `settle`), in the last 5 minutes; one that is under way is waited for.
+        Raises Unavailable where that takes too long, BrokerUnavailable.
+        """
+        ...
+
+    async def settle(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+        """The publication under this id ended so; None: it was not published, and the next may try. Never raises."""
         ...
 
 
@@ -92,6 +105,7 @@ class Application:
     tokens: Tokens
     revocations: Revocations
     broadcast_keys: BroadcastKeys
+    aws_credentials: AwsCredentials
     broadcast_bucket: Bucket | None
     identify: Callable[[str | None], Identity]
     max_message_bytes: int

@@ -113,8 +113,21 @@ def _excluded(item: dict[str, object], prefix: str) -> frozenset[str]:
 async def _publish(
     application: Application, publication: Publication, connection_id: str | None, message_id: str | None
 ) -> dict[str, int]:
-    if message_id is not None and not await application.cluster.is_first(message_id):
-        return {"sent": 0, "failed": 0, "stale": 0, "duplicate": 1}
+    """Publish, under a message_id once: who comes again hears how the first try ended, unless it was refused."""
+    if message_id is None:
+        return await _publish_now(application, publication, connection_id)
+    known = await application.cluster.claim(message_id)
+    if known is not None:
+        return dict(known)
+    outcome = None
+    try:
+        outcome = await _publish_now(application, publication, connection_id)
+    finally:
+        await application.cluster.settle(message_id, outcome)
+    return outcome
+
+
+async def _publish_now(application: Application, publication: Publication, connection_id: str | None) -> dict[str, int]:
     application.counters.publications["http"] += 1
     receipt = AwaitedReceipt()
     if connection_id is None:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import heapq
-import time
-from collections import OrderedDict
-from typing import Final
+from collections.abc import Callable, Mapping
 
 from fastws.access.revocation import Revocations
 from fastws.endpoints.application import Totals
+from fastws.endpoints.message_ids import MessageIds
 from fastws.errors import FastWSError
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
 from fastws.hub.roster import Client, Roster
 from fastws.vocabulary.clock import timestamp
 from fastws.vocabulary.publication import Publication
-
-MESSAGE_ID_SECONDS: Final = 300.0
-MAX_MESSAGE_IDS: Final = 100_000
 
 
 def description(client: Client) -> dict[str, object]:
@@ -31,6 +27,8 @@ def description(client: Client) -> dict[str, object]:
         "channels": client.channel_names,
         "connected_at": timestamp(client.connected_at),
         "address": client.address,
+        "user_agent": client.user_agent,
+        "last_active_at": timestamp(client.last_active_at),
     }
 
 
@@ -41,7 +39,7 @@ class OneProcess:
         self._hub = hub
         self._roster = roster
         self._revocations = revocations
-        self._message_ids: OrderedDict[str, float] = OrderedDict()
+        self._message_ids = MessageIds()
 
     async def start(self) -> None:
         """Nobody else is to be told."""
@@ -87,13 +85,19 @@ class OneProcess:
         return True
 
     def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
+        self._hand(connection_id, lambda client: client.take(publication), receipt)
+
+    def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
+        self._hand(connection_id, lambda client: client.take_raw(body), receipt)
+
+    def _hand(self, connection_id: str, take: Callable[[Client], bool], receipt: Receipt) -> None:
         client = self._roster.get(connection_id)
         if client is None:
             receipt.done(0, 0)
             return
         self._hub.flush()
         try:
-            delivered = client.take(publication)
+            delivered = take(client)
         except FastWSError as error:
             receipt.refused(error)
             return
@@ -108,12 +112,8 @@ class OneProcess:
             if client.identity is not None and self._revocations.is_revoked(client.identity):
                 client.revoke()
 
-    async def is_first(self, message_id: str) -> bool:
-        now = time.monotonic()
-        ids = self._message_ids
-        while ids and (len(ids) >= MAX_MESSAGE_IDS or next(iter(ids.values())) <= now):
-            ids.popitem(last=False)
-        if message_id in ids:
-            return False
-        ids[message_id] = now + MESSAGE_ID_SECONDS
-        return True
+    async def claim(self, message_id: str) -> Mapping[str, int] | None:
+        return await self._message_ids.claim(message_id)
+
+    async def settle(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+        self._message_ids.settle(message_id, outcome)

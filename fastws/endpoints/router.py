@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from fastws.endpoints import connections, console, health, revocations, statistics
+from fastws.endpoints import aws_connections, connections, console, health, revocations, statistics
 from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application
 from fastws.endpoints.broadcast import broadcast
@@ -27,7 +27,9 @@ class Route:
     methods: Mapping[str, Handler]
 
     def expression(self) -> re.Pattern[str]:
-        return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path)))
+        """Matches undecoded paths, in which `@` may stand as itself or encoded."""
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
+        return re.compile(pattern.replace("@", "(?:@|%40)"))
 
 
 def routes(metrics: Handler, log_level: LogLevelEndpoint) -> list[Route]:
@@ -43,6 +45,8 @@ def routes(metrics: Handler, log_level: LogLevelEndpoint) -> list[Route]:
             "/connections/{id}",
             {"GET": connections.get_connection, "DELETE": connections.delete_connection},
         ),
+        Route("/@connections/{id}", aws_connections.METHODS),
+        Route("/{stage}/@connections/{id}", aws_connections.METHODS),
         Route("/revocations", {"POST": revocations.revoke}),
         Route("/ws/stats", {"GET": statistics.job_clients}),
         Route("/api/v1/ws/stats", {"GET": statistics.room_statistics}),
@@ -74,7 +78,7 @@ class Router:
             handler = methods.get(method)
             if handler is None:
                 raise MethodNotAllowed(f"{request.method[:32]} is not served here", allow=_allow(methods))
-            return handler(self._application, request, **parameters)
+            return handler(self._application, request, address=address, **parameters)
         except FastWSError as error:
             return error_response(error)
 

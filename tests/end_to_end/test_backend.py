@@ -200,7 +200,6 @@ async def test_what_is_published_through_redis_is_heard_in_every_dialect(redis_s
     assert heard[3]["data"]["result"] == {"success": True}
 
 
-@pytest.mark.xfail(strict=True, reason="the server keeps the message_id of a publication that it refused")
 async def test_a_publication_that_redis_did_not_take_is_heard_when_it_is_tried_again(own_redis_server):
     config = Config(port=0, redis_url=own_redis_server.url, broadcast_key=("key",))
     async with (

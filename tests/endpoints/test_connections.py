@@ -18,7 +18,9 @@ async def test_a_connection_is_described(serve: Serve, join: Join, ask: Ask) -> 
     answer = await ask(server, "GET", f"/connections/{client.id}")
     assert answer.status == 200
     described = answer.json
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", described.pop("connected_at"))
+    for moment in ("connected_at", "last_active_at"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", described.pop(moment))
+    assert "websockets" in described.pop("user_agent")
     assert described == {
         "id": client.id,
         "user": "u1",
