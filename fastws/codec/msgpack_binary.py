@@ -39,7 +39,7 @@ class MsgpackBinary:
             raise InvalidPayload(f"not valid msgpack: {_words(error)}") from None
 
     def dumps(self, value: object) -> bytes:
-        """`value` as msgpack. Raises Unencodable for what has no mapping or nests deeper than 511 levels."""
+        """`value` as msgpack. Raises Unencodable for what has no mapping or nests deeper than 1024 levels."""
         try:
             if isinstance(value, dict) and any(isinstance(item, Encoded) for item in value.values()):
                 return _with_bodies(value)
