@@ -9,7 +9,7 @@ from typing import Final
 
 from fastws.cli.colours import paint
 from fastws.codec.json_text import JSON
-from fastws.errors import FastWSError
+from fastws.errors import ConfigError, FastWSError
 
 EPILOG: Final = """\
 examples:
@@ -40,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.dialect == "workspaces" and options.token is None:
+        raise ConfigError("--token: without one the server speaks jobs at /ws; see `fastws token --help`")
     return asyncio.run(_listen(options))
 
 

@@ -51,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
             key = options.key or os.environ.get("FASTWS_BROADCAST_KEY", "").partition(",")[0]
             with Broadcaster(url, key, retry_seconds=PATIENCE_SECONDS) as http_broadcaster:
                 result = http_broadcaster.publish(options.channel, options.event, data)
+    except ConfigError:
+        raise
     except FastWSError as error:
         print(f"fastws: {error}", file=sys.stderr)
         return 1
