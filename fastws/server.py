@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -23,8 +22,8 @@ from fastws.access.origins import AllowedOrigins
 from fastws.access.permissions import Permissions
 from fastws.access.proxies import TrustedProxies
 from fastws.access.rate_limit import Bucket
-from fastws.access.sigv4 import AwsCredentials
 from fastws.access.revocation import Revocations
+from fastws.access.sigv4 import AwsCredentials
 from fastws.access.tokens import Tokens
 from fastws.brokers.memory import MemoryBroker
 from fastws.brokers.redis_broker import RedisBroker
@@ -32,22 +31,24 @@ from fastws.brokers.redis_cluster import RedisCluster
 from fastws.config import Config
 from fastws.connection.capacity import CapacityRules, free_descriptors
 from fastws.connection.context import Context, Limits
+from fastws.connection.drain import drain
 from fastws.connection.gate import Gate, GateRules
 from fastws.connection.heartbeat import Heartbeat
 from fastws.connection.http import HttpConnection
 from fastws.connection.journal import Journal
 from fastws.connection.outbox import Bounds
-from fastws.dialects.mount import Mounts
 from fastws.connection.protocol import CLOSE_SECONDS
 from fastws.connection.tls import Tls
+from fastws.dialects.mount import Mounts
 from fastws.embedding import InProcessBroadcaster
 from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application, Totals
 from fastws.endpoints.exposition import Exposition
+from fastws.endpoints.ledger import SOCKET_SUFFIX
+from fastws.endpoints.log_level import LogLevelEndpoint
 from fastws.endpoints.one_process import OneProcess
 from fastws.endpoints.router import Router
-from fastws.endpoints.log_level import LogLevelEndpoint
-from fastws.endpoints.siblings import AllWorkers
+from fastws.endpoints.siblings import AllWorkers, OwnFigures
 from fastws.errors import ConfigError, Unauthorized
 from fastws.hub.hub import Hub
 from fastws.hub.roster import Roster
@@ -55,6 +56,7 @@ from fastws.hub.rules import Rules
 from fastws.logs import LogLevel
 from fastws.metrics import Counters
 from fastws.settings import flush_intervals, slow_policies
+from fastws.unix_server import UnixServer
 from fastws.vocabulary.identity import Identity
 
 log = structlog.stdlib.get_logger("fastws.server")
@@ -76,11 +78,11 @@ class Server:
         config: Config,
         *,
         is_key_made_up: bool = False,
-        listening_socket: socket.socket | None = None,
+        listening_sockets: Sequence[socket.socket] = (),
         workers_folder: Path | None = None,
     ) -> None:
         self.config = config
-        self._listening_socket = listening_socket
+        self._listening_sockets = listening_sockets
         self._workers_folder = workers_folder
         self.node_id = secrets.token_urlsafe(NODE_ID_BYTES)
         self.counters = Counters()
@@ -105,7 +107,7 @@ class Server:
         self._metrics_hook = (
             None if config.metrics_hook is None else load_function(config.metrics_hook, setting="metrics_hook")
         )
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | UnixServer] = []
         self._is_started = False
 
     # --- beginning
@@ -131,7 +133,7 @@ class Server:
             schedule=loop.call_soon,
             schedule_later=loop.call_later,
             rules=Rules(slow_policies(config), flush_intervals(config)),
-            settled=lambda: self.context.uncork(),
+            settled=lambda: self.context.settle(),
             emptied=lambda name: self.broker.unlisten(name),
         )
         self.broker = self._make_broker()
@@ -171,8 +173,8 @@ class Server:
             tokens=self.tokens,
             revocations=self.revocations,
             broadcast_keys=self.broadcast_keys,
-            broadcast_bucket=Bucket(config.broadcast_rate, max(config.broadcast_rate, 1.0))
             aws_credentials=AwsCredentials(config.aws_credentials),
+            broadcast_bucket=Bucket(config.broadcast_rate, max(config.broadcast_rate, 1.0))
             if config.broadcast_rate
             else None,
             identify=self._identify,
@@ -180,11 +182,12 @@ class Server:
             serves_metrics=config.metrics_address is None,
         )
         exposition = Exposition(self.application)
-        self._own_router = Router(self.application, exposition, LogLevelEndpoint(self.log_level))
         if self._workers_folder is None:
-            self.router = self._own_router
+            self.router = Router(self.application, exposition, LogLevelEndpoint(self.log_level))
         else:
-            workers = AllWorkers(exposition, self._workers_folder, self._own_socket)
+            self._figures = OwnFigures(exposition, self._workers_folder)
+            self._own_router = Router(self.application, self._figures, LogLevelEndpoint(self.log_level))
+            workers = AllWorkers(self._figures, self._workers_folder)
             self.router = Router(self.application, workers, LogLevelEndpoint(self.log_level, workers.tell))
 
     def _make_broker(self) -> MemoryBroker | RedisBroker:
@@ -222,9 +225,9 @@ class Server:
             ),
             descriptors=free_descriptors(),
             handshake_seconds=config.handshake_timeout,
+            is_tls=self.tls is not None,
             compression=config.compression == "on",
             compression_level=config.compression_level,
-            is_tls=self.tls is not None,
             compression_min_bytes=config.compression_min_bytes,
         )
 
@@ -261,8 +264,6 @@ class Server:
     async def _listen(self) -> None:
         loop, config = asyncio.get_running_loop(), self.config
         factory: Callable[[], asyncio.Protocol] = self._protocol
-        if self._listening_socket is not None:
-            server = await loop.create_server(factory, sock=self._listening_socket, backlog=BACKLOG, **tls)
         tls: dict[str, Any] = {}
         if self.tls is not None:
             tls = {
@@ -270,13 +271,17 @@ class Server:
                 "ssl_handshake_timeout": config.handshake_timeout,
                 "ssl_shutdown_timeout": CLOSE_SECONDS,
             }
+        if self._listening_sockets:
+            for inherited in self._listening_sockets:
+                self._servers.append(await loop.create_server(factory, sock=inherited, backlog=BACKLOG, **tls))
             self.port = config.port
         elif config.unix_socket is not None:
-            server = await loop.create_unix_server(factory, config.unix_socket, backlog=BACKLOG, **tls)
+            unix = await loop.create_unix_server(factory, config.unix_socket, backlog=BACKLOG, **tls)
+            self._servers.append(UnixServer(unix, config.unix_socket))
         else:
             server = await loop.create_server(factory, config.host, config.port, backlog=BACKLOG, **tls)
             self.port = server.sockets[0].getsockname()[1]
-        self._servers.append(server)
+            self._servers.append(server)
         if self._workers_folder is not None:
             own = await loop.create_unix_server(self._own_figures, str(self._own_socket))
             self._servers.append(own)
@@ -284,7 +289,7 @@ class Server:
     @property
     def _own_socket(self) -> Path:
         """Where this worker answers for itself alone."""
-        return (self._workers_folder or Path()) / f"{os.getpid()}.sock"
+        return (self._workers_folder or Path()) / f"{os.getpid()}{SOCKET_SUFFIX}"
 
     def _own_figures(self) -> HttpConnection:
         return HttpConnection(
@@ -295,7 +300,7 @@ class Server:
 
     @property
     def is_draining(self) -> bool:
-        return self.gate.is_draining
+        return self.gate.is_leaving
 
     @property
     def is_full(self) -> bool:
@@ -313,8 +318,6 @@ class Server:
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"{'wss' if self.tls else 'ws'}://{host}:{self.port}/"
 
-    # --- end
-
     def reload(self) -> None:
         """Read certificate and key again, for connections from now on. A pair that cannot be used changes nothing."""
         if self.tls is None:
@@ -327,40 +330,24 @@ class Server:
         else:
             log.info("certificate reloaded")
 
-    async def drain(self) -> None:
-        """Take nobody new, and send everybody away over `drain_timeout`, evenly (close 1012)."""
-        if self.gate.is_draining:
-            return
-        self.gate.is_draining = True
-        if self._listening_socket is not None:
-            # Another worker takes who connects to this socket: nobody is refused.
-            self._servers[0].close()
-        self.hub.tick.flush_all()
-        clients = list(self.roster)
-        if clients:
-            log.info("draining", connections=len(clients), seconds=self.config.drain_timeout)
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        spread = self.config.drain_timeout * 0.8
-        for position, client in enumerate(clients):
-            due = begun + spread * position / len(clients)
-            if due > loop.time():
-                await asyncio.sleep(due - loop.time())
-            self.hub.tick.flush_all()
-            client.end(1012, f"restart; reconnect in 0-{max(1, round(spread))} s", label="drain")
-        await self._wait_until_gone(begun + self.config.drain_timeout)
+    # --- end
 
-    async def _wait_until_gone(self, deadline: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                await self.gate.until_empty()
+    async def drain(self, *, is_replaced: bool = False) -> None:
+        """Send everybody away over `drain_timeout`, evenly (close 1012), and take nobody new.
+
+        `is_replaced`: another process listens on our sockets and takes who comes, so that nobody is refused.
+        """
+        if is_replaced:
+            for server in self._servers[: len(self._listening_sockets)]:
+                server.close()
+        await drain(self.context, self.gate, seconds=self.config.drain_timeout, is_replaced=is_replaced)
 
     async def stop(self) -> None:
         """Close everything at once."""
         if not self._is_started:
             return
         self._is_started = False
-        self.gate.is_draining = True
+        self.gate.is_draining = self.gate.is_leaving = True
         for server in self._servers:
             server.close()
         self.hub.tick.flush_all()
@@ -377,6 +364,7 @@ class Server:
         if self.context.authorizer is not None:
             await self.context.authorizer.close()
         if self._workers_folder is not None:
+            self._figures.keep()
             self._own_socket.unlink(missing_ok=True)
 
     async def __aenter__(self) -> Server:

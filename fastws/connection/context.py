@@ -20,7 +20,9 @@ from fastws.metrics import Counters
 from fastws.vocabulary.publication import Publication
 
 if TYPE_CHECKING:
+    from fastws.connection.delivery import Delivery
     from fastws.connection.heartbeat import Heartbeat
+    from fastws.connection.hook import EventHook
     from fastws.connection.protocol import Connection
     from fastws.connection.session import Session
 
@@ -65,10 +67,33 @@ class Context:
     # (workspace channel, metric type, answer) of `request_metrics`.
     metrics_source: MetricsSource
     journal: Journal
+    # Told of every connection, where the application has one.
+    hook: EventHook | None = None
     # Told of every connection that is gone.
     left: Callable[[Connection], None] = lambda _: None
+    # What several channels say to one client in one flush, to be written together.
+    gathered: dict[Delivery, list[bytes]] = field(default_factory=dict)
     corked: list[Session] = field(default_factory=list)
     acks: dict[tuple[DialectForm, str | None, str | None, int, int], bytes] = field(default_factory=dict)
+
+    def settle(self) -> None:
+        """Write what a flush has left to be written together: first what was gathered, then the replies to sends."""
+        if self.gathered:
+            self._write_gathered()
+        if self.corked:
+            self.uncork()
+
+    def _write_gathered(self) -> None:
+        """One write for each client, however many of its channels said something; equal ones share the bytes."""
+        gathered, self.gathered = self.gathered, {}
+        joined: dict[tuple[int, ...], bytes] = {}
+        for delivery, pieces in gathered.items():
+            key = tuple(map(id, pieces))
+            data = joined.get(key)
+            if data is None:
+                data = joined[key] = b"".join(pieces)
+            if not delivery.transport.is_closing():
+                delivery.transport.write(data)
 
     def uncork(self) -> None:
         """Write the replies that a flush has settled, together for each client."""

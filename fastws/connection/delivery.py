@@ -10,7 +10,7 @@ from fastws.connection.brake import Brake
 from fastws.connection.context import Context
 from fastws.connection.outbox import Outbox
 from fastws.connection.states import State
-from fastws.hub.channel import Chunk
+from fastws.hub.channel import Audience, Chunk
 from fastws.hub.ports import Verdict
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Lag
@@ -34,18 +34,49 @@ def forget(_: bytes) -> None:
 class Delivery(asyncio.Protocol):
     """What the hub sees of a client's socket: `send` while it reads, `hold` while it does not."""
 
-    __slots__ = ("brake", "context", "outbox", "send", "session", "state", "transport")
+    __slots__ = ("_audiences", "brake", "context", "outbox", "send", "session", "state", "transport")
 
     def __init__(self, context: Context, transport: asyncio.Transport) -> None:
         self.context = context
         self.transport = transport
         # `transport.write` itself while the client reads: no frame of ours stands between the hub and the socket.
         self.send: Callable[[bytes], object] = transport.write
+        self._audiences: tuple[Audience, ...] = ()
         self.outbox: Outbox | None = None
         # What holds up this client's bulk publishing; None nearly always.
         self.brake: Brake | None = None
         self.state = State.OPEN
         self.session: Session
+
+    @property
+    def audiences(self) -> tuple[Audience, ...]:
+        """What the hub has this client in."""
+        return self._audiences
+
+    @audiences.setter
+    def audiences(self, audiences: tuple[Audience, ...]) -> None:
+        self._audiences = audiences
+        if self.outbox is None and self.state is State.OPEN:
+            self.send = self._open_send()
+
+    def _open_send(self) -> Callable[[bytes], object]:
+        """`send` while the client reads."""
+        return self.transport.write if len(self._audiences) < 2 else self._gather
+
+    def _gather(self, data: bytes) -> None:
+        """`send` of a client in several channels: what they say in one flush is written together.
+
+        Costs 0.1 µs where one channel alone is written, and saves a system call for each further one.
+        """
+        context = self.context
+        if not context.hub.tick.is_joint:
+            self.transport.write(data)
+            return
+        pieces = context.gathered.get(self)
+        if pieces is None:
+            context.gathered[self] = [data]
+        else:
+            pieces.append(data)
 
     def push(self, frames: bytes) -> None:
         """Frames of the control lane: replies, pongs, closes. Never dropped."""
@@ -92,7 +123,7 @@ class Delivery(asyncio.Protocol):
         self.outbox = None
         self._release_brakes(outbox)
         if self.state is State.OPEN:
-            self.send = self.transport.write
+            self.send = self._open_send()
             self.go_on_reading()
 
     def _empty(self, outbox: Outbox) -> bool:

@@ -77,7 +77,10 @@ class Gate:
         self._forms: dict[tuple[str, str, int], DialectForm] = {}
         self.capacity = Capacity(rules.capacity, context.counters, descriptors=rules.descriptors)
         self.handshake_seconds = rules.handshake_seconds
+        # No upgrade is let in any more.
         self.is_draining = False
+        # Every answer is the last one on its connection: the process is about to end.
+        self.is_leaving = False
         self._emptied = asyncio.Event()
 
     @property

@@ -45,7 +45,7 @@ def reset(transport: asyncio.Transport) -> None:
 
 
 class Heartbeat:
-    """Every connection is looked at once a round; a round takes the ping interval, spread evenly over its beats.
+    """Every connection is looked at once a round; a round takes half the ping interval, spread evenly over its beats.
 
     `endings` are sockets that have until a deadline (monotonic seconds) to be gone: handshakes and closes.
     """
@@ -53,7 +53,7 @@ class Heartbeat:
     def __init__(self, roster: Roster, counters: Counters, *, ping_seconds: float, idle_seconds: float) -> None:
         self._roster = roster
         self._counters = counters
-        wanted = [seconds for seconds in (ping_seconds, idle_seconds / 2) if seconds > 0]
+        wanted = [seconds for seconds in (ping_seconds / 2, idle_seconds / 4) if seconds > 0]
         self.round_seconds = max(min(wanted, default=30.0), BEAT_SECONDS)
         self._rounds_until_idle = max(1, round(idle_seconds / self.round_seconds)) if idle_seconds > 0 else 1 << 30
         self._pings = ping_seconds > 0
@@ -100,6 +100,11 @@ class Heartbeat:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+
+    async def until_done(self) -> None:
+        """Return when nothing that was spawned is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -190,7 +190,7 @@ class HttpConnection(asyncio.Protocol):
             self._write(request, response)
 
     def _write(self, request: Request, response: Response) -> None:
-        keep_alive = self._reader.may_reuse and not self._gate.is_draining and self._lingering is None
+        keep_alive = self._reader.may_reuse and not self._gate.is_leaving and self._lingering is None
         self.transport.write(
             render_response(
                 response.status,

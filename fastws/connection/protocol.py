@@ -14,7 +14,6 @@ from fastws.connection.heartbeat import reset
 from fastws.connection.journal import who
 from fastws.connection.states import TRANSITIONS, Event, State
 from fastws.errors import FastWSError, ProtocolViolation
-from fastws.hub.channel import Audience
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Failure, Reply
@@ -37,7 +36,6 @@ class Connection(Delivery):
 
     __slots__ = (
         "address",
-        "audiences",
         "deflate",
         "id",
         "inbox",
@@ -60,7 +58,6 @@ class Connection(Delivery):
         self.address = address
         self.user_agent = user_agent
         self.deflate = deflate
-        self.audiences: tuple[Audience, ...] = ()
         self.inbox: Inbox | None = None
         # Heartbeat rounds without a sign of life.
         self.silent = 0
@@ -120,8 +117,8 @@ class Connection(Delivery):
 
     def _next_turn(self) -> None:
         """The rest of what one read brought, after others had their turn."""
-        if self.state is not State.OPEN or self.session.backlog is not None:
-            return
+        if self.state is not State.OPEN or self.session.backlog is not None or self.brake is not None:
+            return  # whoever holds it up comes back by `go_on_reading`
         self.data_received(b"")
         if self.inbox is None or not self.inbox.has_backlog:
             self.go_on_reading()
@@ -157,7 +154,8 @@ class Connection(Delivery):
     # --- heartbeat
 
     def check_life(self, rounds_until_idle: int, *, pings: bool) -> None:
-        """One round of the heartbeat: ping who is silent, close who stays so."""
+        """One round of the heartbeat: ping who was silent for a whole one, close who stays so."""
+        was_silent = self.silent > 0
         self.silent += 1
         if self.silent > rounds_until_idle:
             self.end(1001, "idle", label="idle")
@@ -165,7 +163,7 @@ class Connection(Delivery):
                 self.transport.abort()
             else:
                 reset(self.transport)
-        elif pings and self.outbox is None:
+        elif pings and was_silent and self.outbox is None:
             self.send(PING_FRAME)
 
     def expire(self) -> None:

@@ -123,6 +123,8 @@ class Session:
                     request_id = _request_id(message["id"])
                 command = parse(message)
                 ACTIONS[type(command)](self, command, request_id)
+            except UnknownAction as error:
+                self._ask_application(error, payload, request_id)
             except BadRequest as error:
                 self.refuse(error, request_id)
             except FastWSError as error:
@@ -133,6 +135,17 @@ class Session:
             if self._keep_back(messages, position + 1):
                 break
         self.uncork()
+
+    def _ask_application(self, error: UnknownAction, payload: bytes, request_id: RequestId) -> None:
+        """What nobody here knows may be known to the application's hook."""
+        hook = self.context.hook
+        if hook is None:
+            self.refuse(error, request_id)
+            return
+        try:
+            hook.default(self, payload, request_id)
+        except RateLimited as too_many:
+            self.refuse(too_many, request_id)
 
     def _keep_back(self, messages: list[tuple[int, bytes]], start: int) -> bool:
         """If an answer from elsewhere is awaited, keep the messages from `start` on for later."""

@@ -30,11 +30,13 @@ class Tick:
         "_delayed",
         "_dirty",
         "_failed",
+        "_is_joint_batch",
         "_running",
         "_schedule",
         "_schedule_later",
         "_settled",
         "_work",
+        "is_joint",
     )
 
     def __init__(
@@ -54,6 +56,9 @@ class Tick:
         self._delayed: dict[float, list[Channel]] = {}
         self._work: Iterator[int] | None = None
         self._running = False
+        self._is_joint_batch = False
+        # Whether several channels are being written: who is in more than one of them may join what it gets.
+        self.is_joint = False
 
     @property
     def is_empty(self) -> bool:
@@ -133,6 +138,7 @@ class Tick:
     def _everything(self) -> Iterator[int]:
         while self._dirty:
             dirty, self._dirty = self._dirty, []
+            self._is_joint_batch = self.is_joint = len(dirty) > 1
             for channel in dirty:
                 receipts = channel.receipts
                 try:
@@ -145,6 +151,7 @@ class Tick:
     def _run(self, work: Iterator[int], *, budget: int | None) -> bool:
         """Advance `work`; False when the budget of writes ran out before it ended."""
         self._running = True
+        self.is_joint = self._is_joint_batch
         try:
             for written in work:
                 if budget is not None:
@@ -153,4 +160,5 @@ class Tick:
                         return False
         finally:
             self._running = False
+            self.is_joint = False
         return True

@@ -56,7 +56,7 @@ def beating() -> Iterator[list[Heartbeat]]:
 
 
 def heartbeat_of(
-    roster: Roster, beating: list[Heartbeat], *, ping_seconds: float = 1.0, idle_seconds: float = 4.0
+    roster: Roster, beating: list[Heartbeat], *, ping_seconds: float = 2.0, idle_seconds: float = 4.0
 ) -> Heartbeat:
     heartbeat = Heartbeat(roster, Counters(), ping_seconds=ping_seconds, idle_seconds=idle_seconds)
     beating.append(heartbeat)
@@ -103,10 +103,10 @@ async def test_who_comes_during_a_round_has_its_turn_in_the_next_and_who_is_gone
 @pytest.mark.parametrize(
     ("ping", "idle", "round_seconds", "rounds", "pings"),
     [
-        (30.0, 120.0, 30.0, 4, True),
-        (0.0, 120.0, 60.0, 2, False),
-        (30.0, 0.0, 30.0, 1 << 30, True),
-        (30.0, 30.0, 15.0, 2, True),
+        (30.0, 120.0, 15.0, 8, True),
+        (0.0, 120.0, 30.0, 4, False),
+        (30.0, 0.0, 15.0, 1 << 30, True),
+        (30.0, 30.0, 7.5, 4, True),
     ],
 )
 async def test_rounds_follow_from_the_settings(
