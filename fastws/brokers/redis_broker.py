@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -24,6 +23,7 @@ from fastws.brokers.redis_metrics import RedisMetrics
 from fastws.brokers.redis_names import RedisNames
 from fastws.brokers.redis_receipts import RedisReceipts
 from fastws.brokers.redis_subscriptions import RedisSubscriptions
+from fastws.brokers.rejections import Rejections
 from fastws.config import Config
 from fastws.errors import BadRequest, BrokerUnavailable, ConfigError, FastWSError
 from fastws.hub.ports import Receipt
@@ -34,7 +34,6 @@ from fastws.vocabulary.publication import Publication
 START_SECONDS: Final = 1.0
 # A beat that comes later than this was held up by our own process, and proves nothing about Redis.
 _HELD_UP_SECONDS: Final = 0.5
-REJECTION_LOG_SECONDS: Final = 60.0
 
 _log = structlog.get_logger("fastws.redis")
 
@@ -265,22 +264,6 @@ class RedisBroker:
         if self.commander.is_up and self._canary is not None and self._canary.is_lost():
             self.listener.give_up("it answers, but what is published does not come back")
             self.commander.give_up("it answers, but what is published does not come back")
-
-
-class Rejections:
-    """Logs what could not be taken, per kind at most once a minute, with how many there were since."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._logged_at: dict[str, float] = {}
-
-    def note(self, kind: str, reason: str) -> None:
-        now = time.monotonic()
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        if now - self._logged_at.get(kind, float("-inf")) < REJECTION_LOG_SECONDS:
-            return
-        self._logged_at[kind] = now
-        _log.warning("message from redis rejected", kind=kind, reason=reason[:200], count=self._counts.pop(kind))
 
 
 def _nobody(channel: str) -> int:

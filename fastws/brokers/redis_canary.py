@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from fastws.brokers.patience import Patience
 
 # However long nothing comes through, a new connection is tried again within this many times the first wait.
-_MAX_PATIENCE_FACTOR = 6
+_MAX_PATIENCE_FACTOR: Final = 6
 
 
 class RedisCanary:
