@@ -40,7 +40,8 @@ async def serve() -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Server:
-            given = {"port": 0, "broadcast_key": (KEY,), "jwt_secret": SECRET, **settings}
+            # No pings unless a test asks for them: they would come between frames that it reads itself.
+            given = {"port": 0, "ping_interval": 0.0, "broadcast_key": (KEY,), "jwt_secret": SECRET, **settings}
             config = Config(**given)
             check(config)
             return await stack.enter_async_context(Server(config))

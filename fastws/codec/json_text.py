@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import re
 from datetime import UTC, datetime
 from typing import Final
@@ -22,8 +21,8 @@ _LONG_NUMBER: Final = b"0" * 20
 # Below zero nineteen are enough to pass 2^63, and the first of them is a nine.
 _NEGATIVE_NINE: Final = b"-9"
 _NINETEEN_DIGITS: Final = b"0" * 19
-_LONG_INTEGER: Final = re.compile(rb"(?:^|[\[:,\s])-?[0-9]{19,}\s*(?:[,\]}]|$)")
-_TWO_63: Final = 2.0**63
+_LONG_INTEGER: Final = re.compile(rb"(?<![\w.+-])(-?[0-9]{19,})(?=\s*(?:[,\]}]|\Z))")
+_TWO_63: Final = 2**63
 
 
 class JsonText:
@@ -44,10 +43,8 @@ class JsonText:
             raise _why_not(payload, error) from None
         digits = payload.translate(_DIGITS)
         if (
-            (_LONG_NUMBER in digits or (_NEGATIVE_NINE in payload and _NINETEEN_DIGITS in digits))
-            and _LONG_INTEGER.search(payload)
-            and _has_rounded_integer(value)
-        ):
+            _LONG_NUMBER in digits or (_NEGATIVE_NINE in payload and _NINETEEN_DIGITS in digits)
+        ) and _has_rounded_integer(value, _LONG_INTEGER.findall(payload)):
             raise InvalidPayload("an integer beyond 64 bits would be rounded; send it as a string")
         return value
 
@@ -67,16 +64,19 @@ def _why_not(payload: bytes, error: ValueError) -> InvalidPayload | InvalidText:
     return InvalidPayload(f"not valid JSON: {error}")
 
 
-def _has_rounded_integer(value: object) -> bool:
-    """Whether a float stands where 19 digits may have: orjson rounds integers past 64 bits without a word."""
-    stack = [value]
+def _has_rounded_integer(value: object, numerals: list[bytes]) -> bool:
+    """Whether one of these long `numerals` became a float: orjson rounds integers past 64 bits without a word."""
+    rounded = {
+        float(numeral) for numeral in numerals if len(numeral) > 20 or not -_TWO_63 <= int(numeral) < 2 * _TWO_63
+    }
+    stack = [value] if rounded else []
     while stack:
         item = stack.pop()
         if isinstance(item, dict):
             stack.extend(item.values())
         elif isinstance(item, list):
             stack.extend(item)
-        elif isinstance(item, float) and math.isfinite(item) and abs(item) >= _TWO_63:
+        elif isinstance(item, float) and item in rounded:
             return True
     return False
 

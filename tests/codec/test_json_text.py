@@ -123,3 +123,9 @@ def test_a_body_that_is_json_already_is_passed_on_as_it_is() -> None:
 def test_a_body_that_cannot_be_read_is_unencodable() -> None:
     with pytest.raises(Unencodable):
         JSON.dumps({"data": Encoded("msgpack", b"\xc1")})
+
+
+@pytest.mark.parametrize("digits", [30, 309, 400, 5000])
+def test_an_integer_of_any_length_is_refused(digits: int) -> None:
+    with pytest.raises(InvalidPayload):
+        JSON.loads(b'{"a":[1,' + b"1" * digits + b"]}")
