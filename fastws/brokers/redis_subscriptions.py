@@ -83,8 +83,7 @@ class RedisSubscriptions:
 
     def lost(self) -> None:
         """The connection is gone: whatever is heard again after it has a gap, and nobody is kept waiting."""
-        for channel in list(self._lingering):
-            self._forget(channel)
+        self.sweep(float("inf"))
         for subscription in list(self._subscriptions.values()):
             subscription.is_confirmed = False
             subscription.has_gap = True
