@@ -94,6 +94,25 @@ class _QuietStream(logging.StreamHandler):  # type: ignore[type-arg] # generic o
         """Nobody is left to tell: the log itself is what failed."""
 
 
+def log_through_logging() -> None:
+    """Where nobody has configured structlog, as in an application that embeds the server: hand its lines to `logging`.
+
+    They obey the application's levels and handlers, as `event='connection opened' connection=…`.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
 def start_logging(log_format: str, log_level: str) -> logging.handlers.QueueListener:
     """Send structlog's and the standard library's records to stderr. The caller stops what is returned."""
     is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())

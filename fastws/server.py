@@ -53,7 +53,7 @@ from fastws.errors import ConfigError, Unauthorized
 from fastws.hub.hub import Hub
 from fastws.hub.roster import Roster
 from fastws.hub.rules import Rules
-from fastws.logs import LogLevel
+from fastws.logs import LogLevel, log_through_logging
 from fastws.metrics import Counters
 from fastws.settings import flush_intervals, slow_policies
 from fastws.unix_server import UnixServer
@@ -114,6 +114,7 @@ class Server:
 
     async def start(self) -> None:
         """Listen. The server answers from the moment this returns."""
+        log_through_logging()
         self._assemble()
         if self.jwks is not None:
             await self.jwks.start()

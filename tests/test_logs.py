@@ -105,3 +105,22 @@ def test_lines_that_nobody_took_are_counted_and_confessed() -> None:
     say("after")
     texts = [line.getMessage() for line in (lines.get(), lines.get()) if isinstance(line, logging.LogRecord)]
     assert texts == ["3 log lines dropped: whoever reads the log was too slow", "after"]
+
+
+def test_an_application_that_embeds_the_server_gets_lines_through_its_own_logging() -> None:
+    program = """
+import logging, structlog
+from fastws.logs import log_through_logging
+logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+log_through_logging()
+log = structlog.stdlib.get_logger("fastws.connection")
+log.info("connection opened", connection="abc"); log.warning("client removed: slow consumer", connection="abc")
+structlog.configure(processors=[structlog.processors.JSONRenderer()])
+log_through_logging()
+log.warning("as the application wants it")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    first = "WARNING fastws.connection event='client removed: slow consumer' connection='abc'"
+    assert (done.stderr + done.stdout).splitlines()[0] == first
+    assert '{"event": "as the application wants it"}' in done.stderr + done.stdout
+    assert "connection opened" not in done.stderr + done.stdout

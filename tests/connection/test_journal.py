@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -27,7 +26,6 @@ def lines() -> Iterator[Lines]:
     ours = logging.getLogger("fastws")
     before = ours.level
     ours.setLevel(logging.INFO)
-    structlog.reset_defaults()
     with capture_logs() as captured:
         yield captured
     ours.setLevel(before)
