@@ -144,6 +144,10 @@ class Unencodable(BadRequest):
     """A payload that can be read but not written in a subscriber's codec (NaN, too deep, an unknown type)."""
 
 
+class UnknownAction(BadRequest):
+    """A message that names no action known here: the application's hook may know it."""
+
+
 class InvalidPayload(BadRequest):
     """Bytes that are not the codec's language; the connection stays."""
 

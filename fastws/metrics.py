@@ -16,6 +16,7 @@ class Counters:
         "deliveries",
         "dropped",
         "feed_rejected",
+        "hook_calls",
         "loop_lag",
         "opened",
         "publications",
@@ -38,6 +39,7 @@ class Counters:
         self.dropped: dict[str, int] = defaultdict(int)
         self.rate_limited: dict[str, int] = defaultdict(int)
         self.feed_rejected: dict[str, int] = defaultdict(int)
+        self.hook_calls: dict[tuple[str, str], int] = defaultdict(int)
         self.loop_lag = Histogram()
         self.broker_lag = Histogram()
 

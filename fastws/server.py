@@ -34,6 +34,7 @@ from fastws.connection.context import Context, Limits
 from fastws.connection.drain import drain
 from fastws.connection.gate import Gate, GateRules
 from fastws.connection.heartbeat import Heartbeat
+from fastws.connection.hook import EventHook
 from fastws.connection.http import HttpConnection
 from fastws.connection.journal import Journal
 from fastws.connection.outbox import Bounds
@@ -153,6 +154,7 @@ class Server:
             send_elsewhere=self.cluster.send,
             metrics_source=self._answer_metrics,
             journal=Journal(self.log_level),
+            hook=None if config.event_hook is None else EventHook(config.event_hook, self.counters),
         )
         self.broadcaster = InProcessBroadcaster(
             config,
@@ -364,6 +366,8 @@ class Server:
             await self.jwks.close()
         if self.context.authorizer is not None:
             await self.context.authorizer.close()
+        if self.context.hook is not None:
+            await self.context.hook.close()
         if self._workers_folder is not None:
             self._figures.keep()
             self._own_socket.unlink(missing_ok=True)

@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
+import time
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import structlog
 
 from fastws.access.hosts import AllowedHosts
+from fastws.access.local_peers import is_direct_and_local
 from fastws.access.origins import AllowedOrigins
-from fastws.access.permissions import is_loopback
-from fastws.access.proxies import UNIX, TrustedProxies
+from fastws.access.proxies import TrustedProxies
 from fastws.access.tokens import token_from
 from fastws.codec.codec import Codec
 from fastws.codec.negotiate import negotiate
+from fastws.connection.admission import Admission
 from fastws.connection.capacity import Capacity, CapacityRules
 from fastws.connection.context import Context
 from fastws.connection.echo import EchoSession
+from fastws.connection.gateway_events import Caller, connect_event
+from fastws.connection.hook import EventHook
 from fastws.connection.protocol import Connection
 from fastws.connection.session import Session
 from fastws.connection.wireform import Compression, DialectForm
-from fastws.dialects.dialect import Dialect, Place
+from fastws.dialects.dialect import Dialect
 from fastws.dialects.mount import Mounts
 from fastws.errors import (
     FastWSError,
@@ -105,8 +109,8 @@ class Gate:
         if not self._rules.allowed_hosts.allows(request.headers.get("host")) and request.path not in PROBES:
             raise Misdirected("this host is not served here; the server's allowed_hosts names those that are")
 
-    def admit(self, request: Request, transport: asyncio.Transport, address: str) -> Connection:
-        """Let a client in: checks, the 101, its greeting. Raises the FastWSError that refuses it."""
+    def admit(self, request: Request, address: str) -> Admission:
+        """Everything that can be checked here and now. Raises the FastWSError that refuses the client."""
         self._check_room()
         check_upgrade(request)
         if not self._rules.allowed_origins.allows(request.headers.get("origin")):
@@ -123,9 +127,29 @@ class Gate:
         codec, subprotocol = negotiate(offered, request.query.get("format"))
         place = dialect.admit(identity, request.query)
         self.capacity.check_shares(None if identity is None else identity.user, address)
-        connection = self._open(request, transport, address, dialect, codec, identity, place, subprotocol)
-        connection.session.anonymous = anonymous
-        return connection
+        connection_id = self._rules.node_id + secrets.token_urlsafe(16)
+        return Admission(
+            request, address, connection_id, dialect, codec, subprotocol, identity, anonymous=anonymous, place=place
+        )
+
+    async def ask_application(self, admission: Admission, hook: EventHook) -> None:
+        """Let the application's hook decide, too. Raises the FastWSError that refuses the client."""
+        caller = Caller(
+            admission.connection_id,
+            admission.request,
+            address=admission.address,
+            user=admission.user,
+            connected_at=time.time(),
+        )
+        await hook.connect(caller, connect_event(caller, admission.request))
+        # That took its time.
+        if self.is_draining:
+            raise _draining()
+        if self.is_full:
+            raise _full()
+        self.capacity.check_shares(admission.user, admission.address)
+        if admission.identity is not None and self._context.revocations.is_revoked(admission.identity):
+            raise Unauthorized("the token does not hold")
 
     async def until_empty(self) -> None:
         """Return when no connection is open."""
@@ -141,7 +165,7 @@ class Gate:
         if not self._rules.enable_realtime:
             raise Unavailable("real-time connections are switched off", reason="switched_off", retry_after_seconds=60)
         if self.is_draining:
-            raise Unavailable("the server is stopping; connect again", reason="draining", retry_after_seconds=1)
+            raise _draining()
         self.capacity.check()
 
     def _identify(self, token: str | None, dialect: Dialect, *, may_be_anonymous: bool) -> Identity | None:
@@ -160,44 +184,38 @@ class Gate:
             return False
         if self._rules.anonymous_was_set:
             return True
-        headers = request.headers
-        if "x-forwarded-for" in headers or "forwarded" in headers:
-            return False
-        return address == UNIX or is_loopback(address)
+        return is_direct_and_local(request.headers, address)
 
-    def _open(
-        self,
-        request: Request,
-        transport: asyncio.Transport,
-        address: str,
-        dialect: Dialect,
-        codec: Codec,
-        identity: Identity | None,
-        place: Place,
-        subprotocol: str | None,
-    ) -> Connection:
-        context = self._context
+    def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
+        """Let a client in: the 101, its greeting."""
+        context, request, identity = self._context, admission.request, admission.identity
         # Paused as soon as the kernel takes less than all. uvloop's TLS compares by >=, plain sockets by >.
         transport.set_write_buffer_limits(high=1 if self._rules.is_tls else 0, low=0)
         deflate = self._negotiate_deflate(request)
         connection = Connection(
             context,
             transport,
-            self._rules.node_id + secrets.token_urlsafe(16),
-            address=sys.intern(address),
+            admission.connection_id,
+            address=sys.intern(admission.address),
             user_agent=sys.intern((request.header("user-agent") or "")[:MAX_USER_AGENT_LENGTH]),
             deflate=deflate,
         )
-        form = self._form(dialect, codec, deflate)
+        dialect = admission.dialect
+        form = self._form(dialect, admission.codec, deflate)
         kind = EchoSession if dialect.name == "echo" else Session
-        connection.session = session = kind(context, connection, form, identity, place)
+        connection.session = session = kind(context, connection, form, identity, admission.place)
+        session.anonymous = admission.anonymous
         context.roster.add(connection)
         context.counters.opened[dialect.name] += 1
-        self.capacity.enter(None if identity is None else identity.user, address)
+        self.capacity.enter(admission.user, admission.address)
         if identity is not None:
             context.heartbeat.watch_expiry(connection, identity.expires_at + context.tokens.leeway_seconds)
         session.cork = [
-            accept_response(request, subprotocol=subprotocol, extensions=None if deflate is None else deflate.response)
+            accept_response(
+                request,
+                subprotocol=admission.subprotocol,
+                extensions=None if deflate is None else deflate.response,
+            )
         ]
         session.begin()
         session.uncork()
@@ -226,6 +244,14 @@ class Gate:
         self.capacity.leave(None if identity is None else identity.user, connection.address)
         if not self.open_connections:
             self._emptied.set()
+
+
+def _draining() -> Unavailable:
+    return Unavailable("the server is stopping; connect again", reason="draining", retry_after_seconds=1)
+
+
+def _full() -> Unavailable:
+    return Unavailable("the server is full; come again later", reason="full", retry_after_seconds=5)
 
 
 def _refuse_without_token() -> NoReturn:

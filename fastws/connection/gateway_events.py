@@ -13,6 +13,8 @@ Event = dict[str, object]
 
 API_ID: Final = "fastws"
 DEFAULT_STAGE: Final = "$default"
+# Of what a client says of itself, so many characters are kept while it is connected.
+MAX_KEPT_LENGTH: Final = 256
 # As clients write them: HTTP's names have no case, but code written for API Gateway looks them up with theirs.
 _SPELLINGS: Final = {"Websocket": "WebSocket"}
 
@@ -30,10 +32,10 @@ class Caller:
         self, connection_id: str, request: Request, *, address: str, user: str | None, connected_at: float
     ) -> None:
         self.connection_id = connection_id
-        self.domain = request.headers.get("host", "")
-        self.stage = request.path.strip("/") or DEFAULT_STAGE
+        self.domain = request.headers.get("host", "")[:MAX_KEPT_LENGTH]
+        self.stage = request.path.strip("/")[:MAX_KEPT_LENGTH] or DEFAULT_STAGE
         self.address = address
-        self.user_agent = request.headers.get("user-agent", "")
+        self.user_agent = request.headers.get("user-agent", "")[:MAX_KEPT_LENGTH]
         self.user = user
         self.connected_at = connected_at
         self.waiting = 0

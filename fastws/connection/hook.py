@@ -13,7 +13,7 @@ import structlog
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.connection.application_call import ApplicationCall, body_in, refusal_in
-from fastws.connection.gateway_events import Caller, Event, connect_event, default_event, disconnect_event
+from fastws.connection.gateway_events import Caller, Event, default_event, disconnect_event
 from fastws.errors import FastWSError, InvalidPayload, InvalidText, RateLimited, Unavailable
 from fastws.metrics import Counters
 from fastws.wire.opcodes import TEXT

@@ -10,8 +10,10 @@ from typing import Final, cast
 import structlog
 
 from fastws.access.proxies import UNIX
+from fastws.connection.admission import Admission
 from fastws.connection.context import Context
 from fastws.connection.gate import Gate
+from fastws.connection.hook import EventHook
 from fastws.errors import FastWSError, Unavailable
 from fastws.vocabulary.response import Response
 from fastws.wire.http_messages import HttpReader, Request, render_response
@@ -159,8 +161,37 @@ class HttpConnection(asyncio.Protocol):
         self._next_turn()
 
     def _upgrade(self, request: Request) -> None:
-        connection = self._gate.admit(request, self.transport, self.address)
+        admission = self._gate.admit(request, self.address)
+        hook = self._context.hook
         self._answering = True  # what comes is no longer ours to read
+        if hook is None:
+            self._open(admission)
+        else:
+            self.transport.pause_reading()
+            self._context.heartbeat.spawn(self._upgrade_later(admission, hook))
+
+    async def _upgrade_later(self, admission: Admission, hook: EventHook) -> None:
+        """Upgrade when the application has agreed to it."""
+        is_open = False
+        try:
+            await self._gate.ask_application(admission, hook)
+            if self.transport.is_closing() or self._lingering is not None:
+                self.transport.close()
+                return
+            self.transport.resume_reading()
+            self._open(admission)
+            is_open = True
+        except FastWSError as error:
+            self._refuse(error)
+        except Exception:
+            log.exception("error of ours", address=self.address)
+            self._refuse(FastWSError("internal error"))
+        finally:
+            if not is_open:
+                hook.disconnected(admission.connection_id, 1006, "never opened")
+
+    def _open(self, admission: Admission) -> None:
+        connection = self._gate.open(admission, self.transport)
         self._gate.capacity.sockets -= 1
         rest = self._reader.trailing()
         self.transport.set_protocol(connection)

@@ -188,7 +188,7 @@ class Connection(Delivery):
         """Close from our side. The peer has 5 s to answer before the connection is aborted."""
         if self.state is not State.OPEN:
             return
-        self._count_end(code, label)
+        self._count_end(code, label, reason)
         self.session.uncork()
         self.push(close_frame(code, reason))
         self._step(Event.WE_CLOSE)
@@ -201,7 +201,7 @@ class Connection(Delivery):
         if self.state is not State.OPEN:
             return
         code = error.violation_code if isinstance(error, ProtocolViolation) else error.close_code
-        self._count_end(code, error.code)
+        self._count_end(code, error.code, error.message)
         self.session.uncork()
         self.push(close_frame(code, error.message))
         self._step(Event.PEER_FAILS)
@@ -230,9 +230,11 @@ class Connection(Delivery):
         self.context.heartbeat.forget(self)
         self.context.left(self)
 
-    def _count_end(self, code: int, label: str) -> None:
+    def _count_end(self, code: int, label: str, reason: str = "") -> None:
         self.context.counters.closed[(code, label)] += 1
         self.context.journal.closed(self, code, label)
+        if self.context.hook is not None:
+            self.context.hook.disconnected(self.id, code, reason)
 
     def _step(self, event: Event) -> None:
         """Enter the next state; who leaves OPEN hears nothing more."""
@@ -250,7 +252,7 @@ class Connection(Delivery):
         if self.state is not State.OPEN:
             return
         code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
-        self._count_end(code, "client")
+        self._count_end(code, "client", payload[2:].decode("utf-8", "replace"))
         self.session.uncork()
         self._forget_waiting()
         self.push(close_frame(code if code != 1005 else 1000))

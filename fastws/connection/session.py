@@ -15,6 +15,7 @@ from fastws.errors import (
     BadRequest,
     FastWSError,
     RateLimited,
+    UnknownAction,
     UnsupportedData,
 )
 from fastws.vocabulary.filters import Filter

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from fastws.dialects.dialect import Place
-from fastws.errors import BadRequest
+from fastws.errors import BadRequest, UnknownAction
 from fastws.vocabulary.channels import check_channel_name, is_channel_name
 from fastws.vocabulary.clock import timestamp
 from fastws.vocabulary.commands import Command, Ping, Refresh, Send, SendDirect, Subscribe, Unsubscribe
@@ -47,7 +47,7 @@ class Channels:
             action = message.get("type")
         parser = _PARSERS.get(action) if isinstance(action, str) else None
         if parser is None:
-            raise BadRequest(_about_action(action))
+            raise UnknownAction(_about_action(action))
         return parser(message)
 
     def reply(self, reply: Reply, place: Place) -> dict[str, object] | None:

@@ -35,6 +35,12 @@ _LABELLED: Final = (
     ("fastws_dropped_messages", "Messages not delivered, by reason", ("reason",), "dropped"),
     ("fastws_rate_limited", "Messages and requests over a rate", ("kind",), "rate_limited"),
     ("fastws_feed_rejected", "Payloads of a feed that were no such message", ("feed",), "feed_rejected"),
+    (
+        "fastws_hook_calls",
+        "Events for the application's hook: done, refused, failed or dropped",
+        ("route", "outcome"),
+        "hook_calls",
+    ),
 )
 _PLAIN: Final = (
     ("fastws_deliveries", "Messages handed to clients", "deliveries"),
