@@ -7,40 +7,73 @@ import gc
 import signal
 from collections.abc import Callable
 
+import structlog
+
 from fastws.connection.capacity import raise_descriptor_limit
 from fastws.server import Server
+
+log = structlog.stdlib.get_logger("fastws.running")
 
 # Nothing on the path of a message makes a cycle, so the collector finds next to nothing: it looks after every
 # 20,000 more objects than were freed (some 2,000 connections), and seldom at everything.
 GC_THRESHOLDS = (20_000, 10, 50)
 
 
-async def serve_until_told(server: Server, ready: Callable[[], None]) -> None:
+class Orders:
+    """What signals have said up to now: to stop, to stop at once, to make room for a successor."""
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+        self.hurrying = asyncio.Event()
+        self.is_replaced = False
+        self.is_orphan = False
+
+    def stop(self) -> None:
+        """SIGTERM, SIGINT: drain; the second time leave at once."""
+        (self.hurrying if self.stopping.is_set() else self.stopping).set()
+
+    def make_room(self) -> None:
+        """SIGUSR2: another process listens on our sockets by now, and takes who comes."""
+        self.is_replaced = True
+        self.stopping.set()
+
+    def be_orphaned(self, lifeline: int) -> None:
+        """The supervisor is gone without a word."""
+        asyncio.get_running_loop().remove_reader(lifeline)
+        log.error("the supervisor is gone: leaving too")
+        self.is_orphan = True
+        self.stopping.set()
+
+
+async def serve_until_told(server: Server, ready: Callable[[], None], *, lifeline: int | None = None) -> bool:
     """Start `server`, call `ready`, serve until SIGTERM or SIGINT; a second signal cuts the drain short.
 
-    SIGHUP reads the certificate again, SIGUSR1 turns debug lines on and off.
+    SIGHUP reads the certificate again, SIGUSR1 turns debug lines on and off. `lifeline` is the reading end of a pipe
+    that ends with our supervisor. Returns whether it has.
     """
     raise_descriptor_limit()
-    stopping, hurrying = asyncio.Event(), asyncio.Event()
-
-    def stop() -> None:
-        (hurrying if stopping.is_set() else stopping).set()
-
+    orders = Orders()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, orders.stop)
     loop.add_signal_handler(signal.SIGHUP, server.reload)
     loop.add_signal_handler(signal.SIGUSR1, server.log_level.toggle_debug)
+    if lifeline is not None:
+        loop.add_signal_handler(signal.SIGUSR2, orders.make_room)
+        loop.add_reader(lifeline, orders.be_orphaned, lifeline)
     async with server:
         _quieten_the_collector()
         ready()
-        await stopping.wait()
-        draining = asyncio.create_task(server.drain())
-        hurry = asyncio.create_task(hurrying.wait())
+        await orders.stopping.wait()
+        draining = asyncio.create_task(server.drain(is_replaced=orders.is_replaced))
+        hurry = asyncio.create_task(orders.hurrying.wait())
         await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
         for task in (draining, hurry):
             task.cancel()
-        await asyncio.gather(draining, hurry, return_exceptions=True)
+        outcome, _ = await asyncio.gather(draining, hurry, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            log.error("error of ours while draining", exc_info=outcome)
+    return orders.is_orphan
 
 
 def _quieten_the_collector() -> None:

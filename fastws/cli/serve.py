@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import sys
 from dataclasses import replace
@@ -51,9 +52,9 @@ def run(options: argparse.Namespace) -> int:
             redis = EmbeddedRedis()
             config = replace(config, redis_url=redis.url)
         if config.workers > 1:
-            return _supervise(config, made_up)
+            return _supervise(options, config, made_up)
         server = Server(config, is_key_made_up="jwt_secret" in made_up)
-        uvloop.run(serve_until_told(server, lambda: print(introduction(server, made_up), flush=True)))
+        uvloop.run(serve_until_told(server, lambda: _say(introduction(server, made_up))))
     except OSError as error:
         where = config.unix_socket or f"{config.host}:{config.port}"
         print(f"fastws: cannot listen on {where}: {error.strerror or error}", file=sys.stderr)
@@ -65,12 +66,37 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _supervise(config: Config, made_up: frozenset[str]) -> int:
-    supervisor = Supervisor(config, is_key_made_up="jwt_secret" in made_up)
+def _supervise(options: argparse.Namespace, config: Config, made_up: frozenset[str]) -> int:
     # Made here only to read what it would open to whom; wrong settings end the start before any worker.
-    described = Server(replace(config, port=supervisor.port), is_key_made_up="jwt_secret" in made_up)
+    described = Server(config, is_key_made_up="jwt_secret" in made_up)
+    supervisor = Supervisor(
+        config,
+        is_key_made_up="jwt_secret" in made_up,
+        reread=lambda: _reread(options, config, made_up),
+    )
     described.port = supervisor.port
-    return supervisor.run(f"{introduction(described, made_up)}\n{config.workers} workers")
+    return supervisor.run(lambda: _say(f"{introduction(described, made_up)}\n{config.workers} workers"))
+
+
+def _reread(options: argparse.Namespace, before: Config, made_up: frozenset[str]) -> tuple[Config, bool]:
+    """The settings as they are now, as far as they can change while the server runs, and whether the key is made up.
+
+    A secret that was made up stays, unless one is set by now. Raises ConfigError.
+    """
+    fresh = config_from(options)
+    kept: dict[str, Any] = {name: getattr(before, name) for name in _UNCHANGING}
+    for name in made_up:
+        if not getattr(fresh, name):
+            kept[name] = getattr(before, name)
+    return replace(fresh, **kept), "jwt_secret" in kept
+
+
+def _say(text: str) -> None:
+    """Print the introduction; whoever was to read it may have left, which is no reason not to serve."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_up_secrets(config: Config) -> tuple[Config, frozenset[str]]:
@@ -87,8 +113,9 @@ def make_up_secrets(config: Config) -> tuple[Config, frozenset[str]]:
 def introduction(server: Server, made_up: frozenset[str]) -> str:
     """What the start says: addresses, what is open to whom, made-up secrets (once, and not through the logger)."""
     config = server.config
-    http = server.url.replace("ws", "http", 1)
-    lines = [f"fastws listens on {server.url} (console: {http})"]
+    unix = "" if config.unix_socket is None else f"--unix-socket {config.unix_socket} "
+    http = "http://localhost/" if unix else server.url.replace("ws", "http", 1)
+    lines = [f"fastws listens on {server.url}" + ("" if unix else f" (console: {http})")]
     for path, mount in sorted(server.mounts.table.items()):
         lines.append(f"  {path:<16}{mount.name:<18}{_who(server, mount.without_token.needs_token)}")
     if not server.tokens.key_configured:
@@ -106,7 +133,7 @@ def introduction(server: Server, made_up: frozenset[str]) -> str:
         key = config.broadcast_key[0]
         lines += ["No broadcast key was set, so one was made up for this run:", f"  {key}"]
         lines.append(
-            f"  curl -H 'Authorization: Bearer {key}' "
+            f"  curl {unix}-H 'Authorization: Bearer {key}' "
             f'-d \'{{"channel":"news","event":"hello","data":"world"}}\' {http}broadcast'
         )
     return "\n".join(lines)

@@ -1,0 +1,120 @@
+"""One scrape for all workers of a machine, whatever just happens to one of them."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import time
+
+import psutil
+
+from tests.hostile.server_process import BROADCAST_KEY
+from tests.workers.conftest import Supervise
+from tests.workers.supervised import Supervised, ask
+from tests.workers.test_rolling import roll
+
+
+def opened(server: Supervised) -> float:
+    return server.metric("fastws_connections_opened_total")
+
+
+def test_a_scrape_adds_up_all_workers(supervise: Supervise) -> None:
+    server = supervise()
+    clients = [server.connect() for _ in range(10)]
+    for client in clients:
+        ask(client, {"action": "subscribe", "channel": "admin"})
+    assert len({server.worker_of(client).pid for client in clients}) == 2
+    for _ in range(6):  # whichever worker answers
+        assert opened(server) == 10
+        assert server.metric("fastws_connections", dialect="channels") == 10
+        assert server.metric("fastws_subscriptions") == 10
+        assert server.metric("fastws_broker_up") == 1
+    assert server.metric("process_max_fds") == sum(
+        worker.rlimit(psutil.RLIMIT_NOFILE)[0] for worker in server.workers()
+    )
+    oldest = min(worker.create_time() for worker in server.workers())
+    assert abs(server.metric("process_start_time_seconds") - oldest) < 2
+
+
+def test_what_was_counted_stays_counted_when_workers_are_replaced(supervise: Supervise) -> None:
+    server = supervise()
+    clients = [server.connect() for _ in range(10)]
+    server.publish("admin", 1)
+    roll(server)
+    roll(server)
+    assert opened(server) == 10
+    assert server.metric("fastws_connections_closed_total") == 10
+    assert server.metric("fastws_publications_total") == 1
+    assert server.metric("fastws_connections") == 0
+    beats = server.metric("fastws_loop_lag_seconds_count")
+    assert beats > 0
+    assert server.metric("fastws_loop_lag_seconds_bucket", le="+Inf") == beats
+    assert len(clients) == 10
+
+
+def test_what_was_counted_stays_counted_when_workers_are_killed(supervise: Supervise) -> None:
+    server = supervise()
+    for _ in range(10):
+        server.connect()
+    assert opened(server) == 10  # what is known of the dead is what the last scrape saw
+    before = server.pids()
+    for worker in server.workers():
+        worker.kill()
+    server.wait_until(lambda: len(server.workers()) == 2 and not server.pids() & before)
+    server.wait_for("worker is ready", 4)
+    assert opened(server) == 10
+    assert server.metric("fastws_connections") == 0
+
+
+def test_a_scrape_waits_for_no_worker_that_hangs(supervise: Supervise) -> None:
+    server = supervise(workers=3)
+    clients = [server.connect() for _ in range(12)]
+    assert opened(server) == 12
+    stuck = server.worker_of(clients[0])
+    stuck.suspend()
+    try:
+        for _ in range(3):
+            # Its own socket takes connections that nobody accepts: those are asked again.
+            status, seconds = scrape_of_another(server)
+            assert status == 200
+            assert seconds < 2.5
+    finally:
+        stuck.resume()
+    assert opened(server) == 12
+
+
+def scrape_of_another(server: Supervised) -> tuple[int, float]:
+    """Status and time of a scrape that a worker that is not stuck has answered, with every figure in it."""
+    for _ in range(40):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=2.5)
+        began = time.monotonic()
+        try:
+            connection.request("GET", "/metrics")
+            response = connection.getresponse()
+            text = response.read().decode()
+        except TimeoutError:
+            continue
+        finally:
+            connection.close()
+        assert 'fastws_connections_opened_total{dialect="channels"} 12.0' in text
+        assert 'fastws_connections{codec="json",dialect="channels"} 12.0' in text
+        return response.status, time.monotonic() - began
+    raise AssertionError("no worker answers")
+
+
+def test_scrapes_go_on_while_workers_die_and_come_back(supervise: Supervise) -> None:
+    server = supervise()
+    assert server.get("/metrics")[0] == 200
+    for _ in range(3):
+        victim = server.workers()[0]
+        victim.kill()
+        assert server.get("/metrics")[0] == 200
+        server.wait_until(lambda victim=victim: len(server.workers()) == 2 and victim.pid not in server.pids())
+    server.signal(signal.SIGHUP)
+    while len(server.log_lines("rolled")) < 2:
+        status, body = server.get("/metrics")
+        assert status == 200
+        assert b"fastws_connections_opened_total" in body
+    headers = {"Authorization": f"Bearer {BROADCAST_KEY}"}
+    assert server.get("/connections", headers)[0] == 200
+    server.assert_clean_log()

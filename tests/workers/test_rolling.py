@@ -1,0 +1,198 @@
+"""SIGHUP: every worker is replaced, one after the other, and nobody who connects meanwhile is refused."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.hostile.server_process import SECRET
+from tests.serving import UPGRADE
+from tests.workers.conftest import Supervise
+from tests.workers.supervised import READY, Supervised, ask
+
+REQUEST = UPGRADE.format(path="/").encode()
+PATIENCE_SECONDS = 10.0
+
+
+def roll(server: Supervised) -> None:
+    """One whole roll."""
+    rolled = len(server.log_lines("rolled")) + len(server.workers())
+    server.signal(signal.SIGHUP)
+    server.wait_for("rolled", rolled)
+
+
+def upgrade(port: int) -> bytes:
+    """The status line that a new client gets."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as client:
+        client.sendall(REQUEST)
+        return client.recv(4096).partition(b"\r\n")[0]
+
+
+def test_every_worker_is_replaced_and_its_clients_are_told_to_reconnect(supervise: Supervise) -> None:
+    server = supervise()
+    before = server.pids()
+    clients = [server.connect() for _ in range(8)]
+    roll(server)
+    assert len(server.pids()) == 2
+    assert not server.pids() & before
+    for client in clients:
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(10)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+    server.assert_clean_log()
+
+
+def test_a_thousand_connects_during_rolls_are_all_let_in(supervise: Supervise) -> None:
+    server = supervise()
+    answers: list[bytes | OSError] = []
+    enough = threading.Event()
+
+    def connect_again_and_again() -> None:
+        while not enough.is_set():
+            try:
+                answers.append(upgrade(server.port))
+            except OSError as error:
+                answers.append(error)
+
+    threads = [threading.Thread(target=connect_again_and_again) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        roll(server)
+        while len(answers) < 1000:
+            roll(server)
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join(PATIENCE_SECONDS)
+    assert set(answers) == {b"HTTP/1.1 101 Switching Protocols"}
+
+
+def test_who_had_connected_and_not_yet_asked_is_let_in_too(supervise: Supervise) -> None:
+    server = supervise()
+    early = [socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) for _ in range(12)]
+    try:
+        server.signal(signal.SIGHUP)
+        server.wait_for(READY, 3)
+        for client in early:
+            client.sendall(REQUEST)
+        assert {client.recv(4096).partition(b"\r\n")[0] for client in early} == {b"HTTP/1.1 101 Switching Protocols"}
+        server.wait_for("rolled", 2)
+    finally:
+        for client in early:
+            client.close()
+
+
+def test_answers_of_a_worker_that_leaves_are_the_last_on_their_connection(supervise: Supervise) -> None:
+    server = supervise("--drain-timeout", "3")
+    ready = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    websockets = [server.connect() for _ in range(8)]  # so that both workers take their time
+    plain = [socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) for _ in range(8)]
+    try:
+        for client in plain:
+            client.sendall(ready)
+            assert b"Connection: close" not in client.recv(4096)
+        server.signal(signal.SIGHUP)
+        server.wait_for("draining", 1)
+        last = []
+        for client in plain:
+            client.sendall(ready)
+            answer = client.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            last.append(b"Connection: close" in answer or b"connection: close" in answer)
+        assert any(last)
+        assert not all(last)  # the other worker is rolled after this one
+    finally:
+        for client in plain:
+            client.close()
+    assert websockets
+
+
+def test_second_sighup_replaces_those_too_that_are_new_already(supervise: Supervise) -> None:
+    server = supervise()
+    server.signal(signal.SIGHUP)
+    server.wait_for("rolled", 1)
+    first_new = {int(str(line["pid"])) for line in server.log_lines(READY)}
+    server.signal(signal.SIGHUP)
+    server.wait_for("rolling", 2)
+    server.wait_until(lambda: len(server.workers()) == 2 and not server.pids() & first_new)
+    assert len(server.wait_for("rolled", 3)) >= 3
+
+
+@pytest.mark.parametrize("moment", ["rolling", READY])
+def test_sigterm_during_a_roll_drains_all_and_exits_with_0(supervise: Supervise, moment: str) -> None:
+    server = supervise()
+    clients = [server.connect() for _ in range(6)]
+    server.signal(signal.SIGHUP)
+    server.wait_for(moment, 1 if moment == "rolling" else 3)
+    server.signal(signal.SIGTERM)
+    assert server.wait(20) == 0
+    for client in clients:
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(10)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+    assert not server.log_lines("rolling stopped: no new worker, the old ones go on")
+
+
+def test_new_workers_have_the_settings_as_they_are_now(supervise: Supervise, tmp_path: Path) -> None:
+    file = tmp_path / "fastws.toml"
+    file.write_text(f'broadcast_key = ["first"]\njwt_secret = "{SECRET}"\n')
+    server = supervise("--config", str(file), has_keys=False)
+    assert server.get("/connections", {"Authorization": "Bearer first"})[0] == 200
+    file.write_text(f'broadcast_key = ["second"]\njwt_secret = "{SECRET}"\n')
+    roll(server)
+    for _ in range(8):
+        assert server.get("/connections", {"Authorization": "Bearer second"})[0] == 200
+        assert server.get("/connections", {"Authorization": "Bearer first"})[0] == 401
+
+
+def test_settings_that_cannot_be_used_leave_all_as_it_was(supervise: Supervise, tmp_path: Path) -> None:
+    file = tmp_path / "fastws.toml"
+    file.write_text("max_connections = 100\n")
+    server = supervise("--config", str(file))
+    before = server.pids()
+    file.write_text("max_conections = 100\n")
+    server.signal(signal.SIGHUP)
+    line = server.wait_for("not rolling: the settings cannot be used")[0]
+    assert "max_conections" in str(line["error"])
+    assert server.pids() == before
+    file.write_text('authorizer = "no_such_module:function"\n')
+    server.signal(signal.SIGHUP)
+    line = server.wait_for("rolling stopped: no new worker, the old ones go on")[0]
+    assert "no_such_module" in str(line["error"])
+    assert server.pids() == before
+    assert ask(server.connect(), {"action": "ping"})["type"] == "pong"
+
+
+def test_new_worker_that_dies_at_once_leaves_the_old_ones_alone(supervise: Supervise, tmp_path: Path) -> None:
+    server = supervise()
+    before = server.pids()
+    client = server.connect()
+    server.signal(signal.SIGHUP)
+    server.wait_until(lambda: server.pids() - before)
+    for new in server.workers():
+        if new.pid not in before:
+            new.kill()
+    server.wait_for("rolling stopped: no new worker, the old ones go on")
+    assert ask(client, {"action": "ping"})["type"] == "pong"
+    roll(server)
+    assert not server.pids() & before
+
+
+def test_old_worker_that_dies_during_its_roll_is_not_replaced_twice(supervise: Supervise) -> None:
+    server = supervise()
+    before = server.workers()
+    server.signal(signal.SIGHUP)
+    server.wait_until(lambda: len(server.workers()) == 3)
+    for old in before:
+        old.kill()
+    server.wait_for("rolled", 2)
+    server.wait_until(lambda: len(server.workers()) == 2)
+    assert ask(server.connect(), {"action": "ping"})["type"] == "pong"
