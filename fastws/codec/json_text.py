@@ -28,8 +28,10 @@ _TWO_63: Final = 2**63
 class JsonText:
     """The `json` codec: UTF-8 JSON in text frames (RFC 8259).
 
-    What JSON lacks, one way: bytes become base64 text, a msgpack timestamp ISO 8601 text in UTC, any other msgpack
-    extension `{"ext": type, "data": base64}`, NaN and infinities null. Integers past 64 bits are refused.
+    What JSON lacks has one mapping, one way: bytes become base64 text (RFC 4648 section 4), a msgpack timestamp ISO
+    8601 text in UTC (`2026-11-09T12:00:00Z`, nine digits of a second where it has any; beyond the years 1 to 9999 the
+    seconds since the epoch, as text), any other msgpack extension `{"ext": type, "data": base64}`, NaN and infinities
+    null. Integers past 64 bits are refused, not rounded; those past 2^53 are exact, whatever a reader makes of them.
     """
 
     name = "json"
@@ -104,9 +106,11 @@ def timestamp_text(value: msgpack.Timestamp) -> str:
     try:
         moment = datetime.fromtimestamp(value.seconds, UTC)
     except (OverflowError, ValueError, OSError):
-        return f"{value.seconds}.{value.nanoseconds:09d}"
+        total = value.seconds * 1_000_000_000 + value.nanoseconds
+        seconds, nanoseconds = divmod(abs(total), 1_000_000_000)
+        return f"{'-' if total < 0 else ''}{seconds}.{nanoseconds:09d}"
     fraction = f".{value.nanoseconds:09d}" if value.nanoseconds else ""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    return f"{moment.year:04d}-{moment:%m-%dT%H:%M:%S}{fraction}Z"
 
 
 JSON: Final = JsonText()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgpack
@@ -12,6 +13,10 @@ from fastws.vocabulary.publication import Encoded
 # Element counts that one message may ask for before its bytes are looked at: a million empty lists are valid
 # msgpack of 1 MiB, take 61 MiB and block the loop for 168 ms.
 MAX_ELEMENTS: Final = 131_072
+
+
+# What begins a binary. (As any byte it may also be part of something else: then the hook runs for nothing.)
+_HAS_BINARY: Final = re.compile(rb"[\xc4-\xc6]")
 
 
 class MsgpackBinary:
@@ -34,6 +39,7 @@ class MsgpackBinary:
                 max_ext_len=size,
                 max_array_len=elements,
                 max_map_len=elements,
+                object_hook=None if _HAS_BINARY.search(payload) is None else _only_text_keys,
             )
         except Exception as error:  # noqa: BLE001 the unpacker raises bare, Overflow-, Stack- and UnicodeErrors too
             raise InvalidPayload(f"not valid msgpack: {_words(error)}") from None
@@ -52,6 +58,14 @@ class MsgpackBinary:
 def _words(error: Exception) -> str:
     text = str(error)
     return text if text else type(error).__name__
+
+
+def _only_text_keys(table: dict[object, object]) -> dict[object, object]:
+    """`strict_map_key` lets bytes pass, which no JSON client could be told of."""
+    for key in table:
+        if type(key) is not str:
+            raise ValueError("a map's keys are strings")
+    return table
 
 
 def _default(value: object) -> object:
