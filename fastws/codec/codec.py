@@ -19,9 +19,17 @@ class Codec(Protocol):
     def opcode(self) -> int: ...
 
     def loads(self, payload: bytes) -> object:
-        """The value in `payload`. Raises InvalidPayload saying what is wrong, InvalidText for text not UTF-8."""
+        """The value in `payload`. Raises InvalidPayload saying what is wrong, InvalidText for text not UTF-8.
+
+        No mebibyte of a client stops the loop for more than 50 ms, or takes more than 64 MiB while it is read.
+        """
         ...
 
     def dumps(self, value: object) -> bytes:
         """`value` as bytes; an `Encoded` inside is passed on where it can be. Raises Unencodable."""
         ...
+
+
+def mebibytes(payload: bytes) -> int:
+    """The size of `payload` in mebibytes, begun ones counted: what a limit of so much "each mebibyte" is times."""
+    return (len(payload) >> 20) + 1

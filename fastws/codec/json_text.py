@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import re
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgpack
 import orjson
 
+from fastws.codec.codec import mebibytes
 from fastws.errors import InvalidPayload, InvalidText, Unencodable
 from fastws.vocabulary.publication import Encoded
 
+# Arrays and objects in each mebibyte of a message, which has room for half a million: they take 40 MiB and stop the
+# loop for 50 ms (tests/codec/test_bombs.py).
+MAX_CONTAINERS: Final = 131_072
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 # Every digit becomes "0": twenty in a row are what it takes to pass 2^64, and a substring search finds them
 # for 0.1 µs where a regular expression takes 0.5 µs (benchmarks/test_codec.py).
@@ -38,7 +42,14 @@ class JsonText:
     opcode = 1
 
     def loads(self, payload: bytes) -> object:
-        """The value in `payload`. Raises InvalidPayload, or InvalidText where it is not UTF-8 (close 1007)."""
+        """The value in `payload`. Raises InvalidPayload, or InvalidText where it is not UTF-8 (close 1007).
+
+        Brackets in strings count as arrays and objects: telling them apart would cost more than reading them.
+        """
+        if len(payload) > MAX_CONTAINERS:
+            brackets = payload.count(b"[") + payload.count(b"{")
+            if brackets > MAX_CONTAINERS * mebibytes(payload):
+                raise InvalidPayload(f"a message has at most {MAX_CONTAINERS} arrays and objects")
         try:
             value: object = orjson.loads(payload)
         except ValueError as error:
@@ -71,15 +82,16 @@ def _has_rounded_integer(value: object, numerals: list[bytes]) -> bool:
     rounded = {
         float(numeral) for numeral in numerals if len(numeral) > 20 or not -_TWO_63 <= int(numeral) < 2 * _TWO_63
     }
-    stack = [value] if rounded else []
+    # Scalars stay off the stack: half a million of them fit into a mebibyte.
+    stack: list[Any] = [[value]] if rounded else []
     while stack:
         item = stack.pop()
-        if isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
-        elif isinstance(item, float) and item in rounded:
-            return True
+        for child in item.values() if type(item) is dict else item:
+            kind = type(child)
+            if kind is dict or kind is list:
+                stack.append(child)
+            elif kind is float and child in rounded:
+                return True
     return False
 
 

@@ -7,11 +7,11 @@ from typing import Final
 
 import msgpack
 
+from fastws.codec.msgpack_tokens import check_tokens
 from fastws.errors import InvalidPayload, Unencodable
 from fastws.vocabulary.publication import Encoded
 
-# Element counts that one message may ask for before its bytes are looked at: a million empty lists are valid
-# msgpack of 1 MiB, take 61 MiB and block the loop for 168 ms.
+# Elements that one array or map may ask for, before its bytes are looked at.
 MAX_ELEMENTS: Final = 131_072
 
 
@@ -26,7 +26,8 @@ class MsgpackBinary:
     opcode = 2
 
     def loads(self, payload: bytes) -> object:
-        """The value in `payload`. Raises InvalidPayload: bad bytes, trailing bytes, keys that are no strings."""
+        """The value in `payload`. Raises InvalidPayload: bad or trailing bytes, keys that are no strings, a bomb."""
+        check_tokens(payload)
         size = len(payload)
         elements = min(size, MAX_ELEMENTS)
         try:
@@ -38,8 +39,8 @@ class MsgpackBinary:
                 max_bin_len=size,
                 max_ext_len=size,
                 max_array_len=elements,
-                max_map_len=elements,
                 object_hook=None if _HAS_BINARY.search(payload) is None else _only_text_keys,
+                max_map_len=elements,
             )
         except Exception as error:  # noqa: BLE001 the unpacker raises bare, Overflow-, Stack- and UnicodeErrors too
             raise InvalidPayload(f"not valid msgpack: {_words(error)}") from None
@@ -55,11 +56,6 @@ class MsgpackBinary:
         return packed
 
 
-def _words(error: Exception) -> str:
-    text = str(error)
-    return text if text else type(error).__name__
-
-
 def _only_text_keys(table: dict[object, object]) -> dict[object, object]:
     """`strict_map_key` lets bytes pass, which no JSON client could be told of."""
     for key in table:
@@ -71,6 +67,11 @@ def _only_text_keys(table: dict[object, object]) -> dict[object, object]:
 def _default(value: object) -> object:
     if isinstance(value, Encoded):
         from fastws.codec.json_text import JSON  # the two codecs read each other's bodies
+
+def _words(error: Exception) -> str:
+    text = str(error)
+    return text if text else type(error).__name__
+
 
         return (JSON if value.codec == "json" else MSGPACK).loads(value.body)
     raise TypeError(f"type {type(value).__name__} has no mapping")

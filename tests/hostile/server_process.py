@@ -68,7 +68,9 @@ class ServerProcess:
         match = _LISTENS.search(line)
         if match is None:
             self.process.wait(START_SECONDS)
-            raise AssertionError(f"it did not start: {line!r} {self.log()}")
+            log = self.log()
+            self.close()
+            raise AssertionError(f"it did not start: {line!r} {log}")
         return int(match[1] or 0)
 
     # --- watching
