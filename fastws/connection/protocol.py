@@ -27,6 +27,7 @@ log = structlog.stdlib.get_logger("fastws.connection")
 
 # Frames that one connection may have done in one loop turn: some 2 ms.
 FRAMES_PER_TURN: Final = 1024
+LINGER_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 5.0
 SLOW_CLOSE_SECONDS: Final = 1.0
 
@@ -205,7 +206,7 @@ class Connection(Delivery):
         self.session.uncork()
         self.push(close_frame(code, error.message))
         self._step(Event.PEER_FAILS)
-        self._close_transport()
+        self._close_our_half()
 
     def cut_off(self, channel: str) -> None:
         """A slow consumer: what waits is dropped, the close has a second to get through."""
@@ -275,12 +276,28 @@ class Connection(Delivery):
 
     def _close_transport(self) -> None:
         """Close once everything is written; what waits in the outbox goes to the transport first."""
+        self._flush_outbox()
+        self.transport.close()
+        self.context.heartbeat.expect_end(self, CLOSE_SECONDS)
+
+    def _flush_outbox(self) -> None:
         outbox = self.outbox
         if outbox is not None:
             while batch := outbox.take():
                 self.transport.writelines(batch)
-        self.transport.close()
-        self.context.heartbeat.expect_end(self, CLOSE_SECONDS)
+
+    def _close_our_half(self) -> None:
+        """Say that no more comes, and read and let go what the peer is still sending until it has closed, too.
+
+        A close with unread bytes resets the connection, and takes the reason with it (RFC 9112 section 9.6 has it).
+        """
+        self._flush_outbox()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.transport.resume_reading()
+            self.context.heartbeat.expect_end(self, LINGER_SECONDS)
+        else:
+            self._close_transport()
 
     # --- as endpoints see it
 
