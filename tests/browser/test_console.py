@@ -146,6 +146,7 @@ async def test_a_message_is_read_with_the_keys_alone(server: ServerProcess, page
     await page.locator("#log").focus()
     await page.keyboard.press("End")
     await expect(page.get_by_label("The selected message")).to_contain_text('"value": 42')
+    await expect(page.locator("#log")).to_have_attribute("aria-activedescendant", re.compile("line-"))
     active = await page.locator("#log").get_attribute("aria-activedescendant")
     await expect(page.locator(f"#{active}")).to_have_attribute("aria-selected", "true")
     await page.keyboard.press("Escape")
@@ -287,7 +288,7 @@ async def test_charts_show_what_the_server_does(server: ServerProcess, page: Pag
     await expect(page.get_by_role("img", name=re.compile(r"^Round trip of this page: now [\d.]+ ms"))).to_be_visible()
     for _ in range(40):
         server.publish("news", "n", 1)
-    await expect(page.get_by_role("img", name=re.compile(r"^Deliveries per second: .*at most [1-9]"))).to_be_visible()
+    await expect(page.get_by_role("img", name=re.compile(r"^Deliveries a second: .*at most [1-9]"))).to_be_visible()
     await expect(page.locator("#server-line")).to_contain_text("memory")
 
 

@@ -13,7 +13,7 @@ export class Chart {
   #path = svg("path", { class: "stroke" });
   #area = svg("path", { class: "area" });
   #cursor = svg("line", { class: "cursor", y1: 0, y2: HEIGHT, visibility: "hidden" });
-  #value = make("output", {}, "–");
+  #value = make("strong", {}, "–"); // no `output`: it would be read out every two seconds
   #more = make("small");
   #top = make("span", { className: "top", "aria-hidden": "true" });
   #svg = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
@@ -70,7 +70,7 @@ export class Chart {
 
   #draw() {
     const known = this.#values.filter(Number.isFinite);
-    const top = roundUp(Math.max(...known, 0));
+    const top = roundUp(1.15 * Math.max(...known, 0)); // room above the line for the scale
     const offset = POINTS - this.#values.length;
     const runs = lines(
       this.#values,

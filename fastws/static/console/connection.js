@@ -105,6 +105,8 @@ export class Connection {
     const what = status === "connected" ? ` · ${this.dialect} · ${byId("format").selectedOptions[0].text}` : "";
     byId("status-text").textContent = WORDS[status] + what;
     byId("connect").textContent = this.client ? "Disconnect" : "Connect";
+    byId("connect").classList.toggle("main", this.client === null);
+    document.body.dataset.status = status;
     for (const id of ["dialect", "format", "url", "workspace", "token", "reconnect"])
       byId(id).disabled = this.client !== null;
     this.#tick();

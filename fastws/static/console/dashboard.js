@@ -2,7 +2,7 @@
 
 import { Chart } from "./charts.js";
 import { duration, HOME } from "./connection.js";
-import { byId } from "./elements.js";
+import { byId, counted } from "./elements.js";
 import { parse, quantile, Rate, sum } from "./exposition.js";
 
 const SECONDS = 2;
@@ -15,9 +15,9 @@ export class Dashboard {
   #cpu = new Rate();
   #charts = {
     connections: new Chart("Connections", whole, SECONDS),
-    deliveries: new Chart("Deliveries per second", short, SECONDS),
+    deliveries: new Chart("Deliveries a second", short, SECONDS),
     queue: new Chart("Waiting in queues", short, SECONDS),
-    slow: new Chart("Slow consumers per minute", short, SECONDS),
+    slow: new Chart("Slow consumers a minute", short, SECONDS),
     latency: new Chart("Round trip of this page", milliseconds, SECONDS),
   };
 
@@ -93,10 +93,6 @@ export class Dashboard {
 
 function whole(value) {
   return Number.isFinite(value) ? Math.round(value).toLocaleString() : "–";
-}
-
-function counted(value, noun) {
-  return `${whole(value)} ${noun}${value === 1 ? "" : "s"}`;
 }
 
 function short(value) {

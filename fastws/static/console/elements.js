@@ -39,6 +39,11 @@ export function flash(button, text) {
   button.flashing = setTimeout(() => (button.textContent = before), 1500);
 }
 
+/** "1 channel", "2,000 channels" */
+export function counted(number, noun) {
+  return `${Number.isFinite(number) ? number.toLocaleString() : "–"} ${noun}${number === 1 ? "" : "s"}`;
+}
+
 /** `text` with all of a value that JSON has no words for in some that people understand. */
 export function inWords(value, space) {
   return JSON.stringify(

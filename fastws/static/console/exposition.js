@@ -11,12 +11,10 @@ export function parse(text) {
     if (!match) continue;
     const [, name, labels = "", value] = match;
     if (!samples.has(name)) samples.set(name, []);
-    samples
-      .get(name)
-      .push({
-        labels: Object.fromEntries(Array.from(labels.matchAll(LABEL), ([, key, text_]) => [key, text_])),
-        value: number(value),
-      });
+    samples.get(name).push({
+      labels: Object.fromEntries(Array.from(labels.matchAll(LABEL), ([, key, text_]) => [key, text_])),
+      value: number(value),
+    });
   }
   return samples;
 }

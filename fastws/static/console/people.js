@@ -1,7 +1,7 @@
 /** Who is connected, and the channels with their counts: GET /connections with the broadcast key. */
 
 import { duration, HOME } from "./connection.js";
-import { byId, copy, flash, make } from "./elements.js";
+import { byId, copy, counted, flash, make } from "./elements.js";
 
 const PAGE = 50;
 // For the counts of channels: at most this many connections are looked at.
@@ -48,7 +48,7 @@ export class People {
     byId("people-first").disabled = cursor === null;
     byId("people").replaceChildren(...answer.connections.map((person) => this.#person(person)));
     byId("people-note").textContent =
-      `${answer.connections.length} connection${answer.connections.length === 1 ? "" : "s"}${answer.cursor ? " on this page" : ""}`;
+      counted(answer.connections.length, "connection") + (answer.cursor ? " on this page" : "");
   }
 
   #person({ id, user, dialect, codec, channels, connected_at: since }) {
@@ -115,7 +115,7 @@ export class People {
     }
     this.#counts = counts;
     byId("channels-note").textContent =
-      `${counts.size.toLocaleString()} channels of ${cursor === null ? "" : "the first "}${looked.toLocaleString()} connections`;
+      `${counted(counts.size, "channel")} of ${cursor === null ? "" : "the first "}${counted(looked, "connection")}`;
     this.#drawChannels();
   }
 
