@@ -178,8 +178,11 @@ class RedisBroker:
             self.counters.feed_rejected[form.name] += 1
             self._rejections.note(form.name, error.message)
             return
-        if node is None and publication.event == METRICS_UPDATE:
-            self._metrics.note(publication)
+        if node is None:
+            # Published by somebody who is none of us: nobody else has counted it.
+            self.counters.publications["redis"] += 1
+            if publication.event == METRICS_UPDATE:
+                self._metrics.note(publication)
         receipt = self.receipts.echoed(number) if node == self.node_id else None
         try:
             self._door.deliver(publication, receipt)

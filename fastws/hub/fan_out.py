@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Final
 
-from fastws.errors import Unencodable
+from fastws.errors import BadRequest
 from fastws.hub.channel import Audience, Channel, Chunk
 from fastws.hub.ports import Member, Receipt, Verdict, WireForm
 from fastws.metrics import Counters
@@ -49,7 +49,7 @@ def _frame_all(audiences: list[Audience], run: list[Publication]) -> list[tuple[
     """Every audience with its frames; None where a form cannot say one of the publications."""
     try:
         return [(audience, list(map(audience.form.frame, run))) for audience in audiences]
-    except Unencodable:
+    except BadRequest:
         return None
 
 
@@ -117,7 +117,7 @@ class _Outcome:
     def __init__(self, count: int) -> None:
         self.sent = [0] * count
         self.failed = [0] * count
-        self.errors: list[Unencodable | None] = [None] * count
+        self.errors: list[BadRequest | None] = [None] * count
 
     def settle(self, receipts: Sequence[tuple[Receipt, int]]) -> None:
         for receipt, position in receipts:
@@ -163,7 +163,7 @@ def _framed(
             continue
         try:
             wanted.append((position, form.frame(publication)))
-        except Unencodable as error:
+        except BadRequest as error:
             outcome.errors[position] = error
             counters.dropped["unencodable"] += len(audience.members)
     return wanted
