@@ -6,11 +6,8 @@ import asyncio
 import time
 from typing import Final
 
-import orjson
-
-from fastws.access.rate_limit import Bucket
-from fastws.endpoints.answers import json_response
 from fastws.endpoints.application import Application
+from fastws.endpoints.bodies import answer, read_object
 from fastws.errors import BadRequest, FastWSError, RateLimited, Unauthorized
 from fastws.vocabulary.channels import check_channel_name
 from fastws.vocabulary.publication import NOBODY, Publication
@@ -26,33 +23,24 @@ async def broadcast(application: Application, request: Request, **_: str) -> Res
     """Publish one message or a list of them. Answers how many it was handed to."""
     if not application.broadcast_keys.allows(request.header("authorization")):
         raise Unauthorized("`Authorization: Bearer <broadcast key>` is needed here")
-    body = read_object(request.body)
+    body = read_object(request)
     if "messages" not in body:
-        _spend(application.broadcast_bucket, 1)
-        return json_response(await _publish(application, *_read(body, "")))
+        _spend(application, 1)
+        return answer(request, await _publish(application, *_read(body, "")))
     messages = body["messages"]
     if not isinstance(messages, list) or not 0 < len(messages) <= MAX_MESSAGES:
         raise BadRequest(f"`messages` must be a list of 1 to {MAX_MESSAGES} messages")
     # All are read before any is sent: one bad item refuses the whole list.
     read = [_read(item, f"messages[{position}]") for position, item in enumerate(messages)]
-    _spend(application.broadcast_bucket, len(read))
+    _spend(application, len(read))
     results = await asyncio.gather(*(_publish(application, *item) for item in read), return_exceptions=True)
-    return json_response({"results": [_result(result) for result in results]})
+    return answer(request, {"results": [_result(result) for result in results]})
 
 
-def read_object(body: bytes) -> dict[str, object]:
-    """A request's body as a JSON object. Raises BadRequest."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise BadRequest("the body must be a JSON object")
-    return value
-
-
-def _spend(bucket: Bucket | None, count: int) -> None:
+def _spend(application: Application, count: int) -> None:
+    bucket = application.broadcast_bucket
     if bucket is not None and not bucket.take(count, time.monotonic()):
+        application.counters.rate_limited["broadcast"] += 1
         seconds = max(1, round(bucket.wait_seconds(count, time.monotonic())))
         raise RateLimited("too many publications; broadcast_rate is the limit", retry_after_seconds=seconds)
 

@@ -9,7 +9,7 @@ import orjson
 
 from fastws.endpoints.answers import json_response
 from fastws.endpoints.application import Application
-from fastws.endpoints.broadcast import read_object
+from fastws.endpoints.bodies import read_object
 from fastws.endpoints.connections import check_key
 from fastws.errors import BadRequest
 from fastws.logs import LEVELS, LogLevel
@@ -36,7 +36,7 @@ class LogLevelEndpoint:
     async def change(self, application: Application, request: Request, **_: str) -> Response:
         """Log `{"level"}` and worse, until somebody says otherwise or the process is started anew."""
         check_key(application, request)
-        level = read_object(request.body).get("level")
+        level = read_object(request).get("level")
         if level not in LEVELS or not isinstance(level, str):
             raise BadRequest(f"`level` must be one of {', '.join(LEVELS)}")
         self._level.set(level)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fastws.endpoints.application import Application
-from fastws.endpoints.broadcast import read_object
+from fastws.endpoints.bodies import read_object
 from fastws.endpoints.connections import check_key
 from fastws.errors import BadRequest
 from fastws.vocabulary.response import Response
@@ -17,7 +17,7 @@ MAX_LENGTH: Final = 255
 async def revoke(application: Application, request: Request, **_: str) -> Response:
     """Revoke `{"jti"}` or `{"user"}`: in force everywhere within a second, open connections included."""
     check_key(application, request)
-    body = read_object(request.body)
+    body = read_object(request)
     if ("jti" in body) == ("user" in body):
         raise BadRequest("give either `jti` (one token) or `user` (all tokens issued until now)")
     field = "jti" if "jti" in body else "user"
