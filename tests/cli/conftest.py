@@ -62,6 +62,7 @@ class ServerProcess:
     port: int = 0
     lines: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    has_spoken: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -76,6 +77,7 @@ class ServerProcess:
     async def keep(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
         while line := await stream.readline():
             lines.append(line.decode().rstrip("\n"))
+            self.has_spoken.set()
 
 
 ServeProcess = Callable[..., Awaitable[ServerProcess]]
@@ -104,8 +106,7 @@ async def serve_process() -> AsyncIterator[ServeProcess]:
             ]
             stack.push_async_callback(_end, running, tasks)
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while not running.lines and not tasks[0].done():
-                    await asyncio.sleep(0.01)
+                await running.has_spoken.wait()
             assert running.lines, running.errors
             first = running.lines[0]
             assert first.startswith("fastws listens on "), first
