@@ -195,17 +195,18 @@ def test_b7_after_its_close_a_client_is_not_listened_to(run: Run, connect: Conne
 
 
 def test_b7_a_half_closed_peer_is_let_go_once_it_has_what_it_asked(run: Run, connect: Connect) -> None:
-    server = run()
+    server = run("--ping-interval", "0.5", "--idle-timeout", "2")
     descriptors = server.descriptors()
     client = connect(server.port)
     client.send_json({"action": "ping"})
     client.socket.shutdown(socket.SHUT_WR)
     assert client.receive_json()["type"] == "pong"
     assert client.receive() is None
+    # One that does not read is not read either, so its end is not seen: it goes when it shows no sign of life.
     stuck = connect(server.port, receive_buffer=4096)
     stuck.send(masked(TEXT, b'{"action":"ping"}') * 200_000)
     stuck.socket.shutdown(socket.SHUT_WR)
-    server.wait_until(lambda: server.descriptors() <= descriptors, 30)
+    server.wait_until(lambda: server.descriptors() <= descriptors)
 
 
 def test_b7_resets_in_the_middle_of_frames_leave_nothing_behind(run: Run, watch: Watch) -> None:
@@ -220,8 +221,7 @@ def test_b7_resets_in_the_middle_of_frames_leave_nothing_behind(run: Run, watch:
             client.read_head()
         client.reset()
     canary.check()
-    server.wait_until(lambda: server.metric("fastws_connections") == 0)
-    assert server.descriptors() <= before
+    server.wait_until(lambda: server.descriptors() <= before)
     server.assert_clean_log()
 
 
