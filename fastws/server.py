@@ -37,7 +37,6 @@ from fastws.connection.heartbeat import Heartbeat
 from fastws.connection.hook import EventHook
 from fastws.connection.http import HttpConnection
 from fastws.connection.journal import Journal
-from fastws.connection.outbox import Bounds
 from fastws.connection.protocol import CLOSE_SECONDS
 from fastws.connection.tls import Tls
 from fastws.dialects.mount import Mounts
@@ -137,11 +136,12 @@ class Server:
             rules=Rules(slow_policies(config), flush_intervals(config)),
             settled=lambda: self.context.settle(),
             emptied=lambda name: self.broker.unlisten(name),
+            failed=lambda error: log.error("error of ours while writing a channel", exc_info=error),
         )
         self.broker = self._make_broker()
         self.cluster = self._make_cluster()
         self.context = Context(
-            limits=_limits(config),
+            limits=Limits.of(config),
             hub=self.hub,
             broker=self.broker,
             roster=self.roster,
@@ -380,20 +380,6 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-
-def _limits(config: Config) -> Limits:
-    return Limits(
-        message_bytes=config.max_message_bytes,
-        fragments=config.max_fragments,
-        channels=config.max_channels_per_connection,
-        total_channels=config.max_channels,
-        outbox=Bounds(config.max_queue_messages, config.max_queue_bytes),
-        message_rate=config.message_rate,
-        message_burst=config.message_burst,
-        idle_seconds=config.idle_timeout,
-        ping_seconds=config.ping_interval,
-    )
 
 
 def _tls_of(config: Config) -> Tls | None:

@@ -10,6 +10,7 @@ from fastws.access.authorizer import Authorizer
 from fastws.access.permissions import Permissions
 from fastws.access.revocation import Revocations
 from fastws.access.tokens import Tokens
+from fastws.config import Config
 from fastws.connection.journal import Journal
 from fastws.connection.outbox import Bounds
 from fastws.connection.wireform import DialectForm
@@ -46,6 +47,21 @@ class Limits:
     message_burst: int
     idle_seconds: float
     ping_seconds: float
+
+    @classmethod
+    def of(cls, config: Config) -> Limits:
+        """The bounds that `config` sets."""
+        return cls(
+            message_bytes=config.max_message_bytes,
+            fragments=config.max_fragments,
+            channels=config.max_channels_per_connection,
+            total_channels=config.max_channels,
+            outbox=Bounds(config.max_queue_messages, config.max_queue_bytes),
+            message_rate=config.message_rate,
+            message_burst=config.message_burst,
+            idle_seconds=config.idle_timeout,
+            ping_seconds=config.ping_interval,
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -224,6 +224,28 @@ async def test_who_vanishes_without_a_close_leaves_nothing_behind(
     assert server.counters.closed == {(1006, "lost"): 1}
 
 
+class BrokenForm:
+    def frame(self, publication: object) -> bytes:
+        raise RuntimeError("a bug in a wire form")
+
+
+async def test_an_error_of_ours_in_one_channel_closes_nobody_and_the_others_are_heard(serve: Serve, join: Join) -> None:
+    server = await serve()
+    client, sender = await join(server), await join(server)
+    for channel in ("a", "b"):
+        await client.ask({"action": "subscribe", "channel": channel})
+    [audience] = server.hub.channels["a"].audiences.values()
+    audience.form = BrokenForm()
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            refused = await sender.ask({"action": "send", "channel": "a", "event": "e"})
+            assert (refused["type"], refused["code"], refused["channel"]) == ("error", "internal", "a")
+            assert "bug" not in refused["message"]
+    assert [line["event"] for line in lines] == ["error of ours while writing a channel"] * 2
+    assert (await sender.ask({"action": "send", "channel": "b", "event": "e"}))["sent"] == 1
+    assert (await client.hear())["channel"] == "b"
+
+
 async def test_an_error_of_ours_closes_that_client_with_1011_and_no_other(serve: Serve, join: Join) -> None:
     server = await serve()
     client, other = await join(server), await join(server)
