@@ -33,9 +33,14 @@ class Use:
 def use_of(pids: Iterable[int]) -> Use:
     """What these processes and their descendants use now. One that is gone counts as nothing."""
     total = Use()
-    for pid in set(_with_descendants(pids)):
+    for pid in set(_walk(pids)):
         total += _use(pid)
     return total
+
+
+def descendants(pid: int) -> list[int]:
+    """`pid` and its children, and theirs."""
+    return list(dict.fromkeys(_walk([pid])))
 
 
 def busy_seconds(core: int) -> float:
@@ -83,7 +88,7 @@ def _kib_field(text: str, name: str) -> int:
     return 0
 
 
-def _with_descendants(pids: Iterable[int]) -> Iterator[int]:
+def _walk(pids: Iterable[int]) -> Iterator[int]:
     for pid in pids:
         yield pid
         try:
@@ -93,4 +98,4 @@ def _with_descendants(pids: Iterable[int]) -> Iterator[int]:
             ]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        yield from _with_descendants(children)
+        yield from _walk(children)

@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from fastws.bench.dialing import Dialer, Link
@@ -93,15 +93,29 @@ class Crew:
 
     def reopen(self, index: int, link: Link, *, retry: bool = False) -> None:
         """Dial again for a client that lost its connection, in a moment."""
+
+        async def dial() -> None:
+            await self.open(index, link)
+
+        self.again(dial, least_seconds=RETRY_SECONDS if retry else 0.0)
+
+    def again(self, open_: Callable[[], Awaitable[None]], *, least_seconds: float = 0.0) -> None:
+        """Call `open_` in a moment; again while it raises OSError."""
         if self.is_over:
             return
-        task = self.loop.create_task(self._reopen(index, link, RETRY_SECONDS if retry else 0.0))
+        task = self.loop.create_task(self._again(open_, least_seconds))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _reopen(self, index: int, link: Link, least_seconds: float) -> None:
-        await asyncio.sleep(least_seconds + random.random() * RECONNECT_SECONDS)  # noqa: S311 # spreads load only
-        await self.open(index, link)
+    async def _again(self, open_: Callable[[], Awaitable[None]], least_seconds: float) -> None:
+        while True:
+            await asyncio.sleep(least_seconds + random.random() * RECONNECT_SECONDS)  # noqa: S311 # spreads load only
+            try:
+                await open_()
+            except OSError:
+                least_seconds = RETRY_SECONDS
+            else:
+                return
 
     def end(self) -> None:
         self.is_over = True

@@ -25,6 +25,7 @@ class Outlet(Protocol):
     acknowledged: int
     rejected: int
     errors: Counter[str]
+    is_open: bool
 
     async def open(self) -> None: ...
 
@@ -34,9 +35,11 @@ class Outlet(Protocol):
 
 
 class WebSocketOutlet(Link):
-    """A client of the dialect that sends."""
+    """A client of the dialect that sends. With `plan.reconnect` it comes back; what is due meanwhile waits."""
 
     def __init__(self, crew: Crew) -> None:
+        self.is_open = False
+        self._waiting: list[Due] = []
         self.acknowledged = 0
         self.rejected = 0
         self.errors: Counter[str] = Counter()
@@ -53,14 +56,26 @@ class WebSocketOutlet(Link):
 
     def opened(self, transport: asyncio.Transport, rest: bytes) -> None:
         self._transport = transport
-        self._opening.set_result(None)
+        self._tail = b""
+        self.is_open = True
+        if not self._opening.done():
+            self._opening.set_result(None)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self.publish(waiting)
         if rest:
             self.data_received(rest)
 
     def refused(self, why: str) -> None:
-        self._opening.set_exception(ConnectionError(f"the publisher was refused: {why}"))
+        if self._opening.done():
+            self._crew.reopen(0, self, retry=True)
+        else:
+            self._opening.set_exception(ConnectionError(f"the publisher was refused: {why}"))
 
     def publish(self, dues: list[Due]) -> None:
+        if not self.is_open:
+            self._waiting += dues
+            return
         templates = self._templates
         frames = []
         for channel, number, due in dues:
@@ -81,8 +96,12 @@ class WebSocketOutlet(Link):
                 self.errors[said[:200].decode("utf-8", "replace")] += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._crew.is_over:
-            self.errors["the publisher's connection was closed"] += 1
+        self.is_open = False
+        if self._crew.is_over:
+            return
+        self.errors["the publisher's connection was closed"] += 1
+        if self._crew.plan.reconnect:
+            self._crew.reopen(0, self)
 
     def close(self) -> None:
         self._transport.abort()
@@ -92,6 +111,7 @@ class HttpOutlet(asyncio.Protocol):
     """A backend: one keep-alive connection, one request under way, what waits goes into the next one."""
 
     def __init__(self, crew: Crew) -> None:
+        self.is_open = False
         self.acknowledged = 0
         self.rejected = 0
         self.errors: Counter[str] = Counter()
@@ -125,6 +145,8 @@ class HttpOutlet(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # of a TCP connection: reads and writes
+        self.is_open = True
+        self._post()
 
     def publish(self, dues: list[Due]) -> None:
         for channel, number, due in dues:
@@ -133,7 +155,7 @@ class HttpOutlet(asyncio.Protocol):
         self._post()
 
     def _post(self) -> None:
-        if self._under_way or not self._waiting:
+        if self._under_way or not self._waiting or not self.is_open:
             return
         items, self._waiting = self._waiting[:MOST_IN_A_REQUEST], self._waiting[MOST_IN_A_REQUEST:]
         self._under_way = len(items)
@@ -160,8 +182,15 @@ class HttpOutlet(asyncio.Protocol):
         self._post()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._crew.is_over:
-            self.errors["the publisher's connection was closed"] += 1
+        self.is_open = False
+        if self._crew.is_over:
+            return
+        self.errors["the publisher's connection was closed"] += 1
+        self.rejected += self._under_way  # whether the server has taken them nobody can say
+        self._under_way = 0
+        self._answer = b""
+        if self._crew.plan.reconnect:
+            self._crew.again(self.open)
 
     def close(self) -> None:
         self._transport.abort()

@@ -179,8 +179,11 @@ class Worker:
     async def wait_ready(self, command: Command) -> Answer:
         """Answers when everybody is subscribed, or `connect_seconds` are over."""
         began = float(command.get("began", time.monotonic()))
-        await _until(lambda: self.crew.ready >= len(self.links), self.plan.connect_seconds)
+        await _until(self._is_back, self.plan.connect_seconds)
         return {"ready": self.crew.ready, "seconds": time.monotonic() - began, "refusals": dict(self.crew.refusals)}
+
+    def _is_back(self) -> bool:
+        return self.crew.ready >= len(self.links) and (self.outlet is None or self.outlet.is_open)
 
     async def end(self, command: Command) -> Answer:
         self.crew.end()

@@ -1,0 +1,94 @@
+"""What the server says of itself while a soak runs, and whether it grows."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from fastws.bench.accounting import use_of
+
+SAMPLE_SECONDS = 2.0
+# Allocators round up: less than this is no leak that a soak of minutes could tell.
+GROWTH_SHARE = 0.20
+GROWTH_BYTES = 24 << 20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Sums over all processes of the server; memory of one of them, on average (when rolled there are more)."""
+
+    rss_bytes: float
+    descriptors: float
+    connections: float
+    queue_bytes: float
+    subscriptions: float
+
+
+class Watch:
+    """Reads /metrics every SAMPLE_SECONDS, and /proc of the processes of `pid` where the server is our own."""
+
+    def __init__(self, url: str, pid: int | None = None) -> None:
+        self._pid = pid
+        parts = urlsplit(url)
+        self._url = f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}/metrics"
+        self.samples: list[Sample] = []
+        self.unanswered = 0
+
+    async def run(self) -> None:
+        while True:
+            sample = await self.read()
+            if sample is not None:
+                self.samples.append(sample)
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    async def read(self) -> Sample | None:
+        """None where the server does not answer (a worker died, it is full)."""
+        try:
+            async with httpx.AsyncClient(timeout=10) as client:
+                text = (await client.get(self._url)).raise_for_status().text
+        except httpx.HTTPError:
+            self.unanswered += 1
+            return None
+        totals: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+        memory = totals.get("process_resident_memory_bytes", 0.0)
+        if self._pid is not None:
+            use = use_of([self._pid])
+            memory = use.rss_bytes / use.processes
+        return Sample(
+            memory,
+            totals.get("process_open_fds", 0.0),
+            totals.get("fastws_connections", 0.0),
+            totals.get("fastws_queue_bytes", 0.0),
+            totals.get("fastws_subscriptions", 0.0),
+        )
+
+    async def wait_until_empty(self, seconds: float) -> Sample | None:
+        """The sample when nobody is connected any more, or the last one."""
+        sample = None
+        deadline = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < deadline:
+            sample = await self.read() or sample
+            if sample is not None and sample.connections == 0:
+                break
+            await asyncio.sleep(0.5)
+        return sample
+
+    def growth(self) -> tuple[float, float] | None:
+        """RSS of the second and of the last quarter of the run, in bytes; None where it was too short to tell."""
+        if len(self.samples) < 8:
+            return None
+        quarter = len(self.samples) // 4
+        memory = [sample.rss_bytes for sample in self.samples]
+        return statistics.median(memory[quarter : 2 * quarter]), statistics.median(memory[-quarter:])
+
+
+def has_grown(before: float, after: float) -> bool:
+    return after - before > max(GROWTH_BYTES, before * GROWTH_SHARE)
