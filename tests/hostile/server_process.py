@@ -29,7 +29,8 @@ _SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)$")
 class ServerProcess:
     """`fastws serve --port 0 FLAGS`, from its first line to its exit. Its log is kept in a file.
 
-    `descriptors` is its RLIMIT_NOFILE, `interpreter` what stands between python and `-m fastws`.
+    `descriptors` is its RLIMIT_NOFILE, `interpreter` the options of python, `program` what stands for `-m fastws`,
+    `stderr` a descriptor in place of the file.
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class ServerProcess:
         *flags: str,
         descriptors: int | None = None,
         interpreter: tuple[str, ...] = (),
+        program: tuple[str, ...] = ("-m", "fastws"),
+        stderr: int | None = None,
         environment: Mapping[str, str] | None = None,
         has_keys: bool = True,
     ) -> None:
@@ -44,7 +47,7 @@ class ServerProcess:
         self.log_path = Path(self.directory.name) / "stderr"
         keys = ("--jwt-secret", SECRET, "--broadcast-key", BROADCAST_KEY) if has_keys else ()
         port = () if "--port" in flags or "--unix-socket" in flags else ("--port", "0")
-        command = [sys.executable, *interpreter, "-m", "fastws", "serve", *port, *keys, *flags]
+        command = [sys.executable, *interpreter, *program, "serve", *port, *keys, *flags]
 
         def limit() -> None:
             if descriptors is not None:
@@ -55,7 +58,7 @@ class ServerProcess:
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=log if stderr is None else stderr,
                 preexec_fn=limit,
                 env={**os.environ, **(environment or {})},
             )
