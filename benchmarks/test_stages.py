@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 import uvloop
-from benchmarks.in_process import Sink, connect, masked, server
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmarks.in_process import Sink, connect, masked, server
 from fastws.codec.json_text import JSON
 from fastws.connection.protocol import Connection
 from fastws.dialects.channels import CHANNELS
