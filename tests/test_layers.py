@@ -13,7 +13,7 @@ CHECKS = {
     "imports go one way": ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
     "types are strict": ("-m", "mypy", "--strict", "-p", "fastws"),
     "style": ("-m", "ruff", "check", "."),
-    "format": ("-m", "ruff", "format", "--check", "."),
+    "format": ("-m", "ruff", "format", "--check", "fastws", "tests", "benchmarks", "loadtest"),
 }
 
 

@@ -73,9 +73,7 @@ def _parse_unsubscribe(message: Message) -> Command:
     for field in ("job_ids", "statuses"):
         if field in message:
             # Taking it as "hear everything" would be the opposite of what such a client means.
-            raise BadRequest(
-                f"`unsubscribe` ends the whole filter and takes no `{field}`; subscribe to what is left"
-            )
+            raise BadRequest(f"`unsubscribe` ends the whole filter and takes no `{field}`; subscribe to what is left")
     return ChangeFilter(lambda now: None, subscribed=False)
 
 

@@ -126,9 +126,7 @@ def _bounded(names: frozenset[str]) -> frozenset[str]:
 
 def _parse_request_metrics(message: Message) -> Command:
     metric_type = message.get("metric_type")
-    return RequestMetrics(
-        DEFAULT_METRIC_TYPE if metric_type is None else check_word(metric_type, field="metric_type")
-    )
+    return RequestMetrics(DEFAULT_METRIC_TYPE if metric_type is None else check_word(metric_type, field="metric_type"))
 
 
 _PARSERS: Final[Mapping[str, Parser]] = {

@@ -62,7 +62,7 @@ class ServerProcess:
     port: int = 0
     lines: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    has_spoken: asyncio.Event = field(default_factory=asyncio.Event)
+    _spoke: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
     def url(self) -> str:
@@ -77,7 +77,17 @@ class ServerProcess:
     async def keep(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
         while line := await stream.readline():
             lines.append(line.decode().rstrip("\n"))
-            self.has_spoken.set()
+            async with self._spoke:
+                self._spoke.notify_all()
+        async with self._spoke:
+            self._spoke.notify_all()
+
+    async def has_said(self, words: str) -> None:
+        """Wait until a line of its output has `words`, or it has ended."""
+        async with asyncio.timeout(PATIENCE_SECONDS), self._spoke:
+            await self._spoke.wait_for(
+                lambda: any(words in line for line in self.lines) or self.process.returncode is not None
+            )
 
 
 ServeProcess = Callable[..., Awaitable[ServerProcess]]
@@ -105,8 +115,7 @@ async def serve_process() -> AsyncIterator[ServeProcess]:
                 asyncio.create_task(running.keep(process.stderr, running.errors)),
             ]
             stack.push_async_callback(_end, running, tasks)
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await running.has_spoken.wait()
+            await running.has_said("fastws listens on ")
             assert running.lines, running.errors
             first = running.lines[0]
             assert first.startswith("fastws listens on "), first

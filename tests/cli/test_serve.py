@@ -25,6 +25,7 @@ async def client_of(server: ServerProcess, query: str = "") -> ClientConnection:
 
 async def test_with_no_setting_at_all_it_prints_all_that_is_needed_to_try_it(serve_process: ServeProcess) -> None:
     server = await serve_process("--log-level", "debug")
+    await server.has_said("curl ")
     text = "\n".join(server.lines)
     for words in ("/production", "/api/v1/ws", "workspaces+jobs", "open to this machine", "with a token"):
         assert words in text
@@ -65,6 +66,7 @@ async def test_configured_secrets_are_not_printed(serve_process: ServeProcess) -
 
 async def test_it_listens_where_no_keys_are_and_says_who_cannot_come_in(serve_process: ServeProcess) -> None:
     server = await serve_process("--host", "0.0.0.0")
+    await server.has_said("No broadcast_key is set")
     text = "\n".join(server.lines)
     assert "No JWT key is set" in text
     assert "No broadcast_key is set" in text
@@ -124,6 +126,7 @@ async def test_a_port_in_use_is_one_line_and_exit_code_2(serve_process: ServePro
 async def test_on_a_unix_socket(serve_process: ServeProcess, tmp_path: Path) -> None:
     path = tmp_path / "fastws.sock"
     server = await serve_process("--unix-socket", str(path))
+    await server.has_said("curl ")
     assert server.lines[0].startswith(f"fastws listens on unix:{path}")
     assert "http.sock" not in "\n".join(server.lines)
     async with unix_connect(str(path), compression=None) as client:
