@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -19,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.hostile.server_process import SECRET
 from tests.redis_server import RedisServer
 from tests.workers.conftest import Supervise
-from tests.workers.supervised import READY, Supervised, ask
+from tests.workers.supervised import READY, Supervised, ask, command_of
 
 # Does what it says on its first line the first N times that a worker imports it.
 HOOK = """
@@ -188,6 +189,22 @@ def test_workers_and_the_embedded_redis_end_with_a_supervisor_that_is_killed() -
         assert closed.value.rcvd.code == 1012
         _, alive = psutil.wait_procs(children, 15)
         assert not alive
+
+
+def test_embedded_redis_that_dies_costs_the_clients_of_all_workers_a_notice() -> None:
+    with Supervised("embedded") as server:
+        clients = [server.connect() for _ in range(8)]
+        assert len({server.worker_of(client).pid for client in clients}) == 2
+        for client in clients:
+            assert ask(client, {"action": "subscribe", "channel": "news"})["type"] == "subscription_succeeded"
+        redis = next(child for child in server.watched.children() if "fastws.worker" not in command_of(child))
+        redis.kill()
+        for client in clients:
+            assert json.loads(client.recv(20)) == {"type": "gap", "channel": "news"}
+        server.wait_until(lambda: server.get("/ready")[0] == 200 and server.metric("fastws_broker_up") == 1)
+        server.publish("news", "hello")
+        for client in clients:
+            assert json.loads(client.recv(10))["data"] == "hello"
 
 
 def test_secrets_that_were_made_up_are_the_same_in_all_workers(supervise: Supervise) -> None:
