@@ -13,15 +13,16 @@ from fastws.connection.gate import Gate
 
 log = structlog.stdlib.get_logger("fastws.drain")
 
-# All are told in this part of the time; the rest is for their answers to the close.
-SPREAD: Final = 0.8
+# For the last ones' answers to their close, beyond the time over which all are told.
+ANSWER_SECONDS: Final = 1.0
 # Who was accepted when a successor took over, and has not asked for anything yet, may come in for so long.
 ENTERING_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.02
 
 
 async def drain(context: Context, gate: Gate, *, seconds: float, is_replaced: bool) -> None:
-    """Close every client with 1012 over `seconds`; at once where nobody is connected. Twice is once.
+    """Close every client with 1012 over `seconds`, no more than their number / `seconds` in any second; at once where
+    nobody is connected. Twice is once. Who does not answer its close holds it up for ANSWER_SECONDS at most.
 
     `is_replaced`: another process listens on our sockets, and ours are closed. Whoever reached us before that is
     served as ever, for nobody is to be refused. Otherwise no upgrade is let in from now on.
@@ -31,8 +32,8 @@ async def drain(context: Context, gate: Gate, *, seconds: float, is_replaced: bo
     gate.is_leaving = True
     gate.is_draining = not is_replaced
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    await _send_away(context, seconds * SPREAD)
+    deadline = loop.time() + seconds + ANSWER_SECONDS
+    await _send_away(context, seconds)
     if is_replaced:
         await _let_in_who_is_at_the_door(gate, min(deadline, loop.time() + ENTERING_SECONDS))
         gate.is_draining = True
