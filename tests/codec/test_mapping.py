@@ -170,3 +170,12 @@ def test_text_that_no_utf8_can_say_is_unencodable(codec: Any) -> None:
 )
 def test_timestamps_are_iso_text_or_seconds_where_no_calendar_reaches(stamp: msgpack.Timestamp, text: str) -> None:
     assert JSON.dumps(stamp) == b'"%b"' % text.encode()
+
+
+def test_an_error_in_one_message_leaves_nothing_behind_for_the_next() -> None:
+    body = Encoded("msgpack", b"\x05")
+    for bad in ({"a": "x" * 100, "b": object()}, {"a": body, "b": object()}, {"a": Encoded("json", b"{"), "b": body}):
+        with pytest.raises(Unencodable):
+            MSGPACK.dumps(bad)
+        assert MSGPACK.dumps({"n": 1}) == b"\x81\xa1n\x01"
+        assert MSGPACK.dumps({"n": body}) == b"\x81\xa1n\x05"
