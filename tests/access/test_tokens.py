@@ -236,7 +236,7 @@ BAD_CLAIMS: dict[str, dict[str, object]] = {
     "exp true": {"exp": True},
     "exp list": {"exp": [NOW + 3600]},
     "exp object": {"exp": {}},
-    "nbf in the future": {"nbf": NOW + 120},
+    "nbf in the future": {"nbf": NOW + 86_400},
     "nbf text": {"nbf": "now"},
     "nbf of digits": {"nbf": str(NOW - 60)},
     "nbf nan": {"nbf": float("nan")},
