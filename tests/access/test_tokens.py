@@ -240,7 +240,7 @@ BAD_CLAIMS: dict[str, dict[str, object]] = {
     "nbf text": {"nbf": "now"},
     "nbf of digits": {"nbf": str(NOW - 60)},
     "nbf nan": {"nbf": float("nan")},
-    "iat in the future": {"iat": NOW + 120},
+    "iat in the future": {"iat": NOW + 86_400},
     "iat text": {"iat": "now"},
     "iat of digits": {"iat": str(NOW)},
     "iat nan": {"iat": float("nan")},
