@@ -22,7 +22,7 @@ from fastws.settings import check
 
 KEY = "the broadcast key of the tests"
 SECRET = "a JWT secret of the tests, longer than 32 bytes"
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 10.0
 
 Message = dict[str, Any]
 Serve = Callable[..., Awaitable[Server]]

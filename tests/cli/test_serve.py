@@ -88,7 +88,7 @@ async def test_sigterm_drains_clients_with_1012_and_exits_0(serve_process: Serve
     clients = [await client_of(server) for _ in range(5)]
     server.signal(signal.SIGTERM)
     for client in clients:
-        await asyncio.wait_for(client.wait_closed(), 5)
+        await asyncio.wait_for(client.wait_closed(), 10)
     assert {client.close_code for client in clients} == {1012}
     assert await server.end() == 0
 
@@ -97,7 +97,7 @@ async def test_while_it_drains_it_is_not_ready_and_takes_nobody(serve_process: S
     server = await serve_process("--drain-timeout", "20")
     clients = [await client_of(server) for _ in range(2)]
     server.signal(signal.SIGTERM)
-    await asyncio.wait_for(clients[0].wait_closed(), 5)
+    await asyncio.wait_for(clients[0].wait_closed(), 10)
     async with aiohttp.ClientSession() as session, session.get(server.url.replace("ws", "http") + "ready") as answer:
         assert answer.status == 503
     with pytest.raises(Exception, match="503"):
@@ -106,7 +106,7 @@ async def test_while_it_drains_it_is_not_ready_and_takes_nobody(serve_process: S
     server.signal(signal.SIGTERM)
     assert await server.end() == 0
     assert time.monotonic() - begun < 3
-    await asyncio.wait_for(clients[1].wait_closed(), 5)
+    await asyncio.wait_for(clients[1].wait_closed(), 10)
 
 
 async def test_a_port_in_use_is_one_line_and_exit_code_2(serve_process: ServeProcess) -> None:

@@ -17,7 +17,7 @@ from tests.connection.late_broker import LateServer
 from tests.serving import KEY, SECRET, Join, Talker
 
 ServeLate = Callable[..., Awaitable[LateServer]]
-PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 10
 
 
 @pytest_asyncio.fixture

@@ -110,7 +110,7 @@ async def test_a_client_that_is_still_sending_hears_why_it_is_closed(serve: Serv
     async with connect(f"ws://127.0.0.1:{server.port}/", compression=None, proxy=None) as client:
         await client.recv()
         sending = asyncio.create_task(client.send(" " * size))
-        await asyncio.wait_for(client.wait_closed(), 5)
+        await asyncio.wait_for(client.wait_closed(), 10)
         await asyncio.gather(sending, return_exceptions=True)
         assert (client.close_code, client.close_reason) == (1009, "message too large")
 
@@ -216,7 +216,7 @@ async def test_who_vanishes_without_a_close_leaves_nothing_behind(
         linger = struct.pack("ii", 1, 0)
         raw.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         raw.writer.transport.abort()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while server.gate.open_connections > 1:
             await asyncio.sleep(0)
     assert (await other.ask({"action": "send", "channel": "a", "event": "e"}))["sent"] == 0

@@ -13,7 +13,7 @@ from websockets.frames import Frame, Opcode
 from fastws.connection.delivery import MAX_CONTROL_BYTES
 from fastws.connection.protocol import Connection
 from fastws.server import Server
-from tests.serving import Join, Message, OpenRaw, RawSocket, Serve, Talker
+from tests.serving import PATIENCE_SECONDS, Join, Message, OpenRaw, RawSocket, Serve, Talker
 
 TEXT, CLOSE = 1, 8
 BLOCK = "x" * 65_536
@@ -107,7 +107,7 @@ async def test_who_reads_nothing_after_its_close_is_aborted(serve: Serve, join: 
     server.context.left = leaves
     for _ in range(2):
         await sender.ask({"action": "send", "channel": "a", "event": "e"})
-    await asyncio.wait_for(gone.wait(), 3)
+    await asyncio.wait_for(gone.wait(), PATIENCE_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ async def test_a_ping_flood_from_who_does_not_read_is_not_read_on(serve: Serve, 
     [client] = server.roster
     flood = Frame(Opcode.PING, b"x" * 100).serialize(mask=True) * 50_000
     sending = asyncio.create_task(raw.send_bytes(flood * 3))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (client.waiting or (0, 0))[1] < MAX_CONTROL_BYTES:
             await asyncio.sleep(0)
     for _ in range(2000):  # turns in which it could be read on
@@ -211,7 +211,7 @@ async def test_nobody_cut_off_inside_its_own_request_comes_back(serve: Serve, jo
     said = [{"action": "send", "channel": "a", "event": "e"}, {"action": "subscribe", "channel": "b"}]
     frames = b"".join(Frame(Opcode.TEXT, json.dumps(m).encode()).serialize(mask=True) for m in said)
     await raw.send_bytes(frames)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while slow_id in server.roster.clients:
             await asyncio.sleep(0)
     assert server.hub.channels == {}
