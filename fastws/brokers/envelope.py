@@ -25,6 +25,8 @@ _START: Final = MAGIC + bytes([VERSION])
 _PREFIX_BYTES: Final = 7
 _CODEC_BYTE: Final = {"json": b"j", "msgpack": b"m"}
 _CODEC_NAME: Final = {0x6A: "json", 0x6D: "msgpack"}
+_LABELS: Final = frozenset((str, int))
+_SCALARS: Final = frozenset((str, int, float))
 _STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 # The first byte of a msgpack map: fixmap, map 16, map 32.
 _MSGPACK_MAP: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
@@ -142,6 +144,16 @@ def _decode_ours(payload: bytes, channel: str) -> Letter:
         raise BadRequest("an envelope whose event, node or number is of another type")
     if exclude is not None and (type(exclude) is not list or not all(type(item) is str for item in exclude)):
         raise BadRequest("an envelope whose `exclude` is no list of connection ids")
+    if (
+        (kind is not None and type(kind) is not str)
+        or (sender is not None and type(sender) is not str)
+        or (timestamp is not None and type(timestamp) not in _SCALARS)
+        or (priority is not None and type(priority) not in _LABELS)
+        or (seq is not None and type(seq) is not int)
+        or (key is not None and type(key) is not str)
+        or (attributes is not None and not _are_attributes(attributes))
+    ):
+        raise BadRequest("an envelope with a field of another type")
     publication = Publication(
         channel,
         event,
@@ -156,6 +168,12 @@ def _decode_ours(payload: bytes, channel: str) -> Letter:
         attributes,
     )
     return Letter(publication, node, number)
+
+
+def _are_attributes(value: object) -> bool:
+    return type(value) is dict and all(
+        type(name) is str and (item is None or type(item) in _SCALARS) for name, item in value.items()
+    )
 
 
 def _text_or_none(value: dict[str, object], field: str) -> str | None:

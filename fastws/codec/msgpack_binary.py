@@ -8,7 +8,7 @@ from typing import Final
 import msgpack
 
 from fastws.codec.msgpack_tokens import check_tokens
-from fastws.errors import InvalidPayload, Unencodable
+from fastws.errors import InvalidPayload, InvalidText, Unencodable
 from fastws.vocabulary.publication import Encoded
 
 # Elements that one array or map may ask for, before its bytes are looked at.
@@ -57,7 +57,7 @@ class MsgpackBinary:
                     if type(item) is Encoded:
                         return _with_bodies(value)
             packed: bytes = _PACKER.pack(value)
-        except (TypeError, ValueError, OverflowError, InvalidPayload) as error:
+        except (TypeError, ValueError, OverflowError, InvalidPayload, InvalidText) as error:
             raise Unencodable(f"`data` cannot be said in msgpack: {error}") from None
         return packed
 
