@@ -27,12 +27,19 @@ async def subscribe(raw: RawSocket, channel: str) -> None:
 
 
 async def fill(server: Server, sender: Talker, channel: str, connection_id: str) -> int:
-    """Publish until something waits for the client that does not read. Returns how many publications that took."""
+    """Publish until something waits for the client that does not read. Returns how many publications that took.
+
+    The kernel may take the rest after all, as its buffers grow: it must have said no for a while.
+    """
     client = server.roster.clients[connection_id]
-    number = 0
-    while client.waiting is None:
-        await sender.ask({"action": "send", "channel": channel, "event": "fill", "data": {"n": number, "x": BLOCK}})
-        number += 1
+    number = refusals = 0
+    while refusals < 50:
+        if client.waiting is None:
+            await sender.ask({"action": "send", "channel": channel, "event": "fill", "data": {"n": number, "x": BLOCK}})
+            number, refusals = number + 1, 0
+        else:
+            await sender.hears_nothing()
+            refusals += 1
     return number
 
 
