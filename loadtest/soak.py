@@ -75,7 +75,7 @@ class Soak:
             await asyncio.sleep(min(0.5, left))
             self._note_the_dead(tasks)
         await self._end(tasks, watching)
-        after = await self.watch.wait_until_empty(EMPTY_SECONDS)
+        after = await self.watch.wait_until_empty(EMPTY_SECONDS, before.processes)
         self._progress.clear()
         return self._unexpected + self._verdict(before, after)
 

@@ -13,7 +13,12 @@ from comparison.charts import bars, lines, number
 from comparison.servers import ALL
 from comparison.works import RATES, WORKS, Row
 
-BOUND_WORDS: Final = {"client": "client-bound", "disturbed": "disturbed", "neither": "neither core full"}
+BOUND_WORDS: Final = {
+    "client": "client-bound",
+    "both": "both cores full",
+    "disturbed": "disturbed",
+    "neither": "neither core full",
+}
 
 
 def write(rows: Sequence[Row], versions: Mapping[str, str], directory: Path, *, seconds: float) -> None:
@@ -79,8 +84,8 @@ def _markdown(rows: Sequence[Row], versions: Mapping[str, str], note: str, secon
         f"as the load client on another; {seconds:g} s each after a second of warm-up, servers taken in turn, medians.",
         "128 bytes of data in JSON; every server parses, renders and answers the same messages (`benchmarks/peers/`),",
         "compression off.",
-        "In brackets: CPU of server core / client core. *client-bound*: the client was the busy one, so the figure is",
-        "the least that the server can do; *neither core full*: they waited for each other in turn.",
+        "In brackets: CPU of server core / client core. *client-bound*, *both cores full*: the client was busy, too,",
+        "so the figure is the least that the server can do; *neither core full*: they waited for each other in turn.",
         "",
         f"| | {' | '.join(work.title for work in WORKS)} |",
         f"| --- |{' ---: |' * len(WORKS)}",

@@ -73,6 +73,7 @@ def running(peer: Peer, *, server_core: int, client_core: int) -> Iterator[tuple
     port = _free_port()
     command = [part.format(port=port) for part in peer.command]
     environment = {**os.environ, "NODE_PATH": str(CACHE / "node_modules")}
+    everywhere = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {server_core})  # inherited, by every thread from its first instruction on
     try:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -88,6 +89,7 @@ def running(peer: Peer, *, server_core: int, client_core: int) -> Iterator[tuple
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        os.sched_setaffinity(0, everywhere)
 
 
 def _free_port() -> int:

@@ -20,6 +20,8 @@ from fastws.bench.result import Result
 DISTURBED: Final = 0.08
 BUSY: Final = 0.88
 TRIES: Final = 4
+# (server busy, client busy) -> who set the pace.
+_BOUND: Final = {(True, False): "server", (True, True): "both", (False, True): "client", (False, False): "neither"}
 SETTLE_SECONDS: Final = 1.0
 
 
@@ -169,7 +171,7 @@ async def _measure(server: str, work: Work, plan: Plan, pid: int, cores: Cores) 
 def _row(server: str, work: str, value: float, result: Result, edges: _Edges) -> Row:
     server_cpu, client_cpu, others = edges.shares()
     latencies = {name: getattr(result, f"{name}_us") for name in ("p50", "p90", "p99", "p999", "max", "min")}
-    bound = "server" if server_cpu >= BUSY else "client" if client_cpu >= BUSY else "neither"
+    bound = _BOUND[server_cpu >= BUSY, client_cpu >= BUSY]
     if others >= DISTURBED:
         bound = "disturbed"
     return Row(server, work, value, server_cpu, client_cpu, others, bound, result.is_whole, latencies)

@@ -107,13 +107,12 @@ class Load:
             await self._shown("holding", lasting, None)
             at_edges()
             return result
-        loop = asyncio.get_running_loop()
-        edges = [loop.call_later(LEAD_SECONDS + warm + after, at_edges) for after in (0.0, lasting)]
+        edges = asyncio.create_task(_at_edges(at_edges, LEAD_SECONDS + warm, lasting))
         try:
             ran = await self._shown("running", warm + lasting, command)
+            await edges
         finally:
-            for edge in edges:
-                edge.cancel()
+            edges.cancel()
         settled = await self._tell({"do": "settle", "published": ran[0]["published"]})
         _add_run(result, ran)
         _add_end(result, settled)
@@ -221,6 +220,13 @@ def _pipe(pipe: Pipe | None) -> Pipe:
     if pipe is None:
         raise LoadFailed("a load process has no pipe")
     return pipe
+
+
+async def _at_edges(call: Callable[[], None], begin_seconds: float, lasting_seconds: float) -> None:
+    await asyncio.sleep(begin_seconds)
+    call()
+    await asyncio.sleep(lasting_seconds)
+    call()
 
 
 def _add_run(result: Result, answers: Sequence[Answer]) -> None:

@@ -72,7 +72,10 @@ class Receiver(Link):
     # --- what is heard
 
     def data_received(self, data: bytes) -> None:
-        """Cost: 0.5 µs where the last receivers of the channel heard the same bytes, plus 0.3 µs a latency taken."""
+        """Cost: 0.4 µs where the last receivers of the channel heard the same bytes, plus 0.3 µs a latency taken.
+
+        A BufferedProtocol was tried: a second call from uvloop for each read, no gain even for chunks of 12 KB.
+        """
         if self.tail:
             data = self.tail + data
         crew = self.crew

@@ -9,6 +9,18 @@ from dataclasses import dataclass, field
 # Of each kind of fault so many are kept word for word.
 MOST_EXAMPLES = 5
 LATELY = 12
+# A notice may come behind what is newer by so much.
+NOTICE_SECONDS = 5.0
+
+
+@dataclass
+class Suspicion:
+    """A number that a listener has not heard. `is_told`: the server said soon after that something is missing."""
+
+    listener: str
+    publisher: str
+    number: int
+    is_told: bool = False
 
 
 @dataclass
@@ -24,7 +36,7 @@ class Ledger:
     faults: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     harms: list[str] = field(default_factory=list)
-    _suspected: list[tuple[str, str, int]] = field(default_factory=list)
+    _suspected: list[Suspicion] = field(default_factory=list)
     _late: list[tuple[str, int, str]] = field(default_factory=list)
 
     def enter(self, publisher: str, channel: str) -> None:
@@ -42,9 +54,11 @@ class Ledger:
         if self.faults[kind] <= MOST_EXAMPLES:
             self.examples.append(f"{kind}: {words}")
 
-    def suspect(self, listener: str, publisher: str, first: int, last: int) -> None:
+    def suspect(self, listener: str, publisher: str, first: int, last: int) -> list[Suspicion]:
         """`listener` has not heard these numbers; whether they count is known once all answers are in."""
-        self._suspected.extend((listener, publisher, number) for number in range(first, last + 1))
+        found = [Suspicion(listener, publisher, number) for number in range(first, last + 1)]
+        self._suspected += found
+        return found
 
     def late(self, publisher: str, number: int, words: str) -> None:
         """A number came again, or after a higher one."""
@@ -61,9 +75,14 @@ class Ledger:
             else:
                 self.fault("repeated or out of order", f"{publisher}: {words}")
         self._late.clear()
-        for listener, publisher, number in self._suspected:
-            if (publisher, number) not in self.uncertain:
-                self.fault("lost", f"{listener} never heard {publisher} #{number}")
+        for suspicion in self._suspected:
+            if (suspicion.publisher, suspicion.number) in self.uncertain:
+                continue
+            words = f"{suspicion.listener} never heard {suspicion.publisher} #{suspicion.number}"
+            if suspicion.is_told:
+                self.counts["told of after newer messages"] += 1
+            else:
+                self.fault("lost", words)
         self._suspected.clear()
 
 
@@ -79,6 +98,7 @@ class Ear:
             publisher: ledger.sent[publisher] + 1 for publisher in ledger.publishers_of[channel]
         }
         self._was_heard: set[str] = set()
+        self._untold: list[tuple[float, list[Suspicion]]] = []
         # What led to a fault, for whoever has to find the cause.
         self._lately: deque[str] = deque([f"subscribed {_clock()}"], maxlen=LATELY)
 
@@ -95,7 +115,8 @@ class Ear:
             return
         if expected is not None and number > expected:
             after = ", ".join(self._lately)
-            ledger.suspect(f"{self._listener} ({after})", publisher, expected, number - 1)
+            found = ledger.suspect(f"{self._listener} ({after})", publisher, expected, number - 1)
+            self._untold.append((time.monotonic(), found))
         self._was_heard.add(publisher)
         self._expected[publisher] = number + 1
 
@@ -104,6 +125,11 @@ class Ear:
         self._ledger.counts["notices"] += 1
         self._lately.append(f"notice {_clock()}")
         self._expected = dict.fromkeys(self._expected)
+        for noticed, found in self._untold:
+            if time.monotonic() - noticed < NOTICE_SECONDS:
+                for suspicion in found:
+                    suspicion.is_told = True
+        self._untold.clear()
 
     def finish(self) -> None:
         """Publishing is over and time has passed: everything acknowledged must have been heard."""

@@ -27,6 +27,7 @@ class Sample:
     connections: float
     queue_bytes: float
     subscriptions: float
+    processes: int
 
 
 class Watch:
@@ -59,24 +60,27 @@ class Watch:
             for sample in family.samples:
                 totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
         memory = totals.get("process_resident_memory_bytes", 0.0)
+        processes = 1
         if self._pid is not None:
             use = use_of([self._pid])
-            memory = use.rss_bytes / use.processes
+            processes = use.processes
+            memory = use.rss_bytes / processes
         return Sample(
             memory,
             totals.get("process_open_fds", 0.0),
             totals.get("fastws_connections", 0.0),
             totals.get("fastws_queue_bytes", 0.0),
             totals.get("fastws_subscriptions", 0.0),
+            processes,
         )
 
-    async def wait_until_empty(self, seconds: float) -> Sample | None:
-        """The sample when nobody is connected any more, or the last one."""
+    async def wait_until_empty(self, seconds: float, processes: int) -> Sample | None:
+        """The sample when nobody is connected any more and rolled workers have left, or the last one."""
         sample = None
         deadline = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < deadline:
             sample = await self.read() or sample
-            if sample is not None and sample.connections == 0:
+            if sample is not None and sample.connections == 0 and sample.processes <= processes:
                 break
             await asyncio.sleep(0.5)
         return sample

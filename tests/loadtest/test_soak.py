@@ -111,6 +111,17 @@ def test_notice_excuses_what_is_missing_up_to_the_next_message_only(ledger: Ledg
     assert dict(ledger.faults) == {"lost": 1}
 
 
+def test_notice_that_comes_behind_newer_messages_is_counted_and_no_fault(ledger: Ledger) -> None:
+    ear = _ear(ledger)
+    _go_on(ledger, 8)
+    for number in (6, 8):
+        ear.hear("p", number)
+    ear.excuse()
+    ledger.judge()
+    assert not ledger.faults
+    assert ledger.counts["told of after newer messages"] == 1
+
+
 async def test_soak_of_seconds_over_two_workers_ends_well() -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(LOADTEST / "soak.py"), "--minutes", "0.08", "--workers", "2"),

@@ -1,0 +1,85 @@
+"""The comparison with peers: whoever is installed speaks the messages, and what is written is well-formed."""
+
+from __future__ import annotations
+
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastws.bench.load import Load
+from fastws.bench.plan import Plan
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "comparison"]:
+        del sys.modules[name]
+
+
+async def test_every_installed_peer_does_the_same_work() -> None:
+    from comparison.servers import ALL, running
+
+    done = []
+    for peer in ALL:
+        if peer.node_package or peer.version() is None:
+            continue  # node's would be fetched from npm
+        with running(peer, server_core=0, client_core=0) as (_, url):
+            for path, fields in (("", {}), ("echo", {"mode": "echo", "dialect": "echo"})):
+                plan = Plan(urls=(url + path,), connections=10, warm_seconds=0.05, seconds=0.2, window=4, **fields)
+                async with Load(plan) as load:
+                    await load.connect()
+                    result = await load.run()
+                assert result.is_whole, f"{peer.name}: {result.to_text()}"
+                assert result.deliveries > 0, peer.name
+        done.append(peer.name)
+    assert {"fastws", "websockets", "aiohttp"} <= set(done)
+
+
+def _rows() -> list[Any]:
+    from comparison.works import RATES, WORKS, Row
+
+    rows = []
+    for factor, server in enumerate(("fastws", "aiohttp"), 1):
+        rows += [Row(server, work.name, 1e6 / factor, 0.98, 0.6, 0.01, "server") for work in WORKS]
+        latencies = dict.fromkeys(("p50", "p90", "p99", "p999", "max", "min"), 100.0 * factor)
+        rows += [Row(server, f"rate{rate}", 100.0, 0.5, 0.5, latencies_us=latencies) for rate in RATES]
+    rows.append(Row("fastws", "fanout64", 5.0, bound="disturbed"))
+    return rows
+
+
+def test_table_and_charts_say_what_was_measured(tmp_path: Path) -> None:
+    from comparison import report
+
+    report.write(_rows(), {"fastws": "fastws 1", "aiohttp": "aiohttp <&> 3"}, tmp_path, seconds=2)
+    table = (tmp_path / "compare.md").read_text()
+    assert "| fastws | 1 M deliveries/s (98% / 60%)" in table
+    assert "Not installed here: socketify" in table
+    for chart in ("compare.svg", "latency.svg"):
+        root = ET.parse(tmp_path / chart).getroot()
+        assert root.tag.endswith("svg")
+        assert "fastws" in "".join(root.itertext())
+
+
+def test_disturbed_row_does_not_count_beside_a_quiet_one() -> None:
+    from comparison.report import middle
+
+    row = middle(_rows(), "fastws", "fanout64")
+    assert row is not None
+    assert row.value == 1e6
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(5_690_000, "5.69 M"), (331_058, "331 k"), (1940.4, "1,940"), (12_345, "12.3 k"), (0, "0")]
+)
+def test_numbers_are_short(value: float, shown: str) -> None:
+    from comparison.charts import number
+
+    assert number(value) == shown
