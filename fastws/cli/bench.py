@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 import time
+from dataclasses import asdict
 from typing import Final
 
 from fastws.bench.accounting import Use, use_of
+from fastws.bench.capacity import Demand, estimate
 from fastws.bench.load import Load, LoadFailed
 from fastws.bench.plan import FORMATS, MODES, Plan
 from fastws.bench.speech import DIALECTS
@@ -28,7 +31,7 @@ exit codes: 0 everybody heard everything, 1 not, or not connected, 2 options tha
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", nargs="+", metavar="URL", help="ws://host:port/ of the server, or of several")
+    parser.add_argument("url", nargs="*", metavar="URL", help="ws://host:port/ of the server, or of several")
     parser.add_argument("--connections", type=int, default=1000, metavar="N", help="receivers [1000]")
     parser.add_argument("--channels", type=int, default=1, metavar="C", help="receiver i is on channel i %% C [1]")
     parser.add_argument("--mode", choices=MODES, default="fan-out", help="what is done [fan-out]")
@@ -59,9 +62,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--insecure", action="store_true", help="wss: take any certificate")
     parser.add_argument("--json", action="store_true", help="one line of JSON as the result")
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="no run: what --connections, --rate and --fan-out would need, from measured costs",
+    )
+    parser.add_argument(
+        "--fan-out", type=float, default=0.0, metavar="F", help="--plan: receivers of a publication [all of a channel]"
+    )
+    parser.add_argument(
+        "--descriptors", type=int, default=20_000, metavar="D", help="--plan: files a process may open [20000]"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.plan:
+        return _print_capacity(options)
     plan = _plan(options)
     try:
         return asyncio.run(_run(plan, options.pid or [], as_json=options.json))
@@ -83,8 +99,25 @@ async def _run(plan: Plan, pids: list[int], *, as_json: bool) -> int:
     return 0 if result.is_whole else 1
 
 
+def _print_capacity(options: argparse.Namespace) -> int:
+    demand = Demand(
+        connections=options.connections,
+        publications_per_second=options.rate,
+        fan_out=options.fan_out or options.connections / options.channels,
+        descriptors=options.descriptors,
+    )
+    try:
+        needs = estimate(demand)
+    except ValueError as error:
+        raise ConfigError(f"--plan: {error}") from None
+    print(json.dumps(asdict(needs)) if options.json else needs.to_text(demand))
+    return 0
+
+
 def _plan(options: argparse.Namespace) -> Plan:
     """Raises ConfigError naming the option that cannot be used."""
+    if not options.url:
+        raise ConfigError("URL: ws://host:port/ of the server is missing")
     key = options.key or os.environ.get("FASTWS_BROADCAST_KEY", "").partition(",")[0] or None
     speech = DIALECTS[options.dialect]
     if options.mode == "fan-out" and speech.publish is None:

@@ -155,7 +155,9 @@ async def test_command_exits_with_1_on_loss() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ([], "URL"),
         (["http://x/"], "URL"),
+        (["--plan", "--rate", "1e9"], "--plan"),
         (["ws://127.0.0.1:9/", "--dialect", "rooms"], "--key"),
         (["ws://127.0.0.1:9/", "--dialect", "echo"], "--mode echo"),
         (["ws://127.0.0.1:9/", "--mode", "ingest", "--rate", "5"], "--rate"),
@@ -165,3 +167,9 @@ async def test_run_that_cannot_be_is_one_line_and_code_2(arguments: list[str], w
     code, out, err = await _command(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert words in err
+
+
+async def test_plan_is_told_without_a_server() -> None:
+    code, out, err = await _command("--plan", "--connections", "100000", "--rate", "200", "--fan-out", "5000", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["deliveries_per_second"] == 1_000_000

@@ -1,0 +1,46 @@
+"""The capacity model: what decides, and where one Redis ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastws.bench.capacity import Costs, Demand, estimate
+
+
+def test_few_clients_need_one_process_and_no_redis() -> None:
+    needs = estimate(Demand(connections=1000, publications_per_second=10, fan_out=100))
+    assert (needs.processes, needs.decided_by, needs.redis_deliveries_per_second) == (1, "one", 0)
+
+
+def test_idle_connections_are_a_matter_of_descriptors() -> None:
+    needs = estimate(Demand(connections=100_000, publications_per_second=0, fan_out=1))
+    assert (needs.processes, needs.decided_by) == (6, "descriptors")
+    more_files = estimate(Demand(connections=100_000, publications_per_second=0, fan_out=1, descriptors=200_000))
+    assert more_files.processes == 1
+
+
+@pytest.mark.parametrize("rate", [2_000, 5_000, 20_000])
+def test_deliveries_are_a_matter_of_cpu_and_each_process_keeps_below_its_share(rate: int) -> None:
+    needs = estimate(Demand(connections=10_000, publications_per_second=rate, fan_out=100))
+    assert needs.decided_by == "CPU"
+    assert needs.cpu_each <= 0.6
+    assert needs.processes >= needs.deliveries_per_second * Costs().write_us / 1e6 / 0.6
+
+
+def test_redis_hears_each_publication_once_for_each_process_with_receivers() -> None:
+    wide = estimate(Demand(connections=100_000, publications_per_second=1000, fan_out=1000))
+    narrow = estimate(Demand(connections=100_000, publications_per_second=1000, fan_out=2))
+    assert wide.redis_deliveries_per_second == 1000 * wide.processes
+    assert narrow.redis_deliveries_per_second == 2000
+
+
+def test_where_one_redis_ends_is_said() -> None:
+    demand = Demand(connections=100_000, publications_per_second=60_000, fan_out=10)
+    needs = estimate(demand)
+    assert needs.redis_share > 0.6
+    assert "several Redis" in needs.to_text(demand)
+
+
+def test_more_publications_than_a_process_can_hear_are_refused() -> None:
+    with pytest.raises(ValueError, match="split the channels"):
+        estimate(Demand(connections=1000, publications_per_second=200_000, fan_out=1))
