@@ -23,7 +23,7 @@ log = structlog.stdlib.get_logger("fastws.http")
 
 MAX_HEADER_BYTES: Final = 16_384
 LINGER_SECONDS: Final = 2.0
-LINGER_BYTES: Final = 1_048_576
+LINGER_BYTES: Final = 524_288
 
 Endpoints = Callable[[Request, str], "Response | Awaitable[Response]"]
 ErrorResponse = Callable[[FastWSError], Response]

@@ -131,6 +131,8 @@ def test_a8_headers_without_end_are_cut_off_before_they_cost_memory(run: Run, wa
     before = server.rss()
     sent = 0
     with RawClient(server.port) as client:
+        # What our own kernel would hold is not what the server has accepted.
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n")
         try:
             while sent < 8 * MIB:
@@ -181,6 +183,15 @@ def test_a9_a_body_that_drips_is_closed_too(run: Run) -> None:
             client.socket.send(b"x")
             assert time.monotonic() - begun < 10
             time.sleep(0.1)
+
+
+def test_a9_a_connection_kept_alive_and_not_used_again_ends_without_a_reset(run: Run, raw: Connect) -> None:
+    server = run("--handshake-timeout", "1")
+    client = raw(server.port)
+    client.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert client.read_head() == 200
+    while client.socket.recv(1000):  # a reset would raise
+        pass
 
 
 @pytest.mark.parametrize(
