@@ -13,19 +13,22 @@ from fastws.bench.accounting import busy_seconds, kernel_slab_bytes, use_of
 
 
 def test_use_of_this_process_is_what_psutil_says() -> None:
-    mine = psutil.Process()
+    me = psutil.Process()
+    family = [me, *me.children(recursive=True)]  # a Redis that other tests share may be among them
     use = use_of([os.getpid()])
-    assert abs(use.rss_bytes - mine.memory_info().rss) < 8 << 20
-    assert abs(use.cpu_seconds - sum(mine.cpu_times()[:2])) < 0.5
+    assert use.processes == len(family)
+    assert abs(use.rss_bytes - sum(one.memory_info().rss for one in family)) < 8 << 20
+    assert abs(use.cpu_seconds - sum(sum(one.cpu_times()[:2]) for one in family)) < 0.5
 
 
 def test_children_are_counted_once_with_their_parent() -> None:
     code = "import sys; print(flush=True); sys.stdin.read()"
+    before = use_of([os.getpid()]).processes
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
         both = use_of([os.getpid(), child.pid])
-        assert both.processes == use_of([os.getpid()]).processes == 2
+        assert both.processes == use_of([os.getpid()]).processes == before + 1
         child.communicate()
 
 
