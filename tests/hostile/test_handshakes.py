@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import signal
 import select
+import signal
 import socket
 import subprocess
 import sys
