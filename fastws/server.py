@@ -43,11 +43,11 @@ from fastws.dialects.mount import Mounts
 from fastws.embedding import InProcessBroadcaster
 from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application, Totals
-from fastws.endpoints.exposition import Exposition
+from fastws.endpoints.exposition import Exposition, elsewhere
 from fastws.endpoints.ledger import SOCKET_SUFFIX
 from fastws.endpoints.log_level import LogLevelEndpoint
 from fastws.endpoints.one_process import OneProcess
-from fastws.endpoints.router import Router
+from fastws.endpoints.router import FIGURES, Handler, Router
 from fastws.endpoints.siblings import AllWorkers, OwnFigures
 from fastws.errors import ConfigError, Unauthorized
 from fastws.hub.hub import Hub
@@ -55,7 +55,7 @@ from fastws.hub.roster import Roster
 from fastws.hub.rules import Rules
 from fastws.logs import LogLevel, log_through_logging
 from fastws.metrics import Counters
-from fastws.settings import flush_intervals, slow_policies
+from fastws.settings import flush_intervals, host_and_port, slow_policies
 from fastws.unix_server import UnixServer
 from fastws.vocabulary.identity import Identity
 
@@ -182,16 +182,18 @@ class Server:
             else None,
             identify=self._identify,
             max_message_bytes=config.max_message_bytes,
-            serves_metrics=config.metrics_address is None,
         )
         exposition = Exposition(self.application)
-        if self._workers_folder is None:
-            self.router = Router(self.application, exposition, LogLevelEndpoint(self.log_level))
-        else:
+        metrics: Handler = exposition
+        log_level = LogLevelEndpoint(self.log_level)
+        if self._workers_folder is not None:
             self._figures = OwnFigures(exposition, self._workers_folder)
-            self._own_router = Router(self.application, self._figures, LogLevelEndpoint(self.log_level))
-            workers = AllWorkers(self._figures, self._workers_folder)
-            self.router = Router(self.application, workers, LogLevelEndpoint(self.log_level, workers.tell))
+            self._own_router = Router(self.application, self._figures, log_level)
+            metrics = workers = AllWorkers(self._figures, self._workers_folder)
+            log_level = LogLevelEndpoint(self.log_level, workers.tell)
+        self._figures_router = Router(self.application, metrics, log_level, only=FIGURES)
+        public = metrics if config.metrics_address is None else elsewhere
+        self.router = Router(self.application, public, log_level)
 
     def _make_broker(self) -> MemoryBroker | RedisBroker:
         if self.config.redis_url is None:
@@ -288,6 +290,23 @@ class Server:
         if self._workers_folder is not None:
             own = await loop.create_unix_server(self._own_figures, str(self._own_socket))
             self._servers.append(own)
+        if config.metrics_address is not None:
+            self._servers.append(await self._listen_for_scrapes(config.metrics_address))
+
+    async def _listen_for_scrapes(self, address: str) -> asyncio.Server:
+        """The setting `metrics_address`. Workers share it: each shows the figures of all."""
+        host, port = host_and_port(address)
+        try:
+            return await asyncio.get_running_loop().create_server(
+                self._for_scrapes, host, port, reuse_port=self._workers_folder is not None
+            )
+        except OSError as error:
+            raise ConfigError(f"metrics_address: cannot listen on {address}: {error.strerror or error}") from None
+
+    def _for_scrapes(self) -> HttpConnection:
+        return HttpConnection(
+            self.context, self.gate, self._figures_router, error_response, MAX_SIBLING_BODY_BYTES, is_internal=True
+        )
 
     @property
     def _own_socket(self) -> Path:

@@ -174,7 +174,7 @@ def check(config: Config) -> None:
     if config.workers > 1 and config.redis_url is None:
         raise ConfigError(
             f"workers: {config.workers} processes need a Redis that joins them; start one (apt install redis-server, "
-            "or docker run -p 6379:6379 redis:7) and give --redis-url redis://127.0.0.1:6379"
+            "or docker run -p 6379:6379 redis:7) and give --redis-url redis://127.0.0.1:6379, or give --redis-url embedded"
         )
     if 0 < config.idle_timeout < config.ping_interval:
         raise ConfigError(
@@ -184,6 +184,8 @@ def check(config: Config) -> None:
         raise ConfigError("workspace_channel: it must contain {workspace_id}")
     slow_policies(config)
     flush_intervals(config)
+    if config.metrics_address is not None:
+        host_and_port(config.metrics_address)
     for pair in config.aws_credentials:
         if not all(pair.partition(":")[::2]):
             raise ConfigError("aws_credentials: each must be KEY_ID:SECRET")
@@ -208,6 +210,15 @@ def flush_intervals(config: Config) -> list[tuple[str | None, float]]:
             raise ConfigError(f"flush_interval: {text} is out of range; it must be 0 to 60000 (milliseconds)")
         table.append((pattern, milliseconds / 1000))
     return table
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """metrics_address as a host (without brackets) and a port."""
+    host, colon, port = address.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not bare or (":" in bare and bare == host) or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f"metrics_address: {address!r} is no HOST:PORT such as 127.0.0.1:9100")
+    return bare, int(port)
 
 
 def _table(name: str, entries: Sequence[str]) -> list[tuple[str | None, str]]:

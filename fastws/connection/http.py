@@ -14,7 +14,7 @@ from fastws.connection.admission import Admission
 from fastws.connection.context import Context
 from fastws.connection.gate import Gate
 from fastws.connection.hook import EventHook
-from fastws.errors import FastWSError, Unavailable
+from fastws.errors import FastWSError, NotFound, Unavailable
 from fastws.vocabulary.response import Response
 from fastws.wire.http_messages import HttpReader, Request, render_response
 from fastws.wire.proxy_protocol import read_proxy_header
@@ -59,7 +59,7 @@ class HttpConnection(asyncio.Protocol):
         *,
         is_internal: bool = False,
     ) -> None:
-        """`is_internal`: the peer is one of our own processes."""
+        """`is_internal`: the address is not for clients, so no upgrades, proxies and limits."""
         self._context = context
         self._gate = gate
         self._endpoints = endpoints
@@ -139,6 +139,8 @@ class HttpConnection(asyncio.Protocol):
         if not self._is_internal:
             self.address = self._gate.client_address(request, self._peer)
             self._gate.check_host(request)
+        if request.is_upgrade and self._is_internal:
+            raise NotFound("no WebSocket is served here")
         if request.is_upgrade:
             self._upgrade(request)
         else:

@@ -109,4 +109,3 @@ class Application:
     broadcast_bucket: Bucket | None
     identify: Callable[[str | None], Identity]
     max_message_bytes: int
-    serves_metrics: bool

@@ -134,6 +134,9 @@ class Exposition:
 
     def __call__(self, application: Application, request: Request, **_: str) -> Response:
         """GET /metrics."""
-        if not application.serves_metrics:
-            raise NotFound("metrics are served at an address of their own")
         return Response(200, self.render(), (("Content-Type", CONTENT_TYPE),))
+
+
+def elsewhere(application: Application, request: Request, **_: str) -> Response:
+    """GET /metrics at the public address, where the setting `metrics_address` names another."""
+    raise NotFound("metrics are served at an address of their own")

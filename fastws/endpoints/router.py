@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import unquote
 
 from fastws.endpoints import aws_connections, connections, console, health, revocations, statistics
@@ -58,14 +59,28 @@ def routes(metrics: Handler, log_level: LogLevelEndpoint) -> list[Route]:
     ]
 
 
+# What is served at `metrics_address`: figures, and what an orchestrator asks.
+FIGURES: Final = frozenset({"/metrics", "/health", "/ready"})
+
+
 class Router:
     """Finds who answers a request. Raises nothing: errors are answers too, or awaitables that raise FastWSError."""
 
-    def __init__(self, application: Application, metrics: Handler, log_level: LogLevelEndpoint) -> None:
+    def __init__(
+        self,
+        application: Application,
+        metrics: Handler,
+        log_level: LogLevelEndpoint,
+        *,
+        only: Collection[str] | None = None,
+    ) -> None:
+        """`only`: these paths and no others."""
         self._application = application
         self._exact: dict[str, Mapping[str, Handler]] = {}
         self._patterns: list[tuple[re.Pattern[str], Mapping[str, Handler]]] = []
         for route in routes(metrics, log_level):
+            if only is not None and route.path not in only:
+                continue
             if "{" in route.path:
                 self._patterns.append((route.expression(), route.methods))
             else:

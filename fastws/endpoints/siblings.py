@@ -12,7 +12,6 @@ import structlog
 from fastws.endpoints.application import Application
 from fastws.endpoints.exposition import CONTENT_TYPE, Exposition
 from fastws.endpoints.ledger import SOCKET_SUFFIX, keep_own, last_known, merge
-from fastws.errors import NotFound
 from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
 
@@ -53,8 +52,6 @@ class AllWorkers:
         self._folder = folder
 
     async def __call__(self, application: Application, request: Request, **_: str) -> Response:
-        if not application.serves_metrics:
-            raise NotFound("metrics are served at an address of their own")
         text = self._own.keep()
         answers = await self._ask(_REQUEST)
         return Response(
