@@ -174,7 +174,8 @@ def check(config: Config) -> None:
     if config.workers > 1 and config.redis_url is None:
         raise ConfigError(
             f"workers: {config.workers} processes need a Redis that joins them; start one (apt install redis-server, "
-            "or docker run -p 6379:6379 redis:7) and give --redis-url redis://127.0.0.1:6379, or give --redis-url embedded"
+            "or docker run -p 6379:6379 redis:7) and give --redis-url redis://127.0.0.1:6379; "
+            "or let fastws start its own: --redis-url embedded"
         )
     if 0 < config.idle_timeout < config.ping_interval:
         raise ConfigError(
