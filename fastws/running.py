@@ -38,11 +38,11 @@ class Orders:
         self.stopping.set()
 
     def be_orphaned(self, lifeline: int) -> None:
-        """The supervisor is gone without a word."""
+        """The supervisor is gone without a word: leave the port to the one that comes next."""
         asyncio.get_running_loop().remove_reader(lifeline)
         log.error("the supervisor is gone: leaving too")
         self.is_orphan = True
-        self.stopping.set()
+        self.make_room()
 
 
 async def serve_until_told(server: Server, ready: Callable[[], None], *, lifeline: int | None = None) -> bool:

@@ -81,6 +81,7 @@ class Gate:
         self._forms: dict[tuple[str, str, int], DialectForm] = {}
         self.capacity = Capacity(rules.capacity, context.counters, descriptors=rules.descriptors)
         self.handshake_seconds = rules.handshake_seconds
+        self.is_tls = rules.is_tls
         # No upgrade is let in any more.
         self.is_draining = False
         # Every answer is the last one on its connection: the process is about to end.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import socket
+import ssl
 import threading
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from tests.hostile.certificates import Certificate
 from tests.hostile.server_process import SECRET
 from tests.serving import UPGRADE
 from tests.workers.conftest import Supervise
@@ -71,6 +73,39 @@ def test_a_thousand_connects_during_rolls_are_all_let_in(supervise: Supervise) -
         enough.set()
         for thread in threads:
             thread.join(PATIENCE_SECONDS)
+    assert set(answers) == {b"HTTP/1.1 101 Switching Protocols"}
+
+
+def test_connects_over_tls_during_a_roll_are_all_let_in(supervise: Supervise, tmp_path: Path) -> None:
+    certificate = Certificate(tmp_path)
+    server = supervise(*certificate.flags)
+    trust = ssl.create_default_context(cafile=certificate.cert)
+    answers: list[bytes | OSError] = []
+    enough = threading.Event()
+
+    def connect_again_and_again() -> None:
+        while not enough.is_set():
+            try:
+                with (
+                    socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as plain,
+                    trust.wrap_socket(plain, server_hostname="localhost") as client,
+                ):
+                    client.sendall(REQUEST)
+                    answers.append(client.recv(4096).partition(b"\r\n")[0])
+            except OSError as error:
+                answers.append(error)
+
+    threads = [threading.Thread(target=connect_again_and_again) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        roll(server)
+        roll(server)
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join(PATIENCE_SECONDS)
+    assert len(answers) > 100
     assert set(answers) == {b"HTTP/1.1 101 Switching Protocols"}
 
 

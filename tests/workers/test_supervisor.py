@@ -191,6 +191,24 @@ def test_workers_and_the_embedded_redis_end_with_a_supervisor_that_is_killed() -
         assert not alive
 
 
+def test_port_of_a_supervisor_that_was_killed_is_free_at_once(supervise: Supervise) -> None:
+    server = supervise("--drain-timeout", "20")
+    for _ in range(8):
+        server.connect()
+    orphans = server.workers()
+    server.process.kill()
+    deadline = time.monotonic() + 10
+    while len(server.log_lines("draining")) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert any(orphan.is_running() for orphan in orphans)
+    successor = supervise("--port", str(server.port))
+    assert ask(successor.connect(), {"action": "ping"})["type"] == "pong"
+    assert successor.worker_of(successor.connect())
+    for orphan in orphans:
+        orphan.kill()
+
+
 def test_embedded_redis_that_dies_costs_the_clients_of_all_workers_a_notice() -> None:
     with Supervised("embedded") as server:
         clients = [server.connect() for _ in range(8)]
