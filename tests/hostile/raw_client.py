@@ -193,8 +193,12 @@ class RawClient:
 def connected(port: int, path: str = "/", *headers: str, host: str = "localhost", **options: object) -> RawClient:
     """A client after its upgrade and, where the dialect greets, its greeting."""
     client = RawClient(port, **options)  # type: ignore[arg-type]
-    status = client.upgrade(path, *headers, host=host)
-    assert status == 101, client.head + client.bytes.decode("latin-1")
+    try:
+        status = client.upgrade(path, *headers, host=host)
+        assert status == 101, client.head + client.bytes.decode("latin-1")
+    except BaseException:
+        client.close()
+        raise
     if not path.startswith("/ws") or "token=" in path:
         client.receive_json()
     return client

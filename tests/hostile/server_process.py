@@ -29,14 +29,15 @@ _SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)$")
 class ServerProcess:
     """`fastws serve --port 0 FLAGS`, from its first line to its exit. Its log is kept in a file.
 
-    `descriptors` is its RLIMIT_NOFILE, `interpreter` the options of python, `program` what stands for `-m fastws`,
-    `stderr` a descriptor in place of the file.
+    `descriptors` is its RLIMIT_NOFILE, `address_space` its RLIMIT_AS in bytes, `interpreter` the options of python,
+    `program` what stands for `-m fastws`, `stderr` a descriptor in place of the file.
     """
 
     def __init__(
         self,
         *flags: str,
         descriptors: int | None = None,
+        address_space: int | None = None,
         interpreter: tuple[str, ...] = (),
         program: tuple[str, ...] = ("-m", "fastws"),
         stderr: int | None = None,
@@ -52,6 +53,8 @@ class ServerProcess:
         def limit() -> None:
             if descriptors is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+            if address_space is not None:
+                resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
 
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(

@@ -1,0 +1,113 @@
+"""Rows A13, F10 and I4: everybody at once, and too little memory for everybody."""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import socket
+import time
+
+from tests.hostile.conftest import Run, Watch
+from tests.hostile.raw_client import connected, upgrade
+
+MIB = 1 << 20
+
+
+class Storm:
+    """`count` clients who connect and upgrade at the same time. `seconds` is what each handshake took, sorted."""
+
+    def __init__(self, port: int, count: int, *, bound_seconds: float) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._begun: dict[socket.socket, float] = {}
+        self.statuses: dict[int, int] = {}
+        self.seconds: list[float] = []
+        self.open: list[socket.socket] = []
+        for number in range(count):
+            client = socket.socket()
+            client.setblocking(False)
+            client.bind((f"127.0.{number // 200}.{2 + number % 200}", 0))
+            client.connect_ex(("127.0.0.1", port))
+            self._begun[client] = time.monotonic()
+            self._selector.register(client, selectors.EVENT_WRITE)
+        deadline = time.monotonic() + bound_seconds
+        while self._begun and time.monotonic() < deadline:
+            for key, events in self._selector.select(0.5):
+                assert isinstance(key.fileobj, socket.socket)
+                self._go_on(key.fileobj, events)
+        self.left = len(self._begun)
+        self.seconds.sort()
+
+    def _go_on(self, client: socket.socket, events: int) -> None:
+        try:
+            if events & selectors.EVENT_WRITE:
+                client.send(upgrade())
+                self._selector.modify(client, selectors.EVENT_READ)
+                return
+            answer = client.recv(4096)
+        except OSError:
+            answer = b""
+        status = int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+        self.seconds.append(time.monotonic() - self._begun.pop(client))
+        self._selector.unregister(client)
+        self.open.append(client)
+
+    def close(self) -> None:
+        for client in (*self.open, *self._begun):
+            client.close()
+        self._selector.close()
+
+
+def test_f10_everybody_comes_back_at_once_after_a_crash(run: Run) -> None:
+    count = 4000
+    first = run()
+    before = Storm(first.port, count, bound_seconds=60)
+    assert before.statuses == {101: count}
+    first.signal(signal.SIGKILL)
+    first.wait()
+    before.close()
+    second = run("--port", str(first.port))
+    after = Storm(second.port, count, bound_seconds=60)
+    try:
+        assert after.left == 0
+        assert after.statuses == {101: count}
+        assert after.seconds[int(count * 0.99)] < 10.0
+        second.wait_until(lambda: second.metric("fastws_connections") == count)
+    finally:
+        after.close()
+    second.wait_until(lambda: second.metric("fastws_connections") == 0)
+    second.assert_clean_log()
+
+
+def test_a13_over_a_limit_a_storm_is_turned_away_at_once_and_those_inside_are_served(run: Run, watch: Watch) -> None:
+    server = run("--max-connections", "500")
+    canary = watch(server, comes_anew=False)
+    server.wait_until(lambda: canary.pings)
+    storm = Storm(server.port, 3000, bound_seconds=60)
+    try:
+        assert storm.left == 0
+        assert set(storm.statuses) == {101, 503}
+        assert storm.statuses[101] == 499  # and the canary
+        assert storm.seconds[-1] < 20.0
+    finally:
+        storm.close()
+    server.wait_until(lambda: server.metric("fastws_connections") <= 2)
+    assert server.metric("fastws_handshakes_refused_total", reason="full") >= storm.statuses[503]
+    server.assert_clean_log()
+    canary.check(ping_seconds=5.0)
+
+
+def test_i4_with_little_memory_those_who_do_not_read_are_dropped_and_the_process_lives(run: Run, watch: Watch) -> None:
+    server = run("--max-queue-messages", "100000", address_space=700 * MIB)
+    canary = watch(server)
+    stalled = []
+    for _ in range(200):
+        client = connected(server.port, receive_buffer=4096)
+        client.say({"action": "subscribe", "channel": "a"})
+        stalled.append(client)
+    while server.metric("fastws_slow_consumers_total") < 200:
+        server.publish("a", "x" * (MIB // 2))
+    for client in stalled:
+        client.close()
+    canary.check(ping_seconds=5.0, handshake_seconds=10.0)
+    server.assert_clean_log()
