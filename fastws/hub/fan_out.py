@@ -13,6 +13,9 @@ from fastws.vocabulary.publication import Publication
 
 # Members written to before the loop may look at its sockets again: some 5 ms of sends.
 SLICE: Final = 512
+
+# The frames of a run that were made, by wire form and position.
+Framed = dict[tuple[WireForm, int], bytes]
 # Bytes of one chunk from which its publishers wait for sockets that did not take it (connection/brake.py).
 BULK: Final = 65_536
 
@@ -39,8 +42,9 @@ def fan_out(channel: Channel, counters: Counters) -> Iterator[int]:
                 receipt.done(sent - failed, failed)
         return
     outcome = _Outcome(len(run))
+    framed: Framed = {}
     for audience in audiences:
-        yield from _fan_out_apart(audience, run, outcome, counters)
+        yield from _fan_out_apart(audience, run, framed, outcome, counters)
     if receipts is not None:
         outcome.settle(receipts)
 
@@ -129,10 +133,10 @@ class _Outcome:
 
 
 def _fan_out_apart(
-    audience: Audience, run: list[Publication], outcome: _Outcome, counters: Counters
+    audience: Audience, run: list[Publication], framed: Framed, outcome: _Outcome, counters: Counters
 ) -> Generator[int, None, None]:
     """The same for a run with filters, exclusions, or publications that this wire form cannot say."""
-    wanted = _framed(audience, run, outcome, counters)
+    wanted = _wanted(audience, run, framed, outcome, counters)
     start = 0
     while start < len(wanted):
         exclude = run[wanted[start][0]].exclude
@@ -152,9 +156,10 @@ def _fan_out_apart(
         start = end
 
 
-def _framed(
-    audience: Audience, run: list[Publication], outcome: _Outcome, counters: Counters
+def _wanted(
+    audience: Audience, run: list[Publication], framed: Framed, outcome: _Outcome, counters: Counters
 ) -> list[tuple[int, bytes]]:
+    """What this audience is to hear, by position in the run; framed once, whatever filters the readers have."""
     form: WireForm = audience.form
     heard = audience.filter
     wanted = []
@@ -162,7 +167,10 @@ def _framed(
         if heard is not None and not heard.hears(publication):
             continue
         try:
-            wanted.append((position, form.frame(publication)))
+            frame = framed.get((form, position))
+            if frame is None:
+                frame = framed[(form, position)] = form.frame(publication)
+            wanted.append((position, frame))
         except BadRequest as error:
             outcome.errors[position] = error
             counters.dropped["unencodable"] += len(audience.members)
