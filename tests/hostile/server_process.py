@@ -105,7 +105,9 @@ class ServerProcess:
 
     def log_lines(self, event: str) -> list[dict[str, object]]:
         """The lines of the JSON log that say `event`."""
-        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        # The last line may be half written.
+        whole = self.log().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == event]
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> tuple[int, bytes]:
