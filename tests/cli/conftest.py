@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,13 +42,17 @@ def _no_settings_of_ours_around(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `fastws WORDS…` in this process."""
+    """Runs `fastws WORDS…` in this process; what goes on for ever is interrupted."""
 
     def ran(*words: str) -> Outcome:
+        watchdog = threading.Timer(PATIENCE_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+        watchdog.start()
         try:
             code = main(words)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
+        finally:
+            watchdog.cancel()
         out, err = capsys.readouterr()
         return Outcome(code, out, err)
 
