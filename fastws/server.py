@@ -102,7 +102,7 @@ class Server:
         self._trusted_proxies = TrustedProxies(config.trusted_proxies)
         if config.proxy_protocol and not self._trusted_proxies:
             raise ConfigError("proxy_protocol: it is read from trusted_proxies only, and there are none")
-        self.tls = _tls_of(config)
+        self.tls = Tls.of(config)
         self.port = 0
         self._metrics_hook = (
             None if config.metrics_hook is None else load_function(config.metrics_hook, setting="metrics_hook")
@@ -222,12 +222,7 @@ class Server:
             allowed_hosts=self._allowed_hosts,
             trusted_proxies=self._trusted_proxies,
             proxy_protocol=config.proxy_protocol,
-            capacity=CapacityRules(
-                max_connections=config.max_connections,
-                max_connections_per_user=config.max_connections_per_user,
-                max_connections_per_ip=config.max_connections_per_ip,
-                connect_rate=config.connect_rate,
-            ),
+            capacity=CapacityRules.of(config),
             descriptors=free_descriptors(),
             handshake_seconds=config.handshake_timeout,
             is_tls=self.tls is not None,
@@ -399,11 +394,3 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-
-def _tls_of(config: Config) -> Tls | None:
-    if config.tls_cert is None or config.tls_key is None:
-        return None
-    if config.proxy_protocol:
-        raise ConfigError("proxy_protocol: its header comes before TLS; let the proxy speak TLS, or leave one out")
-    return Tls(config.tls_cert, config.tls_key)

@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from fastws.access.rate_limit import Bucket, address_key
+from fastws.config import Config
 from fastws.errors import RateLimited, Unavailable
 from fastws.metrics import Counters
 
@@ -35,6 +36,15 @@ class CapacityRules:
     max_connections_per_user: int
     max_connections_per_ip: int
     connect_rate: float
+
+    @classmethod
+    def of(cls, config: Config) -> CapacityRules:
+        return cls(
+            max_connections=config.max_connections,
+            max_connections_per_user=config.max_connections_per_user,
+            max_connections_per_ip=config.max_connections_per_ip,
+            connect_rate=config.connect_rate,
+        )
 
 
 class Capacity:

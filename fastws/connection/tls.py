@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Final
 
+from fastws.config import Config
 from fastws.errors import ConfigError
 
 # Of TLS 1.2 only what is forward secret and authenticated (RFC 9325 section 4.2); 1.3 has nothing else.
@@ -21,6 +22,15 @@ class Tls:
         self._cert = cert
         self._key = key
         self.context = self._make_context()
+
+    @classmethod
+    def of(cls, config: Config) -> Tls | None:
+        """TLS as the settings have it; None: plain. Raises ConfigError."""
+        if config.tls_cert is None or config.tls_key is None:
+            return None
+        if config.proxy_protocol:
+            raise ConfigError("proxy_protocol: its header comes before TLS; let the proxy speak TLS, or leave one out")
+        return cls(config.tls_cert, config.tls_key)
 
     def reload(self) -> None:
         """Read the pair again: for connections from now on, open ones keep theirs.
