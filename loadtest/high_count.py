@@ -31,6 +31,7 @@ from fastws.bench.result import Result
 SPARE_DESCRIPTORS = 200
 IDLE_SECONDS = 10.0
 PER_CHANNEL = 1000
+PHASES = ("idle", "all", "kill", "cut", "channels")
 Figures = dict[str, Any]
 
 
@@ -49,12 +50,17 @@ class HighCount:
         self._memory_before = self._memory()
         async with Load(replace(self.plan, reconnect=True)) as load:
             await self._ramp(load)
-            await self._idle(load)
-            await self._one_to_all(load)
-            if self.server is not None and self.options.workers > 1:
-                await self._kill_worker(load)
-            await self._cut_all(load)
+            for name, phase in (
+                ("idle", self._idle),
+                ("all", self._one_to_all),
+                ("kill", self._kill_worker),
+                ("cut", self._cut_all),
+            ):
+                if name in self.options.phases:
+                    await phase(load)
         await self._empty()
+        if "channels" not in self.options.phases:
+            return
         for name, changes in self._other_loads().items():
             async with Load(replace(self.plan, **changes)) as load:
                 await load.connect()
@@ -100,6 +106,7 @@ class HighCount:
             {
                 "server_cpu": (after.cpu_seconds - before.cpu_seconds) / IDLE_SECONDS,
                 "server_rss_mb": memory["rss"] / 1e6,
+                "server_pss_mb": after.pss_bytes / 1e6,
                 "rss_bytes_each": grown["rss"] / count,
                 # Both ends of a connection on loopback: a server alone has half of it.
                 "kernel_bytes_each_pair": (grown["slab"] + grown["sockets"]) / count,
@@ -117,7 +124,7 @@ class HighCount:
 
     async def _kill_worker(self, load: Load) -> None:
         """SIGKILL one of the workers: its clients must be back, the others must not notice."""
-        if self.server is None:
+        if self.server is None or self.options.workers < 2:
             return
         victims = descendants(self.server.pid)
         killed = self.server.kill_worker()
@@ -135,7 +142,12 @@ class HighCount:
         self.is_whole &= ready == self.plan.connections
         await asyncio.sleep(2.0)
         after = self._memory()
-        figures = {"back": ready, "seconds": seconds, "server_rss_mb_before": before["rss"] / 1e6}
+        figures = {
+            "back": ready,
+            "seconds": seconds,
+            "refusals": dict(load.refusals),
+            "server_rss_mb_before": before["rss"] / 1e6,
+        }
         self._done("everybody cut at once", {**figures, "server_rss_mb_after": after["rss"] / 1e6})
 
     async def _empty(self) -> None:
@@ -226,6 +238,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--token", metavar="JWT")
     parser.add_argument("--pid", type=int, action="append", default=[], help="server processes here, for their memory")
     parser.add_argument("--server-option", action="append", default=[], help="a flag for our own server; repeatable")
+    parser.add_argument(
+        "--phases",
+        type=lambda text: set(text.split(",")),
+        default=set(PHASES),
+        metavar="A,B",
+        help=f"of {', '.join(PHASES)} [all]",
+    )
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

@@ -14,10 +14,11 @@ _KIB: Final = 1024
 
 @dataclass(slots=True, frozen=True)
 class Use:
-    """Of a process and its descendants, or of several, added up."""
+    """Of a process and its descendants, or of several, added up. `pss_bytes`: what is shared is counted once."""
 
     cpu_seconds: float = 0.0
     rss_bytes: int = 0
+    pss_bytes: int = 0
     descriptors: int = 0
     processes: int = 0
 
@@ -25,6 +26,7 @@ class Use:
         return Use(
             self.cpu_seconds + other.cpu_seconds,
             self.rss_bytes + other.rss_bytes,
+            self.pss_bytes + other.pss_bytes,
             self.descriptors + other.descriptors,
             self.processes + other.processes,
         )
@@ -74,11 +76,12 @@ def _use(pid: int) -> Use:
         # The name, in parentheses, may hold anything: count from behind it (proc(5)).
         fields = (directory / "stat").read_text().rpartition(")")[2].split()
         status = (directory / "status").read_text()
+        shares = (directory / "smaps_rollup").read_text()
         descriptors = len(os.listdir(directory / "fd"))
     except (FileNotFoundError, ProcessLookupError):
         return Use()
     ticks = int(fields[11]) + int(fields[12])
-    return Use(ticks / _TICKS_PER_SECOND, _kib_field(status, "VmRSS:"), descriptors, 1)
+    return Use(ticks / _TICKS_PER_SECOND, _kib_field(status, "VmRSS:"), _kib_field(shares, "Pss:"), descriptors, 1)
 
 
 def _kib_field(text: str, name: str) -> int:

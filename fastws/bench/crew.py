@@ -59,6 +59,7 @@ class Crew:
         # Called once, when `deliveries` reaches `wake_at`: the closed loop's publisher.
         self.wake_at = NEVER
         self.wake: Callable[[], None] = lambda: None
+        self._dialing = asyncio.Semaphore(INFLIGHT)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def measure(self, begin_ns: int, end_ns: int, every: int) -> None:
@@ -69,7 +70,7 @@ class Crew:
             group.recent.clear()
 
     async def open_all(self, links: list[tuple[int, Link]], *, rate: float) -> None:
-        """Dial for all `links`, `rate` a second (0: as fast as they are answered), INFLIGHT at a time."""
+        """Dial for all `links`, `rate` a second (0: as fast as they are answered)."""
         waiting = iter(links)
         began = self.loop.time()
         taken = 0
@@ -85,9 +86,10 @@ class Crew:
         await asyncio.gather(*(dial_some() for _ in range(min(INFLIGHT, len(links)))))
 
     async def open(self, index: int, link: Link) -> None:
-        """Dial for one."""
+        """Dial for one, INFLIGHT at a time: else a storm's requests would come seconds behind their connections."""
         try:
-            await self.dialer.dial(index, link, small_buffer=self.plan.is_slow(index))
+            async with self._dialing:
+                await self.dialer.dial(index, link, small_buffer=self.plan.is_slow(index))
         except OSError as error:
             link.refused(os.strerror(error.errno) if error.errno else str(error))
 

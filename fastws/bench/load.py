@@ -142,6 +142,9 @@ class Load:
         return [process.pid for process in self._processes]
 
     def _back(self, answers: Sequence[Answer]) -> tuple[int, float]:
+        self.refusals.clear()
+        for answer in answers:
+            self.refusals.update(answer["refusals"])
         return sum(answer["ready"] for answer in answers), max(answer["seconds"] for answer in answers)
 
     def _empty_result(self, rate: float, window: int) -> Result:
