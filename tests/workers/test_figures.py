@@ -48,7 +48,7 @@ def test_what_was_counted_stays_counted_when_workers_are_replaced(supervise: Sup
     assert server.metric("fastws_connections") == 0
     beats = server.metric("fastws_loop_lag_seconds_count")
     assert beats > 0
-    assert server.metric("fastws_loop_lag_seconds_bucket", le="+Inf") == beats
+    assert server.metric("fastws_loop_lag_seconds_bucket", le="+Inf") >= beats
     assert len(clients) == 10
 
 
