@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -93,10 +94,12 @@ def running(peer: Peer, *, server_core: int, client_core: int) -> Iterator[tuple
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Below the ports that the system gives to clients: one of those may be in use towards somebody else."""
+    while True:
+        port = random.randrange(15_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
 
 
 def _wait_until_open(process: subprocess.Popen[bytes], port: int, name: str) -> None:
