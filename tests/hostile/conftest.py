@@ -32,6 +32,20 @@ def plain_server() -> Iterator[ServerProcess]:
         server.assert_clean_log()
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Run]:
+    """`shared(*flags)`: a server with these flags for all tests of a file that only read what it answers."""
+    with ExitStack() as stack:
+        servers: dict[tuple[str, ...], ServerProcess] = {}
+
+        def find(*flags: str) -> ServerProcess:
+            if flags not in servers:
+                servers[flags] = stack.enter_context(ServerProcess(*flags))
+            return servers[flags]
+
+        yield find
+
+
 @pytest.fixture
 def connect() -> Iterator[Connect]:
     """Connects and upgrades; closed after the test."""

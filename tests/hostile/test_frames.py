@@ -144,7 +144,7 @@ def test_b5_floods_starve_nobody(run: Run, watch: Watch, frame: bytes) -> None:
     threads = [threading.Thread(target=attack) for _ in range(3)]
     for thread in threads:
         thread.start()
-    time.sleep(2)  # the attack's length; nothing is awaited
+    time.sleep(1)  # the attack's length; nothing is awaited
     canary.check()
     stop.set()
     for thread in threads:

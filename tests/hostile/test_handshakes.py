@@ -223,8 +223,8 @@ def test_a10_headers_that_stall_a_naive_pattern_are_answered_at_once(
         "server_no_context_takeover; server_no_context_takeover",
     ],
 )
-def test_a11_a_malformed_offer_of_compression_is_declined(run: Run, connect: Connect, offer: str) -> None:
-    server = run("--compression", "on")
+def test_a11_a_malformed_offer_of_compression_is_declined(shared: Run, connect: Connect, offer: str) -> None:
+    server = shared("--compression", "on")
     client = connect(server.port, "/", f"Sec-WebSocket-Extensions: permessage-deflate; {offer}")
     assert "extensions" not in client.head.lower()
     assert client.say({"action": "ping"})["type"] == "pong"
@@ -246,14 +246,15 @@ GOOD = "https://good.example"
         f"{GOOD}\r\nOrigin: https://evil.example",
     ],
 )
-def test_a12_pages_of_other_origins_do_not_connect(run: Run, origin: str) -> None:
-    server = run("--allowed-origins", GOOD, "--allowed-origins", "https://*.wild.example")
+def test_a12_pages_of_other_origins_do_not_connect(shared: Run, origin: str) -> None:
+    server = shared("--allowed-origins", GOOD, "--allowed-origins", "https://*.wild.example")
+    before = server.metric("fastws_handshakes_refused_total", status="403", reason="origin")
     with RawClient(server.port) as client:
         assert client.upgrade("/", f"Origin: {origin}") == 403
     for good in (f"Origin: {GOOD}", "Origin: https://a.wild.example", "X-No-Origin: native"):
         with RawClient(server.port) as client:
             assert client.upgrade("/", good) == 101
-    assert server.metric("fastws_handshakes_refused_total", status="403", reason="origin") == 1
+    assert server.metric("fastws_handshakes_refused_total", status="403", reason="origin") == before + 1
 
 
 def test_hosts_that_are_not_ours_are_misdirected_but_probes_are_answered(run: Run) -> None:
@@ -335,15 +336,15 @@ PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c" + bytes((198, 51, 100, 7, 127
 
 
 @pytest.mark.parametrize("header", [b"PROXY TCP4 198.51.100.7 127.0.0.1 8080 80\r\n", PROXY_V2], ids=["v1", "v2"])
-def test_the_proxy_protocol_says_who_the_client_is(run: Run, header: bytes) -> None:
-    server = run("--trusted-proxies", "127.0.0.2", "--proxy-protocol", "true", "--allow-anonymous", "true")
+def test_the_proxy_protocol_says_who_the_client_is(shared: Run, header: bytes) -> None:
+    server = shared("--trusted-proxies", "127.0.0.2", "--proxy-protocol", "true", "--allow-anonymous", "true")
     with RawClient(server.port, source="127.0.0.2") as client:
         for byte in header:  # however it is cut
             client.send(bytes((byte,)))
         assert client.upgrade() == 101
         headers = {"Authorization": "Bearer the-broadcast-key-of-these-tests"}
-        (listed,) = json.loads(server.get("/connections", headers)[1])["connections"]
-        assert listed["address"] == "198.51.100.7"
+        listed = json.loads(server.get("/connections", headers)[1])["connections"]
+        assert "198.51.100.7" in {connection["address"] for connection in listed}
     with RawClient(server.port, source="127.0.0.2") as client:
         assert client.upgrade() == 400  # a trusted proxy must say for whom it speaks
     with RawClient(server.port, source="127.0.0.3") as client:
@@ -361,9 +362,9 @@ def test_the_proxy_protocol_does_not_make_a_stranger_a_local_client(run: Run) ->
 @pytest.mark.parametrize("header", ["X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1"])
 @pytest.mark.parametrize("flags", [(), ("--trusted-proxies", PROXY)])
 def test_by_default_only_direct_peers_of_this_machine_are_anonymous(
-    run: Run, header: str, flags: tuple[str, ...]
+    shared: Run, header: str, flags: tuple[str, ...]
 ) -> None:
-    server = run(*flags)
+    server = shared(*flags)
     with RawClient(server.port) as client:
         assert client.upgrade("/", header) == 401
     with RawClient(server.port) as client:
