@@ -118,7 +118,8 @@ def table(results: dict[str, list[Result]]) -> str:
     lines = [f"{'':<8}{'deliveries/s':>14}{'per s of server CPU':>22}"]
     lines += [f"{name:<8}{delivered[name]:>14,.0f}{per_core[name]:>22,.0f}" for name in results]
     lines += [
-        f"redis / memory, on one core            {delivered['redis'] / delivered['memory']:.2f}",
+        f"redis / memory, deliveries/s           {delivered['redis'] / delivered['memory']:.2f}",
+        f"redis / memory, per s of server CPU    {per_core['redis'] / per_core['memory']:.2f}",
         f"two / one process, deliveries/s        {delivered['two'] / delivered['one']:.2f}",
         f"two / one process, per s of server CPU {per_core['two'] / per_core['one']:.2f}",
     ]
