@@ -7,12 +7,10 @@ import os
 import selectors
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import structlog
@@ -23,6 +21,7 @@ from fastws.errors import ConfigError
 from fastws.logs import LogLevel
 from fastws.workers.child import Child
 from fastws.workers.rolling import Rolling
+from fastws.workers.signals import SignalInbox
 from fastws.workers.slots import Slot, open_slots
 
 log = structlog.stdlib.get_logger("fastws.workers")
@@ -57,14 +56,12 @@ class Supervisor:
         self.folder = Path(tempfile.mkdtemp(prefix="fastws-", dir=None if len(tempfile.gettempdir()) < 60 else "/tmp"))  # noqa: S108 a folder of our own in it
         self._log_level = LogLevel(config.log_level)
         self._selector = selectors.DefaultSelector()
-        self._signals: list[int] = []
         self._rolling = Rolling(self.slots, self.start_child)
         self._is_stopping = False
         self._is_begun = False
         self._failure: ConfigError | None = None
         self._exit_code = 0
         self._lifeline, self._lifeline_end = os.pipe()
-        self._wakeup, self._waker = socket.socketpair()
 
     def run(self, ready: Callable[[], None]) -> int:
         """Serve until told to stop; `ready` is called when all workers are.
@@ -72,8 +69,8 @@ class Supervisor:
         Returns the exit code: 0, or 1 where a worker had to be killed or none could be started. Raises ConfigError
         where the settings cannot be used, as a worker has found.
         """
-        self._take_signals()
-        self._selector.register(self._wakeup, selectors.EVENT_READ, None)
+        self._signals = SignalInbox(_SIGNALS)
+        self._selector.register(self._signals, selectors.EVENT_READ, None)
         try:
             for slot in self.slots:
                 slot.restart_at = time.monotonic()
@@ -107,25 +104,13 @@ class Supervisor:
 
     # --- events
 
-    def _take_signals(self) -> None:
-        for end in (self._wakeup, self._waker):
-            end.setblocking(False)  # noqa: FBT003 its only form
-        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._signals.append(number)
-
     def _turn(self) -> None:
         """Wait for what happens next, and bring everything in line with it."""
         for key, _ in self._selector.select(self._seconds_to_next()):
-            if key.data is None:
-                self._wakeup.recv(4096)
-            else:
+            if key.data is not None:
                 self._hear(key.data)
-        while self._signals:
-            self._obey(self._signals.pop(0))
+        for number in self._signals.take():
+            self._obey(number)
         now = time.monotonic()
         self._kill_the_late(now)
         self._reap(now)
@@ -204,6 +189,9 @@ class Supervisor:
                 self._bury(slot, child)
                 if not child.is_leaving and not self._is_stopping:
                     self._note_death(slot, child, now)
+            if self._is_stopping and not slot.children:
+                # Else who connects now would wait for nobody, as long as the others drain.
+                slot.close()
 
     def _bury(self, slot: Slot, child: Child) -> None:
         if child.report in self._selector.get_map():
@@ -255,10 +243,8 @@ class Supervisor:
             slot.close()
         if self.config.unix_socket is not None:
             Path(self.config.unix_socket).unlink(missing_ok=True)
-        signal.set_wakeup_fd(-1)
         self._selector.close()
-        self._wakeup.close()
-        self._waker.close()
+        self._signals.close()
         os.close(self._lifeline)
         os.close(self._lifeline_end)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.hostile.server_process import SECRET
 from tests.redis_server import RedisServer
+from tests.serving import UPGRADE
 from tests.workers.conftest import Supervise
 from tests.workers.supervised import READY, Supervised, ask, command_of
 
@@ -155,6 +156,23 @@ def test_sigterm_drains_all_and_exits_with_0(supervise: Supervise) -> None:
     assert server.wait() == 0
     assert not any(map(is_running, pids))
     server.assert_clean_log()
+
+
+def test_who_comes_while_all_drain_is_refused_at_once(supervise: Supervise) -> None:
+    server = supervise("--drain-timeout", "5")
+    server.connect()  # the other worker has nobody to wait for, and leaves its socket to the supervisor
+    server.signal(signal.SIGTERM)
+    server.wait_for("draining", 1)
+    outcomes = set()
+    for _ in range(20):
+        try:
+            with socket.create_connection(("127.0.0.1", server.port), 1) as late:
+                late.sendall(UPGRADE.format(path="/").encode())
+                outcomes.add(late.recv(4096).partition(b"\r\n")[0])
+        except (ConnectionRefusedError, ConnectionResetError):
+            outcomes.add(b"refused")
+    assert outcomes <= {b"refused", b"HTTP/1.1 503 Service Unavailable"}
+    assert server.wait() == 0
 
 
 def test_second_signal_stops_at_once(supervise: Supervise) -> None:
