@@ -169,9 +169,10 @@ def test_who_comes_while_all_drain_is_refused_at_once(supervise: Supervise) -> N
             with socket.create_connection(("127.0.0.1", server.port), 1) as late:
                 late.sendall(UPGRADE.format(path="/").encode())
                 outcomes.add(late.recv(4096).partition(b"\r\n")[0])
-        except (ConnectionRefusedError, ConnectionResetError):
-            outcomes.add(b"refused")
-    assert outcomes <= {b"refused", b"HTTP/1.1 503 Service Unavailable"}
+        except ConnectionError:
+            outcomes.add(b"")
+    # Refused, closed or told so; a worker that nobody serves any more would keep them waiting.
+    assert outcomes <= {b"", b"HTTP/1.1 503 Service Unavailable"}
     assert server.wait() == 0
 
 
