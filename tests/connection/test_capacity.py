@@ -103,3 +103,8 @@ def test_free_descriptors_are_those_of_the_soft_limit_not_yet_open() -> None:
     assert 0 < before < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     with open("/dev/null"):
         assert free_descriptors() == before - 1
+
+
+def test_where_open_descriptors_cannot_be_counted_some_are_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastws.connection.capacity.DESCRIPTOR_FOLDER", "/nowhere")
+    assert free_descriptors() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 32
