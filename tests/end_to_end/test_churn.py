@@ -96,7 +96,7 @@ async def test_everybody_who_stays_hears_everything_in_order_through_a_storm(ser
     assert server.hub.subscriptions == LISTENERS
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 async def test_a_hundred_thousand_connects_leave_no_object_behind() -> None:
     server = await make_server()
 
