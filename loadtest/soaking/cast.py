@@ -200,8 +200,10 @@ class Resetter:
         while not self.is_stopping:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection(self._host, self._port)
-                writer.write(conversation[: next(self._turn)])
-                await asyncio.sleep(0.02)
-                writer.transport.abort()
+                try:
+                    writer.write(conversation[: next(self._turn)])
+                    await asyncio.sleep(0.02)
+                finally:
+                    writer.transport.abort()
                 self._ledger.counts["resets"] += 1
             await asyncio.sleep(0.05)
