@@ -10,6 +10,7 @@ from fastws.errors import BadRequest, MethodNotAllowed, UpgradeRequired
 from fastws.wire.request import Request as Request
 from fastws.wire.request import tokens
 
+MAX_HEADERS = 200
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _PRINTABLE = bytes(range(0x20, 0x7F))
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
@@ -37,15 +38,15 @@ def read_plain_upgrade(head: bytes) -> Request | None:
     """The upgrade in `head` (from the request line through the empty line), if it is a plain one; else None.
 
     Plain is what clients send: GET of a path over HTTP/1.1, printable ASCII, one space after each colon,
-    every name once, no body, a valid key, version 13. None says only that the full parser has to decide; a
-    Request is one that it accepts with equal fields (tests/wire/test_handshake.py).
+    MAX_HEADERS at most, every name once, no body, a valid key, version 13. None says only that the full
+    parser has to decide; a Request is one that it accepts with equal fields (tests/wire/test_handshake.py).
 
     Cost: 4 µs for 10 headers (benchmarks/test_handshake.py); h11 and wsproto take 60.
     """
     # Everything but the line ends is printable ASCII: no bare CR or LF, no tab, no NUL.
     line_ends = head.translate(None, _PRINTABLE)
     count = len(line_ends) // 2
-    if line_ends != b"\r\n" * count or head[-4:] != b"\r\n\r\n":
+    if line_ends != b"\r\n" * count or head[-4:] != b"\r\n\r\n" or count - 2 > MAX_HEADERS:
         return None
     text = head.decode("ascii")
     if ":  " in text or " \r\n" in text:

@@ -11,12 +11,12 @@ from http import HTTPStatus
 import h11
 
 from fastws.errors import BadRequest, HeadersTooLarge, TooLarge
+from fastws.wire.handshake import MAX_HEADERS as MAX_HEADERS
 from fastws.wire.handshake import read_plain_upgrade
 from fastws.wire.http_body import BodyReader, next_event
 from fastws.wire.request import Request as Request
 from fastws.wire.request import tokens
 
-MAX_HEADERS = 200
 _END = b"\r\n\r\n"
 # Never in a head: control characters, a CR or LF alone, a line that continues the one before (RFC 9112
 # sections 2.2 and 5.2 allow to refuse them; what others read differently is how requests are smuggled).

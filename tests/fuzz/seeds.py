@@ -40,6 +40,12 @@ SEEDS: dict[str, list[bytes]] = {
         b"\x21\x11\x00\x0c" + bytes(12),
         b"\x20\x00\x00\x00",
     ],
+    "tokens": [
+        b'{"alg":"HS256","typ":"JWT"}\n{"sub":"u","exp":9999999999}',
+        b'{"alg":"HS256","kid":"a"}\n{"sub":"u*","exp":1e10,"channels":["a:*","{sub}:**"],"publish":["*"],"iat":5}',
+        b'{"alg":"HS256"}\n{"sub":"u","exp":99999999999,"workspace_id":"w","workspaces":["w",7],"jti":"j","nbf":1}',
+        b'{"alg":"none","crit":["b64"],"b64":false}\n{"sub":"u","exp":NaN,"exp":1e400,"nbf":"1"}',
+    ],
     "codecs": [
         SUBSCRIBE,
         b'{"type":"subscribe","job_ids":["1"],"statuses":["done"],"event_types":["alert"],"room_id":"execution:1"}',

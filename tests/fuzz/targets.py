@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
+import math
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 
 from fastws.access.hosts import AllowedHosts
 from fastws.access.origins import AllowedOrigins
+from fastws.access.permissions import Permissions
 from fastws.access.proxies import TrustedProxies, parse_address
+from fastws.access.tokens import REFUSAL, Tokens
 from fastws.brokers.envelope import decode, encode, encode_body
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.codec.msgpack_tokens import check_tokens
 from fastws.codec.negotiate import negotiate as negotiate_codec
+from fastws.config import Config
 from fastws.dialects.dialect import Dialect
 from fastws.dialects.feeds import job_publication, workspace_publication
 from fastws.dialects.mount import Mounts
-from fastws.errors import BadRequest, FastWSError, InvalidPayload, Unencodable
+from fastws.errors import BadRequest, FastWSError, InvalidPayload, Unauthorized, Unencodable
 from fastws.vocabulary.publication import Encoded, Publication
 from fastws.wire.deflate import Inflater, deflate, negotiate
 from fastws.wire.frames import frame
-from fastws.wire.handshake import accept_response, check_upgrade, subprotocols
+from fastws.wire.handshake import accept_response, check_upgrade, read_plain_upgrade, subprotocols
 from fastws.wire.http_messages import HttpReader, render_response
 from fastws.wire.inbox import Inbox
 from fastws.wire.proxy_protocol import read_proxy_header
@@ -31,6 +38,9 @@ LIMIT = 4096
 ORIGINS = AllowedOrigins(["https://good.example", "https://*.wild.example"])
 HOSTS = AllowedHosts(["good.example", "*.wild.example:443"])
 PROXIES = TrustedProxies(["10.0.0.0/8", "2001:db8::/32"])
+SECRET = "a secret that is good for sixty-four bytes, so that nothing warns of it"
+TOKENS = Tokens(Config(jwt_secret=SECRET))
+PERMISSIONS = Permissions(Config(), key_configured=True)
 DIALECTS: list[Dialect] = []
 for _mount in Mounts((), workspace_channel="workspace:{workspace_id}", jobs_channel="jobs").table.values():
     DIALECTS += [_mount.without_token, _mount.with_token]
@@ -134,7 +144,15 @@ def requests_in(parts: Iterator[bytes]) -> tuple[list[Request], int | None]:
 
 
 def handshake(data: bytes) -> None:
-    """Requests mean the same however they are cut; an upgrade gets a 101 without a word of the client's, or 4xx."""
+    """Requests mean the same however they are cut; an upgrade gets a 101 without a word of the client's, or 4xx.
+
+    What the direct reader of plain upgrades takes, the full parser takes with equal fields.
+    """
+    head = data[: data.find(b"\r\n\r\n") + 4]
+    plain = read_plain_upgrade(head)
+    if plain is not None:
+        assert plain == HttpReader(LIMIT, LIMIT)._parse_head(head)
+        check_upgrade(plain)
     whole, status = requests_in(iter((data,)))
     assert (whole, status) == requests_in(pieces(data))
     assert status in (None, 400, 413, 431)
@@ -200,6 +218,24 @@ def codecs(data: bytes) -> None:
                         JSON.dumps(dialect.delivery(publication))
 
 
+def tokens(data: bytes) -> None:
+    """Whatever a header and claims say, signed by the right key too, is somebody or is refused with the one text."""
+    header, _, claims = data.partition(b"\n")
+    signed = b".".join(urlsafe_b64encode(part).rstrip(b"=") for part in (header, claims))
+    signature = urlsafe_b64encode(hmac.digest(SECRET.encode(), signed, hashlib.sha256)).rstrip(b"=")
+    for token in (data.decode("latin-1"), f"{signed.decode()}.{signature.decode()}"):
+        try:
+            identity = TOKENS.verify(token)
+        except Unauthorized as error:
+            assert error.message == REFUSAL  # noqa: PT017
+            continue
+        assert identity.user
+        assert math.isfinite(identity.expires_at)
+        for channel in ("a", f"user:{identity.user}", "user:*", "workspace:w"):
+            for allows in (PERMISSIONS.may_subscribe, PERMISSIONS.may_publish):
+                allows(identity, channel, dialect="channels")
+
+
 def envelope(data: bytes) -> None:
     """What comes from Redis is a publication or refused; what is one goes round again unchanged."""
     for payload in (data, b"\xc1\x01j" + data, b"\xc1\x01m\x00\x00\x00" + data):
@@ -231,5 +267,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "handshake": handshake,
     "proxy_header": proxy_header,
     "codecs": codecs,
+    "tokens": tokens,
     "envelope": envelope,
 }

@@ -50,6 +50,7 @@ MALFORMED = {
     "A2 version 12": (changed(old="Version: 13", new="Version: 12"), 426),
     "A2 two versions": (changed(old="Version: 13", new="Version: 13, 8"), 426),
     "A2 version beyond reason": (changed(old="Version: 13", new="Version: 1" + "0" * 20), 426),
+    "A2 underscore in a version": (changed(old="Version: 13", new="Version: 1_3"), 426),
     "A2 no version": (changed(old="Sec-WebSocket-Version: 13\r\n"), 400),
     "A3 POST": (changed(old="GET", new="POST"), 405),
     "A3 HEAD": (changed(old="GET", new="HEAD"), 405),
@@ -67,6 +68,9 @@ MALFORMED = {
     "A5 negative length": (changed("Content-Length: -1"), 400),
     "A5 plus in a length": (changed("Content-Length: +1"), 400),
     "A5 underscore in a length": (changed("Content-Length: 1_0"), 400),
+    "A5 a length beyond reason": (changed("Content-Length: 1" + "0" * 30), 400),
+    "A5 a coding that is none": (changed("Transfer-Encoding: xchunked"), 400),
+    "A5 a tab in a length": (changed("Content-Length: 1\t0"), 400),
     "A5 two lengths": (changed("Content-Length: 5", "Content-Length: 6"), 400),
     "A5 space before a colon": (changed("Transfer-Encoding : chunked"), 400),
     "A5 a body": (changed("Content-Length: 5") + b"GET /health HTTP/1.1\r\n\r\n", 400),
@@ -80,6 +84,7 @@ MALFORMED = {
     "A8 64 KiB of URL": (upgrade("/" + "a" * 65536), 431),
     "A8 1 MiB of header": (changed("A: " + "b" * MIB), 431),
     "A8 10,000 headers": (changed(*["A: b"] * 10_000), 431),
+    "A8 500 short headers": (changed(*[f"h{n}: x" for n in range(500)]), 431),
     "A8 32 KiB of cookie": (changed("Cookie: " + "c" * 32768), 431),
 }
 

@@ -287,6 +287,16 @@ def test_headers_over_the_limit_are_refused_before_they_are_parsed(data: bytes, 
     pytest.fail("the whole was taken")
 
 
+def test_too_many_headers_are_refused_in_a_plain_upgrade_too() -> None:
+    lines = ["GET / HTTP/1.1", "Host: a", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+    lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
+    most = [*lines, *(f"h{n}: x" for n in range(MAX_HEADERS - 5)), "", ""]
+    (request,) = read_all("\r\n".join(most).encode())
+    assert request.is_upgrade
+    assert len(request.headers) == MAX_HEADERS
+    assert type(failure("\r\n".join([*most[:-2], "one: more", "", ""]).encode())) is HeadersTooLarge
+
+
 def test_too_many_headers_are_refused() -> None:
     assert len(read_all(b"GET /" + HOST + b"".join(b"h%d: x\r\n" % n for n in range(MAX_HEADERS - 1)) + b"\r\n")) == 1
     assert (
