@@ -74,7 +74,7 @@ class Connection(Delivery):
             self._read(data)
         except Exception:
             log.exception("error of ours", connection=self.id)
-            self.end(1011, "internal error", label="internal")
+            self._break()
 
     def process(self, messages: list[tuple[int, bytes]]) -> None:
         """Messages that had to wait for an answer from elsewhere."""
@@ -82,7 +82,14 @@ class Connection(Delivery):
             self.session.receive(messages)
         except Exception:
             log.exception("error of ours", connection=self.id)
+            self._break()
+
+    def _break(self) -> None:
+        """After an error of ours; where it came amid a close, nothing more is said."""
+        if self.state is State.OPEN:
             self.end(1011, "internal error", label="internal")
+        else:
+            self.transport.abort()
 
     def _read(self, data: bytes) -> None:
         inbox = self.inbox
@@ -232,7 +239,9 @@ class Connection(Delivery):
         self.context.left(self)
 
     def _count_end(self, code: int, label: str, reason: str = "") -> None:
-        self.context.counters.closed[(code, label)] += 1
+        # A client may choose among 2,000 codes from 3000 on: no reason for as many series of figures.
+        counted = code // 1000 * 1000 if label == "client" and code >= 3000 else code
+        self.context.counters.closed[(counted, label)] += 1
         self.context.journal.closed(self, code, label)
         if self.context.hook is not None:
             self.context.hook.disconnected(self.id, code, reason)
@@ -245,8 +254,8 @@ class Connection(Delivery):
             self.send = forget
             self._release_brakes(self.outbox)
             self.session.backlog = None
-            self.context.hub.leave(self)
             self.context.roster.remove(self)
+            self.context.hub.leave(self)
 
     def _answer_close(self, payload: bytes) -> None:
         """The peer closes: echo its code (RFC 6455 section 5.5.1), then close the TCP connection, as servers do."""

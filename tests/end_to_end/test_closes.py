@@ -235,7 +235,7 @@ async def test_an_error_of_ours_in_one_channel_closes_nobody_and_the_others_are_
     for channel in ("a", "b"):
         await client.ask({"action": "subscribe", "channel": channel})
     [audience] = server.hub.channels["a"].audiences.values()
-    audience.form = BrokenForm()
+    form, audience.form = audience.form, BrokenForm()
     with structlog.testing.capture_logs() as lines:
         for _ in range(2):
             refused = await sender.ask({"action": "send", "channel": "a", "event": "e"})
@@ -244,6 +244,18 @@ async def test_an_error_of_ours_in_one_channel_closes_nobody_and_the_others_are_
     assert [line["event"] for line in lines] == ["error of ours while writing a channel"] * 2
     assert (await sender.ask({"action": "send", "channel": "b", "event": "e"}))["sent"] == 1
     assert (await client.hear())["channel"] == "b"
+    audience.form = form
+
+
+async def test_an_error_of_ours_amid_a_close_ends_the_connection_all_the_same(serve: Serve, join: Join) -> None:
+    server = await serve()
+    client = await join(server)
+    await client.ask({"action": "subscribe", "channel": "a"})
+    server.hub.channels["a"].audiences.clear()
+    with structlog.testing.capture_logs() as lines:
+        await client.socket.close()
+    assert "error of ours" in [line["event"] for line in lines]
+    assert not list(server.roster)
 
 
 async def test_an_error_of_ours_closes_that_client_with_1011_and_no_other(serve: Serve, join: Join) -> None:
@@ -258,3 +270,12 @@ async def test_an_error_of_ours_closes_that_client_with_1011_and_no_other(serve:
     [line] = [line for line in lines if line["event"] == "error of ours"]
     assert line["connection"] == client.id
     assert line["exc_info"]
+
+
+async def test_codes_that_clients_choose_make_no_series_each(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve()
+    for code in (1000, 3000, 3999, 4000, 4321, 4999):
+        raw = await greeted(await open_raw(server))
+        await raw.send(CLOSE, struct.pack("!H", code))
+        assert (await raw.receive_close())[0] == code
+    assert server.counters.closed == {(1000, "client"): 1, (3000, "client"): 2, (4000, "client"): 3}
