@@ -181,8 +181,8 @@ def check(config: Config) -> None:
         raise ConfigError(
             f"idle_timeout: {config.idle_timeout:g} s is shorter than ping_interval ({config.ping_interval:g} s)"
         )
-    if "{workspace_id}" not in config.workspace_channel:
-        raise ConfigError("workspace_channel: it must contain {workspace_id}")
+    if "{workspace_id}" not in config.workspace_channel or config.workspace_channel == "{workspace_id}":
+        raise ConfigError("workspace_channel: it must contain {workspace_id} and a word beside it")
     slow_policies(config)
     flush_intervals(config)
     if config.metrics_address is not None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from fastws.access.permissions import is_loopback
 from fastws.access.proxies import UNIX
+from fastws.wire.request import Request
 
 
-def is_direct_and_local(headers: Mapping[str, str], address: str) -> bool:
+def is_direct_and_local(request: Request, address: str) -> bool:
     """Whether a request comes straight from this machine: behind a proxy here everybody looks as if they did.
 
-    `headers` have lower-case names, `address` is the peer's, or `unix`.
+    `address` is the peer's, or `unix`.
     """
-    if "x-forwarded-for" in headers or "forwarded" in headers:
+    if request.is_proxied or "x-forwarded-for" in request.headers or "forwarded" in request.headers:
         return False
     return address == UNIX or is_loopback(address)

@@ -36,7 +36,7 @@ class Permissions:
         self.jobs_channel = config.jobs_channel
         self.protected_channels = _protected_channels(config, key_configured=key_configured)
         # Cached: the same channels come with every message.
-        self._is_protected = lru_cache(maxsize=8192)(any_of(self.protected_channels).fullmatch)
+        self._is_protected = lru_cache(maxsize=8192)(_protection(config, self.protected_channels).fullmatch)
         self._workspace_prefix, _, self._workspace_suffix = config.workspace_channel.partition(_WORKSPACE)
 
     def may_subscribe(
@@ -150,6 +150,18 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _protection(config: Config, patterns: Iterable[str]) -> re.Pattern[str]:
+    """One expression for all channels that `patterns` cover; and, unless they were configured, for every workspace's.
+
+    A workspace's id may have colons in it, so what `*` covers is not enough.
+    """
+    expression = any_of(patterns)
+    if config.protected_channels is not None:
+        return expression
+    workspace = re.escape(config.workspace_channel).replace(re.escape(_WORKSPACE), ".+")
+    return re.compile(f"{expression.pattern}|{workspace}", re.DOTALL)
 
 
 def _protected_channels(config: Config, *, key_configured: bool) -> tuple[str, ...]:

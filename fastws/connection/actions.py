@@ -131,10 +131,15 @@ def change_filter(session: Session, command: ChangeFilter, request_id: RequestId
 
 
 def request_metrics(session: Session, command: RequestMetrics, request_id: RequestId) -> None:
+    home = session.place.home or ""
+    # A refreshed token may have taken the workspace away: then its figures go, too.
+    if session.context.hub.audience_of(session.connection, home) is None:
+        raise Forbidden("the token does not allow this workspace any more")
+
     def answer(data: object) -> None:
         session.say(Metrics(command.metric_type, data), request_id)
 
-    session.context.metrics_source(session.place.home or "", command.metric_type, answer)
+    session.context.metrics_source(home, command.metric_type, answer)
 
 
 # Each takes the command that it stands beside.

@@ -27,7 +27,7 @@ from fastws.connection.hook import EventHook
 from fastws.connection.protocol import Connection
 from fastws.connection.session import Session
 from fastws.connection.wireform import Compression, DialectForm
-from fastws.dialects.dialect import Dialect
+from fastws.dialects.dialect import Dialect, Place
 from fastws.dialects.mount import Mounts
 from fastws.errors import (
     FastWSError,
@@ -127,6 +127,7 @@ class Gate:
         identity = self._identify(token, dialect, may_be_anonymous=anonymous)
         codec, subprotocol = negotiate(offered, request.query.get("format"))
         place = dialect.admit(identity, request.query)
+        self._check_place(place, identity, dialect, anonymous=anonymous)
         self.capacity.check_shares(None if identity is None else identity.user, address)
         connection_id = self._rules.node_id + secrets.token_urlsafe(16)
         return Admission(
@@ -179,13 +180,22 @@ class Gate:
             raise Unauthorized("the token does not hold")
         return identity
 
+    def _check_place(self, place: Place, identity: Identity | None, dialect: Dialect, *, anonymous: bool) -> None:
+        """A dialect's own channels may be protected, too: the feed of jobs by a setting."""
+        may_subscribe = self._context.permissions.may_subscribe
+        for name in place.channels:
+            if not may_subscribe(identity, name, dialect=dialect.name, anonymous=anonymous):
+                if identity is None:
+                    _refuse_without_token()
+                raise Forbidden("the token does not allow this")
+
     def _may_be_anonymous(self, request: Request, address: str) -> bool:
         """By default only direct peers on this machine: behind a proxy everybody looks like one (spec 1)."""
         if not self._rules.allow_anonymous:
             return False
         if self._rules.anonymous_was_set:
             return True
-        return is_direct_and_local(request.headers, address)
+        return is_direct_and_local(request, address)
 
     def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
         """Let a client in: the 101, its greeting."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
@@ -41,6 +42,7 @@ class HttpConnection(asyncio.Protocol):
         "_gate",
         "_is_blocked",
         "_is_internal",
+        "_is_proxied",
         "_lingering",
         "_peer",
         "_proxy_header",
@@ -74,6 +76,7 @@ class HttpConnection(asyncio.Protocol):
         self._accepted_at = time.monotonic()
         # What has come of the PROXY protocol's header; None where none is expected, or no longer.
         self._proxy_header: bytes | None = None
+        self._is_proxied = False
         self._peer = ""
         self.address = ""
         self.transport: asyncio.Transport
@@ -81,10 +84,13 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's, though they have their methods.
         self.transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        self._peer = self.address = peer[0] if isinstance(peer, tuple) else UNIX
         gate = self._gate
         gate.capacity.sockets += 1
+        peer = _peer_of(transport)
+        if peer is None:
+            self.transport.abort()
+            return
+        self._peer = self.address = peer
         if gate.capacity.is_exhausted and not self._is_internal:
             gate.capacity.refused()
             self._refuse(Unavailable("the server is full; come again later", reason="full", retry_after_seconds=5))
@@ -123,6 +129,7 @@ class HttpConnection(asyncio.Protocol):
             self._proxy_header = data
             return b""
         self._proxy_header = None
+        self._is_proxied = not header.is_own
         self._peer = self.address = header.source or self._peer
         return data[header.size :]
 
@@ -136,6 +143,7 @@ class HttpConnection(asyncio.Protocol):
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             return
         self._context.heartbeat.forget(self)
+        request.is_proxied = self._is_proxied
         if not self._is_internal:
             self.address = self._gate.client_address(request, self._peer)
             self._gate.check_host(request)
@@ -275,3 +283,15 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._gate.capacity.sockets -= 1
         self._context.heartbeat.forget(self)
+
+
+def _peer_of(transport: asyncio.BaseTransport) -> str | None:
+    """The address of who is connected, UNIX on a Unix socket; None for who has reset the connection already.
+
+    What such a peer has sent may still be there to be read: it must not pass for somebody on this machine.
+    """
+    peer = transport.get_extra_info("peername")
+    if isinstance(peer, tuple):
+        return str(peer[0])
+    connection = transport.get_extra_info("socket")
+    return UNIX if connection is not None and connection.family == socket.AF_UNIX else None

@@ -26,7 +26,7 @@ from fastws.vocabulary.replies import (
     Failure,
     Reply,
 )
-from fastws.wire.opcodes import BINARY, CLOSE, TEXT
+from fastws.wire.opcodes import BINARY, TEXT
 
 if TYPE_CHECKING:
     from fastws.connection.protocol import Connection
@@ -173,14 +173,17 @@ class Session:
         return min(wanted, int(have))
 
     def _over_the_rate(self, messages: list[tuple[int, bytes]]) -> None:
-        refused = len(messages)
+        refused = sum(opcode <= BINARY for opcode, _ in messages)
         self.context.counters.rate_limited["message"] += refused
         self.strikes += refused
         self.refuse(RateLimited(f"too many messages: {refused} were not processed; send more slowly"), None)
         if self.strikes > max(self.context.limits.message_burst, 100):
             self.connection.end(1008, "too many messages", label="rate_limited")
-        elif messages[-1][0] == CLOSE:
-            self.connection.control(*messages[-1])
+            return
+        # However many messages stand before it, a ping is answered (RFC 6455 section 5.5.2), and a close, too.
+        for opcode, payload in messages:
+            if opcode > BINARY:
+                self.connection.control(opcode, payload)
 
     # --- out
 

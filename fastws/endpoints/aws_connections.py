@@ -51,7 +51,7 @@ def check_caller(application: Application, request: Request, address: str) -> No
     """
     if application.aws_credentials:
         application.aws_credentials.check(request)
-    elif "origin" in request.headers or not is_direct_and_local(request.headers, address):
+    elif "origin" in request.headers or not is_direct_and_local(request, address):
         raise Forbidden("aws_credentials are not configured: only programs on the server's own machine may call")
 
 

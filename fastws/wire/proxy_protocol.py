@@ -28,11 +28,12 @@ _V2_ADDRESS_BYTES: Final = {0x11: 4, 0x21: 16}
 class ProxyHeader:
     """`source` is the client's address; None where the proxy speaks for itself (health checks) or does not know.
 
-    `size` is the header's length in bytes: what follows is the client's own.
+    `size` is the header's length in bytes: what follows is the client's own. `is_own`: the proxy speaks for itself.
     """
 
     source: str | None
     size: int
+    is_own: bool = False
 
 
 def read_proxy_header(data: bytes) -> ProxyHeader | None:
@@ -86,7 +87,7 @@ def _read_v2(data: bytes) -> ProxyHeader | None:
         return None
     address_bytes = _V2_ADDRESS_BYTES.get(data[13])
     if command == _LOCAL or address_bytes is None:
-        return ProxyHeader(None, size)
+        return ProxyHeader(None, size, is_own=command == _LOCAL)
     if rest < 2 * address_bytes + 4:
         raise BadRequest("the PROXY protocol header is shorter than its addresses")
     source = ipaddress.ip_address(data[_V2_HEAD_BYTES : _V2_HEAD_BYTES + address_bytes])

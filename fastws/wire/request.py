@@ -11,7 +11,8 @@ class Request:
     """One HTTP request. `headers` maps lower-case names to values; repeated ones are joined with ", ".
 
     `target` is the request line's, `path` its percent-decoded path, `http_version` "1.1" or "1.0". `body` is
-    whole; it is empty where `is_upgrade` (the client asks for a WebSocket).
+    whole; it is empty where `is_upgrade` (the client asks for a WebSocket). `is_proxied`: it came over a connection
+    that a proxy has opened for somebody else, as the PROXY protocol says.
     """
 
     method: str
@@ -20,6 +21,7 @@ class Request:
     headers: dict[str, str]
     body: bytes = b""
     is_upgrade: bool = False
+    is_proxied: bool = False
     _query: dict[str, str] | None = field(default=None, repr=False, compare=False)
 
     @property

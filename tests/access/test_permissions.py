@@ -160,6 +160,8 @@ def test_protected_channels_are_what_the_setting_says() -> None:
 @pytest.mark.parametrize("template", ["acme:ws:{workspace_id}", "ws-{workspace_id}", "{workspace_id}:events"])
 def test_workspaces_of_another_name_are_protected_all_the_same(template: str) -> None:
     rules = permissions(workspace_channel=template)
+    for workspace in ("w1", "a:b", "a:b:c", ":"):
+        assert both(rules, None, template.replace("{workspace_id}", workspace)) == ""
     channel = template.replace("{workspace_id}", "w1")
     assert both(rules, None, channel) == ""
     assert both(rules, U1, channel) == "sp"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
+import jwt
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from fastws.settings import load
-from tests.serving import Join, Message, Serve
+from tests.serving import SECRET, Join, Message, OpenRaw, Serve
 
 FORMATS = ("json", "msgpack")
 
@@ -271,6 +276,21 @@ async def test_a_token_says_which_channels(serve: Serve, join: Join) -> None:
         assert (await client.ask({"action": "send", "channel": name, "event": "e"}))["type"] == kind
 
 
+async def test_a_protected_feed_is_closed_to_the_anonymous_in_its_own_dialect_too(serve: Serve, join: Join) -> None:
+    server = await serve(protected_channels=("botrix:**",), mounts=("/jobs=jobs",))
+
+    def token(**claims: object) -> str:
+        return jwt.encode({"sub": "u1", "exp": time.time() + 600, **claims}, SECRET)
+
+    for path, given, status in (("/ws", {}, 401), ("/jobs", {}, 401), ("/jobs", {"token": token()}, 403)):
+        with pytest.raises(InvalidStatus) as refusal:
+            await join(server, path, greets=False, **given)
+        assert refusal.value.response.status_code == status
+    listener = await join(server, "/jobs", greets=False, token=token(channels=["botrix:jobs:*"]))
+    await server.broadcaster.publish("botrix:jobs:updates", "job_update", {"job_id": "1", "status": "done"})
+    assert (await listener.hear())["job_id"] == "1"
+
+
 async def test_a_message_rate_refuses_and_then_closes(serve: Serve, join: Join) -> None:
     server = await serve(message_rate=0.001, message_burst=5)
     client = await join(server)
@@ -283,6 +303,21 @@ async def test_a_message_rate_refuses_and_then_closes(serve: Serve, join: Join) 
     code, reason = await client.end()
     assert (code, reason) == (1008, "too many messages")
     assert server.counters.rate_limited["message"] >= 100
+
+
+async def test_pings_and_a_close_behind_messages_over_the_rate_are_answered(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve(message_rate=0.001, message_burst=2)
+    raw = await open_raw(server)
+    await raw.receive()
+    frames = [(Opcode.TEXT, b'{"action":"ping"}')] * 4
+    frames += [(Opcode.PING, b"still?"), (Opcode.TEXT, b"{}"), (Opcode.CLOSE, b"\x03\xe8"), (Opcode.PING, b"late")]
+    await raw.send_bytes(b"".join(Frame(opcode, payload).serialize(mask=True) for opcode, payload in frames))
+    heard = [await raw.receive() for _ in range(5)]
+    assert [opcode for opcode, _ in heard] == [Opcode.TEXT, Opcode.TEXT, Opcode.TEXT, Opcode.PONG, Opcode.CLOSE]
+    assert b"3 were not processed" in heard[2][1]
+    assert heard[3][1] == b"still?"
+    assert await raw.receive_end() == b""
+    assert server.counters.rate_limited["message"] == 3
 
 
 def test_the_default_rate_lets_a_burst_of_a_thousand_pass() -> None:

@@ -97,7 +97,11 @@ async def test_a_workspace_that_the_new_token_does_not_allow_is_left(serve: Serv
     assert (await client.ask({"type": "refresh", "token": token(workspace_id="w2")}))["event"] == "refreshed"
     assert (await client.hear())["event"] == "error"
     await server.broadcaster.publish("workspace:w1", "alert")
+    await server.broadcaster.publish("workspace:w1", "metrics_update", {"metric_type": "m", "total": 1})
     await client.hears_nothing()
+    for metric_type in ("m", "connections"):  # nor does it tell by other ways
+        reply = await client.ask({"type": "request_metrics", "metric_type": metric_type})
+        assert (reply["event"], "data" in reply) == ("error", False)
 
 
 async def test_a_rooms_client_keeps_its_own_room(serve: Serve, join: Join) -> None:

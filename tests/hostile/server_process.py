@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+import jwt
 import psutil
 
 START_SECONDS = 30.0
@@ -24,6 +25,11 @@ SECRET = "a secret of at least thirty-two bytes"
 BROADCAST_KEY = "the-broadcast-key-of-these-tests"
 _LISTENS = re.compile(r"listens on (?:unix:\S+|wss?://\S+?:(\d+)/)")
 _SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)$")
+
+
+def token_of(user: str, **claims: object) -> str:
+    """A token that every server here takes."""
+    return jwt.encode({"sub": user, "exp": 4_102_444_800, **claims}, SECRET, algorithm="HS256")
 
 
 class ServerProcess:

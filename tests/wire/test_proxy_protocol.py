@@ -43,7 +43,8 @@ HEADERS = [
 def test_a_header_says_who_the_client_is_and_where_its_bytes_begin(
     header: bytes, source: str | None, more: bytes
 ) -> None:
-    assert read_proxy_header(header + more) == ProxyHeader(source, len(header))
+    is_own = header.startswith(SIGNATURE + b"\x20")  # LOCAL: a proxy that looks whether we are there
+    assert read_proxy_header(header + more) == ProxyHeader(source, len(header), is_own=is_own)
 
 
 @pytest.mark.parametrize(("header", "source"), HEADERS)
