@@ -15,6 +15,7 @@ from fastws.codec.msgpack_binary import MSGPACK
 from fastws.errors import BadRequest, BrokerUnavailable
 
 _TABLES: Final = ("tokens", "users")
+RETRY_SECONDS: Final = 1.0
 
 _log = structlog.get_logger("fastws.redis")
 
@@ -23,8 +24,8 @@ class RedisRevocations:
     """Two sorted sets, `fastws:revoked:tokens` (scored by until when) and `:users` (by up to when issued).
 
     What others revoke is merged into `revocations`; `enforce` is then called to send those away who are connected.
-    After every (re)connection both sides are brought together, so that neither an outage nor a Redis restarted
-    empty forgets one.
+    After every (re)connection both sides are brought together, and again until that succeeds, so that neither an
+    outage nor a Redis that is restarted empty, or still loading, forgets one.
     """
 
     def __init__(self, broker: RedisBroker, revocations: Revocations, enforce: Callable[[], None]) -> None:
@@ -34,10 +35,19 @@ class RedisRevocations:
         self._channel = broker.names.service("revocations")
         self._keys = {table: broker.names.service("revoked", table) for table in _TABLES}
         self._task: asyncio.Task[None] | None = None
+        # Whether the two sides may differ; set again while they are brought together, it is done again.
+        self._is_stale = False
         broker.serve(self._channel, self._hear, self._began)
 
     async def tell(self, change: Snapshot) -> None:
         """Keep `change` in Redis and tell every process. Raises BrokerUnavailable where Redis does not answer."""
+        try:
+            await self._tell(change)
+        except BrokerUnavailable:
+            self._began()
+            raise
+
+    async def _tell(self, change: Snapshot) -> None:
         await self._keep(change)
         await self._broker.commander.call(b"PUBLISH", self._channel, MSGPACK.dumps(change))
 
@@ -55,7 +65,7 @@ class RedisRevocations:
         if self._revocations.merge(known):
             self._enforce()
         if any(unknown.values()):
-            await self.tell(unknown)
+            await self._tell(unknown)
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -81,15 +91,22 @@ class RedisRevocations:
             self._enforce()
 
     def _began(self) -> None:
+        self._is_stale = True
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._reconcile_in_time())
 
     async def _reconcile_in_time(self) -> None:
-        try:
-            await self.reconcile()
-        except BrokerUnavailable as error:
-            # The next connection begins with the same.
-            _log.warning("revocations could not be read from redis", reason=error.message)
+        reason = ""
+        while self._is_stale:
+            self._is_stale = False
+            try:
+                await self.reconcile()
+            except BrokerUnavailable as error:
+                self._is_stale = True
+                if error.message != reason:
+                    reason = error.message
+                    _log.warning("revocations could not be read from redis", reason=reason)
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 def _times(value: object) -> Mapping[str, float]:
@@ -105,4 +122,5 @@ def _scores(reply: object) -> dict[str, float]:
     if not isinstance(reply, list):
         return {}
     flat = [item for pair in reply for item in (pair if isinstance(pair, list) else (pair,))]
-    return {name.decode(): float(score) for name, score in zip(flat[::2], flat[1::2], strict=False)}
+    # Anybody may have written there: a name that is no text is nobody's, and must not hide the others.
+    return {name.decode(errors="replace"): float(score) for name, score in zip(flat[::2], flat[1::2], strict=False)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -202,6 +203,36 @@ async def test_revocations_survive_a_redis_restarted_empty(own_redis_server: Red
         own_redis_server.restart_empty()
         with own_redis_server.client() as client:
             await passes(lambda: client.zcard("fastws:revoked:tokens") == 1)
+
+
+async def test_revocations_are_read_as_soon_as_redis_lets_them_be_read(own_redis_server: RedisServer) -> None:
+    with own_redis_server.client() as client:
+        now = time.time()
+        client.zadd("fastws:revoked:users", {"bob": now, b"\xff\xfe": now})
+        client.execute_command("ACL", "SETUSER", "default", "-zrange")  # as a Redis that is still loading answers
+        async with processes(own_redis_server.url, "node_a") as (a,):
+            await passes(lambda: refused_commands(own_redis_server))
+            assert not a.revocations.is_revoked(Identity("bob", issued_at=1.0))
+            client.execute_command("ACL", "SETUSER", "default", "+zrange")
+            await passes(lambda: a.revocations.is_revoked(Identity("bob", issued_at=1.0)))
+
+
+def refused_commands(server: RedisServer) -> int:
+    """How many ZRANGEs were refused."""
+    with server.client() as client:
+        figures = client.info("commandstats").get("cmdstat_zrange", {"rejected_calls": 0})
+        return int(figures["rejected_calls"])
+
+
+async def test_what_redis_did_not_take_is_told_the_others_later(own_redis_server: RedisServer) -> None:
+    async with processes(own_redis_server.url, "node_a", "node_b") as (a, b):
+        with own_redis_server.client() as client:
+            client.execute_command("ACL", "SETUSER", "default", "-zadd")
+            with pytest.raises(BrokerUnavailable):
+                await a.cluster.revoke(token_id=None, user="bob")
+            assert not b.revocations.is_revoked(Identity("bob", issued_at=1.0))
+            client.execute_command("ACL", "SETUSER", "default", "+zadd")
+            await passes(lambda: b.revocations.is_revoked(Identity("bob", issued_at=1.0)))
 
 
 async def test_revoking_without_redis_holds_here_and_says_that_others_do_not_know(
