@@ -1,8 +1,11 @@
 """What a backend imports to publish: broadcasters over HTTP and Redis, and the same calls as functions."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from fastws.backend.calls import Calls, Outcome
 from fastws.backend.over_http import AsyncBroadcaster, Broadcaster
-from fastws.backend.over_redis import AsyncRedisBroadcaster, RedisBroadcaster
 from fastws.backend.process_wide import (
     broadcast_admin_event,
     broadcast_alert,
@@ -30,6 +33,9 @@ from fastws.errors import (
     Unauthorized,
     Unavailable,
 )
+
+if TYPE_CHECKING:
+    from fastws.backend.over_redis import AsyncRedisBroadcaster, RedisBroadcaster
 
 __all__ = [
     "AsyncBroadcaster",
@@ -62,3 +68,14 @@ __all__ = [
     "register_connection",
     "send",
 ]
+
+_OVER_REDIS = ("AsyncRedisBroadcaster", "RedisBroadcaster")
+
+
+def __getattr__(name: str) -> object:
+    """What needs redis-py, loaded when asked for: it is 6 MB, and the server and most backends go without."""
+    if name in _OVER_REDIS:
+        from fastws.backend import over_redis
+
+        return getattr(over_redis, name)
+    raise AttributeError(f"module 'fastws.backend' has no attribute {name!r}")

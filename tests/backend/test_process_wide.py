@@ -90,3 +90,13 @@ def test_importing_the_backend_brings_in_nothing_of_the_server():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_redis_py_is_loaded_for_nobody_but_who_publishes_through_redis():
+    program = (
+        "import sys, fastws.worker, fastws.backend\n"
+        "print([name for name in sys.modules if name.split('.')[0] == 'redis'])\n"
+        "print(fastws.backend.RedisBroadcaster.__name__, hasattr(fastws.backend, 'NoSuchBroadcaster'))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == ["[]", "RedisBroadcaster False"]
