@@ -6,16 +6,26 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Final, NoReturn
 
 from fastws import __version__
-from fastws.cli import bench, check_config, completion, deploy_files, doctor, listen, publish, serve, token
 from fastws.errors import ConfigError
 
 Command = Callable[[argparse.Namespace], int]
 
-# A command's summary is the first line of its module's docstring; EPILOG has its examples and exit codes.
-_COMMANDS: Final = (serve, token, publish, listen, bench, check_config, doctor, deploy_files, completion)
+# Each a module of this package; its docstring's first line is the summary, EPILOG has examples and exit codes.
+_COMMANDS: Final = (
+    "serve",
+    "token",
+    "publish",
+    "listen",
+    "bench",
+    "check-config",
+    "doctor",
+    "deploy-files",
+    "completion",
+)
 
 EPILOG: Final = """\
 try it:
@@ -36,8 +46,8 @@ class OneLineParser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """The whole command line, or what is needed for `command`: no other's imports (`doctor` has redis-py)."""
     root = OneLineParser(
         prog="fastws",
         description="A WebSocket publish/subscribe server.",
@@ -47,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"fastws {__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in _COMMANDS:
-        name = module.__name__.rpartition(".")[2].replace("_", "-")
+    for name in (command,) if command in _COMMANDS else _COMMANDS:
+        module = import_module(f"fastws.cli.{name.replace('-', '_')}")
         summary = (module.__doc__ or "").strip().partition("\n")[0]
         subparser = commands.add_parser(
             name,
@@ -65,7 +75,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns its exit code: 0 done, 1 failed, 2 asked for something that cannot be."""
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser(given[0] if given else "").parse_args(given)
     run: Command = options.run
     try:
         return run(options)

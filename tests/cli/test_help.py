@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import re
 import shlex
+import subprocess
+import sys
+from importlib import import_module
 
 import pytest
 
@@ -12,7 +15,7 @@ from fastws.cli import _COMMANDS, parser
 from fastws.cli.colours import has_colours, paint
 from tests.cli.conftest import Run
 
-NAMES = [module.__name__.rpartition(".")[2].replace("_", "-") for module in _COMMANDS]
+NAMES = list(_COMMANDS)
 
 
 class Terminal(io.StringIO):
@@ -31,8 +34,12 @@ def test_every_command_shows_examples_and_exit_codes(run: Run, name: str) -> Non
 def examples() -> list[list[str]]:
     """Every `fastws …` in the examples, without what a shell puts around it."""
     found = []
-    for module in _COMMANDS:
-        text = module.EPILOG.partition("examples:\n")[2].partition("\n\n")[0]
+    for name in _COMMANDS:
+        text = (
+            import_module(f"fastws.cli.{name.replace('-', '_')}")
+            .EPILOG.partition("examples:\n")[2]
+            .partition("\n\n")[0]
+        )
         for line in text.splitlines():
             for call in re.findall(r"fastws [^|<>)]*", re.sub(r"\$\([^)]*\)", "TOKEN", line)):
                 words = shlex.split(re.split(r"\s{3,}", call)[0])
@@ -49,6 +56,14 @@ def test_every_example_is_a_command_line_that_is_understood(words: list[str]) ->
 
 def test_there_are_examples_of_every_command() -> None:
     assert {words[0] for words in examples()} == set(NAMES)
+
+
+def test_a_command_loads_nothing_of_another() -> None:
+    program = (
+        "import sys; from fastws.cli import parser; parser('token'); print([m for m in sys.modules if 'redis' in m])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
 
 
 def test_colours_only_on_a_terminal_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
