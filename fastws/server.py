@@ -197,7 +197,7 @@ class Server:
 
     def _make_broker(self) -> MemoryBroker | RedisBroker:
         if self.config.redis_url is None:
-            return MemoryBroker(self.hub, self.config.jobs_channel)
+            return MemoryBroker(self.hub, self.config)
         return RedisBroker(self.hub, self.config, node_id=self.node_id, counters=self.counters)
 
     def _make_cluster(self) -> OneProcess | RedisCluster[Totals]:

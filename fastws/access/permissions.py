@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 from fastws.config import Config
-from fastws.vocabulary.channels import compile_pattern
+from fastws.vocabulary.channels import WORKSPACE_ID, compile_pattern, workspace_channels
 from fastws.vocabulary.identity import Identity
 
 PROTECTED_ALWAYS: Final = ("user:**", "workspace:**")
@@ -17,7 +17,6 @@ PROTECTED_ALWAYS: Final = ("user:**", "workspace:**")
 PROTECTED_WITH_KEY: Final = ("execution:**", "workflow:**")
 # Where a client without a token is let in at all.
 OPEN_DIALECTS: Final = frozenset({"channels", "jobs"})
-_WORKSPACE: Final = "{workspace_id}"
 _SUB: Final = "{sub}"
 # Stands for the user while a pattern is compiled, and parts user and channel where they are matched: no channel
 # name and no user has it.
@@ -37,7 +36,7 @@ class Permissions:
         self.protected_channels = _protected_channels(config, key_configured=key_configured)
         # Cached: the same channels come with every message.
         self._is_protected = lru_cache(maxsize=8192)(_protection(config, self.protected_channels).fullmatch)
-        self._workspace_prefix, _, self._workspace_suffix = config.workspace_channel.partition(_WORKSPACE)
+        self._workspace_prefix, _, self._workspace_suffix = config.workspace_channel.partition(WORKSPACE_ID)
 
     def may_subscribe(
         self, identity: Identity | None, channel: str, *, dialect: str, anonymous: bool | None = None
@@ -160,8 +159,7 @@ def _protection(config: Config, patterns: Iterable[str]) -> re.Pattern[str]:
     expression = any_of(patterns)
     if config.protected_channels is not None:
         return expression
-    workspace = re.escape(config.workspace_channel).replace(re.escape(_WORKSPACE), ".+")
-    return re.compile(f"{expression.pattern}|{workspace}", re.DOTALL)
+    return re.compile(f"{expression.pattern}|{workspace_channels(config.workspace_channel).pattern}", re.DOTALL)
 
 
 def _protected_channels(config: Config, *, key_configured: bool) -> tuple[str, ...]:
@@ -169,8 +167,8 @@ def _protected_channels(config: Config, *, key_configured: bool) -> tuple[str, .
         return config.protected_channels
     protected = PROTECTED_ALWAYS + (PROTECTED_WITH_KEY if key_configured else ())
     # Workspaces that go by another name are just as private.
-    workspaces = config.workspace_channel.replace(_WORKSPACE, "*")
+    workspaces = config.workspace_channel.replace(WORKSPACE_ID, "*")
     if workspaces != "workspace:*":
-        prefix = config.workspace_channel.partition(_WORKSPACE)[0]
+        prefix = config.workspace_channel.partition(WORKSPACE_ID)[0]
         protected += (workspaces, f"{prefix}**") if prefix.endswith(":") else (workspaces,)
     return protected

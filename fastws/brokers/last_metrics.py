@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from typing import Final
 
@@ -12,6 +13,19 @@ from fastws.vocabulary.publication import Publication
 METRICS_UPDATE: Final = "metrics_update"
 DEFAULT_TYPE: Final = "default"
 MAX_KEPT: Final = 10_000
+
+
+def is_kept(publication: Publication, workspaces: re.Pattern[str]) -> bool:
+    """Whether `publication` is a backend's `metrics_update` in one of the channels that `workspaces` matches.
+
+    Clients' are passed on as any event, but not kept: nobody else's figures are theirs to say, nor memory theirs to
+    fill.
+    """
+    return (
+        publication.event == METRICS_UPDATE
+        and publication.sender is None
+        and workspaces.fullmatch(publication.channel) is not None
+    )
 
 
 class LastMetrics:

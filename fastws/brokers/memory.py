@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fastws.brokers.door import Door
-from fastws.brokers.last_metrics import METRICS_UPDATE, LastMetrics
+from fastws.brokers.last_metrics import METRICS_UPDATE, LastMetrics, is_kept
+from fastws.config import Config
 from fastws.hub.ports import Receipt
+from fastws.vocabulary.channels import workspace_channels
 from fastws.vocabulary.filters import job_of
 from fastws.vocabulary.publication import Publication
 
@@ -19,11 +21,13 @@ class MemoryBroker:
     What goes to `jobs_channel` is numbered, as the feed numbers what comes from Redis.
     """
 
-    __slots__ = ("_door", "_jobs_channel", "_seq", "last_metrics")
+    __slots__ = ("_door", "_jobs_channel", "_seq", "_workspaces", "last_metrics")
 
-    def __init__(self, door: Door, jobs_channel: str = "") -> None:
+    def __init__(self, door: Door, config: Config | None = None) -> None:
+        config = config or Config()
         self._door = door
-        self._jobs_channel = jobs_channel
+        self._jobs_channel = config.jobs_channel
+        self._workspaces = workspace_channels(config.workspace_channel)
         self._seq = 0
         self.last_metrics = LastMetrics()
 
@@ -39,7 +43,7 @@ class MemoryBroker:
 
     def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
         """Deliver `publication` to the local subscribers; the hub tells `receipt` how many they were."""
-        if publication.event == METRICS_UPDATE:
+        if publication.event == METRICS_UPDATE and is_kept(publication, self._workspaces):
             self.last_metrics.note(publication)
         if publication.channel == self._jobs_channel:
             publication = self._number(publication)

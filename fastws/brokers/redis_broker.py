@@ -12,7 +12,7 @@ import structlog
 
 from fastws.brokers.connection_ids import new_node_id
 from fastws.brokers.door import Door
-from fastws.brokers.last_metrics import METRICS_UPDATE
+from fastws.brokers.last_metrics import METRICS_UPDATE, is_kept
 from fastws.brokers.patience import PATIENT, Patience
 from fastws.brokers.redis_address import parse_address
 from fastws.brokers.redis_canary import RedisCanary
@@ -125,7 +125,7 @@ class RedisBroker:
     def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
         """PUBLISH with all others of this loop turn; `receipt` hears within 2 s how it ended."""
         channel = publication.channel
-        if publication.event == METRICS_UPDATE:
+        if publication.event == METRICS_UPDATE and is_kept(publication, self.names.workspaces):
             self._metrics.note(publication)
         place = self.names.places(channel)[-1]
         self._number = number = self._number + 1
@@ -181,7 +181,7 @@ class RedisBroker:
         if node is None:
             # Published by somebody who is none of us: nobody else has counted it.
             self.counters.publications["redis"] += 1
-            if publication.event == METRICS_UPDATE:
+            if publication.event == METRICS_UPDATE and is_kept(publication, self.names.workspaces):
                 self._metrics.note(publication)
         receipt = self.receipts.echoed(number) if node == self.node_id else None
         try:

@@ -34,7 +34,7 @@ class RedisMetrics:
         except FastWSError:
             return
         value = body.codec[:1].encode() + body.body
-        key = self._names.service("metrics", publication.channel, metric_type)
+        key = self._key(publication.channel, metric_type)
         self._commander.send(pack(b"SET", key, value, b"EX", KEPT_SECONDS), _nothing)
 
     def find(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
@@ -44,7 +44,11 @@ class RedisMetrics:
             codec = _CODECS.get(reply[:1]) if isinstance(reply, bytes) else None
             answer({} if codec is None or not isinstance(reply, bytes) else Encoded(codec, reply[1:]))
 
-        self._commander.send(pack(b"GET", self._names.service("metrics", channel, metric_type)), answered)
+        self._commander.send(pack(b"GET", self._key(channel, metric_type)), answered)
+
+    def _key(self, channel: str, metric_type: str) -> bytes:
+        """`fastws:metrics:<channel>:<type>`; no colon of a type can be taken for one of a channel."""
+        return self._names.service("metrics", channel, metric_type.replace("%", "%25").replace(":", "%3A"))
 
 
 def _nothing(reply: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
@@ -10,9 +9,9 @@ from fastws.brokers.envelope import DEFAULT_LIMIT_BYTES, Letter, decode, encode
 from fastws.brokers.redis_feeds import JobsForm, WorkspaceForm
 from fastws.config import Config
 from fastws.errors import ConfigError
+from fastws.vocabulary.channels import WORKSPACE_ID, workspace_channels
 from fastws.vocabulary.publication import Publication
 
-PLACEHOLDER: Final = "{workspace_id}"
 CACHED_CHANNELS: Final = 4096
 
 
@@ -61,13 +60,12 @@ class RedisNames:
     """
 
     def __init__(self, config: Config) -> None:
-        if PLACEHOLDER not in config.workspace_channel:
-            raise ConfigError(f"workspace_channel: must contain {PLACEHOLDER}: workspace:{PLACEHOLDER}")
+        if WORKSPACE_ID not in config.workspace_channel:
+            raise ConfigError(f"workspace_channel: must contain {WORKSPACE_ID}: workspace:{WORKSPACE_ID}")
         limit_bytes = max(DEFAULT_LIMIT_BYTES, 4 * config.max_message_bytes)
         self._prefix = config.redis_prefix.encode()
         self._jobs_channel = config.jobs_channel
-        pattern = re.escape(config.workspace_channel).replace(re.escape(PLACEHOLDER), "(.+)")
-        self._workspace = re.compile(pattern, re.DOTALL)
+        self.workspaces = workspace_channels(config.workspace_channel)
         self._envelope = EnvelopeForm(limit_bytes)
         self._jobs_form = JobsForm(limit_bytes)
         self._workspace_form = WorkspaceForm(limit_bytes)
@@ -80,7 +78,7 @@ class RedisNames:
         ours = Place(b"%bchannel:%b" % (self._prefix, raw), self._envelope)
         if channel == self._jobs_channel:
             return ours, Place(raw, self._jobs_form)
-        if self._workspace.fullmatch(channel):
+        if self.workspaces.fullmatch(channel):
             return ours, Place(raw, self._workspace_form)
         return (ours,)
 

@@ -8,6 +8,8 @@ from functools import lru_cache
 from fastws.errors import BadRequest
 
 MAX_NAME_LENGTH = 255
+# Where a workspace's id stands in the setting `workspace_channel`.
+WORKSPACE_ID = "{workspace_id}"
 # One C scan decides the usual case: no control characters (C0, DEL, C1, line separators), no lone surrogates,
 # no space at the ends.
 _END = r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]"
@@ -53,6 +55,12 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     if rest is not None:
         expressions.append(".+")
     return re.compile(":".join(expressions), re.DOTALL)
+
+
+@lru_cache(maxsize=64)
+def workspace_channels(template: str) -> re.Pattern[str]:
+    """The channels of all workspaces by `template`; an id may be anything, with colons in it, too."""
+    return re.compile(re.escape(template).replace(re.escape(WORKSPACE_ID), "(.+)"), re.DOTALL)
 
 
 def _segment(segment: str) -> str:

@@ -108,7 +108,7 @@ async def _running(side: Side) -> AsyncIterator[Side]:
 @pytest.fixture(params=["memory", "redis", "redis with RESP3"])
 async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
     if request.param == "memory":
-        made = Side(lambda hub: MemoryBroker(hub, JOBS))
+        made = Side(lambda hub: MemoryBroker(hub))
     else:
         server: RedisServer = request.getfixturevalue("redis_server")
         url = server.url + ("?protocol=3" if request.param.endswith("3") else "")
@@ -212,11 +212,32 @@ async def test_unlisten_of_what_nobody_listened_to_is_nothing(side: Side) -> Non
     assert await side.publish(Publication("never", "e", 1)) == (1, 0)
 
 
+async def metrics_of(side: Side, channel: str, metric_type: str) -> object:
+    found: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    side.broker.find_metrics(channel, metric_type, found.set_result)
+    return JSON.loads(JSON.dumps(await asyncio.wait_for(found, 3.0)))
+
+
+async def test_last_metrics_of_one_workspace_are_no_others(side: Side) -> None:
+    for channel, metric_type in (("workspace:w", "a:b"), ("workspace:w:a", "b"), ("workspace:w:a%3Ab", "c")):
+        data = {"metric_type": metric_type, "of": channel}
+        await side.publish(Publication(channel, "metrics_update", data))
+        assert await metrics_of(side, channel, metric_type) == data
+    assert await metrics_of(side, "workspace:w", "a:b") == {"metric_type": "a:b", "of": "workspace:w"}
+    assert await metrics_of(side, "workspace:w", "a%3Ab") == {}
+    assert await metrics_of(side, "workspace:w", "a:a%3Ab:c") == {}
+
+
+async def test_only_what_backends_say_of_a_workspace_is_kept_as_its_metrics(side: Side) -> None:
+    await side.publish(Publication("workspace:w", "metrics_update", {"forged": 1}, sender="a client"))
+    await side.publish(Publication("workspace", "metrics_update", {"metric_type": "w:default", "forged": 1}))
+    assert await metrics_of(side, "workspace:w", "default") == {}
+    assert await metrics_of(side, "workspace", "w:default") == {}
+
+
 async def test_last_metrics_of_a_workspace_are_found(side: Side) -> None:
     async def metrics(metric_type: str) -> object:
-        found: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        side.broker.find_metrics("workspace:w", metric_type, found.set_result)
-        return JSON.loads(JSON.dumps(await asyncio.wait_for(found, 3.0)))
+        return await metrics_of(side, "workspace:w", metric_type)
 
     assert await metrics("default") == {}
     for total in (1, 2):
