@@ -36,6 +36,7 @@ class Permissions:
         self.protected_channels = _protected_channels(config, key_configured=key_configured)
         # Cached: the same channels come with every message.
         self._is_protected = lru_cache(maxsize=8192)(_protection(config, self.protected_channels).fullmatch)
+        self._workspaces = workspace_channels(config.workspace_channel)
         self._workspace_prefix, _, self._workspace_suffix = config.workspace_channel.partition(WORKSPACE_ID)
 
     def may_subscribe(
@@ -81,6 +82,10 @@ class Permissions:
     def is_backend_only(self, channel: str) -> bool:
         """Whether no client may send to `channel`, whatever a token or an authorizer says."""
         return channel == self.jobs_channel
+
+    def is_workspace(self, channel: str) -> bool:
+        """Whether `channel` is that of a workspace, of any."""
+        return self._workspaces.fullmatch(channel) is not None
 
     def _is_open(self, channel: str, dialect: str, anonymous: bool | None) -> bool:  # noqa: FBT001
         if not (self.allow_anonymous if anonymous is None else anonymous) or dialect not in OPEN_DIALECTS:

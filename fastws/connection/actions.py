@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastws.connection.acknowledgements import Acknowledgement, DirectAcknowledgement, acknowledge
 from fastws.connection.asking import ask, leave_what_is_forbidden
+from fastws.dialects.workspaces import OWN_EVENTS
 from fastws.errors import BadRequest, Forbidden, TooManyChannels
 from fastws.vocabulary.commands import (
     ChangeFilter,
@@ -49,6 +50,8 @@ def unsubscribe(session: Session, command: Unsubscribe, request_id: RequestId) -
 
 def send(session: Session, command: Send, request_id: RequestId) -> None:
     context = session.context
+    if command.event in OWN_EVENTS and context.permissions.is_workspace(command.channel):
+        raise Forbidden(f"the event {command.event!r} of a workspace is the server's own", channel=command.channel)
     if context.authorizer is None and context.permissions.may_publish(
         session.identity, command.channel, dialect=session.form.dialect.name, anonymous=session.anonymous
     ):

@@ -41,6 +41,10 @@ DEFAULT_METRIC_TYPE: Final = "default"
 MAX_EVENT_NAMES: Final = 256
 # In `event_types`: every event of the workspace.
 ALL: Final = "*"
+# What the server itself says under `event`, where its clients could not tell a forged one: no client may publish it.
+OWN_EVENTS: Final = frozenset(
+    {"connected", "subscribed", "unsubscribed", "pong", "error", "gap", "lag", "refreshed", "metrics_update"}
+)
 
 
 class Workspaces:

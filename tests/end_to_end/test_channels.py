@@ -291,6 +291,24 @@ async def test_a_protected_feed_is_closed_to_the_anonymous_in_its_own_dialect_to
     assert (await listener.hear())["job_id"] == "1"
 
 
+async def test_what_only_the_server_says_in_a_workspace_no_client_can_say(serve: Serve, join: Join) -> None:
+    server = await serve()
+    token = server.tokens.sign("u1", workspaces=["w1"])
+    sender, member = await join(server, token=token), await join(server, "/ws", token=token)
+    said = set()
+    for message in ({"type": "ping"}, {"type": "nonsense"}, {"type": "request_metrics"}, {"type": "refresh"}):
+        said.add((await member.ask(message))["event"])
+    for kind in ("subscribe", "unsubscribe"):
+        said.add((await member.ask({"type": kind, "event_types": ["*"]}))["event"])
+    said.add((await member.ask({"type": "refresh", "token": token}))["event"])
+    assert len(said) == 6
+    for event in sorted(said | {"connected", "gap", "lag"}):
+        refused = await sender.ask({"action": "send", "channel": "workspace:w1", "event": event})
+        assert (refused["type"], refused["code"], refused["channel"]) == ("error", "forbidden", "workspace:w1")
+        assert (await sender.ask({"action": "send", "channel": "open", "event": event}))["type"] == "send_success"
+    await member.hears_nothing()
+
+
 async def test_a_message_rate_refuses_and_then_closes(serve: Serve, join: Join) -> None:
     server = await serve(message_rate=0.001, message_burst=5)
     client = await join(server)
