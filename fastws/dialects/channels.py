@@ -27,6 +27,8 @@ from fastws.vocabulary.replies import (
 )
 
 MAX_EVENT_LENGTH: Final = 255
+MAX_KEY_LENGTH: Final = 255
+MAX_CONNECTION_ID_LENGTH: Final = 255
 _NOWHERE: Final = Place()
 
 
@@ -95,8 +97,9 @@ def _send(message: dict[str, object]) -> Command:
     if not isinstance(exclude_self, bool):
         raise BadRequest("`exclude_self` must be true or false")
     key = message.get("key")
-    if key is not None and not isinstance(key, str):
-        raise BadRequest("`key` must be a string")
+    # What is kept beside the frames of a queue is as small as they may be.
+    if key is not None and (not isinstance(key, str) or len(key) > MAX_KEY_LENGTH):
+        raise BadRequest(f"`key` must be a string of at most {MAX_KEY_LENGTH} characters")
     return Send(channel, event, message.get("data"), exclude_self, None, key)  # type: ignore[arg-type] # checked above
 
 
@@ -104,7 +107,7 @@ def _send_direct(message: dict[str, object], event: str, channel: object) -> Com
     if channel is not None:
         raise BadRequest("send either to a `channel` or to a `connectionId`, not to both")
     connection_id = message["connectionId"]
-    if not isinstance(connection_id, str) or not connection_id:
+    if not isinstance(connection_id, str) or not 0 < len(connection_id) <= MAX_CONNECTION_ID_LENGTH:
         raise BadRequest("`connectionId` must be a string: the connection_id of the client that is meant")
     return SendDirect(connection_id, event, message.get("data"))
 

@@ -68,6 +68,17 @@ def test_d1_an_id_comes_back_as_it_was(plain_server: ServerProcess, connect: Con
     assert client.say({"action": "ping", "id": request_id})["id"] == request_id
 
 
+def test_d1_long_names_are_not_kept(run: Run, connect: Connect) -> None:
+    server = run()
+    client = connect(server.port)
+    before = server.rss()
+    for number in range(100):
+        long = f"{number}".ljust(MIB // 2, "x")
+        for more in ({"connectionId": long}, {"channel": "a", "key": long}):
+            assert client.say({"action": "send", "event": "e", **more})["code"] == "bad_request"
+    assert server.rss() - before < 16 * MIB
+
+
 def test_d1_sixty_thousand_keys_beside_the_request_are_ignored(plain_server: ServerProcess, connect: Connect) -> None:
     client = connect(plain_server.port)
     message = {"action": "ping", **{f"{n}": n for n in range(60_000)}}
