@@ -30,6 +30,8 @@ CLOSE_SECONDS: Final = 2.0
 LANES: Final = 64
 MAX_MESSAGES: Final = 1000
 MAX_MESSAGES_OF_ONE: Final = 64
+# Of all messages that wait; a client's may have max_message_bytes each.
+MAX_BYTES: Final = 67_108_864
 MAX_EVENTS: Final = 100_000
 LOG_SECONDS: Final = 60.0
 
@@ -53,6 +55,7 @@ class EventHook:
         self._callers: dict[str, Caller] = {}
         self._lanes: tuple[deque[_Job], ...] = tuple(deque() for _ in range(LANES))
         self._messages = 0
+        self._bytes = 0
         self._events = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._log_at = float("-inf")
@@ -80,15 +83,19 @@ class EventHook:
         caller = self._callers.get(session.connection.id)
         if caller is None:
             return
-        if self._messages >= MAX_MESSAGES or caller.waiting >= MAX_MESSAGES_OF_ONE:
+        size = len(payload)
+        is_full = self._messages >= MAX_MESSAGES or self._bytes + size > MAX_BYTES
+        if is_full or caller.waiting >= MAX_MESSAGES_OF_ONE:
             self._note("$default", "dropped")
             raise RateLimited("the application cannot keep up with these messages; send more slowly")
         caller.waiting += 1
         self._messages += 1
+        self._bytes += size
 
         def answered(answer: object) -> None:
             caller.waiting -= 1
             self._messages -= 1
+            self._bytes -= size
             self._reply(session, answer, request_id)
 
         self._put(caller, ("$default", lambda: default_event(caller, _text(session, payload)), answered))

@@ -234,6 +234,28 @@ async def test_messages_of_one_client_are_told_in_order_and_a_flood_is_refused(s
     assert server.counters.hook_calls[("$default", "dropped")] == 3
 
 
+async def test_messages_that_wait_for_the_application_take_no_more_than_their_bytes(serve: Serve, join: Join) -> None:
+    size = 1_000_000
+    server = await serve(event_hook=f"{APPLICATION}:slow", max_queue_bytes=4 * size)
+    clients = [await join(server, max_size=None) for _ in range(4)]
+    for _ in clients:
+        await told()
+    fit = hook.MAX_BYTES // size
+    assert fit > hook.MAX_MESSAGES_OF_ONE
+    text = "x" * (size - 40)
+    for number in range(fit + 1):
+        client = clients[number % 4]
+        await client.say({"action": "tea", "text": text, "n": number})
+        assert (await client.ask({"action": "ping"}))["type"] == "pong" or number == fit
+    assert server.counters.hook_calls[("$default", "dropped")] == 1
+    application.hold.set()
+    for number in range(fit):
+        answer = await clients[number % 4].hear()
+        while "answer to" not in answer:  # what was said of pings and of the one too many
+            answer = await clients[number % 4].hear()
+        assert answer["answer to"]["n"] == number
+
+
 @pytest.mark.parametrize("answer", [RuntimeError("broken"), {"body": 5}, {"body": "§", "isBase64Encoded": True}])
 async def test_a_failure_is_counted_and_the_next_message_is_served(serve: Serve, join: Join, answer: object) -> None:
     server = await serve(event_hook=COROUTINE)
