@@ -24,6 +24,8 @@ _NEVER = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n|\n
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _REQUEST_LINE = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/1\.[01]")
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
+# RFC 9112 section 3.2.2, which RFC 6455 section 4.1 allows in an opening handshake, too. Without a user in it.
+_ABSOLUTE_FORM = re.compile(r"https?://([^/?#@]+)(.*)", re.IGNORECASE)
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _LINE_BREAKS = str.maketrans("\r\n\x00", "   ")
 _NO_BODY = (204, 304)
@@ -131,6 +133,7 @@ class HttpReader:
             raise BadRequest("this is not an HTTP/1.1 request")
         request = _as_request(event)
         self._check_framing(head, request)
+        _make_relative(request)
         if not request.target.startswith("/"):
             raise BadRequest("the request target must be a path")
         if request.is_upgrade:
@@ -176,6 +179,15 @@ def _as_request(event: h11.Request) -> Request:
         headers,
         is_upgrade="websocket" in tokens(headers.get("upgrade")),
     )
+
+
+def _make_relative(request: Request) -> None:
+    """A target in absolute form becomes a path, and its authority the Host, whatever Host was sent."""
+    absolute = _ABSOLUTE_FORM.fullmatch(request.target)
+    if absolute is not None:
+        host, rest = absolute.groups()
+        request.headers["host"] = host
+        request.target = rest if rest.startswith("/") else f"/{rest}"
 
 
 def render_response(

@@ -266,6 +266,10 @@ def test_hosts_that_are_not_ours_are_misdirected_but_probes_are_answered(run: Ru
         assert client.upgrade("/", host="live.example:8000") == 101
     with RawClient(server.port) as client:
         assert client.upgrade("/", host="evil.example") == 421
+    # RFC 6455 section 4.1 allows a whole URI, whose host is the one that counts (RFC 9112 section 3.2.2).
+    for host, status in (("live.example", 101), ("evil.example", 421)):
+        with RawClient(server.port) as client:
+            assert client.upgrade(f"http://{host}/", host="live.example") == status
     assert server.get("/", {"Host": "evil.example"})[0] == 421
     assert server.get("/metrics", {"Host": "a.wild.example"})[0] == 200
     assert server.get("/ready", {"Host": "192.0.2.1"})[0] == 200

@@ -178,7 +178,11 @@ HOST = b" HTTP/1.1\r\nHost: a\r\n"
         b"GET / \r\n\r\n",
         b"hello\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"GET http://a/" + HOST + b"\r\n",
+        b"GET ftp://a/" + HOST + b"\r\n",
+        b"GET http://user@a/" + HOST + b"\r\n",
+        b"GET http:///" + HOST + b"\r\n",
+        b"GET a:80" + HOST + b"\r\n",
+        b"GET *" + HOST + b"\r\n",
         b"CONNECT a:80" + HOST + b"\r\n",
         b"OPTIONS *" + HOST + b"\r\n",
         b"GET /\xff" + HOST + b"\r\n",
@@ -285,6 +289,19 @@ def test_headers_over_the_limit_are_refused_before_they_are_parsed(data: bytes, 
             assert taken <= 17_000
             return
     pytest.fail("the whole was taken")
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("http://b.example:81/x?y=http://c/", "/x?y=http://c/"),
+        ("HTTPS://b.example:81", "/"),
+        ("http://b.example:81?y=1", "/?y=1"),
+    ],
+)
+def test_a_target_in_absolute_form_is_a_path_at_its_own_host(target: str, path: str) -> None:
+    (request,) = read_all(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    assert (request.target, request.header("host")) == (path, "b.example:81")
 
 
 def test_too_many_headers_are_refused_in_a_plain_upgrade_too() -> None:
