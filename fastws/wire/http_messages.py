@@ -25,7 +25,7 @@ _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _REQUEST_LINE = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/1\.[01]")
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
 # RFC 9112 section 3.2.2, which RFC 6455 section 4.1 allows in an opening handshake, too. Without a user in it.
-_ABSOLUTE_FORM = re.compile(r"https?://([^/?#@]+)(.*)", re.IGNORECASE)
+_ABSOLUTE_FORM = re.compile(r"https?://([^/?#@]+)((?:[/?].*)?)", re.IGNORECASE)
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _LINE_BREAKS = str.maketrans("\r\n\x00", "   ")
 _NO_BODY = (204, 304)
