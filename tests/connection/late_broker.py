@@ -15,7 +15,7 @@ class LateBroker(MemoryBroker):
     """Answers `listen` when the test says so: `confirm(channel)`. `unlistened` are the channels let go of."""
 
     def __init__(self, server: Server) -> None:
-        super().__init__(server.hub, server.config.jobs_channel)
+        super().__init__(server.hub, server.config)
         self.waiting: dict[str, list[Callable[[], None]]] = {}
         self.unlistened: list[str] = []
         self.is_away = False
