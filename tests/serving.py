@@ -13,7 +13,7 @@ import orjson
 import pytest
 import pytest_asyncio
 import uvloop
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.frames import Frame, Opcode
 
 from fastws.config import Config
@@ -101,9 +101,13 @@ async def join() -> AsyncIterator[Join]:
             if is_msgpack:
                 query["format"] = "msgpack"
             text = "&".join(f"{name}={value}" for name, value in query.items())
-            socket = await stack.enter_async_context(
-                connect(f"ws://127.0.0.1:{server.port}{path}?{text}", compression=None, proxy=None, **options)
-            )
+            address = f"ws://127.0.0.1:{server.port}{path}?{text}"
+            options = {"compression": None, **options}
+            if server.config.unix_socket is None:
+                opening = connect(address, proxy=None, **options)
+            else:
+                opening = unix_connect(server.config.unix_socket, address, **options)
+            socket = await stack.enter_async_context(opening)
             talker = Talker(socket, is_msgpack=is_msgpack)
             if greets:
                 talker.id = (await talker.hear())["connection_id"]
@@ -161,15 +165,20 @@ UPGRADE = (
 
 @pytest_asyncio.fixture
 async def open_raw() -> AsyncIterator[OpenRaw]:
-    """Opens raw connections: `await open_raw(server, "/")`; with path None nothing is sent yet."""
+    """Opens raw connections: `await open_raw(server, "/")`; with path None nothing is sent yet.
+
+    Over the server's Unix socket where it has one: what is not read there fills a buffer of a fixed size, and stays.
+    TCP's grows when the kernel likes.
+    """
     writers = []
 
     async def opened(server: Server, path: str | None = "/", *, limit: int = 2**16, buffer_bytes: int = 0) -> RawSocket:
-        plain = socket.socket()
+        unix = server.config.unix_socket
+        plain = socket.socket(socket.AF_INET if unix is None else socket.AF_UNIX)
         if buffer_bytes:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         plain.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", server.port))
+        await asyncio.get_running_loop().sock_connect(plain, unix or ("127.0.0.1", server.port))
         reader, writer = await asyncio.open_connection(sock=plain, limit=limit)
         writers.append(writer)
         if path is not None:
