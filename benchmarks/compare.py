@@ -1,11 +1,11 @@
 """fastws beside the peers a Python user would pick: same work, same load client, one run, servers taken in turn.
 
-    python benchmarks/compare.py                     # all servers, all works, 3 rounds
-    python benchmarks/compare.py --latency           # latency under rising load, too
+    python benchmarks/compare.py                     # all servers, all works, 3 rounds: some 8 minutes
     python benchmarks/compare.py --servers fastws,ws --works echo --rounds 1
 
 Needs two cores and `pip install 'fastws[bench]'`; a peer that is not installed is left out and named. What was measured
-before is kept in results/compare.json, so that a run may be made in parts (`--fresh` forgets it).
+before is kept in results/compare.json, so that a run may be made in parts (`--fresh` forgets it). Exit code 1 where the
+comparison is in doubt: a peer whose figure the load client set, or that lost a message. For latency: rising_load.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Final
 
 from comparison import report
-from comparison.servers import ALL, Peer
-from comparison.works import LATE_US, RATES, WORKS, Cores, Row, measure, measure_latency
+from comparison.servers import present
+from comparison.works import WORKS, Cores, Row, measure
 
 from fastws.bench.progress import Progress
 
@@ -108,20 +108,17 @@ def main() -> int:
     if len(os.sched_getaffinity(0)) < 2:
         print("compare: one core for the server and one for the load client are needed", file=sys.stderr)
         return 2
-    peers = _present(options.servers, kept)
+    peers, versions = present(options.servers, "compare")
+    kept.versions |= versions
     works = [work for work in WORKS if work.fields and (not options.works or work.name in options.works)]
-    if options.works == {"none"}:
-        works = []
     anew = {work.name for work in works}
     if "idle" in anew:
         anew.add("connect")
-    if options.latency:
-        anew.update(f"rate{rate}" for rate in RATES)
     for peer in peers:
         kept.forget(peer.name, anew)
     turn = Turn(options.lock)
     cores = Cores(options.server_core, options.client_core)
-    steps = Steps(options.rounds * len(works) * len(peers) + (len(peers) * len(RATES) if options.latency else 0))
+    steps = Steps(options.rounds * len(works) * len(peers))
     for _ in range(options.rounds):
         for work in works:
             for peer in peers:
@@ -130,38 +127,12 @@ def main() -> int:
                 rows = measure(peer, work, seconds=options.seconds, cores=cores)
                 kept.add(rows)
                 steps.done(rows)
-    if options.latency:
-        for peer in peers:
-            _latency(steps, kept, peer, turn, options, cores)
     turn.give_up()
     report.write(kept.rows, kept.versions, options.output, seconds=options.seconds)
-    return 0
-
-
-def _latency(steps: Steps, kept: Rows, peer: Peer, turn: Turn, options: argparse.Namespace, cores: Cores) -> None:
-    """One rate after the other, until the queue only grows."""
-    for rate in RATES:
-        steps.begin(f"{peer.name} at {rate} messages/s")
-        turn.take()
-        row = measure_latency(peer, rate=rate, seconds=options.seconds, cores=cores)
-        kept.add([row])
-        steps.done([row])
-        if row.value > LATE_US:
-            return
-
-
-def _present(names: set[str], kept: Rows) -> list[Peer]:
-    peers = []
-    for peer in ALL:
-        if names and peer.name not in names:
-            continue
-        version = peer.version()
-        if version is None:
-            print(f"compare: {peer.name} is not installed here", file=sys.stderr)
-            continue
-        kept.versions[peer.name] = version
-        peers.append(peer)
-    return peers
+    found = report.doubts(kept.rows)
+    for doubt in found:
+        print(f"in doubt: {doubt}")
+    return 1 if found else 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -171,10 +142,9 @@ def _arguments() -> argparse.Namespace:
         return set(text.split(","))
 
     parser.add_argument("--servers", type=names, default=set(), metavar="A,B", help="only these")
-    parser.add_argument("--works", type=names, default=set(), metavar="A,B", help="only these; none = no work")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="measured for each figure [3]")
-    parser.add_argument("--latency", action="store_true", help="latency under rising load, too")
+    parser.add_argument("--works", type=names, default=set(), metavar="A,B", help="only these")
+    parser.add_argument("--rounds", type=int, default=3, help="each server and work so often [3]")
+    parser.add_argument("--seconds", type=float, default=2.0, help="measured for each figure [2]")
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--client-core", type=int, default=1)
     parser.add_argument("--lock", metavar="FILE", help="hold an exclusive lock on FILE while measuring")

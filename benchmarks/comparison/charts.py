@@ -20,6 +20,7 @@ text { font: 13px -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-seri
 .ours { fill: #2f81f7; }
 .theirs { fill: #8b949e; opacity: .75; }
 .grid { stroke: #8b949e; stroke-opacity: .25; }
+.limit { stroke: #f85149; stroke-opacity: .7; stroke-dasharray: 5 4; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
 @media (prefers-color-scheme: dark) { text { fill: #adbac7; } }
 """
@@ -58,12 +59,17 @@ def lines(
     x_name: str,
     y_name: str,
     footnote: str,
+    limit: float,
+    knees: Mapping[str, tuple[float, float]],
 ) -> str:
-    """One line for each name through (x, y in µs), both axes logarithmic. The first name is ours."""
+    """One line for each name through (x, y in µs), both axes logarithmic. The first name is ours.
+
+    `limit` is drawn across as a dashed line, and the point of each name's knee as a dot.
+    """
     left, top, right, bottom, height = 70, 40, 170, 44, 400
     points = [point for line in series.values() for point in line]
     x_low, x_high = _decades([x for x, _ in points])
-    y_low, y_high = _decades([y for _, y in points])
+    y_low, y_high = _decades([limit, *(y for _, y in points)])
 
     def at(x: float, y: float) -> tuple[float, float]:
         across = (math.log10(x) - x_low) / (x_high - x_low)
@@ -82,6 +88,8 @@ def lines(
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{height - bottom}"/>')
         middle = f'x="{x:.1f}" y="{height - bottom + 16}" text-anchor="middle"'
         parts.append(f'<text class="small" {middle}>{number(10.0**power)}</text>')
+    _, y = at(10**x_low, limit)
+    parts.append(f'<line class="limit" x1="{left}" x2="{WIDTH - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
     ends: list[float] = []
     for position, (name, line) in enumerate(series.items()):
         if not line:
@@ -89,6 +97,9 @@ def lines(
         colour = COLOURS[position % len(COLOURS)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in line))
         parts.append(f'<polyline class="line" stroke="{colour}" points="{path}"/>')
+        if name in knees:
+            x, y = at(*knees[name])
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
         x, y = at(*line[-1])
         while any(abs(y - other) < 14 for other in ends):
             y += 4

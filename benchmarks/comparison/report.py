@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from comparison.charts import bars, lines, number
+from comparison.charts import bars, number
 from comparison.servers import ALL
-from comparison.works import RATES, WORKS, Row
+from comparison.works import WORKS, Row
 
 BOUND_WORDS: Final = {
     "client": "client-bound",
@@ -22,21 +22,16 @@ BOUND_WORDS: Final = {
 
 
 def write(rows: Sequence[Row], versions: Mapping[str, str], directory: Path, *, seconds: float) -> None:
-    """`compare.md`, `compare.svg`, and `latency.svg` where latency was measured."""
+    """`compare.md` and `compare.svg`."""
     directory.mkdir(parents=True, exist_ok=True)
-    note = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    note = machine()
     (directory / "compare.md").write_text(_markdown(rows, versions, note, seconds))
     (directory / "compare.svg").write_text(_bar_chart(rows, note))
-    curves = latency_curves(rows)
-    if curves:
-        chart = lines(
-            "Delivery latency (p99) under rising load, 1000 subscribers",
-            curves,
-            x_name="deliveries per second asked for (logarithmic); server on one core",
-            y_name="p99",
-            footnote="Open loop: latency counts from the moment at which a message was due.",
-        )
-        (directory / "latency.svg").write_text(chart)
+
+
+def machine() -> str:
+    """What it was measured on."""
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def middle(rows: Iterable[Row], server: str, work: str) -> Row | None:
@@ -49,15 +44,22 @@ def middle(rows: Iterable[Row], server: str, work: str) -> Row | None:
     return next(row for row in quiet if row.value == value)
 
 
-def latency_curves(rows: Sequence[Row]) -> dict[str, list[tuple[float, float]]]:
-    """Title of a server -> (deliveries a second, p99 in µs), as far as it went."""
-    curves = {}
+def doubts(rows: Sequence[Row]) -> list[str]:
+    """What speaks against the comparison, in words: a peer whose figure the load client set, or that lost something.
+
+    fastws may be faster than the client: then its figure is the least that it does, and the comparison stands.
+    """
+    found = []
     for peer in ALL:
-        found = [(rate * 1000.0, middle(rows, peer.name, f"rate{rate}")) for rate in RATES]
-        line = [(rate, row.latencies_us["p99"]) for rate, row in found if row is not None and row.value > 0]
-        if line:
-            curves[peer.title] = line
-    return curves
+        for work in WORKS:
+            row = middle(rows, peer.name, work.name)
+            if row is None:
+                continue
+            if row.bound in ("client", "disturbed") and not (peer is ALL[0] and row.bound == "client"):
+                found.append(f"{peer.title}, {work.title.lower()}: {BOUND_WORDS[row.bound]}")
+            if not row.is_whole:
+                found.append(f"{peer.title}, {work.title.lower()}: not everybody heard everything")
+    return found
 
 
 def _bar_chart(rows: Sequence[Row], note: str) -> str:
@@ -81,7 +83,7 @@ def _markdown(rows: Sequence[Row], versions: Mapping[str, str], note: str, secon
         "# fastws beside its peers",
         "",
         f"Written by `python benchmarks/compare.py`. {note}. One server process pinned to one core, `fastws bench`",
-        f"as the load client on another; {seconds:g} s each after a second of warm-up, servers taken in turn, medians.",
+        f"as the load client on another; {seconds:g} s each after half a second of warm-up, servers in turn, medians.",
         "128 bytes of data in JSON; every server parses, renders and answers the same messages (`benchmarks/peers/`),",
         "compression off.",
         "In brackets: CPU of server core / client core. *client-bound*, *both cores full*: the client was busy, too,",
@@ -98,19 +100,6 @@ def _markdown(rows: Sequence[Row], versions: Mapping[str, str], note: str, secon
     absent = [peer.title for peer in ALL if peer.name not in versions]
     if absent:
         text.append(f"Not installed here: {', '.join(absent)}.")
-    curves = [_latency_row(rows, peer.name, peer.title) for peer in ALL]
-    if any(curves):
-        text += [
-            "",
-            "## Latency under rising load",
-            "",
-            "p50 / p99 in ms from the moment a message was due (open loop) to each of 1000 subscribers, by messages",
-            "per second published. Where a row ends, the queue only grew.",
-            "",
-            f"| messages/s | {' | '.join(str(rate) for rate in RATES)} |",
-            f"| --- |{' ---: |' * len(RATES)}",
-            *(curve for curve in curves if curve),
-        ]
     return "\n".join(text) + "\n"
 
 
@@ -123,12 +112,3 @@ def _cell(row: Row | None, unit: str) -> str:
     words = BOUND_WORDS.get(row.bound)
     usage = f"{row.server_cpu:.0%} / {row.client_cpu:.0%}" if row.client_cpu else f"{row.server_cpu:.0%}"
     return f"{value} ({usage}{f', *{words}*' if words else ''}){'' if row.is_whole else ' **incomplete**'}"
-
-
-def _latency_row(rows: Sequence[Row], server: str, title: str) -> str:
-    cells = []
-    for rate in RATES:
-        row = middle(rows, server, f"rate{rate}")
-        shown = "" if row is None else f"{row.latencies_us['p50'] / 1e3:.3g} / {row.latencies_us['p99'] / 1e3:.3g}"
-        cells.append(shown)
-    return f"| {title} | {' | '.join(cells)} |" if any(cells) else ""

@@ -65,6 +65,21 @@ ALL: Final[Sequence[Peer]] = (
 )
 
 
+def present(names: set[str], program: str) -> tuple[list[Peer], dict[str, str]]:
+    """Those of `names` (none: all) that are installed, and their versions by name. Others are named on stderr."""
+    peers, versions = [], {}
+    for peer in ALL:
+        if names and peer.name not in names:
+            continue
+        version = peer.version()
+        if version is None:
+            print(f"{program}: {peer.name} is not installed here", file=sys.stderr)
+            continue
+        peers.append(peer)
+        versions[peer.name] = version
+    return peers, versions
+
+
 @contextlib.contextmanager
 def running(peer: Peer, *, server_core: int, client_core: int) -> Iterator[tuple[int, str]]:
     """Start `peer` pinned to its core, and pin ourselves (and the load client that we start) to the other.

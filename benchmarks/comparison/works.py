@@ -19,7 +19,7 @@ from fastws.bench.result import Result
 # Above this share of either core in the hands of others a measurement is thrown away.
 DISTURBED: Final = 0.08
 BUSY: Final = 0.88
-TRIES: Final = 4
+TRIES: Final = 2
 # (server busy, client busy) -> who set the pace.
 _BOUND: Final = {(True, False): "server", (True, True): "both", (False, True): "client", (False, False): "neither"}
 SETTLE_SECONDS: Final = 1.0
@@ -82,9 +82,6 @@ WORKS: Final = (
         lambda result: result.connects_per_second,
     ),
 )
-RATES: Final = (10, 30, 100, 200, 300, 500, 1000, 2000, 3000, 5000)
-# Beyond this the queue only grows: the knee is behind us.
-LATE_US: Final = 1_000_000.0
 
 
 @dataclass(slots=True)
@@ -113,7 +110,7 @@ class Cores:
     client: int
 
 
-class _Edges:
+class Edges:
     """CPU of the server and of both cores when what is measured begins, and when it ends."""
 
     def __init__(self, pid: int, load: Load, cores: Cores) -> None:
@@ -150,7 +147,7 @@ def measure(peer: Peer, work: Work, *, seconds: float, cores: Cores) -> list[Row
     best: Row | None = None
     for _ in range(TRIES):
         with running(peer, server_core=cores.server, client_core=cores.client) as (pid, url):
-            plan = Plan(urls=(url + work.path,), seconds=seconds, warm_seconds=1.0, **work.fields)
+            plan = Plan(urls=(url + work.path,), seconds=seconds, warm_seconds=0.5, **work.fields)
             row = asyncio.run(_measure(peer.name, work, plan, pid, cores))
         if best is None or row.others_cpu < best.others_cpu:
             best = row
@@ -161,14 +158,14 @@ def measure(peer: Peer, work: Work, *, seconds: float, cores: Cores) -> list[Row
 
 
 async def _measure(server: str, work: Work, plan: Plan, pid: int, cores: Cores) -> Row:
-    async with Load(plan, _Silent()) as load:
+    async with Load(plan, Silent()) as load:
         await load.connect()
-        edges = _Edges(pid, load, cores)
+        edges = Edges(pid, load, cores)
         result = await load.run(at_edges=edges)
     return _row(server, work.name, work.value(result), result, edges)
 
 
-def _row(server: str, work: str, value: float, result: Result, edges: _Edges) -> Row:
+def _row(server: str, work: str, value: float, result: Result, edges: Edges) -> Row:
     server_cpu, client_cpu, others = edges.shares()
     latencies = {name: getattr(result, f"{name}_us") for name in ("p50", "p90", "p99", "p999", "max", "min")}
     bound = _BOUND[server_cpu >= BUSY, client_cpu >= BUSY]
@@ -184,10 +181,10 @@ def _measure_idle(peer: Peer, work: Work, cores: Cores) -> list[Row]:
 
 
 async def _idle(server: str, work: Work, plan: Plan, pid: int) -> list[Row]:
-    async with Load(replace(plan, connections=10), _Silent()) as load:
+    async with Load(replace(plan, connections=10), Silent()) as load:
         await load.connect()  # what the first connections bring in is not the price of the others
     await asyncio.sleep(SETTLE_SECONDS)
-    async with Load(plan, _Silent()) as load:
+    async with Load(plan, Silent()) as load:
         before = use_of([pid])
         await load.connect()
         connected = use_of([pid])
@@ -201,13 +198,7 @@ async def _idle(server: str, work: Work, plan: Plan, pid: int) -> list[Row]:
     ]
 
 
-def measure_latency(peer: Peer, *, rate: int, seconds: float, cores: Cores) -> Row:
-    """Delivery latency to 1000 subscribers at `rate` messages a second, open loop."""
-    work = Work(f"rate{rate}", "", "µs", {**FAN_OUT, "rate": float(rate)}, lambda result: result.p99_us)
-    return measure(peer, work, seconds=seconds, cores=cores)[0]
-
-
-class _Silent(Progress):
+class Silent(Progress):
     """The run as a whole has the line."""
 
     def __init__(self) -> None:

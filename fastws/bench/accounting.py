@@ -14,10 +14,12 @@ _KIB: Final = 1024
 
 @dataclass(slots=True, frozen=True)
 class Use:
-    """Of a process and its descendants, or of several, added up. `pss_bytes`: what is shared is counted once."""
+    """Of a process and its descendants, or of several, added up. `pss_bytes`: what is shared is counted once;
+    `peak_rss_bytes`: the most that each ever had."""
 
     cpu_seconds: float = 0.0
     rss_bytes: int = 0
+    peak_rss_bytes: int = 0
     pss_bytes: int = 0
     descriptors: int = 0
     processes: int = 0
@@ -26,6 +28,7 @@ class Use:
         return Use(
             self.cpu_seconds + other.cpu_seconds,
             self.rss_bytes + other.rss_bytes,
+            self.peak_rss_bytes + other.peak_rss_bytes,
             self.pss_bytes + other.pss_bytes,
             self.descriptors + other.descriptors,
             self.processes + other.processes,
@@ -81,7 +84,14 @@ def _use(pid: int) -> Use:
     except (FileNotFoundError, ProcessLookupError):
         return Use()
     ticks = int(fields[11]) + int(fields[12])
-    return Use(ticks / _TICKS_PER_SECOND, _kib_field(status, "VmRSS:"), _kib_field(shares, "Pss:"), descriptors, 1)
+    return Use(
+        cpu_seconds=ticks / _TICKS_PER_SECOND,
+        rss_bytes=_kib_field(status, "VmRSS:"),
+        peak_rss_bytes=_kib_field(status, "VmHWM:"),
+        pss_bytes=_kib_field(shares, "Pss:"),
+        descriptors=descriptors,
+        processes=1,
+    )
 
 
 def _kib_field(text: str, name: str) -> int:

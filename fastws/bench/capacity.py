@@ -14,7 +14,7 @@ SPARE_DESCRIPTORS: Final = 200
 
 @dataclass(slots=True, frozen=True)
 class Costs:
-    """Measured on one core of the machine that README.md names (`python benchmarks/compare.py --latency`,
+    """Measured on one core of the machine that README.md names (`python benchmarks/capacity.py`,
     `python loadtest/high_count.py`); µs of CPU with the kernel's part, bytes of memory with the kernel's part apart.
 
     A write is one message, or several that were due together, to one connection.

@@ -52,6 +52,10 @@ class Crew:
         self.failed = 0
         self.reconnects = 0
         self.slow_closed = 0
+        self.slow_missing = 0
+        # The moment from which `returns` counts how long everybody took to be subscribed again; 0: nobody was cut.
+        self.cut_ns = 0
+        self.returns = Histogram()
         self.notices: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
@@ -68,6 +72,11 @@ class Crew:
         self.take_from, self.take_until, self.every = begin_ns, end_ns, every
         for group in self.groups.values():
             group.recent.clear()
+
+    def cut_at(self, moment_ns: int) -> None:
+        """Whoever becomes ready from now on was away since then."""
+        self.cut_ns = moment_ns
+        self.returns = Histogram()
 
     async def open_all(self, links: list[tuple[int, Link]], *, rate: float) -> None:
         """Dial for all `links`, `rate` a second (0: as fast as they are answered)."""

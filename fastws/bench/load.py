@@ -7,20 +7,21 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from fastws.bench.histogram import Histogram
 from fastws.bench.plan import Plan
 from fastws.bench.progress import Progress
-from fastws.bench.result import Result, microseconds
+from fastws.bench.result import Result
 from fastws.bench.scoreboard import DELIVERIES, FAILED, READY, Scoreboard
+from fastws.bench.sums import Answer, Return, add_end, add_run, return_of
 
 SHOW_SECONDS: Final = 0.2
 # Processes begin together this long after they are told.
 LEAD_SECONDS: Final = 0.05
-Answer = dict[str, Any]
+# How often the scoreboard is looked at.
+BOARD_SECONDS: Final = 0.02
 Pipe = TypeVar("Pipe")
 
 
@@ -114,18 +115,27 @@ class Load:
         finally:
             edges.cancel()
         settled = await self._tell({"do": "settle", "published": ran[0]["published"]})
-        _add_run(result, ran)
-        _add_end(result, settled)
+        add_run(result, ran)
+        add_end(result, settled)
         result.errors = {**self.refusals, **result.errors}
         return result
 
-    async def cut(self) -> tuple[int, float]:
-        """Tear all connections down at once. Returns how many are subscribed again, and after how many seconds."""
-        return self._back(await self._shown("coming back", self.plan.connect_seconds, {"do": "cut"}))
+    async def cut(self) -> Return:
+        """Tear all connections down at once, and wait until everybody is subscribed again."""
+        return return_of(await self._shown("coming back", self.plan.connect_seconds, {"do": "cut"}))
 
-    async def wait_ready(self) -> tuple[int, float]:
-        """Wait until everybody is subscribed. Returns how many are, and after how many seconds."""
-        return self._back(await self._shown("waiting", self.plan.connect_seconds, {"do": "wait_ready"}))
+    async def lose(self, harm: Callable[[], None], *, notice_seconds: float = 10.0) -> Return:
+        """Do `harm` to the server, and wait until everybody who lost a connection by it is subscribed again.
+
+        Where nobody has noticed anything after `notice_seconds` there is nobody to wait for.
+        """
+        everybody = self.connected
+        await self._tell({"do": "watch"})
+        harm()
+        deadline = time.monotonic() + notice_seconds
+        while self.connected >= everybody and time.monotonic() < deadline:  # noqa: ASYNC110 # written by other processes
+            await asyncio.sleep(BOARD_SECONDS)
+        return return_of(await self._shown("coming back", self.plan.connect_seconds, {"do": "wait_ready"}))
 
     @property
     def deliveries(self) -> int:
@@ -140,12 +150,6 @@ class Load:
     @property
     def pids(self) -> list[int]:
         return [process.pid for process in self._processes]
-
-    def _back(self, answers: Sequence[Answer]) -> tuple[int, float]:
-        self.refusals.clear()
-        for answer in answers:
-            self.refusals.update(answer["refusals"])
-        return sum(answer["ready"] for answer in answers), max(answer["seconds"] for answer in answers)
 
     def _empty_result(self, rate: float, window: int) -> Result:
         plan = self.plan
@@ -230,38 +234,3 @@ async def _at_edges(call: Callable[[], None], begin_seconds: float, lasting_seco
     call()
     await asyncio.sleep(lasting_seconds)
     call()
-
-
-def _add_run(result: Result, answers: Sequence[Answer]) -> None:
-    lateness = Histogram()
-    for answer in answers:
-        result.deliveries += answer["deliveries"]
-        result.messages += answer["messages"]
-        result.seconds = max(result.seconds, answer["seconds"])
-        result.deliveries_per_second += answer["deliveries"] / answer["seconds"]
-        result.messages_per_second += answer["messages"] / answer["seconds"]
-        result.client_cpu.append(answer["client_cpu"])
-        result.stalls += answer["stalls"]
-        if answer["lateness"] is not None:
-            lateness.merge(Histogram.from_dict(answer["lateness"]))
-    result.late_us_p99 = microseconds(lateness.quantile(0.99))
-
-
-def _add_end(result: Result, answers: Sequence[Answer]) -> None:
-    latencies = Histogram()
-    result.ready = 0
-    for answer in answers:
-        latencies.merge(Histogram.from_dict(answer["latencies"]))
-        for name in ("ready", "missing", "repeated", "acknowledged", "rejected", "slow_closed", "reconnects"):
-            setattr(result, name, getattr(result, name) + answer[name])
-        for name in ("closed", "notices", "errors"):
-            counts = getattr(result, name)
-            for what, count in answer[name].items():
-                counts[what] = counts.get(what, 0) + count
-    result.timed = latencies.count
-    if latencies.count:
-        result.p50_us, result.p90_us, result.p99_us, result.p999_us = (
-            microseconds(latencies.quantile(share)) for share in (0.5, 0.9, 0.99, 0.999)
-        )
-        result.max_us = microseconds(latencies.largest)
-        result.min_us = microseconds(latencies.smallest)

@@ -56,7 +56,10 @@ class Receiver(Link):
 
     def _become_ready(self) -> None:
         self.is_ready = True
-        self.crew.ready += 1
+        crew = self.crew
+        crew.ready += 1
+        if crew.cut_ns:
+            crew.returns.add(time.monotonic_ns() - crew.cut_ns)
         self.sleep()
 
     def sleep(self) -> None:
@@ -65,7 +68,7 @@ class Receiver(Link):
             self.transport.pause_reading()
 
     def look(self) -> None:
-        """A slow receiver reads for once: only so it learns that it was cut off."""
+        """A slow receiver reads for once: only so it hears what it missed, or that it was cut off."""
         if self.is_slow and self.transport is not None:
             self.transport.resume_reading()
 
@@ -90,13 +93,14 @@ class Receiver(Link):
                 del recent[_REMEMBERED:]
         self.tail = reading.tail
         numbers = reading.numbers
-        if numbers and not self.is_slow:
-            crew.deliveries += len(numbers)
+        if numbers:
+            if not self.is_slow:
+                crew.deliveries += len(numbers)
             if reading.in_sequence and numbers[0] == self.expected:
                 self.expected += len(numbers)
             else:
                 self._compare(numbers)
-            if reading.dues:
+            if reading.dues and not self.is_slow:
                 now = time.monotonic_ns()
                 for due in reading.dues:
                     if crew.take_from <= due < crew.take_until:
@@ -109,12 +113,16 @@ class Receiver(Link):
 
     def _compare(self, numbers: Sequence[int]) -> None:
         """Numbers that are not simply the next ones: count what is missing and what came again or late."""
+        crew = self.crew
         expected = numbers[0] if self.expected is None else self.expected
         for number in numbers:
             if number < expected:
-                self.crew.repeated += 1
+                crew.repeated += 1
                 continue
-            self.crew.missing += number - expected
+            if self.is_slow:
+                crew.slow_missing += number - expected
+            else:
+                crew.missing += number - expected
             expected = number + 1
         self.expected = expected
 

@@ -12,7 +12,9 @@ _MICROSECOND: Final = 1e3
 @dataclass(slots=True, kw_only=True)
 class Result:
     """Latencies in µs from the moment a message was due to its arrival at a receiver. `missing` and `repeated` count
-    (message, receiver) pairs; `late_us_p99` is how late the publisher itself was in the open loop. CPU in cores."""
+    (message, receiver) pairs; `late_us_p99` is how late the publisher itself was in the open loop. CPU in cores. Of the
+    receivers that never read, `slow_closed` were cut off, `slow_whole` heard everything when they read in the end, and
+    `slow_missing` counts what the others did not."""
 
     mode: str
     connections: int
@@ -46,6 +48,8 @@ class Result:
     acknowledged: int = 0
     rejected: int = 0
     slow_closed: int = 0
+    slow_whole: int = 0
+    slow_missing: int = 0
     reconnects: int = 0
     closed: dict[str, int] = field(default_factory=dict)
     notices: dict[str, int] = field(default_factory=dict)
@@ -89,8 +93,11 @@ class Result:
             lines.append(f"server        CPU {self.server_cpu:.0%}, RSS {(self.server_rss_bytes or 0) / 1e6:,.1f} MB")
         if self.late_us_p99 > 1000:
             lines.append(f"note          this client sent late (p99 {_time(self.late_us_p99)}): it was the bottleneck")
-        if self.slow_closed:
-            lines.append(f"slow readers  {self.slow_closed:,} cut off by the server")
+        if self.slow_closed or self.slow_whole or self.slow_missing:
+            lines.append(
+                f"slow readers  {self.slow_closed:,} cut off by the server, {self.slow_whole:,} heard everything late,"
+                f" {self.slow_missing:,} messages missing at others"
+            )
         for title, counts in (("closed", self.closed), ("notices", self.notices), ("errors", self.errors)):
             if counts:
                 lines.append(f"{title:<14}" + "; ".join(f"{what}: {count:,}" for what, count in counts.items()))

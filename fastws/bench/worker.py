@@ -26,7 +26,6 @@ from fastws.bench.scoreboard import DELIVERIES, FAILED, PUBLISHED, READY, Scoreb
 # Latencies taken a second in one process: a fifth of a core at most.
 LATENCIES_PER_SECOND: Final = 60_000
 REPORT_SECONDS: Final = 0.05
-LOOK_SECONDS: Final = 0.5
 CLOSED_REPORT_SECONDS: Final = 0.001
 
 Command = Mapping[str, Any]
@@ -58,6 +57,9 @@ class Worker:
         await _until(lambda: crew.ready + crew.failed >= len(links), plan.connect_seconds)
         dialing.cancel()
         seconds = time.monotonic() - began
+        for _, link in self.links:
+            if isinstance(link, Receiver) and not link.is_ready:
+                link.expected = None  # should it come later, it is owed what is published from then on
         if self.process == 0 and plan.mode == "fan-out" and crew.ready:
             self.outlet = HttpOutlet(crew) if plan.key else WebSocketOutlet(crew)
             await self.outlet.open()
@@ -129,13 +131,15 @@ class Worker:
         """Wait until everybody heard all that was published, and answer what each is missing."""
         crew, published = self.crew, int(command["published"])
         await _until(lambda: self._unheard(published) == 0, self.plan.drain_seconds)
-        await self._look_after_slow_ones()
+        await self._look_after_slow_ones(published)
         outlet = self.outlet
         answer = {
             "ready": crew.ready,
             "missing": crew.missing + self._unheard(published),
             "repeated": crew.repeated,
             "slow_closed": crew.slow_closed,
+            "slow_whole": self._slow_whole(published),
+            "slow_missing": crew.slow_missing,
             "reconnects": crew.reconnects,
             "closed": dict(crew.closed),
             "notices": dict(crew.notices),
@@ -144,18 +148,37 @@ class Worker:
             "rejected": outlet.rejected if outlet else 0,
             "errors": dict(outlet.errors) if outlet else dict(crew.refusals),
         }
-        crew.missing = crew.repeated = 0
+        crew.missing = crew.repeated = crew.slow_missing = 0
+        self._forgive(published)
         return answer
 
-    async def _look_after_slow_ones(self) -> None:
-        slow = [link for _, link in self.links if isinstance(link, Receiver) and link.is_slow]
-        if not slow:
-            return
+    async def _look_after_slow_ones(self, published: int) -> None:
+        """Let them read until each has heard the last message, or that it was cut off; `drain_seconds` at most."""
+        slow = self._slow()
         for link in slow:
             link.look()
-        await asyncio.sleep(LOOK_SECONDS)
+        await _until(lambda: all(self._is_done(link, published) for link in slow), self.plan.drain_seconds)
         for link in slow:
             link.sleep()
+
+    def _slow(self) -> list[Receiver]:
+        return [link for _, link in self.links if isinstance(link, Receiver) and link.is_slow]
+
+    def _is_done(self, link: Receiver, published: int) -> bool:
+        return not link.is_ready or self._has_heard(link, published)
+
+    def _has_heard(self, link: Receiver, published: int) -> bool:
+        """Whether the last message of its channel is among what it heard."""
+        return link.expected is None or link.expected >= self.plan.published_to(link.group.channel, published)
+
+    def _slow_whole(self, published: int) -> int:
+        return sum(link.is_ready and self._has_heard(link, published) for link in self._slow())
+
+    def _forgive(self, published: int) -> None:
+        """What was told as missing is not to be told again when something newer comes."""
+        for _, link in self.links:
+            if isinstance(link, Receiver) and link.expected is not None:
+                link.expected = max(link.expected, self.plan.published_to(link.group.channel, published))
 
     def _unheard(self, published: int) -> int:
         """Messages not heard yet; whoever came back in between owes nothing before its first."""
@@ -170,17 +193,32 @@ class Worker:
 
     async def cut(self, command: Command) -> Answer:
         """Tear down every connection at once; answers when all are subscribed again (plan.reconnect) or time is up."""
-        began = time.monotonic()
+        crew = self.crew
+        crew.refusals.clear()
+        crew.cut_at(now_ns())
         for _, link in self.links:
             link.cut()
-        await asyncio.sleep(0.01)
-        return await self.wait_ready({"began": began, **command})
+        # The loop tells links in its next turn that they are cut.
+        await _until(lambda: crew.ready == 0, self.plan.connect_seconds)
+        return await self.wait_ready(command)
+
+    async def watch(self, command: Command) -> Answer:
+        """From now on, take how long those are away that lose their connection."""
+        self.crew.refusals.clear()
+        self.crew.cut_at(now_ns())
+        return {}
 
     async def wait_ready(self, command: Command) -> Answer:
         """Answers when everybody is subscribed, or `connect_seconds` are over."""
-        began = float(command.get("began", time.monotonic()))
+        crew = self.crew
         await _until(self._is_back, self.plan.connect_seconds)
-        return {"ready": self.crew.ready, "seconds": time.monotonic() - began, "refusals": dict(self.crew.refusals)}
+        seconds = (now_ns() - crew.cut_ns) / 1e9 if crew.cut_ns else 0.0
+        return {
+            "ready": crew.ready,
+            "seconds": seconds,
+            "returns": crew.returns.to_dict(),
+            "refusals": dict(crew.refusals),
+        }
 
     def _is_back(self) -> bool:
         return self.crew.ready >= len(self.links) and (self.outlet is None or self.outlet.is_open)
@@ -225,6 +263,7 @@ async def _main() -> None:
         "run": worker.run,
         "settle": worker.settle,
         "cut": worker.cut,
+        "watch": worker.watch,
         "wait_ready": worker.wait_ready,
         "end": worker.end,
     }

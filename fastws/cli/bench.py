@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connect-timeout", type=float, default=60.0, metavar="S", help="[60]")
     parser.add_argument("--reconnect", action="store_true", help="receivers that lose their connection come back")
     parser.add_argument(
-        "--sources", type=int, default=0, metavar="N", help="loopback source addresses [one per 20,000 connections]"
+        "--sources", type=int, default=0, metavar="N", help="loopback source addresses [one per 7,000 connections]"
     )
     parser.add_argument(
         "--pid", type=int, action="append", metavar="PID", help="a server process here: its CPU and memory are told"

@@ -58,9 +58,13 @@ class OwnServer:
         """Replace the workers one after the other."""
         os.kill(self.pid, signal.SIGHUP)
 
+    def workers(self) -> list[int]:
+        """Process ids, oldest first."""
+        return sorted(set(descendants(self.pid)) - {self.pid})
+
     def kill_worker(self) -> int | None:
         """SIGKILL the oldest worker; its process id, or None where there is none."""
-        workers = sorted(set(descendants(self.pid)) - {self.pid})
+        workers = self.workers()
         if not workers:
             return None
         with contextlib.suppress(ProcessLookupError):

@@ -1,0 +1,152 @@
+"""Latency under a rising rate: up step by step until a server keeps up no more, then closer to where that was."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from comparison.servers import Peer, running
+from comparison.works import BUSY, DISTURBED, Cores, Edges, Silent
+
+from fastws.bench.load import Load
+from fastws.bench.plan import Plan
+from fastws.bench.result import Result
+
+# Messages a second. Where the curve bends, the steps between two of these are halved.
+RATES: Final = (10, 30, 100, 200, 400, 700, 1000, 2000, 4000, 7000, 10_000)
+WARM_SECONDS: Final = 0.5
+# A step that others disturbed is made again, once.
+TRIES: Final = 2
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Climb:
+    """What each server is put through. `late_us`: it keeps up while 99 of 100 deliveries come within that."""
+
+    connections: int = 1000
+    payload_bytes: int = 128
+    rates: tuple[int, ...] = RATES
+    seconds: float = 3.0
+    late_us: float = 100_000.0
+    refinements: int = 2
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Step:
+    """One rate at one server. Latencies in µs from the moment a message was due; CPU in cores; `sent_late_us`: 99 of
+    100 messages left the load client no later than that."""
+
+    server: str
+    rate: float
+    connections: int
+    delivered_share: float
+    p50_us: float
+    p99_us: float
+    max_us: float
+    server_cpu: float
+    client_cpu: float
+    others_cpu: float
+    sent_late_us: float
+    is_whole: bool
+    keeps_up: bool
+
+    @property
+    def bound(self) -> str:
+        """Who was at its end: `client` means that this says little of the server."""
+        if self.others_cpu >= DISTURBED:
+            return "disturbed"
+        return "client" if self.client_cpu >= BUSY and self.server_cpu < BUSY else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def climb(peer: Peer, plan: Climb, cores: Cores, on_step: Callable[[Step], None]) -> list[Step]:
+    """Every step that was made, in their order. After one at which a server does not keep up it is started anew."""
+    steps = _ascend(peer, plan, plan.rates, cores, on_step)
+    for _ in range(plan.refinements):
+        rate = between(steps)
+        if rate is None:
+            break
+        steps += _ascend(peer, plan, (rate,), cores, on_step)
+    return steps
+
+
+def between(steps: Iterable[Step]) -> int | None:
+    """The middle, on the logarithmic axis, of the last rate that was kept up with and the first that was not."""
+    good = max((step.rate for step in steps if step.keeps_up), default=0.0)
+    bad = min((step.rate for step in steps if not step.keeps_up and step.rate > good), default=0.0)
+    return round(math.sqrt(good * bad)) or None
+
+
+def knee(steps: Iterable[Step], server: str) -> Step | None:
+    """The last step at which `server` kept up, with none below it at which it did not; None where there is no such."""
+    mine = sorted((step for step in steps if step.server == server), key=lambda step: step.rate)
+    last = None
+    for step in mine:
+        if not step.keeps_up:
+            break
+        last = step
+    return last
+
+
+def _ascend(peer: Peer, plan: Climb, rates: Iterable[int], cores: Cores, on_step: Callable[[Step], None]) -> list[Step]:
+    with running(peer, server_core=cores.server, client_core=cores.client) as (pid, url):
+        return asyncio.run(_steps(peer.name, pid, url, plan, rates, cores, on_step))
+
+
+async def _steps(
+    server: str,
+    pid: int,
+    url: str,
+    plan: Climb,
+    rates: Iterable[int],
+    cores: Cores,
+    on_step: Callable[[Step], None],
+) -> list[Step]:
+    steps = []
+    load_plan = Plan(
+        urls=(url,),
+        connections=plan.connections,
+        payload_bytes=plan.payload_bytes,
+        seconds=plan.seconds,
+        warm_seconds=WARM_SECONDS,
+        drain_seconds=1.0,
+    )
+    async with Load(load_plan, Silent()) as load:
+        await load.connect()
+        for rate in rates:
+            for _ in range(TRIES):
+                edges = Edges(pid, load, cores)
+                result = await load.run(rate=float(rate), at_edges=edges)
+                step = _step(server, rate, plan, result, edges)
+                if not step.keeps_up or step.bound != "disturbed":
+                    break
+            on_step(step)
+            steps.append(step)
+            if not step.keeps_up:
+                break
+    return steps
+
+
+def _step(server: str, rate: int, plan: Climb, result: Result, edges: Edges) -> Step:
+    server_cpu, client_cpu, others_cpu = edges.shares()
+    share = result.deliveries_per_second / (rate * plan.connections)
+    return Step(
+        server=server,
+        rate=float(rate),
+        connections=plan.connections,
+        delivered_share=share,
+        p50_us=result.p50_us,
+        p99_us=result.p99_us,
+        max_us=result.max_us,
+        server_cpu=server_cpu,
+        client_cpu=client_cpu,
+        others_cpu=others_cpu,
+        sent_late_us=result.late_us_p99,
+        is_whole=result.is_whole,
+        keeps_up=result.is_whole and result.timed > 0 and result.p99_us <= plan.late_us,
+    )

@@ -1,0 +1,106 @@
+"""The table and the chart of latency under a rising rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from comparison.charts import lines, number
+from comparison.report import machine
+from comparison.rising import RATES, Climb, Step, knee
+from comparison.servers import ALL, Peer
+
+# Where a server does not keep up latency is as long as the step: beyond this nothing is drawn.
+MOST_DRAWN_US = 5e6
+
+
+def write(steps: Sequence[Step], versions: Mapping[str, str], directory: Path, plan: Climb) -> None:
+    """`rising_load.md` and `rising_load.svg`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "rising_load.md").write_text(_markdown(steps, versions, plan))
+    (directory / "rising_load.svg").write_text(_chart(steps, plan))
+
+
+def _present(steps: Sequence[Step]) -> list[Peer]:
+    names = {step.server for step in steps}
+    return [peer for peer in ALL if peer.name in names]
+
+
+def _chart(steps: Sequence[Step], plan: Climb) -> str:
+    curves, knees = {}, {}
+    for peer in _present(steps):
+        mine = sorted((step for step in steps if step.server == peer.name), key=lambda step: step.rate)
+        drawn = [step for step in mine if step.p99_us > 0]
+        curves[peer.title] = [(step.rate * step.connections, min(step.p99_us, MOST_DRAWN_US)) for step in drawn]
+        last = knee(steps, peer.name)
+        if last is not None:
+            knees[peer.title] = (last.rate * last.connections, last.p99_us)
+    return lines(
+        f"Delivery latency (p99) under a rising rate, {plan.connections:,} subscribers",
+        curves,
+        x_name="deliveries per second asked for (logarithmic); server on one core, load client on another",
+        y_name="p99; the dots are the last rates that were kept up with",
+        footnote=f"Open loop: latency counts from the moment at which a message was due. {machine()}",
+        limit=plan.late_us,
+        knees=knees,
+    )
+
+
+def _markdown(steps: Sequence[Step], versions: Mapping[str, str], plan: Climb) -> str:
+    peers = _present(steps)
+    rates = [rate for rate in RATES if any(step.rate == rate for step in steps)]
+    text = [
+        "# Latency under a rising rate",
+        "",
+        f"Written by `python benchmarks/rising_load.py`. {machine()}. One server process pinned to one core,",
+        "`fastws bench` as the load client on another.",
+        f"{plan.connections:,} subscribers of one channel hear every message of {plan.payload_bytes} bytes in JSON.",
+        "Messages are due at a fixed rate, whatever the server does, and latency counts from that moment (open loop,",
+        f"no coordinated omission); {plan.seconds:g} s a step. A server keeps up while everybody hears everything and",
+        f"99 of 100 deliveries come within {plan.late_us / 1e3:g} ms; the knee is the last rate at which it does,",
+        "looked for between two steps.",
+        "",
+        "| server | knee, messages/s | deliveries/s | p50 / p99 there, ms | CPU server / client |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for peer in peers:
+        last = knee(steps, peer.name)
+        text.append(f"| {peer.title} | {_knee(last, steps, peer.name)} |")
+    text += [
+        "",
+        "p99 in ms by messages per second (a dash: it did not keep up):",
+        "",
+        f"| server | {' | '.join(f'{rate:,}' for rate in rates)} |",
+        f"| --- |{' ---: |' * len(rates)}",
+    ]
+    for peer in peers:
+        cells = [_cell(next((s for s in steps if (s.server, s.rate) == (peer.name, rate)), None)) for rate in rates]
+        text.append(f"| {peer.title} | {' | '.join(cells)} |")
+    text += ["", "Versions: " + "; ".join(versions[peer.name] for peer in peers if peer.name in versions) + "."]
+    absent = [peer.title for peer in ALL if peer.name not in versions]
+    if absent:
+        text.append(f"Not measured here: {', '.join(absent)}.")
+    return "\n".join(text) + "\n"
+
+
+def _knee(last: Step | None, steps: Sequence[Step], server: str) -> str:
+    if last is None:
+        return "none | | |"
+    # Every step was kept up with, or the load client was at its end where the server was not: the knee lies higher.
+    beyond = [step for step in steps if step.server == server and step.rate > last.rate and not step.keeps_up]
+    sign = "≥ " if not beyond or min(beyond, key=lambda step: step.rate).bound == "client" else ""
+    remark = " *disturbed*" if last.bound == "disturbed" else ""
+    return (
+        f"{sign}{last.rate:,.0f}{remark} | {number(last.rate * last.connections)}"
+        f" | {_ms(last.p50_us)} / {_ms(last.p99_us)} | {last.server_cpu:.0%} / {last.client_cpu:.0%}"
+    )
+
+
+def _cell(step: Step | None) -> str:
+    if step is None:
+        return ""
+    return _ms(step.p99_us) if step.keeps_up else "–"
+
+
+def _ms(microseconds: float) -> str:
+    return f"{microseconds / 1e3:.3g}"

@@ -1,0 +1,32 @@
+"""What a crowd costs: memory, CPU and descriptors of the server, and of the kernel below it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from fastws.bench.accounting import Use, kernel_slab_bytes, kernel_socket_bytes, use_of
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """At one moment. `slab_bytes` and `socket_bytes` are the whole machine's: on loopback both ends of a connection."""
+
+    at: float
+    use: Use
+    slab_bytes: int
+    socket_bytes: int
+
+    @property
+    def kernel_bytes(self) -> int:
+        return self.slab_bytes + self.socket_bytes
+
+
+def cost_of(pids: list[int]) -> Cost:
+    """What these processes and their descendants cost now."""
+    return Cost(time.monotonic(), use_of(pids), kernel_slab_bytes(), kernel_socket_bytes())
+
+
+def cores(before: Cost, after: Cost) -> float:
+    """CPU between two moments, in cores."""
+    return (after.use.cpu_seconds - before.use.cpu_seconds) / (after.at - before.at)
