@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastws.config import Config
     from fastws.server import Server
+    from fastws.settings import load_config
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Server", "__version__"]
+__all__ = ["Config", "Server", "__version__", "load_config"]
+
+
+# Loaded when asked for: a backend's import needs no server.
+_PLACES = {"Config": "fastws.config", "Server": "fastws.server", "load_config": "fastws.settings"}
 
 
 def __getattr__(name: str) -> object:
-    """`fastws.Server` and `fastws.Config`, loaded when asked for: a backend's import needs no server."""
-    if name == "Server":
-        from fastws.server import Server
+    """What an application needs to embed the server: `fastws.Server`, `fastws.Config`, `fastws.load_config`."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'fastws' has no attribute {name!r}")
+    from importlib import import_module
 
-        return Server
-    if name == "Config":
-        from fastws.config import Config
-
-        return Config
-    raise AttributeError(f"module 'fastws' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)

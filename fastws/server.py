@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -28,6 +28,7 @@ from fastws.access.tokens import Tokens
 from fastws.brokers.memory import MemoryBroker
 from fastws.brokers.redis_broker import RedisBroker
 from fastws.brokers.redis_cluster import RedisCluster
+from fastws.brokers.redis_embedded import EMBEDDED
 from fastws.config import Config
 from fastws.connection.capacity import CapacityRules, free_descriptors
 from fastws.connection.context import Context, Limits
@@ -37,7 +38,6 @@ from fastws.connection.heartbeat import Heartbeat
 from fastws.connection.hook import EventHook
 from fastws.connection.http import HttpConnection
 from fastws.connection.journal import Journal
-from fastws.connection.protocol import CLOSE_SECONDS
 from fastws.connection.tls import Tls
 from fastws.dialects.mount import Mounts
 from fastws.embedding import InProcessBroadcaster
@@ -53,23 +53,23 @@ from fastws.errors import ConfigError, Unauthorized
 from fastws.hub.hub import Hub
 from fastws.hub.roster import Roster
 from fastws.hub.rules import Rules
+from fastws.listening import Listeners
 from fastws.logs import LogLevel, log_through_logging
 from fastws.metrics import Counters
-from fastws.settings import flush_intervals, host_and_port, slow_policies
-from fastws.unix_server import UnixServer
+from fastws.settings import check, flush_intervals, slow_policies
 from fastws.vocabulary.identity import Identity
 
 log = structlog.stdlib.get_logger("fastws.server")
 
-BACKLOG: Final = 4096
 NODE_ID_BYTES: Final = 4  # 6 characters
 MAX_SIBLING_BODY_BYTES: Final = 4096
 
 
 class Server:
-    """One process of fastws.
+    """One process of fastws, on the event loop that starts it; it takes no signals and leaves logging alone.
 
-    `async with Server(config) as server:` listens until the block is left; `server.port` is the port it got.
+    `async with Server(config) as server:` listens until the block is left; `server.port` is the port it got. Leaving
+    closes all clients at once; `await server.drain()` before that sends them away over `drain_timeout`.
     Raises ConfigError where the settings cannot be used, OSError where it cannot listen.
     """
 
@@ -81,6 +81,7 @@ class Server:
         listening_sockets: Sequence[socket.socket] = (),
         workers_folder: Path | None = None,
     ) -> None:
+        check(config)
         self.config = config
         self._listening_sockets = listening_sockets
         self._workers_folder = workers_folder
@@ -107,22 +108,34 @@ class Server:
         self._metrics_hook = (
             None if config.metrics_hook is None else load_function(config.metrics_hook, setting="metrics_hook")
         )
-        self._servers: list[asyncio.Server | UnixServer] = []
+        self._listeners = Listeners()
         self._is_started = False
 
     # --- beginning
 
     async def start(self) -> None:
-        """Listen. The server answers from the moment this returns."""
+        """Listen. The server answers from the moment this returns; where it raises, nothing is left behind."""
+        self._check_that_one_process_will_do()
         log_through_logging()
         self._assemble()
-        if self.jwks is not None:
-            await self.jwks.start()
-        await self.broker.start()
-        await self.cluster.start()
-        self.heartbeat.start()
-        await self._listen()
         self._is_started = True
+        try:
+            if self.jwks is not None:
+                await self.jwks.start()
+            await self.broker.start()
+            await self.cluster.start()
+            self.heartbeat.start()
+            await self._listen()
+        except BaseException:
+            await self.stop()
+            raise
+
+    def _check_that_one_process_will_do(self) -> None:
+        """Raise ConfigError for settings that only `fastws serve` can follow."""
+        if self._workers_folder is None and self.config.workers > 1:
+            raise ConfigError("workers: a server is one process; `fastws serve` starts several, or start it in each")
+        if self.config.redis_url == EMBEDDED:
+            raise ConfigError(f"redis_url: only `fastws serve` starts a Redis of its own ({EMBEDDED}); leave it out")
 
     def _assemble(self) -> None:
         config, loop = self.config, asyncio.get_running_loop()
@@ -262,41 +275,14 @@ class Server:
         )
 
     async def _listen(self) -> None:
-        loop, config = asyncio.get_running_loop(), self.config
-        factory: Callable[[], asyncio.Protocol] = self._protocol
-        tls: dict[str, Any] = {}
-        if self.tls is not None:
-            tls = {
-                "ssl": self.tls.context,
-                "ssl_handshake_timeout": config.handshake_timeout,
-                "ssl_shutdown_timeout": CLOSE_SECONDS,
-            }
-        if self._listening_sockets:
-            for inherited in self._listening_sockets:
-                self._servers.append(await loop.create_server(factory, sock=inherited, backlog=BACKLOG, **tls))
-            self.port = config.port
-        elif config.unix_socket is not None:
-            unix = await loop.create_unix_server(factory, config.unix_socket, backlog=BACKLOG, **tls)
-            self._servers.append(UnixServer(unix, config.unix_socket))
-        else:
-            server = await loop.create_server(factory, config.host, config.port, backlog=BACKLOG, **tls)
-            self.port = server.sockets[0].getsockname()[1]
-            self._servers.append(server)
+        config = self.config
+        await self._listeners.open(self._protocol, config, self.tls, self._listening_sockets)
+        self.port = self._listeners.port
         if self._workers_folder is not None:
-            own = await loop.create_unix_server(self._own_figures, str(self._own_socket))
-            self._servers.append(own)
+            await self._listeners.open_private(self._own_figures, self._own_socket)
         if config.metrics_address is not None:
-            self._servers.append(await self._listen_for_scrapes(config.metrics_address))
-
-    async def _listen_for_scrapes(self, address: str) -> asyncio.Server:
-        """The setting `metrics_address`. Workers share it: each shows the figures of all."""
-        host, port = host_and_port(address)
-        try:
-            return await asyncio.get_running_loop().create_server(
-                self._for_scrapes, host, port, reuse_port=self._workers_folder is not None
-            )
-        except OSError as error:
-            raise ConfigError(f"metrics_address: cannot listen on {address}: {error.strerror or error}") from None
+            is_shared = self._workers_folder is not None
+            await self._listeners.open_for_scrapes(self._for_scrapes, config.metrics_address, is_shared=is_shared)
 
     def _for_scrapes(self) -> HttpConnection:
         return HttpConnection(
@@ -355,8 +341,7 @@ class Server:
         `is_replaced`: another process listens on our sockets and takes who comes, so that nobody is refused.
         """
         if is_replaced:
-            for server in self._servers[: len(self._listening_sockets)]:
-                server.close()
+            self._listeners.leave_inherited()
         await drain(self.context, self.gate, seconds=self.config.drain_timeout, is_replaced=is_replaced)
 
     async def stop(self) -> None:
@@ -365,8 +350,7 @@ class Server:
             return
         self._is_started = False
         self.gate.is_draining = self.gate.is_leaving = True
-        for server in self._servers:
-            server.close()
+        self._listeners.close()
         self.hub.tick.flush_all()
         for client in list(self.roster):
             client.end(1012, "restart", label="stop")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import Field
@@ -56,14 +57,33 @@ def load(
     for name, value in (flags or {}).items():
         if value is not None:
             values[name] = _parse(name, value, f"--{name.replace('_', '-')}")
-    config = Config(**values)  # type: ignore[arg-type] # every value went through its setting's parser
-    check(config)
-    return config
+    return _checked(values)
+
+
+def load_config(file: str | Path | None = None, **settings: object) -> Config:
+    """The Config of an application that embeds the server: `settings` over FASTWS_… in the environment over `file`.
+
+    A setting that is None counts as not given. Raises ConfigError: one line that names the setting.
+    """
+    for name in settings:
+        if name not in SETTINGS:
+            raise ConfigError(f"{name}: there is no such setting{_suggestion(name)}")
+    given = {name: value for name, value in settings.items() if value is not None}
+    values = {} if file is None else _from_file(Path(file))
+    values |= _from_environment(os.environ)
+    values |= {name: _parse(name, value, name) for name, value in given.items()}
+    return _checked(values)
 
 
 def is_list(name: str) -> bool:
     """Whether a setting takes several values."""
     return "tuple" in str(_HINTS[name])
+
+
+def _checked(values: Mapping[str, object]) -> Config:
+    config = Config(**values)  # type: ignore[arg-type] # every value went through its setting's parser
+    check(config)
+    return config
 
 
 def _from_file(path: Path) -> dict[str, object]:
@@ -163,6 +183,10 @@ def _parse_text(value: object, where: str) -> str:
 
 def check(config: Config) -> None:
     """Raise ConfigError for values and combinations that cannot work."""
+    for name in SETTINGS:
+        if isinstance(getattr(config, name), str) and is_list(name):
+            # Each character would count as one: of a broadcast_key, as a key.
+            raise ConfigError(f"{name}: a tuple of strings is needed, not one string")
     for name, (least, most) in _RANGES.items():
         value = getattr(config, name)
         if value < least or (most is not None and value > most):

@@ -9,7 +9,7 @@ import pytest
 
 from fastws.config import SETTINGS, Config
 from fastws.errors import ConfigError
-from fastws.settings import flush_intervals, load, slow_policies
+from fastws.settings import flush_intervals, load, load_config, slow_policies
 
 
 def test_without_any_source_the_defaults_hold() -> None:
@@ -137,3 +137,29 @@ def test_what_is_out_of_range_is_refused_with_the_range(bad: dict[str, str]) -> 
     with pytest.raises(ConfigError, match="it must be") as caught:
         load(bad)
     assert next(iter(bad)) in caught.value.message
+
+
+def test_an_application_has_the_last_word_over_environment_and_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "fastws.toml"
+    file.write_text("port = 1\nmax_channels = 1\nmax_connections = 1\n")
+    monkeypatch.setenv("FASTWS_PORT", "2")
+    monkeypatch.setenv("FASTWS_MAX_CHANNELS", "2")
+    config = load_config(file, port=3, broadcast_key=("a", "b"), max_connections=None)
+    assert (config.port, config.max_channels, config.max_connections) == (3, 2, 1)
+    assert config.broadcast_key == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"prt": 1}, "prt: there is no such setting; did you mean 'port'"),
+        ({"port": "x"}, "^port: 'x' is no whole number"),
+        ({"max_queue_bytes": 0}, "max_queue_bytes: 0 is out of range"),
+        ({"workers": 2}, "workers: 2 processes need a Redis"),
+    ],
+)
+def test_an_application_is_told_which_of_its_settings_cannot_be_used(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_config(**settings)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import Unpack
 
 from fastws.backend.calls import Outcome
 from fastws.backend.message import More
-from fastws.backend.over_http import Broadcaster
+from fastws.backend.over_http import REQUEST_SECONDS, RETRY_SECONDS, Broadcaster
 from fastws.errors import ConfigError
 
 _lock = Lock()
@@ -23,17 +23,20 @@ def init_broadcaster(
     api_id: str | None = None,
     region: str | None = None,
     stage: str = "production",
+    timeout: float = REQUEST_SECONDS,
+    retry_seconds: float = RETRY_SECONDS,
 ) -> Broadcaster:
     """Say once where the server is; the functions below use it.
 
     `url` and `key` default to FASTWS_URL and FASTWS_BROADCAST_KEY.
     `api_id`, `region` and `stage` are those of code written for API Gateway: they may stay but name no fastws
-    server, so FASTWS_URL must be set (`http://host:8000`; no stage needed). A second call replaces the
+    server, so FASTWS_URL must be set (`http://host:8000`; no stage needed). `timeout` bounds one request and
+    `retry_seconds` all tries of a call; 0: one try, for those whom a visitor waits for. A second call replaces the
     first. Raises ConfigError saying what is missing.
     """
     global _broadcaster
     try:
-        fresh = Broadcaster(url, key)
+        fresh = Broadcaster(url, key, timeout=timeout, retry_seconds=retry_seconds)
     except ConfigError as error:
         if api_id is None or url is not None:
             raise

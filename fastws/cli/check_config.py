@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Final
 
-from fastws.cli.flags import add_setting_flags
+from fastws.cli.flags import add_setting_flags, see_modules_here
 from fastws.config import SETTINGS
 from fastws.errors import ConfigError
 from fastws.server import Server
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    see_modules_here()
     given = vars(options)
     try:
         flags = {name: given[name] for name in SETTINGS if given.get(name) is not None}

@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 
 from fastws.cli.colours import paint
-from fastws.cli.flags import add_setting_flags, config_from
+from fastws.cli.flags import add_setting_flags, config_from, see_modules_here
 from fastws.config import Config
 from fastws.doctor.configuration import check_configuration
 from fastws.doctor.finding import Finding, Verdict, fail
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    see_modules_here()
     seen: Counter[Verdict] = Counter()
     for finding in findings(options):
         seen[finding.verdict] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,12 @@ def add_setting_flags(parser: argparse.ArgumentParser, names: Iterable[str] | No
             group.add_argument(_flag(name), dest=name, metavar="X", help=f"{meaning}{shown}")
     if names is None:
         group.add_argument("--mount", dest="mounts", action="append", metavar="PATH=DIALECT", help="as --mounts")
+
+
+def see_modules_here() -> None:
+    """Let `package.module:function` name what stands in the current folder too, after all that is installed."""
+    if "" not in sys.path:
+        sys.path.append("")
 
 
 def config_from(options: argparse.Namespace) -> Config:

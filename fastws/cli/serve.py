@@ -13,8 +13,9 @@ import uvloop
 
 from fastws.access.permissions import is_loopback
 from fastws.brokers.redis_embedded import EMBEDDED, EmbeddedRedis
-from fastws.cli.flags import add_setting_flags, config_from
+from fastws.cli.flags import add_setting_flags, config_from, see_modules_here
 from fastws.config import Config
+from fastws.listening import CannotListen, place_of
 from fastws.logs import start_logging
 from fastws.running import serve_until_told
 from fastws.server import Server
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    see_modules_here()
     config = config_from(options)
     config, made_up = make_up_secrets(config)
     listener = start_logging(config.log_format, config.log_level)
@@ -56,8 +58,8 @@ def run(options: argparse.Namespace) -> int:
         server = Server(config, is_key_made_up="jwt_secret" in made_up)
         uvloop.run(serve_until_told(server, lambda: _say(introduction(server, made_up))))
     except OSError as error:
-        where = config.unix_socket or f"{config.host}:{config.port}"
-        print(f"fastws: cannot listen on {where}: {error.strerror or error}", file=sys.stderr)
+        cannot = error if isinstance(error, CannotListen) else CannotListen(place_of(config), error)
+        print(f"fastws: cannot listen on {cannot.where}: {cannot.reason}", file=sys.stderr)
         return 2
     finally:
         if redis is not None:

@@ -100,3 +100,11 @@ def test_redis_py_is_loaded_for_nobody_but_who_publishes_through_redis():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines() == ["[]", "RedisBroadcaster False"]
+
+
+def test_those_whom_a_visitor_waits_for_try_once(peer):
+    peer.answers = [(503, {}, {"error": {"code": "unavailable", "message": "draining"}})]
+    fastws.backend.init_broadcaster(peer.url, "key", retry_seconds=0)
+    with pytest.raises(fastws.backend.Unavailable, match="draining"):
+        fastws.backend.publish("c", "e")
+    assert len(peer.requests) == 1

@@ -1,0 +1,36 @@
+"""Functions of an application, named as `package.module:function`, are found in the folder the command runs in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("fastws")
+ACCESS = """
+def may(user, action, channel, claims):
+    return True
+"""
+
+
+@pytest.mark.parametrize("command", ["check-config", "doctor"])
+def test_what_stands_in_the_current_folder_is_found(command: str, tmp_path: Path) -> None:
+    (tmp_path / "access_of_ours.py").write_text(ACCESS)
+    done = subprocess.run(
+        [COMMAND, command, "--authorizer", "access_of_ours:may"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={},
+    )
+    assert "access_of_ours" not in done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_installed_comes_before_it(tmp_path: Path) -> None:
+    (tmp_path / "jwt.py").write_text("raise SystemExit('the one of the current folder')")
+    done = subprocess.run([COMMAND, "check-config"], cwd=tmp_path, capture_output=True, text=True, timeout=60, env={})
+    assert done.returncode == 0, done.stdout + done.stderr
