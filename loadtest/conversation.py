@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from collections.abc import Callable
@@ -12,10 +11,10 @@ import gevent
 import websocket
 from gevent.event import AsyncResult
 from locust.env import Environment
+from words import CODECS, Message
 
 REPLY_SECONDS = 10.0
 SLOW_BUFFER_BYTES = 4096
-Message = dict[str, Any]
 
 
 class NoReply(Exception):
@@ -42,10 +41,12 @@ class Conversation:
         url: str,
         *,
         token: str | None = None,
+        codec: str = "json",
         on_message: Callable[[Message], None] = lambda message: None,
         reads: bool = True,
     ) -> None:
         self._environment = environment
+        self._codec = CODECS[codec]
         self._on_message = on_message
         self._waiting: dict[str, AsyncResult] = {}
         self._next_id = 0
@@ -60,10 +61,11 @@ class Conversation:
             url,
             timeout=REPLY_SECONDS,
             suppress_origin=True,
+            subprotocols=self._codec.subprotocols,
             header={"Authorization": f"Bearer {token}"} if token else None,
             sockopt=() if reads else ((socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER_BYTES),),
         )
-        self.connection_id = json.loads(connection.recv())["connection_id"]
+        self.connection_id = self._codec.read(connection.recv_data()[1])["connection_id"]
         connection.settimeout(None)
         return connection
 
@@ -80,17 +82,26 @@ class Conversation:
         self._timed("send", lambda: self._ask(message))
 
     def read_one(self) -> Message | None:
-        """For who does not read by itself: the next message; None when the connection is closed."""
+        """The next message; None when the connection is closed, `close_code` then says how."""
         opcode, payload = self._socket.recv_data()
         if opcode == websocket.ABNF.OPCODE_CLOSE:
             self.close_code = int.from_bytes(payload[:2], "big")
             return None
-        message: Message = json.loads(payload)
-        return message
+        return self._codec.read(payload)
 
     def write_subscribe(self, channel: str) -> None:
         """Subscribe without waiting for the answer (a slow consumer)."""
-        self._socket.send(json.dumps({"action": "subscribe", "channel": channel}))
+        self._write({"action": "subscribe", "channel": channel})
+
+    def read_for(self, seconds: float) -> None:
+        """For who does not read by itself: hear what there is, until nothing comes for `seconds` or it is closed."""
+        self._socket.settimeout(seconds)
+        try:
+            while (message := self.read_one()) is not None:
+                self._on_message(message)
+            self.is_closed = True
+        except websocket.WebSocketTimeoutException:
+            self._socket.settimeout(None)
 
     def close(self) -> None:
         """Say goodbye as the protocol wants it."""
@@ -109,6 +120,9 @@ class Conversation:
 
     # --- how it goes on
 
+    def _write(self, message: Message) -> None:
+        self._socket.send(self._codec.write(message), self._codec.opcode)
+
     def _ask(self, message: Message) -> Message:
         if self.is_closed:
             raise Closed
@@ -116,7 +130,7 @@ class Conversation:
         request_id = str(self._next_id)
         result = self._waiting[request_id] = AsyncResult()
         try:
-            self._socket.send(json.dumps({**message, "id": request_id}))
+            self._write({**message, "id": request_id})
             reply: Message = result.get(timeout=REPLY_SECONDS)
         except gevent.Timeout:
             raise NoReply(message["action"]) from None

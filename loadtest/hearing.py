@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
+import uuid
 from typing import Any
 
 from conversation import fire
 from locust.env import Environment
 
-_serial = itertools.count()
 EVENT = "load"
-PADDING = "x" * 64
 
 
 class Missing(Exception):
@@ -24,26 +21,32 @@ class Repeated(Exception):
 
 
 class Numbering:
-    """The data of one publisher's messages: who, which, when (seconds since the epoch, for several machines)."""
+    """The data of one publisher's messages: who, which, when (seconds since the epoch, for several machines).
 
-    def __init__(self) -> None:
-        self.publisher = f"{os.getpid()}-{next(_serial)}"
+    `payload_bytes` of text go with each.
+    """
+
+    def __init__(self, payload_bytes: int) -> None:
+        self.publisher = uuid.uuid4().hex[:12]
         self.number = 0
+        self._padding = "x" * payload_bytes
 
     def next(self) -> dict[str, Any]:
         self.number += 1
-        return {"publisher": self.publisher, "number": self.number, "at": time.time(), "padding": PADDING}
+        return {"publisher": self.publisher, "number": self.number, "at": time.time(), "padding": self._padding}
 
 
 class Hearing:
-    """Of one subscriber of one channel. The first number of each publisher is taken as it comes.
+    """Of one subscriber of one channel. The first number of each publisher is taken as it comes; `is_timed=False` for
+    one that reads late on purpose.
 
     Statistics: DELIVERY with the latency in ms; as failures DELIVERY missing and DELIVERY repeated; NOTICE lag and
     NOTICE gap, whose size is the number of messages that were dropped.
     """
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, *, is_timed: bool = True) -> None:
         self._environment = environment
+        self._is_timed = is_timed
         self._last: dict[str, int] = {}
 
     def __call__(self, message: dict[str, Any]) -> None:
@@ -55,7 +58,8 @@ class Hearing:
             self._hear(message["data"])
 
     def _hear(self, data: dict[str, Any]) -> None:
-        fire(self._environment, "DELIVERY", EVENT, (time.time() - data["at"]) * 1000)
+        if self._is_timed:
+            fire(self._environment, "DELIVERY", EVENT, (time.time() - data["at"]) * 1000)
         publisher, number = data["publisher"], data["number"]
         last = self._last.get(publisher)
         if last is not None and number <= last:

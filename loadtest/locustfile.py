@@ -1,10 +1,10 @@
 """locust users of a fastws server: who listens, who talks, who is slow, who comes and goes.
 
-    fastws serve &
-    locust -f loadtest/locustfile.py --host ws://127.0.0.1:8000 --headless -u 200 -r 50 -t 30s
+    fastws serve --broadcast-key secret &
+    locust -f loadtest/locustfile.py --host ws://127.0.0.1:8000 --broadcast-key secret --headless -u 200 -r 50 -t 30s
 
-With the web interface instead: leave out --headless. Delivery latency, missing and repeated messages, lag and gap
-notices stand in locust's own statistics beside the requests.
+With the web interface instead: leave out --headless. On more cores: --processes 4. Delivery latency, missing and
+repeated messages, lag and gap notices stand in locust's own statistics beside the requests.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,19 +24,29 @@ from hearing import EVENT, Hearing, Numbering
 from locust import FastHttpUser, User, between, constant, constant_pacing, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
+from words import CODECS
 
+CATCH_UP_SECONDS = 0.5
+SLOW_CONSUMER = 1013
 _TROUBLE = (Closed, NoReply, Refused, OSError, websocket.WebSocketException)
 
 
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
-    parser.add_argument("--channels", type=int, default=4, help="channels that users are spread over")
-    parser.add_argument("--token", default="", help="JWT of every user", is_secret=True)
-    parser.add_argument(
-        "--broadcast-key", default="", help="key of POST /broadcast; none: no HTTP broadcaster", is_secret=True
-    )
-    parser.add_argument("--publish-every", type=float, default=0.5, help="seconds between two messages of a publisher")
-    parser.add_argument("--storm-every", type=float, default=15.0, help="seconds between two reconnect storms")
+    """Each is a field of the web interface, too, and an environment variable: FASTWS_LOAD_CHANNELS and so on."""
+
+    def option(name: str, kind: Callable[[str], Any], default: Any, meaning: str, **more: Any) -> None:
+        variable = f"FASTWS_LOAD_{name.upper().replace('-', '_')}"
+        parser.add_argument(f"--{name}", env_var=variable, type=kind, default=default, help=meaning, **more)
+
+    option("channels", int, 4, "channels that users are spread over")
+    option("payload", int, 64, "bytes of text in every message")
+    option("ws-format", str, "json", "what is spoken over the WebSocket", choices=sorted(CODECS))
+    option("token", str, "", "JWT of every user", is_secret=True)
+    option("broadcast-key", str, "", "key of POST /broadcast; none: no HTTP broadcaster", is_secret=True)
+    option("publish-every", float, 0.5, "seconds between two messages of a publisher")
+    option("slow-seconds", float, 30.0, "how long a slow consumer does not read")
+    option("storm-every", float, 15.0, "seconds between two reconnect storms")
 
 
 class WebSocketUser(User):
@@ -63,7 +74,10 @@ class WebSocketUser(User):
         if self.talk is None or self.talk.is_closed:
             self.talk = None
             url = websocket_url(self.host or "")
-            self.talk = Conversation(self.environment, url, token=self.options.token or None, **more)
+            options = self.options
+            self.talk = Conversation(
+                self.environment, url, token=options.token or None, codec=options.ws_format, **more
+            )
         return self.talk
 
     def listen(self) -> Conversation:
@@ -96,7 +110,7 @@ class ChattyPublisher(WebSocketUser):
 
     def on_start(self) -> None:
         super().on_start()
-        self.numbering = Numbering()
+        self.numbering = Numbering(self.options.payload)
 
     @task
     def say(self) -> None:
@@ -104,7 +118,7 @@ class ChattyPublisher(WebSocketUser):
             self.connected().send(self.channel, EVENT, self.numbering.next())
         except _TROUBLE:
             self.talk = None
-            self.numbering = Numbering()  # whether that message was heard nobody can say
+            self.numbering = Numbering(self.options.payload)  # whether that message was heard nobody can say
         gevent.sleep(self.options.publish_every)
 
 
@@ -118,7 +132,8 @@ class HttpBroadcaster(FastHttpUser):
         assert options is not None
         self.key = options.broadcast_key
         self.channel = some_channel(options)
-        self.numbering = Numbering()
+        self.payload_bytes = options.payload
+        self.numbering = Numbering(self.payload_bytes)
 
     def wait_time(self) -> float:
         options = self.environment.parsed_options
@@ -139,29 +154,33 @@ class HttpBroadcaster(FastHttpUser):
         with self.client.post(url, json=body, headers=headers, name="/broadcast", catch_response=True) as response:
             if response.status_code != 200:
                 response.failure(f"{response.status_code}: {(response.text or '')[:100]}")
-                self.numbering = Numbering()
+                self.numbering = Numbering(self.payload_bytes)
 
 
 class SlowConsumer(WebSocketUser):
-    """Subscribes and does not read for half a minute. That the server then cuts it off (1013) is right."""
+    """Subscribes, does not read for a long while, reads what there is then. That the server cuts it off (1013), or
+    tells it what was dropped, is right."""
 
     weight = 3
-    patience_seconds = 30.0
 
     @task
     def doze(self) -> None:
         try:
-            talk = self.connected(reads=False)
-            talk.write_subscribe(self.channel)
-            gevent.sleep(self.patience_seconds)
-            while (message := talk.read_one()) is not None:
-                if message.get("type") == "lag":
-                    fire(self.environment, "NOTICE", "lag", 0.0, size=int(message["dropped"]))
-            if talk.close_code == 1013:
-                fire(self.environment, "NOTICE", "slow consumer cut off", 0.0)
+            known = self.talk
+            talk = self.connected(reads=False, on_message=Hearing(self.environment, is_timed=False))
+            if talk is not known:
+                talk.write_subscribe(self.channel)
         except _TROUBLE:
+            self.talk = None
+            return
+        gevent.sleep(self.options.slow_seconds)
+        try:
+            talk.read_for(CATCH_UP_SECONDS)
+        except (OSError, websocket.WebSocketException):
             fire(self.environment, "NOTICE", "slow consumer aborted", 0.0)
-        self.talk = None
+            self.talk = None
+        if talk.close_code == SLOW_CONSUMER:
+            fire(self.environment, "NOTICE", "slow consumer cut off", 0.0)
 
 
 class Churner(WebSocketUser):
