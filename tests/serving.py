@@ -90,6 +90,12 @@ class Talker:
         return self.socket.close_code, self.socket.close_reason
 
 
+def _unix_socket(server: Server) -> str | None:
+    """Where `server` listens if not on a port; one that runs as a process of its own is always on a port."""
+    config = getattr(server, "config", None)
+    return None if config is None else config.unix_socket
+
+
 @pytest_asyncio.fixture
 async def join() -> AsyncIterator[Join]:
     """Connects clients: `await join(server, "/ws", token=…, format="msgpack")`. What greets is heard already."""
@@ -103,10 +109,11 @@ async def join() -> AsyncIterator[Join]:
             text = "&".join(f"{name}={value}" for name, value in query.items())
             address = f"ws://127.0.0.1:{server.port}{path}?{text}"
             options = {"compression": None, **options}
-            if server.config.unix_socket is None:
+            unix = _unix_socket(server)
+            if unix is None:
                 opening = connect(address, proxy=None, **options)
             else:
-                opening = unix_connect(server.config.unix_socket, address, **options)
+                opening = unix_connect(unix, address, **options)
             socket = await stack.enter_async_context(opening)
             talker = Talker(socket, is_msgpack=is_msgpack)
             if greets:
@@ -173,7 +180,7 @@ async def open_raw() -> AsyncIterator[OpenRaw]:
     writers = []
 
     async def opened(server: Server, path: str | None = "/", *, limit: int = 2**16, buffer_bytes: int = 0) -> RawSocket:
-        unix = server.config.unix_socket
+        unix = _unix_socket(server)
         plain = socket.socket(socket.AF_INET if unix is None else socket.AF_UNIX)
         if buffer_bytes:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
