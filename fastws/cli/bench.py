@@ -9,10 +9,11 @@ import os
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Final
 
 from fastws.bench.accounting import Use, use_of
-from fastws.bench.capacity import Demand, estimate
+from fastws.bench.capacity import Costs, Demand, estimate
 from fastws.bench.load import Load, LoadFailed
 from fastws.bench.plan import FORMATS, MODES, Plan
 from fastws.bench.speech import DIALECTS
@@ -24,6 +25,7 @@ examples:
   fastws bench ws://127.0.0.1:8000/ --rate 500 --duration 30 --payload 512 --format msgpack
   fastws bench ws://127.0.0.1:8000/ --mode echo --connections 100
   fastws bench ws://127.0.0.1:8000/ --json | jq .
+  fastws bench --plan --connections 100000 --rate 200 --fan-out 5000
 
 The server needs descriptors for so many connections, and a rate limit that lets them in.
 exit codes: 0 everybody heard everything, 1 not, or not connected, 2 options that do not go together
@@ -73,6 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--descriptors", type=int, default=20_000, metavar="D", help="--plan: files a process may open [20000]"
     )
+    parser.add_argument(
+        "--flush-interval", type=float, default=0.0, metavar="MS", help="--plan: the server's flush_interval [0]"
+    )
+    parser.add_argument(
+        "--costs", type=Path, metavar="FILE", help="--plan: results/capacity.json of your own machine [ours]"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -104,14 +112,27 @@ def _print_capacity(options: argparse.Namespace) -> int:
         connections=options.connections,
         publications_per_second=options.rate,
         fan_out=options.fan_out or options.connections / options.channels,
+        channels=options.channels,
+        payload_bytes=options.payload,
+        flush_ms=options.flush_interval,
         descriptors=options.descriptors,
     )
     try:
-        needs = estimate(demand)
+        needs = estimate(demand, _costs(options.costs))
     except ValueError as error:
         raise ConfigError(f"--plan: {error}") from None
     print(json.dumps(asdict(needs)) if options.json else needs.to_text(demand))
     return 0
+
+
+def _costs(path: Path | None) -> Costs:
+    """Raises ConfigError naming what is wrong with the file."""
+    if path is None:
+        return Costs()
+    try:
+        return Costs(**json.loads(path.read_text())["costs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"--costs: {path}: {error}") from None
 
 
 def _plan(options: argparse.Namespace) -> Plan:
