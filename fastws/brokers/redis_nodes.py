@@ -25,10 +25,14 @@ _log = structlog.get_logger("fastws.redis")
 
 
 class RedisNodes:
-    """The channel `fastws:node:<node id>` of every process. `handlers` says which kinds of question are known here."""
+    """The channel `fastws:node:<node id>` of every process.
+
+    `handlers` says which kinds of question are known here, `notices` which kinds need no answer.
+    """
 
     def __init__(self, broker: RedisBroker) -> None:
         self.handlers: dict[str, Handler] = {}
+        self.notices: dict[str, Callable[[object], None]] = {}
         self._broker = broker
         self._asked: dict[int, tuple[Answered, asyncio.TimerHandle]] = {}
         self._number = 0
@@ -89,12 +93,13 @@ class RedisNodes:
             error = message.get("error")
             self._end(number, body if error is None else BrokerUnavailable(str(error)))
             return
-        handler = self.handlers.get(kind) if isinstance(kind, str) else None
-        if handler is None:
-            raise BadRequest(f"unknown kind of question: {kind!r}")
-        answer = handler(body)
-        if not isinstance(asker, str) or not isinstance(number, int):
+        if isinstance(kind, str) and kind in self.notices:
+            self.notices[kind](body)
             return
+        handler = self.handlers.get(kind) if isinstance(kind, str) else None
+        if handler is None or not isinstance(asker, str) or not isinstance(number, int):
+            raise BadRequest(f"unknown kind of question, or nobody waits for its answer: {kind!r}")
+        answer = handler(body)
         if inspect.isawaitable(answer):
             task = asyncio.ensure_future(self._answer_later(asker, number, answer))
             self._tasks.add(task)

@@ -59,8 +59,8 @@ class RedisRegistry:
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._channel = broker.names.service("nodes")
-        nodes.handlers["figures?"] = self._tell_all
-        nodes.handlers["figures"] = self._take_part
+        nodes.notices["figures?"] = self._tell_all
+        nodes.notices["figures"] = self._take_part
         broker.serve(self._channel, self._hear, self._hurry.set)
         broker.remote_count = self.remote_count
 

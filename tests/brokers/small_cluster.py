@@ -19,7 +19,8 @@ from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import RecordingHub, value_of
 
-QUICK = Patience(heartbeat_seconds=0.05, node_expiry_seconds=0.5, canary_seconds=0.1, request_seconds=0.5)
+# Told often; nobody is forgotten, or given up, because the machine is busy.
+QUICK = Patience(heartbeat_seconds=0.05, node_expiry_seconds=600.0, canary_seconds=0.1, request_seconds=600.0)
 
 
 @dataclass(eq=False)
