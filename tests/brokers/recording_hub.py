@@ -14,6 +14,8 @@ from fastws.hub.ports import Receipt
 from fastws.vocabulary.publication import Encoded, Publication
 
 GAP = "gap"
+# A bound that says only that something never comes; how soon it must come is for constants to promise.
+PATIENCE_SECONDS = 30.0
 
 
 class RecordingHub:
@@ -41,7 +43,7 @@ class RecordingHub:
     def count(self, channel: str) -> int:
         return self.subscribers[channel]
 
-    async def until(self, is_so: Callable[[], bool], seconds: float = 15.0) -> None:
+    async def until(self, is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until something that is told makes `is_so` true."""
         async with asyncio.timeout(seconds):
             while not is_so():
@@ -61,7 +63,7 @@ class AwaitedReceipt:
         assert not self.future.done(), "a receipt hears once"
         self.future.set_exception(error)
 
-    async def outcome(self, seconds: float = 5.0) -> tuple[int, int]:
+    async def outcome(self, seconds: float = PATIENCE_SECONDS) -> tuple[int, int]:
         """(sent, failed), or the refusal raised."""
         return await asyncio.wait_for(self.future, seconds)
 
@@ -73,16 +75,24 @@ def value_of(publication: Publication) -> object:
     return data
 
 
-async def subscribed(broker: Any, hub: RecordingHub, *channels: str, seconds: float = 10.0) -> None:
+def subscribed_at_once(broker: Any, hub: RecordingHub, channel: str) -> None:
+    """Be a subscriber of `channel`, which needs no word of Redis's."""
+    answers: list[bool] = []
+    broker.listen(channel, lambda: answers.append(True))
+    hub.subscribers[channel] += 1
+    assert answers
+
+
+async def subscribed(broker: Any, hub: RecordingHub, *channels: str) -> None:
     """Be a subscriber of `channels`, and wait until the broker has confirmed all of them."""
     waiting = {channel: asyncio.get_running_loop().create_future() for channel in channels}
     for channel, future in waiting.items():
         broker.listen(channel, lambda future=future: future.set_result(None))
         hub.subscribers[channel] += 1
-    await asyncio.wait_for(asyncio.gather(*waiting.values()), seconds)
+    await asyncio.wait_for(asyncio.gather(*waiting.values()), PATIENCE_SECONDS)
 
 
-async def passes(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def passes(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for what nobody tells: Redis's own state, asked again every 10 ms."""
     async with asyncio.timeout(seconds):
         while not condition():

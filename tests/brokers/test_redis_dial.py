@@ -18,7 +18,7 @@ from fastws.brokers import redis_dial
 from fastws.brokers.redis_address import RedisAddress, parse_address
 from fastws.brokers.redis_dial import Refused, dial, handshake_commands
 from fastws.vocabulary.publication import Publication
-from tests.brokers.recording_hub import AwaitedReceipt, subscribed
+from tests.brokers.recording_hub import PATIENCE_SECONDS, AwaitedReceipt, subscribed
 from tests.brokers.test_redis_broker import running
 from tests.redis_server import RedisServer, free_port
 
@@ -85,7 +85,7 @@ async def stranger(greeting: bytes) -> AsyncIterator[RedisAddress]:
 
     server = await asyncio.start_server(greet, "127.0.0.1", 0)
     yield RedisAddress(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
-    await asyncio.wait_for(gone.wait(), 2.0)
+    await asyncio.wait_for(gone.wait(), PATIENCE_SECONDS)
     server.close()
     await asyncio.sleep(0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,9 +13,19 @@ from structlog.testing import capture_logs
 
 from fastws.brokers.patience import PATIENT, Patience
 from fastws.brokers.redis_broker import RedisBroker
+from fastws.brokers.redis_commander import MAX_WAITING
+from fastws.brokers.redis_link import FIRST_DELAY_SECONDS, MAX_FAILURES_WHEN_ALIVE
 from fastws.errors import BrokerUnavailable
 from fastws.vocabulary.publication import Publication
-from tests.brokers.recording_hub import GAP, AwaitedReceipt, RecordingHub, passes, subscribed
+from tests.brokers.recording_hub import (
+    GAP,
+    PATIENCE_SECONDS,
+    AwaitedReceipt,
+    RecordingHub,
+    passes,
+    subscribed,
+    subscribed_at_once,
+)
 from tests.brokers.tcp_proxy import TcpProxy
 from tests.brokers.test_redis_broker import running
 from tests.redis_server import RedisServer
@@ -31,14 +42,23 @@ IMPATIENT = Patience(
 )
 
 
-async def refused_after(broker: RedisBroker, channel: str = "admin") -> float:
-    """Publish, expect a refusal, and say how many seconds it took."""
-    began = time.monotonic()
+# All of it runs out while the process is held up, and nothing of it on a machine that is merely busy.
+EASILY_HELD_UP = replace(
+    IMPATIENT,
+    answer_seconds=1.4,
+    ping_seconds=1.0,
+    silence_seconds=1.5,
+    canary_late_seconds=1.2,
+    canary_lost_seconds=1.4,
+)
+
+
+async def is_refused(broker: RedisBroker, channel: str = "admin") -> None:
+    """Publish, and expect a refusal."""
     receipt = AwaitedReceipt()
     broker.publish(Publication(channel, "e", "refused"), receipt)
     with pytest.raises(BrokerUnavailable):
         await receipt.outcome()
-    return time.monotonic() - began
 
 
 async def publish_until_heard(broker: RedisBroker, hub: RecordingHub, channel: str, value: object) -> None:
@@ -62,9 +82,9 @@ async def test_redis_killed_and_restarted_empty(own_redis_server: RedisServer) -
         await subscribed(broker, hub, "stays", "leaves")
         await publish_until_heard(broker, hub, "stays", "before")
         own_redis_server.kill()
-        await passes(lambda: not broker.is_up, 5.0)
-        assert await refused_after(broker) < 2.0
-        await subscribed(broker, hub, "comes", seconds=0.1)
+        await passes(lambda: not broker.is_up)
+        await is_refused(broker)
+        subscribed_at_once(broker, hub, "comes")
         hub.subscribers["leaves"] = 0
         broker.unlisten("leaves")
         own_redis_server.start()
@@ -81,8 +101,8 @@ async def test_redis_that_is_not_there_at_the_start(own_redis_server: RedisServe
     own_redis_server.kill()
     async with running(own_redis_server.url, IMPATIENT) as (broker, hub):
         assert not broker.is_up
-        await subscribed(broker, hub, "admin", seconds=0.1)
-        assert await refused_after(broker) < 2.0
+        subscribed_at_once(broker, hub, "admin")
+        await is_refused(broker)
         own_redis_server.start()
         await publish_until_heard(broker, hub, "admin", 1)
         assert hub.heard["admin"] == [GAP, 1]
@@ -103,7 +123,7 @@ async def test_reconnecting_is_neither_hasty_nor_told_more_than_once(own_redis_s
 
 
 async def test_subscriber_connections_killed_twenty_times_during_traffic(own_redis_server: RedisServer) -> None:
-    """H1: heard again within a second each time, every hole in the sequence has its notice, nothing twice."""
+    """H1: heard again each time, every hole in the sequence has its notice, nothing twice."""
     async with running(own_redis_server.url) as (broker, hub):
         await subscribed(broker, hub, "admin")
         number, is_over = 0, False
@@ -118,7 +138,7 @@ async def test_subscriber_connections_killed_twenty_times_during_traffic(own_red
         publisher = asyncio.create_task(traffic())
         for killed in range(1, 21):
             assert await asyncio.to_thread(own_redis_server.kill_clients, "pubsub") == 1
-            await hub.until(lambda killed=killed: hub.heard["admin"].count(GAP) == killed, 1.0)
+            await hub.until(lambda killed=killed: hub.heard["admin"].count(GAP) == killed)
             heard = len(hub.heard["admin"])
             await hub.until(lambda heard=heard: len(hub.heard["admin"]) > heard + 10)
         is_over = True
@@ -165,9 +185,8 @@ async def test_paused_redis_refuses_publications_in_time_and_goes_on_afterwards(
     async with running(own_redis_server.url) as (broker, hub):
         await subscribed(broker, hub, "admin")
         own_redis_server.pause()
-        took = await asyncio.gather(*(refused_after(broker) for _ in range(50)))
-        assert max(took) < 2.0
-        assert await refused_after(broker) < 2.0
+        await asyncio.gather(*(is_refused(broker) for _ in range(50)))
+        await is_refused(broker)
         own_redis_server.resume()
         await publish_until_heard(broker, hub, "admin", "after")
         assert len([value for value in hub.heard["admin"] if value == "after"]) == 1
@@ -182,7 +201,7 @@ async def test_refused_publication_never_comes_after_a_later_one(own_redis_serve
     ):
         await subscribed(broker, hub, "admin")
         proxy.withholds = True
-        assert await refused_after(broker) < 1.0
+        await is_refused(broker)
         proxy.withholds = False
         await publish_until_heard(broker, hub, "admin", "later")
         proxy.release.set()
@@ -200,7 +219,7 @@ async def test_half_open_connection_is_found_out(own_redis_server: RedisServer) 
     ):
         await subscribed(broker, hub, "admin")
         proxy.is_silent = True
-        await passes(lambda: not broker.listener.is_up, 3.0)
+        await passes(lambda: not broker.listener.is_up)
         assert not broker.is_up
         proxy.is_silent = False
         await publish_until_heard(broker, hub, "admin", 1)
@@ -208,12 +227,15 @@ async def test_half_open_connection_is_found_out(own_redis_server: RedisServer) 
 
 
 def test_patience_of_a_real_server_keeps_the_promises() -> None:
-    """Half-open within 10 s, refusals within 2 s, `/ready` after 3 s, no messages within 30 s, dead nodes 15 s."""
+    """Half-open within 10 s, refusals within 2 s, `/ready` after 3 s, no messages within 30 s, dead nodes 15 s, figures
+    2 s old; a Redis that cuts us off is heard again within 1 s."""
     assert PATIENT.silence_seconds + PATIENT.canary_seconds < 10.0
     assert PATIENT.answer_seconds < 2.0
     assert PATIENT.canary_late_seconds == 3.0
     assert PATIENT.canary_lost_seconds + PATIENT.canary_seconds < 30.0
     assert PATIENT.node_expiry_seconds + 2 * PATIENT.heartbeat_seconds < 15.0
+    assert 2 * PATIENT.heartbeat_seconds <= 2.0
+    assert FIRST_DELAY_SECONDS * 2**MAX_FAILURES_WHEN_ALIVE <= 0.8
 
 
 async def test_redis_that_answers_but_delivers_nothing_is_left(own_redis_server: RedisServer) -> None:
@@ -224,11 +246,11 @@ async def test_redis_that_answers_but_delivers_nothing_is_left(own_redis_server:
     ):
         await subscribed(broker, hub, "admin")
         proxy.keeps_messages_back = True
-        await passes(lambda: not broker.is_up, 2.0)
+        await passes(lambda: not broker.is_up)
         connects = proxy.connects
-        await passes(lambda: proxy.connects >= connects + 2, 5.0)
+        await passes(lambda: proxy.connects >= connects + 2)
         proxy.keeps_messages_back = False
-        await passes(lambda: broker.is_up, 8.0)
+        await passes(lambda: broker.is_up)
         await publish_until_heard(broker, hub, "admin", 1)
         assert hub.heard["admin"][-2:] == [GAP, 1]
 
@@ -250,16 +272,17 @@ async def test_output_buffer_cut_is_a_gap(own_redis_server: RedisServer) -> None
 
 
 async def test_process_that_was_held_up_itself_does_not_blame_redis(own_redis_server: RedisServer) -> None:
-    async with running(own_redis_server.url, IMPATIENT) as (broker, hub):
+    async with running(own_redis_server.url, EASILY_HELD_UP) as (broker, hub):
         await subscribed(broker, hub, "admin")
-        receipt = AwaitedReceipt()
-        broker.publish(Publication("admin", "e", 1), receipt)
-        await asyncio.sleep(0)
-        time.sleep(2.0)
-        assert await receipt.outcome() == (1, 0)
-        await asyncio.sleep(0.5)
+        for number in (1, 2):
+            receipt = AwaitedReceipt()
+            broker.publish(Publication("admin", "e", number), receipt)
+            await asyncio.sleep(0)
+            if number == 1:
+                time.sleep(2 * EASILY_HELD_UP.silence_seconds)
+            assert await receipt.outcome() == (1, 0)
         assert broker.counters.broker_reconnects == 0
-        assert hub.heard["admin"] == [1]
+        assert hub.heard["admin"] == [1, 2]
 
 
 async def test_client_pause_delays_messages_but_loses_and_doubles_none(own_redis_server: RedisServer) -> None:
@@ -275,7 +298,7 @@ async def test_client_pause_delays_messages_but_loses_and_doubles_none(own_redis
         with own_redis_server.client() as client:
             client.execute_command("CLIENT", "PAUSE", "3000", "ALL")
         publishing = asyncio.create_task(asyncio.to_thread(publish_a_hundred))
-        assert await refused_after(broker) < 2.0
+        await is_refused(broker)
         await publishing
         await hub.until(lambda: 99 in hub.heard["admin"])
         assert [value for value in hub.heard["admin"] if value != "refused"] == list(range(100))
@@ -290,7 +313,7 @@ async def test_wrong_password_is_told_once_and_the_right_one_lets_us_in(own_redi
     with capture_logs() as logs:
         async with running(url, IMPATIENT) as (broker, _):
             assert not broker.is_up
-            assert await refused_after(broker) < 2.0
+            await is_refused(broker)
             with own_redis_server.client() as client:
                 client.config_set("requirepass", "first")
             await passes(lambda: broker.is_up)
@@ -322,8 +345,8 @@ async def test_whatever_redis_answers_it_is_tried_again(own_redis_server: RedisS
     ):
         await subscribed(broker, hub, "admin")
         proxy.answer = answer.encode() + b"\r\n"
-        assert await refused_after(broker) < 2.0
-        await passes(lambda: not broker.is_up, 3.0)
+        await is_refused(broker)
+        await passes(lambda: not broker.is_up)
         proxy.answer = None
         await publish_until_heard(broker, hub, "admin", "after")
         await passes(lambda: broker.is_up)
@@ -333,9 +356,10 @@ async def test_user_that_may_not_publish_hears_so_at_once(own_redis_server: Redi
     with own_redis_server.client() as client:
         client.execute_command("ACL", "SETUSER", "listener", "on", ">pw", "+@all", "-publish", "&*", "~*")
     url = own_redis_server.url.replace("unix://", "unix://listener:pw@")
-    async with running(url) as (broker, hub):
+    # By no time limit, of which this one has none to speak of.
+    async with running(url, Patience(answer_seconds=2 * PATIENCE_SECONDS)) as (broker, hub):
         await subscribed(broker, hub, "admin")
-        assert await refused_after(broker) < 0.3
+        await is_refused(broker)
         with own_redis_server.client() as client:
             client.publish("fastws:channel:admin", b'{"event":"e","data":"heard"}')
         await hub.until(lambda: "heard" in hub.heard["admin"])
@@ -348,6 +372,8 @@ async def test_backlog_is_bounded(own_redis_server: RedisServer) -> None:
         for receipt in receipts:
             broker.publish(Publication("admin", "e", "x" * 100), receipt)
         refused_at_once = sum(receipt.future.done() for receipt in receipts)
-        assert refused_at_once >= 19_000
-        outcomes = await asyncio.gather(*(receipt.outcome() for receipt in receipts), return_exceptions=True)
+        # What waited before, as the canary's song, is no more than a few.
+        assert len(receipts) - MAX_WAITING <= refused_at_once <= len(receipts) - MAX_WAITING + 10
+        futures = (receipt.future for receipt in receipts)
+        outcomes = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), PATIENCE_SECONDS)
         assert all(isinstance(outcome, BrokerUnavailable) for outcome in outcomes)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fastws.errors import BrokerUnavailable
-from tests.brokers.recording_hub import passes
+from tests.brokers.recording_hub import PATIENCE_SECONDS, passes
 from tests.brokers.small_cluster import processes
 from tests.redis_server import RedisServer
 
@@ -53,7 +53,7 @@ async def test_an_id_that_redis_took_after_we_gave_up_is_ours_again(own_redis_se
         own_redis_server.resume()
         with own_redis_server.client() as client:
             await passes(lambda: client.get(KEY) == b"?node_a")
-        assert await asyncio.wait_for(a.cluster.claim("m1"), 1) is None
+        assert await asyncio.wait_for(a.cluster.claim("m1"), PATIENCE_SECONDS) is None
         other = asyncio.ensure_future(a.cluster.claim("m1"))
         await a.cluster.settle("m1", DONE)
         assert await other == DONE
