@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from fastws.server import Server
-from tests.serving import KEY, Join, Message, Talker
+from tests.serving import KEY, PATIENCE_SECONDS, Join, Message, Talker
 
 Publish = Callable[[str, str, object], Awaitable[httpx.Response]]
 
@@ -33,9 +33,8 @@ class Ear:
         return message
 
     async def is_served(self) -> None:
-        """It is still connected, and answered at once."""
-        async with asyncio.timeout(1):
-            await self.client.hears_nothing()
+        """It is still connected, and answered, and nothing else has come."""
+        await self.client.hears_nothing()
 
 
 # dialect: path, channel, subscription (None: the channel is its by connecting), the gap notice
@@ -92,14 +91,14 @@ def body_of(ear: Ear, number: int) -> dict[str, object]:
 
 async def post(server: Server, body: object) -> httpx.Response:
     """POST /broadcast."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as client:
         return await client.post(
             f"http://127.0.0.1:{server.port}/broadcast", json=body, headers={"Authorization": f"Bearer {KEY}"}
         )
 
 
 async def get(server: Server, path: str) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as client:
         return await client.get(f"http://127.0.0.1:{server.port}{path}")
 
 
@@ -109,8 +108,8 @@ async def metric(server: Server, name: str) -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
-async def until(is_so: Callable[[], Awaitable[object]], seconds: float) -> None:
-    """Until `is_so` returns something true, asked again at once."""
-    async with asyncio.timeout(seconds):
+async def until(is_so: Callable[[], Awaitable[object]]) -> None:
+    """Until `is_so` returns something true, asked again every 10 ms."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not await is_so():
             await asyncio.sleep(0.01)

@@ -20,6 +20,7 @@ from fastws.backend import (
 from fastws.client import connect
 from fastws.config import Config
 from fastws.server import Server
+from tests.serving import PATIENCE_SECONDS
 
 SECRET = "a secret of at least thirty-two bytes"
 EXPIRES = 4_102_444_800  # the year 2100
@@ -47,7 +48,7 @@ async def listen(server):
             )
 
             async def hear():
-                return json.loads(await asyncio.wait_for(socket.recv(), 5))
+                return json.loads(await asyncio.wait_for(socket.recv(), PATIENCE_SECONDS))
 
             first = [await hear() for _ in range(greetings)]
             for request in requests:
@@ -192,7 +193,7 @@ async def test_what_is_published_through_redis_is_heard_in_every_dialect(redis_s
         await broadcaster.execution_update("1", {"status": "running"})
         await broadcaster.broadcast_alert("w", "credit_limit", {"priority": "high"})
         await broadcaster.job_update(7, "completed", {"result": {"success": True}})
-        heard = [await asyncio.wait_for(anext(client), 5) for client in (admin, room, workspace, jobs)]
+        heard = [await asyncio.wait_for(anext(client), PATIENCE_SECONDS) for client in (admin, room, workspace, jobs)]
     assert heard[0] == {"channel": "admin", "event": "admin_event", "data": {"type": "t"}}
     assert (heard[1]["type"], heard[1]["data"]) == ("execution_update", {"execution_id": "1", "status": "running"})
     assert (heard[2]["event"], heard[2]["priority"], heard[2]["data"]["type"]) == ("alert", "high", "credit_limit")
@@ -211,6 +212,6 @@ async def test_a_publication_that_redis_did_not_take_is_heard_when_it_is_tried_a
         with pytest.raises(BrokerUnavailable):
             await broadcaster.publish("admin", "e", 1, message_id="m1")
         own_redis_server.start()
-        assert await asyncio.wait_for(anext(client), 20) == {"type": "gap", "channel": "admin"}
+        assert await asyncio.wait_for(anext(client), PATIENCE_SECONDS) == {"type": "gap", "channel": "admin"}
         assert (await broadcaster.publish("admin", "e", 1, message_id="m1"))["sent"] == 1
-        assert (await asyncio.wait_for(anext(client), 5))["data"] == 1
+        assert (await asyncio.wait_for(anext(client), PATIENCE_SECONDS))["data"] == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import httpx
 import orjson
@@ -12,11 +11,7 @@ import pytest
 from fastws.server import Server
 from tests.end_to_end.ears import DIALECTS, Ear, body_of, everybody, get, listen, metric, post, until
 from tests.redis_server import RedisServer
-from tests.serving import Join, Serve, Talker
-
-REFUSED_SECONDS = 2.0
-# Two publications that wait out the 2 s, one after the other, beside the time they take.
-BACK_SECONDS = 15.0
+from tests.serving import PATIENCE_SECONDS, Join, Serve, Talker
 
 
 async def is_ready(server: Server) -> bool:
@@ -28,19 +23,17 @@ async def is_not_ready(server: Server) -> bool:
 
 
 async def back_in_order(server: Server) -> None:
-    await until(lambda: is_ready(server), BACK_SECONDS)
+    await until(lambda: is_ready(server))
     assert await metric(server, "fastws_broker_up") == 1
 
 
-async def refused_in_time(server: Server, sender: Talker) -> None:
-    """Both ways to publish answer within 2 s that the broker is not there."""
-    began = time.monotonic()
+async def refused_both_ways(server: Server, sender: Talker) -> None:
+    """Both ways to publish answer that the broker is not there (how soon: brokers/test_redis_failures.py)."""
     answers = await asyncio.gather(
         sender.ask({"action": "send", "channel": "other", "event": "e", "data": 0, "id": 7}),
         post(server, {"channel": "other", "event": "e", "data": 0}),
         post(server, {"messages": [{"channel": "other", "event": "e"}, {"channel": "other", "event": "f"}]}),
     )
-    assert time.monotonic() - began < REFUSED_SECONDS + 0.2
     reply, answer, batch = answers
     assert (reply["type"], reply["code"], reply["id"]) == ("error", "broker_unavailable", 7)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "broker_unavailable")
@@ -71,14 +64,14 @@ async def test_clients_of_every_dialect_stay_while_redis_is_killed_and_comes_bac
     sender = await join(server)
     await tells_everybody(server, ears, 1)
     own_redis_server.kill()
-    await refused_in_time(server, sender)
-    await until(lambda: is_not_ready(server), 5)
+    await refused_both_ways(server, sender)
+    await until(lambda: is_not_ready(server))
     assert (await get(server, "/ready")).json()["problems"] == ["broker"]
     assert (await get(server, "/health")).status_code == 200
     assert await metric(server, "fastws_broker_up") == 0
     for ear in ears:
         await ear.is_served()
-    await refused_in_time(server, sender)
+    await refused_both_ways(server, sender)
     await asyncio.to_thread(own_redis_server.start)
     await hear_one_gap_each(ears)
     await back_in_order(server)
@@ -94,7 +87,7 @@ async def test_gap_notice_comes_before_anything_newer(
     server = await serve(redis_url=own_redis_server.url)
     ear = await listen(server, join, dialect, "json")
     own_redis_server.kill()
-    await until(lambda: is_not_ready(server), 5)
+    await until(lambda: is_not_ready(server))
     await asyncio.to_thread(own_redis_server.start)
     is_over = asyncio.Event()
 
@@ -110,7 +103,7 @@ async def test_gap_notice_comes_before_anything_newer(
                 await asyncio.sleep(0.005)
 
     publishing = asyncio.create_task(publish_all_the_time())
-    assert await asyncio.wait_for(ear.client.hear(), BACK_SECONDS) == ear.gap
+    assert await asyncio.wait_for(ear.client.hear(), PATIENCE_SECONDS) == ear.gap
     numbers = [(await ear.client.hear())["data"]["number"] for _ in range(20)]
     is_over.set()
     await publishing
@@ -126,7 +119,7 @@ async def test_subscriptions_made_while_redis_is_away_work_afterwards(
 ) -> None:
     server = await serve(redis_url=own_redis_server.url)
     own_redis_server.kill()
-    await until(lambda: is_not_ready(server), 5)
+    await until(lambda: is_not_ready(server))
     ears = await everybody(server, join)
     gone = await listen(server, join, "channels", "json")
     assert (await gone.client.ask({"action": "unsubscribe", "channel": "news"}))["type"] == "unsubscribe_succeeded"
@@ -146,11 +139,11 @@ async def test_a_redis_that_stands_still_holds_up_nobody(
     sender = await join(server)
     own_redis_server.pause()
     try:
-        await refused_in_time(server, sender)
-        await until(lambda: is_not_ready(server), 5)
+        await refused_both_ways(server, sender)
+        await until(lambda: is_not_ready(server))
         for ear in ears:
             await ear.is_served()
-        await refused_in_time(server, sender)
+        await refused_both_ways(server, sender)
     finally:
         own_redis_server.resume()
     await back_in_order(server)
@@ -164,7 +157,7 @@ async def test_a_redis_that_stands_still_for_long_is_a_gap(
     ears = await everybody(server, join)
     own_redis_server.pause()
     try:
-        await until(lambda: lost_its_listener(server), 15)
+        await until(lambda: lost_its_listener(server))
     finally:
         own_redis_server.resume()
     await hear_one_gap_each(ears)
@@ -186,7 +179,7 @@ async def test_connections_that_redis_cuts_cost_a_gap_notice_at_most(
         assert own_redis_server.kill_clients(kind) == 1
         if kind == "pubsub":
             await hear_one_gap_each(ears)
-        await until(lambda: connected(server), 10)
+        await until(lambda: connected(server))
         await tells_everybody(server, ears, number)
 
 
@@ -213,7 +206,7 @@ async def test_what_is_published_while_redis_dies_is_heard_once_or_refused(
     await asyncio.gather(*sending)
     await asyncio.to_thread(own_redis_server.start)
     heard: list[int] = []
-    while (message := await asyncio.wait_for(ear.client.hear(), BACK_SECONDS)) != ear.gap:
+    while (message := await asyncio.wait_for(ear.client.hear(), PATIENCE_SECONDS)) != ear.gap:
         heard.append(message["data"]["number"])
     assert len(heard) == len(set(heard))
     assert set(succeeded) <= set(heard)
