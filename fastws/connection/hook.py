@@ -170,7 +170,7 @@ class EventHook:
             return
         self._log_at = now
         reason = "the backlog is full" if error is None else str(error) or type(error).__name__
-        log.error("the event hook " + outcome, route=route, reason=reason)
+        log.error("event hook failed", outcome=outcome, route=route, reason=reason)
 
 
 def _nobody_waits(answer: object) -> None:
