@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx
 
-from fastws.access.authorizer import load_function
+from fastws.access.authorizer import is_url, load_function
 from fastws.connection.gateway_events import Event
 from fastws.errors import BadRequest, FastWSError, Forbidden, Unauthorized
 
@@ -33,7 +33,7 @@ class ApplicationCall:
         self._client: httpx.AsyncClient | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._url = where
-        self._call = self._post if where.startswith(("http://", "https://")) else self._local(where, setting)
+        self._call = self._post if is_url(where) else self._local(where, setting)
 
     async def __call__(self, event: Event) -> object:
         return await self._call(event)

@@ -90,7 +90,9 @@ class Context:
     # What several channels say to one client in one flush, to be written together.
     gathered: dict[Delivery, list[bytes]] = field(default_factory=dict)
     corked: list[Session] = field(default_factory=list)
-    acks: dict[tuple[DialectForm, str | None, str | None, int, int], bytes] = field(default_factory=dict)
+    acks: dict[tuple[DialectForm, str | None, str | None, int, int], tuple[bytes, dict[str, object]]] = field(
+        default_factory=dict
+    )
 
     def settle(self) -> None:
         """Write what a flush has left to be written together: first what was gathered, then the replies to sends."""

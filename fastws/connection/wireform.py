@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastws.codec.codec import Codec
@@ -65,6 +66,10 @@ class DialectForm:
             return None
         if request_id is not None:
             message["id"] = request_id
+        return self.plain(message)
+
+    def plain(self, message: Mapping[str, object]) -> bytes:
+        """`message` as a frame that is not compressed, as replies are."""
         return frame(self.codec.opcode, self.codec.dumps(message))
 
 
