@@ -73,7 +73,16 @@ async def serve_until_told(server: Server, ready: Callable[[], None], *, lifelin
         outcome, _ = await asyncio.gather(draining, hurry, return_exceptions=True)
         if isinstance(outcome, Exception):
             log.error("error of ours while draining", exc_info=outcome)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+    be_deaf()
     return orders.is_orphan
+
+
+def be_deaf() -> None:
+    """On the way out one more signal changes nothing: Python gives it its default meaning there, exit code and all."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _quieten_the_collector() -> None:

@@ -19,6 +19,7 @@ from fastws.config import Config
 from fastws.endpoints.ledger import keep_departed
 from fastws.errors import ConfigError
 from fastws.logs import LogLevel
+from fastws.running import be_deaf
 from fastws.workers.child import Child
 from fastws.workers.rolling import Rolling
 from fastws.workers.signals import SignalInbox
@@ -244,6 +245,7 @@ class Supervisor:
         if self.config.unix_socket is not None:
             Path(self.config.unix_socket).unlink(missing_ok=True)
         self._selector.close()
+        be_deaf()
         self._signals.close()
         os.close(self._lifeline)
         os.close(self._lifeline_end)
