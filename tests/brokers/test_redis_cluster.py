@@ -63,12 +63,14 @@ async def test_dead_process_is_gone_from_every_figure(redis_server: RedisServer)
     async with processes(redis_server.url, "node_a", patience=replace(QUICK, node_expiry_seconds=0.5)) as (a,):
         dead = Process(redis_server.url, "node_d")
         await dead.broker.start()
-        await dead.cluster.start()
-        dead.connect("bob")
-        dead.hub.subscribers["admin"] = 7
-        await passes(lambda: a.cluster.registry.remote_count("admin") == 7)
-        assert a.cluster.registry.others == ["node_d"]
-        await dead.die()
+        try:
+            await dead.cluster.start()
+            dead.connect("bob")
+            dead.hub.subscribers["admin"] = 7
+            await passes(lambda: a.cluster.registry.remote_count("admin") == 7)
+            assert a.cluster.registry.others == ["node_d"]
+        finally:
+            await dead.die()
         await passes(lambda: a.cluster.registry.others == [])
         assert a.cluster.registry.remote_count("admin") == 0
         assert await a.cluster.totals() == (0, [])

@@ -84,10 +84,12 @@ async def stranger(greeting: bytes) -> AsyncIterator[RedisAddress]:
         gone.set()
 
     server = await asyncio.start_server(greet, "127.0.0.1", 0)
-    yield RedisAddress(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
-    await asyncio.wait_for(gone.wait(), PATIENCE_SECONDS)
-    server.close()
-    await asyncio.sleep(0)
+    try:
+        yield RedisAddress(host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+        await asyncio.wait_for(gone.wait(), PATIENCE_SECONDS)
+    finally:
+        server.close()
+        await asyncio.sleep(0)
 
 
 async def test_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from types import TracebackType
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-SECONDS = 20.0
+SECONDS = 40.0
 
 
 def upgrade(path: str = "/", *headers: str, host: str = "localhost") -> bytes:

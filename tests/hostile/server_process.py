@@ -21,6 +21,7 @@ import psutil
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 SECRET = "a secret of at least thirty-two bytes"
 BROADCAST_KEY = "the-broadcast-key-of-these-tests"
 _LISTENS = re.compile(r"listens on (?:unix:\S+|wss?://\S+?:(\d+)/)")
@@ -118,7 +119,7 @@ class ServerProcess:
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> tuple[int, bytes]:
         """Status and body of a plain request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
         try:
             connection.request(method, path, headers=dict(headers or {}))
             response = connection.getresponse()
@@ -155,7 +156,7 @@ class ServerProcess:
                 total += float(match[3])
         return total
 
-    def wait_until(self, is_so: Callable[[], object], seconds: float = 15.0) -> None:
+    def wait_until(self, is_so: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
         """Until `is_so` returns something true; a generous bound says that it never will."""
         deadline = time.monotonic() + seconds
         while not is_so():

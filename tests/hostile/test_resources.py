@@ -119,7 +119,7 @@ runpy.run_module("fastws", run_name="__main__", alter_sys=True)
 def test_i6_a_stepped_wall_clock_closes_nobody_and_freezes_nothing(tmp_path: Path, connect: Connect) -> None:
     script = tmp_path / "jumping.py"
     script.write_text(WALL_CLOCK_THAT_JUMPS)
-    flags = ("--ping-interval", "0.5", "--idle-timeout", "2", "--flush-interval", "20")
+    flags = ("--ping-interval", "0.5", "--idle-timeout", "60", "--flush-interval", "20")
     with ServerProcess(*flags, program=(str(script),)) as server, Quiet(server) as clients:
         for jump in (signal.SIGUSR2, signal.SIGWINCH, signal.SIGWINCH):
             server.signal(jump)

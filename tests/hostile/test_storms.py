@@ -14,20 +14,19 @@ MIB = 1 << 20
 
 
 class Storm:
-    """`count` clients who connect and upgrade at the same time. `seconds` is what each handshake took, sorted."""
+    """`count` clients who connect and upgrade at the same time; `left` are those who have no answer in the end."""
 
     def __init__(self, port: int, count: int, *, bound_seconds: float) -> None:
         self._selector = selectors.DefaultSelector()
-        self._begun: dict[socket.socket, float] = {}
+        self._begun: set[socket.socket] = set()
         self.statuses: dict[int, int] = {}
-        self.seconds: list[float] = []
         self.open: list[socket.socket] = []
         for number in range(count):
             client = socket.socket()
             client.setblocking(False)
             client.bind((f"127.0.{number // 200}.{2 + number % 200}", 0))
             client.connect_ex(("127.0.0.1", port))
-            self._begun[client] = time.monotonic()
+            self._begun.add(client)
             self._selector.register(client, selectors.EVENT_WRITE)
         deadline = time.monotonic() + bound_seconds
         while self._begun and time.monotonic() < deadline:
@@ -35,7 +34,6 @@ class Storm:
                 assert isinstance(key.fileobj, socket.socket)
                 self._go_on(key.fileobj, events)
         self.left = len(self._begun)
-        self.seconds.sort()
 
     def _go_on(self, client: socket.socket, events: int) -> None:
         try:
@@ -48,7 +46,7 @@ class Storm:
             answer = b""
         status = int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0
         self.statuses[status] = self.statuses.get(status, 0) + 1
-        self.seconds.append(time.monotonic() - self._begun.pop(client))
+        self._begun.discard(client)
         self._selector.unregister(client)
         self.open.append(client)
 
@@ -71,7 +69,6 @@ def test_f10_everybody_comes_back_at_once_after_a_crash(run: Run) -> None:
     try:
         assert after.left == 0
         assert after.statuses == {101: count}
-        assert after.seconds[int(count * 0.99)] < 10.0
         second.wait_until(lambda: second.metric("fastws_connections") == count)
     finally:
         after.close()
@@ -88,7 +85,6 @@ def test_a13_over_a_limit_a_storm_is_turned_away_at_once_and_those_inside_are_se
         assert storm.left == 0
         assert set(storm.statuses) == {101, 503}
         assert storm.statuses[101] == 499  # and the canary
-        assert storm.seconds[-1] < 20.0
     finally:
         storm.close()
     server.wait_until(lambda: server.metric("fastws_connections") <= 2)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import psutil
 from websockets.sync.client import ClientConnection, connect
 
-from tests.hostile.server_process import ServerProcess
+from tests.hostile.server_process import PATIENCE_SECONDS, ServerProcess
 
 READY = "worker is ready"
 
@@ -40,15 +40,17 @@ class Supervised(ServerProcess):
             if any(end.raddr and end.raddr.port == port for end in worker.net_connections())
         )
 
-    def wait_for(self, event: str, count: int = 1, seconds: float = 30.0) -> list[dict[str, object]]:
+    def wait_for(self, event: str, count: int = 1, seconds: float = PATIENCE_SECONDS) -> list[dict[str, object]]:
         """The lines of the log that say `event`, once there are `count`."""
         self.wait_until(lambda: len(self.log_lines(event)) >= count, seconds)
         return self.log_lines(event)
 
     def connect(self, path: str = "/", host: str = "127.0.0.1") -> ClientConnection:
         """A client of the `websockets` package that has been greeted."""
-        client = self._clients.enter_context(connect(f"ws://{host}:{self.port}{path}", proxy=None, close_timeout=5))
-        client.recv(10)
+        client = self._clients.enter_context(
+            connect(f"ws://{host}:{self.port}{path}", proxy=None, open_timeout=PATIENCE_SECONDS, close_timeout=5)
+        )
+        client.recv(PATIENCE_SECONDS)
         return client
 
     def close(self) -> None:
@@ -71,5 +73,5 @@ def command_of(process: psutil.Process) -> list[str]:
 def ask(client: ClientConnection, message: object) -> dict[str, object]:
     """Say something, hear one message."""
     client.send(json.dumps(message))
-    answer: dict[str, object] = json.loads(client.recv(10))
+    answer: dict[str, object] = json.loads(client.recv(PATIENCE_SECONDS))
     return answer

@@ -12,13 +12,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.hostile.certificates import Certificate
-from tests.hostile.server_process import SECRET
+from tests.hostile.server_process import PATIENCE_SECONDS, SECRET
 from tests.serving import UPGRADE
 from tests.workers.conftest import Supervise
 from tests.workers.supervised import READY, Supervised, ask
 
 REQUEST = UPGRADE.format(path="/").encode()
-PATIENCE_SECONDS = 10.0
 
 
 def roll(server: Supervised) -> None:
@@ -44,7 +43,7 @@ def test_every_worker_is_replaced_and_its_clients_are_told_to_reconnect(supervis
     assert not server.pids() & before
     for client in clients:
         with pytest.raises(ConnectionClosed) as closed:
-            client.recv(10)
+            client.recv(PATIENCE_SECONDS)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1012
     server.assert_clean_log()
@@ -167,10 +166,10 @@ def test_sigterm_during_a_roll_drains_all_and_exits_with_0(supervise: Supervise,
     server.signal(signal.SIGHUP)
     server.wait_for(moment, 1 if moment == "rolling" else 3)
     server.signal(signal.SIGTERM)
-    assert server.wait(20) == 0
+    assert server.wait(PATIENCE_SECONDS) == 0
     for client in clients:
         with pytest.raises(ConnectionClosed) as closed:
-            client.recv(10)
+            client.recv(PATIENCE_SECONDS)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1012
     assert not server.log_lines("rolling stopped: no new worker, the old ones go on")

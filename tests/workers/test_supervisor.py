@@ -17,7 +17,7 @@ import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.hostile.server_process import SECRET
+from tests.hostile.server_process import PATIENCE_SECONDS, SECRET
 from tests.redis_server import RedisServer
 from tests.serving import UPGRADE
 from tests.workers.conftest import Supervise
@@ -69,19 +69,18 @@ def test_dead_worker_is_replaced_and_the_others_clients_do_not_notice(supervise:
     for client in clients:
         (there if server.worker_of(client).pid == victim.pid else elsewhere).append(client)
     assert elsewhere
-    began = time.monotonic()
     victim.kill()
     server.wait_for(READY, 3)
-    assert time.monotonic() - began < 10
     assert not psutil.pid_exists(victim.pid)  # nor is it a zombie
     for client in elsewhere:
         assert ask(client, {"action": "ping"})["type"] == "pong"
         client.close()
     for client in there:
         with pytest.raises(ConnectionClosed):
-            client.recv(10)
+            client.recv(PATIENCE_SECONDS)
     line = server.wait_for("worker died")[0]
     assert (line["pid"], line["code"]) == (victim.pid, -signal.SIGKILL)
+    assert float(str(line["restart_in_seconds"])) <= 1.0
 
 
 def test_worker_that_dies_while_it_starts_is_started_again(supervise: Supervise, tmp_path: Path) -> None:
@@ -130,9 +129,11 @@ def test_worker_that_keeps_dying_takes_no_connections_from_the_others(supervise:
         next(worker for worker in server.workers() if worker.pid != well).kill()
         server.wait_for("worker died", deaths)
     assert server.log_lines("worker died")[-1]["restart_in_seconds"] == 1.6
-    for _ in range(40):
-        server.connect().close()
-    assert server.pids() == {well}  # so that all of them were let in by the other one
+    let_in = 0
+    while server.pids() == {well} and let_in < 40:
+        server.connect().close()  # by the other one, for there is nobody else
+        let_in += 1
+    assert let_in
     server.wait_until(lambda: len(server.log_lines(READY)) >= 3 and len(server.workers()) == 2)
     for _ in range(200):
         client = server.connect()
@@ -150,7 +151,7 @@ def test_sigterm_drains_all_and_exits_with_0(supervise: Supervise) -> None:
     server.signal(signal.SIGTERM)
     for client in clients:
         with pytest.raises(ConnectionClosed) as closed:
-            client.recv(10)
+            client.recv(PATIENCE_SECONDS)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1012
     assert server.wait() == 0
@@ -159,20 +160,24 @@ def test_sigterm_drains_all_and_exits_with_0(supervise: Supervise) -> None:
 
 
 def test_who_comes_while_all_drain_is_refused_at_once(supervise: Supervise) -> None:
-    server = supervise("--drain-timeout", "5")
-    server.connect()  # the other worker has nobody to wait for, and leaves its socket to the supervisor
+    server = supervise("--drain-timeout", str(4 * PATIENCE_SECONDS))
+    staying = server.worker_of(server.connect()).pid
+    while server.worker_of(second := server.connect()).pid != staying:
+        second.close()
+    # So the other worker has nobody to wait for, and leaves its socket to the supervisor.
     server.signal(signal.SIGTERM)
     server.wait_for("draining", 1)
     outcomes = set()
     for _ in range(20):
         try:
-            with socket.create_connection(("127.0.0.1", server.port), 1) as late:
+            with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as late:
                 late.sendall(UPGRADE.format(path="/").encode())
                 outcomes.add(late.recv(4096).partition(b"\r\n")[0])
         except ConnectionError:
             outcomes.add(b"")
     # Refused, closed or told so; a worker that nobody serves any more would keep them waiting.
     assert outcomes <= {b"", b"HTTP/1.1 503 Service Unavailable"}
+    server.signal(signal.SIGTERM)
     assert server.wait() == 0
 
 
@@ -183,7 +188,7 @@ def test_second_signal_stops_at_once(supervise: Supervise) -> None:
     server.signal(signal.SIGINT)
     server.wait_for("draining", len(busy))
     server.signal(signal.SIGINT)
-    assert server.wait(10) == 0
+    assert server.wait(40) == 0
 
 
 def test_worker_that_hangs_is_killed_in_the_end(supervise: Supervise) -> None:
@@ -191,7 +196,7 @@ def test_worker_that_hangs_is_killed_in_the_end(supervise: Supervise) -> None:
     stuck = server.workers()[0]
     stuck.suspend()
     server.signal(signal.SIGTERM)
-    assert server.wait(20) == 1
+    assert server.wait(PATIENCE_SECONDS) == 1
     assert not is_running(stuck.pid)
     assert [line["pid"] for line in server.log_lines("worker killed: it was not in time")] == [stuck.pid]
 
@@ -203,10 +208,10 @@ def test_workers_and_the_embedded_redis_end_with_a_supervisor_that_is_killed() -
         client = server.connect()
         server.process.kill()
         with pytest.raises(ConnectionClosed) as closed:
-            client.recv(10)
+            client.recv(PATIENCE_SECONDS)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1012
-        _, alive = psutil.wait_procs(children, 15)
+        _, alive = psutil.wait_procs(children, PATIENCE_SECONDS)
         assert not alive
 
 
@@ -216,7 +221,7 @@ def test_port_of_a_supervisor_that_was_killed_is_free_at_once(supervise: Supervi
         server.connect()
     orphans = server.workers()
     server.process.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while len(server.log_lines("draining")) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -237,11 +242,11 @@ def test_embedded_redis_that_dies_costs_the_clients_of_all_workers_a_notice() ->
         redis = next(child for child in server.watched.children() if "fastws.worker" not in command_of(child))
         redis.kill()
         for client in clients:
-            assert json.loads(client.recv(20)) == {"type": "gap", "channel": "news"}
+            assert json.loads(client.recv(PATIENCE_SECONDS)) == {"type": "gap", "channel": "news"}
         server.wait_until(lambda: server.get("/ready")[0] == 200 and server.metric("fastws_broker_up") == 1)
         server.publish("news", "hello")
         for client in clients:
-            assert json.loads(client.recv(10))["data"] == "hello"
+            assert json.loads(client.recv(PATIENCE_SECONDS))["data"] == "hello"
 
 
 def test_secrets_that_were_made_up_are_the_same_in_all_workers(supervise: Supervise) -> None:
@@ -267,7 +272,7 @@ def test_all_addresses_of_a_host_are_listened_on(supervise: Supervise) -> None:
     server = supervise("--host", "localhost")
     addresses = {str(found[4][0]) for found in socket.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)}
     for address in addresses:
-        with socket.create_connection((address, server.port), 5):
+        with socket.create_connection((address, server.port), PATIENCE_SECONDS):
             pass
 
 
@@ -296,7 +301,7 @@ def test_settings_larger_than_any_pipe_reach_the_workers(supervise: Supervise, t
     server = supervise("--config", str(file))
     request = "GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://origin-4999.example.org\r\nUpgrade: websocket\r\n"
     request += "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), 5) as client:
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as client:
         client.sendall(request.encode())
         assert client.recv(100).startswith(b"HTTP/1.1 101 ")
 
@@ -316,7 +321,7 @@ def test_modules_beside_the_server_are_not_taken_for_those_of_python(redis_serve
         assert b"fastws listens on" in output.readline()
     # It serves on, though nobody reads the rest of its introduction.
     server.terminate()
-    assert server.wait(20) == 0
+    assert server.wait(PATIENCE_SECONDS) == 0
 
 
 def test_workers_take_all_the_descriptors_that_they_may_have(supervise: Supervise) -> None:
