@@ -19,8 +19,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
+from comparison.charts import number
 from costing.points import NEAR, Point, points
-from costing.redis_load import redis_costs
+from costing.redis_load import MANY, deliveries_per_second, redis_costs
 from costing.runs import OTHER_CORES, Grown, cores_used, growth, pinned, serving
 
 from fastws.bench.capacity import ENVELOPE_BYTES, Costs
@@ -32,20 +33,7 @@ RESULTS: Final = Path(__file__).parent / "results"
 IDLE_CONNECTIONS: Final = 5000
 PING_SECONDS: Final = 2.0
 LARGE_BYTES: Final = 4096
-MEANINGS: Final = {
-    "write_us": "one `send` to one connection, µs",
-    "kibibyte_us": "each KiB of a message, for each receiver, µs",
-    "publication_us": "a publication over a WebSocket, in and its receipt, µs",
-    "redis_publication_us": "the same over Redis, µs",
-    "heard_us": "each publication that a process hears from Redis, µs",
-    "ping_us": "keeping a connection for a `ping_interval`, with its ping and pong, µs",
-    "connect_us": "a connection, from accept to confirmed subscription, µs",
-    "process_bytes": "a process without connections, what it shares counted once, bytes",
-    "connection_bytes": "an idle subscribed connection, bytes",
-    "kernel_connection_bytes": "the same in the kernel (half of what both ends on loopback take), bytes",
-    "redis_publish_us": "Redis for a publication, µs",
-    "redis_delivery_us": "Redis for each process that hears it, µs",
-}
+UNDER_WAY: Final = 16
 
 
 def measure(redis: EmbeddedRedis, seconds: float, show: Progress) -> Costs:
@@ -100,7 +88,7 @@ def _with_redis(redis: EmbeddedRedis, seconds: float, write_us: float) -> Costs:
         publishing, hearing = cores_used(plan, [first.pid], [second.pid])
     heard = hearing / rate * 1e6 - write_us
     assert redis.pid is not None
-    publish, delivery = redis_costs(redis.url.removeprefix("unix://"), redis.pid, seconds)
+    publish, delivery = redis_costs(_path(redis), redis.pid, seconds, under_way=1)
     return Costs(
         redis_publication_us=publishing / rate * 1e6 - heard - write_us,
         heard_us=heard,
@@ -109,7 +97,12 @@ def _with_redis(redis: EmbeddedRedis, seconds: float, write_us: float) -> Costs:
     )
 
 
-def markdown(costs: Costs, found: list[Point], machine: str) -> str:
+def _path(redis: EmbeddedRedis) -> str:
+    return redis.url.removeprefix("unix://")
+
+
+def markdown(costs: Costs, busy_redis: float, found: list[Point], machine: str) -> str:
+    alone = deliveries_per_second(costs.redis_publish_us, costs.redis_delivery_us)
     lines = [
         "# What the model of capacity stands on",
         "",
@@ -119,8 +112,11 @@ def markdown(costs: Costs, found: list[Point], machine: str) -> str:
         "| cost | measured |",
         "| --- | ---: |",
     ]
-    lines += [f"| {MEANINGS[name]} | {_short(value)} |" for name, value in asdict(costs).items()]
+    lines += [f"| {meaning} | {amount} |" for meaning, amount in costs.rows()]
     lines += [
+        "",
+        f"One Redis passes {number(alone)} messages/s of 256 B on to {MANY} processes where each publication comes",
+        f"alone, and {number(busy_redis)} where {UNDER_WAY} come together, as they do when it is busy.",
         "",
         "Held against loads that are not among those that the costs come from:",
         "",
@@ -133,10 +129,6 @@ def markdown(costs: Costs, found: list[Point], machine: str) -> str:
         for point in found
     ]
     return "\n".join(lines) + "\n"
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}" if value < 10 else f"{value:.1f}"
 
 
 def _amount(value: float, unit: str) -> str:
@@ -154,6 +146,8 @@ def main() -> int:
         redis = EmbeddedRedis()
     try:
         costs = measure(redis, options.seconds, show)
+        assert redis.pid is not None
+        busy = deliveries_per_second(*redis_costs(_path(redis), redis.pid, options.seconds, under_way=UNDER_WAY))
         found = []
         for point in points(costs, redis.url, options.seconds):
             show.clear()
@@ -170,10 +164,15 @@ def main() -> int:
     machine = (
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     )
-    document = {"machine": machine, "costs": asdict(costs), "points": [point.to_dict() for point in found]}
+    document = {
+        "machine": machine,
+        "costs": asdict(costs),
+        "busy_redis_deliveries_per_second": busy,
+        "points": [point.to_dict() for point in found],
+    }
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "capacity.json").write_text(json.dumps(document, indent=1) + "\n")
-    (options.output / "capacity.md").write_text(markdown(costs, found, machine))
+    (options.output / "capacity.md").write_text(markdown(costs, busy, found, machine))
     far = [point.name for point in found if not point.is_near]
     for name in far:
         print(f"off by more than {NEAR:g}: {name}")

@@ -1,4 +1,4 @@
-"""What Redis pays for a publication and for each process that hears it, when it is busy: raw sockets, pipelined."""
+"""What Redis pays for a publication and for each process that hears it, over raw sockets: one by one, or many."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ PAYLOAD: Final = b"x" * 256
 PUBLISH: Final = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(CHANNEL), CHANNEL, len(PAYLOAD), PAYLOAD)
 SUBSCRIBE: Final = b"*2\r\n$9\r\nSUBSCRIBE\r\n$%d\r\n%b\r\n" % (len(CHANNEL), CHANNEL)
 DELIVERY_BYTES: Final = len(b"*3\r\n$7\r\nmessage\r\n") + len(PUBLISH) - len(b"*3\r\n$7\r\nPUBLISH\r\n")
-PIPELINE: Final = 100
+FEW: Final = 1
+MANY: Final = 20
 
 
 class Listener(asyncio.Protocol):
@@ -41,37 +42,45 @@ async def _listener(path: str) -> Listener:
     return listener
 
 
-async def _expect(listener: Listener, more: int) -> None:
+def _expect(listener: Listener, more: int) -> None:
+    """`done` is set once so many bytes more have come. Before the write: uvloop reads before it starts a task."""
     listener.done.clear()
     listener.wanted = listener.received + more
-    await listener.done.wait()
 
 
-async def _cpu_of_publication(path: str, pid: int, listeners: int, seconds: float) -> float:
+async def _cpu_of_publication(path: str, pid: int, listeners: int, seconds: float, under_way: int) -> float:
     ears = [await _listener(path) for _ in range(listeners)]
     for ear in ears:
         ear.transport.write(SUBSCRIBE)  # type: ignore[attr-defined] # of a stream: it writes
         await ear.done.wait()
     mouth = await _listener(path)
-    deliveries = DELIVERY_BYTES * PIPELINE
+    deliveries = DELIVERY_BYTES * under_way
     rounds = 0
     before, began = use_of([pid]).cpu_seconds, time.monotonic()
     while time.monotonic() - began < seconds:
-        waiting = [asyncio.ensure_future(_expect(ear, deliveries)) for ear in ears]
-        mouth.transport.write(PUBLISH * PIPELINE)  # type: ignore[attr-defined]
-        await asyncio.gather(*waiting)
+        for ear in ears:
+            _expect(ear, deliveries)
+        mouth.transport.write(PUBLISH * under_way)  # type: ignore[attr-defined]
+        await asyncio.gather(*(ear.done.wait() for ear in ears))
         rounds += 1
     spent = use_of([pid]).cpu_seconds - before
     for ear in (*ears, mouth):
         ear.transport.close()
-    return spent / (rounds * PIPELINE) * 1e6
+    return spent / (rounds * under_way) * 1e6
 
 
-def redis_costs(path: str, pid: int, seconds: float) -> tuple[float, float]:
-    """µs of CPU of the Redis at the Unix socket `path` for a publication, and for each of its deliveries (256 B)."""
-    few, many = 1, 20
+def redis_costs(path: str, pid: int, seconds: float, *, under_way: int) -> tuple[float, float]:
+    """µs of CPU of the Redis at the Unix socket `path` for a publication, and for each of its deliveries (256 B).
+
+    `under_way` publications are sent at once, and the next ones when they are heard: the more, the less each costs.
+    """
     with pinned(OTHER_CORES):
-        with_few = uvloop.run(_cpu_of_publication(path, pid, few, seconds))
-        with_many = uvloop.run(_cpu_of_publication(path, pid, many, seconds))
-    delivery = (with_many - with_few) / (many - few)
-    return with_few - few * delivery, delivery
+        with_few = uvloop.run(_cpu_of_publication(path, pid, FEW, seconds, under_way))
+        with_many = uvloop.run(_cpu_of_publication(path, pid, MANY, seconds, under_way))
+    delivery = (with_many - with_few) / (MANY - FEW)
+    return with_few - FEW * delivery, delivery
+
+
+def deliveries_per_second(publish_us: float, delivery_us: float, processes: int = MANY) -> float:
+    """Of a Redis whose core does nothing else, to so many processes."""
+    return processes * 1e6 / (publish_us + processes * delivery_us)

@@ -45,9 +45,9 @@ class Grown:
 
 @contextlib.contextmanager
 def pinned(cores: frozenset[int]) -> Iterator[None]:
-    """This process, and whatever it starts meanwhile, on `cores`."""
+    """This process, and whatever it starts meanwhile, on those of `cores` that there are; on all if there are none."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
+    os.sched_setaffinity(0, cores & before or before)
     try:
         yield
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 # What a process needs for itself: listening sockets, Redis, logs, requests over HTTP.
@@ -16,6 +16,11 @@ ENVELOPE_BYTES: Final = 100
 PACKET_BYTES: Final = 66
 
 
+def _cost(default: float, meaning: str) -> float:
+    """A field of Costs."""
+    return field(default=default, metadata={"meaning": meaning})
+
+
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Costs:
     """As `python benchmarks/capacity.py` measured them (benchmarks/results/capacity.md says where and when).
@@ -24,18 +29,22 @@ class Costs:
     apart. A write is one `send` to one connection, of one message or of several that were due together.
     """
 
-    write_us: float = 5.0
-    kibibyte_us: float = 0.3
-    publication_us: float = 25.0
-    redis_publication_us: float = 60.0
-    heard_us: float = 15.0
-    ping_us: float = 25.0
-    connect_us: float = 80.0
-    process_bytes: float = 45e6
-    connection_bytes: float = 1_900.0
-    kernel_connection_bytes: float = 5_100.0
-    redis_publish_us: float = 1.0
-    redis_delivery_us: float = 1.5
+    write_us: float = _cost(5.0, "a write: one `send` to one connection")
+    kibibyte_us: float = _cost(0.3, "each KiB of a message, for each receiver")
+    publication_us: float = _cost(25.0, "a publication over a WebSocket: in, and its receipt")
+    redis_publication_us: float = _cost(60.0, "the same over Redis")
+    heard_us: float = _cost(15.0, "a publication that a process hears from Redis")
+    ping_us: float = _cost(25.0, "keeping a connection for a `ping_interval`: ping and pong")
+    connect_us: float = _cost(80.0, "a connection, from accept to the confirmed subscription")
+    process_bytes: float = _cost(45e6, "a process without connections, what processes share counted once")
+    connection_bytes: float = _cost(1_900.0, "an idle subscribed connection")
+    kernel_connection_bytes: float = _cost(5_100.0, "the same in the kernel")
+    redis_publish_us: float = _cost(1.0, "Redis, for a publication")
+    redis_delivery_us: float = _cost(1.5, "Redis, for each process that hears it")
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What each is, and how much."""
+        return [(field.metadata["meaning"], _amount(field.name, getattr(self, field.name))) for field in fields(self)]
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -165,7 +174,7 @@ def cores(demand: Demand, processes: int, costs: Costs = Costs()) -> float:
 
 def hearing(demand: Demand, processes: int) -> float:
     """Processes that have at least one receiver of a publication: its receivers are spread at random."""
-    return processes * (1.0 - (1.0 - 1.0 / processes) ** demand.fan_out)
+    return processes * (1.0 - math.pow(1.0 - 1.0 / processes, demand.fan_out))
 
 
 def redis_cores(demand: Demand, processes: int, costs: Costs = Costs()) -> float:
@@ -182,3 +191,9 @@ def server_bytes(connections: int, processes: int, costs: Costs = Costs()) -> fl
 def _egress_bytes(demand: Demand) -> float:
     payload = demand.deliveries_per_second * (demand.payload_bytes + ENVELOPE_BYTES)
     return payload + demand.writes_per_second * PACKET_BYTES
+
+
+def _amount(name: str, value: float) -> str:
+    if name.endswith("_us"):
+        return f"{value:.1f} µs" if value >= 10 else f"{value:.2f} µs"
+    return f"{value / 1e6:.0f} MB" if value >= 1e6 else f"{value:,.0f} B"
