@@ -10,7 +10,6 @@ from typing import Final
 
 import structlog
 
-from fastws.brokers.connection_ids import new_node_id
 from fastws.brokers.door import Door
 from fastws.brokers.last_metrics import METRICS_UPDATE, is_kept
 from fastws.brokers.patience import PATIENT, Patience
@@ -28,6 +27,7 @@ from fastws.config import Config
 from fastws.errors import BadRequest, BrokerUnavailable, ConfigError, FastWSError
 from fastws.hub.ports import Receipt
 from fastws.metrics import Counters
+from fastws.vocabulary.connection_ids import new_node_id
 from fastws.vocabulary.publication import Publication
 
 # How long a start waits for Redis before it goes on without.

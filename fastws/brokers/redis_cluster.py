@@ -9,7 +9,6 @@ from typing import Generic, Protocol, TypeVar
 
 from fastws.access.revocation import Revocations
 from fastws.brokers import envelope
-from fastws.brokers.connection_ids import NODE_ID_LENGTH, node_of
 from fastws.brokers.local_figures import LocalFigures
 from fastws.brokers.redis_broker import RedisBroker
 from fastws.brokers.redis_message_ids import RedisMessageIds
@@ -20,6 +19,7 @@ from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, Gone
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
 from fastws.hub.roster import Roster
+from fastws.vocabulary.connection_ids import NODE_ID_LENGTH, node_of
 from fastws.vocabulary.publication import Publication
 
 Page = tuple[list[dict[str, object]], str | None]

@@ -15,12 +15,12 @@ from typing import Final
 
 import structlog
 
-from fastws.brokers.connection_ids import NODE_ID_LENGTH
 from fastws.brokers.local_figures import Figures
 from fastws.brokers.redis_broker import RedisBroker
 from fastws.brokers.redis_nodes import RedisNodes
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.errors import BadRequest, BrokerUnavailable
+from fastws.vocabulary.connection_ids import NODE_ID_LENGTH
 
 # Entries in one message: some 400 KB, far below what Redis would cut a subscriber off for.
 PART: Final = 10_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sys
 import time
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from fastws.errors import (
     Unauthorized,
     Unavailable,
 )
+from fastws.vocabulary.connection_ids import connection_ids
 from fastws.vocabulary.identity import Identity
 from fastws.wire.deflate import Deflate
 from fastws.wire.deflate import negotiate as negotiate_deflate
@@ -87,6 +87,7 @@ class Gate:
         # Every answer is the last one on its connection: the process is about to end.
         self.is_leaving = False
         self._emptied = asyncio.Event()
+        self._ids = connection_ids(rules.node_id)
 
     @property
     def is_full(self) -> bool:
@@ -129,9 +130,8 @@ class Gate:
         place = dialect.admit(identity, request.query)
         self._check_place(place, identity, dialect, anonymous=anonymous)
         self.capacity.check_shares(None if identity is None else identity.user, address)
-        connection_id = self._rules.node_id + secrets.token_urlsafe(16)
         return Admission(
-            request, address, connection_id, dialect, codec, subprotocol, identity, anonymous=anonymous, place=place
+            request, address, next(self._ids), dialect, codec, subprotocol, identity, anonymous=anonymous, place=place
         )
 
     async def ask_application(self, admission: Admission, hook: EventHook) -> None:

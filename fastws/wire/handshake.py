@@ -71,7 +71,7 @@ def read_plain_upgrade(head: bytes) -> Request | None:
         headers[known] = value
     if len(headers) != len(lines) or not _asks_plainly(headers):
         return None
-    return Request("GET", target, "1.1", headers, is_upgrade=True)
+    return Request("GET", target, "1.1", headers, is_upgrade=True, is_plain=True)
 
 
 def _asks_plainly(headers: dict[str, str]) -> bool:
@@ -97,6 +97,8 @@ def check_upgrade(request: Request) -> None:
     MethodNotAllowed for another method than GET, UpgradeRequired for another version than 13 (answer with
     `Sec-WebSocket-Version: 13`, section 4.4), BadRequest for everything else.
     """
+    if request.is_plain:
+        return
     if request.method != "GET":
         raise MethodNotAllowed("a WebSocket is opened with GET", allow=("GET",))
     if request.http_version != "1.1":

@@ -12,7 +12,8 @@ class Request:
 
     `target` is the request line's, `path` its percent-decoded path, `http_version` "1.1" or "1.0". `body` is
     whole; it is empty where `is_upgrade` (the client asks for a WebSocket). `is_proxied`: it came over a connection
-    that a proxy has opened for somebody else, as the PROXY protocol says.
+    that a proxy has opened for somebody else, as the PROXY protocol says. `is_plain`: the direct reader of upgrades
+    has checked all that `check_upgrade` would.
     """
 
     method: str
@@ -22,6 +23,7 @@ class Request:
     body: bytes = b""
     is_upgrade: bool = False
     is_proxied: bool = False
+    is_plain: bool = field(default=False, repr=False, compare=False)
     _query: dict[str, str] | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from fastws.access.revocation import Revocations
-from fastws.brokers.connection_ids import new_connection_id
 from fastws.brokers.patience import Patience
 from fastws.brokers.redis_broker import RedisBroker
 from fastws.brokers.redis_cluster import RedisCluster
 from fastws.config import Config
 from fastws.errors import FastWSError
 from fastws.hub.ports import Receipt
+from fastws.vocabulary.connection_ids import connection_ids
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import RecordingHub, value_of
@@ -123,7 +123,7 @@ class Process:
         )
 
     def connect(self, user: str, dialect: str = "channels") -> Client:
-        client = Client(new_connection_id(self.broker.node_id), user, dialect)
+        client = Client(next(connection_ids(self.broker.node_id)), user, dialect)
         self.clients[client.id] = client
         return client
 

@@ -8,6 +8,7 @@ import hmac
 import math
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from fastws.access.hosts import AllowedHosts
 from fastws.access.origins import AllowedOrigins
@@ -152,7 +153,7 @@ def handshake(data: bytes) -> None:
     plain = read_plain_upgrade(head)
     if plain is not None:
         assert plain == HttpReader(LIMIT, LIMIT)._parse_head(head)
-        check_upgrade(plain)
+        check_upgrade(replace(plain, is_plain=False))
     whole, status = requests_in(iter((data,)))
     assert (whole, status) == requests_in(pieces(data))
     assert status in (None, 400, 413, 431)
