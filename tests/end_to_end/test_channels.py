@@ -266,6 +266,46 @@ async def test_protected_channels_are_closed_to_the_anonymous_both_ways(serve: S
         assert (refused["type"], refused["code"], refused["channel"]) == ("error", "forbidden", name)
 
 
+LOOKS_LIKE = {
+    "no": (
+        "USER:u2",
+        "user:u2\u200b",
+        "user\uff1au2",
+        "us\u0435r:u2",
+        "user%3Au2",
+        "user:*",
+        "user:**",
+        "*",
+        "**",
+        "../user:u2",
+    ),
+    "never": ("user:u2 ", "\tuser:u2", "user:u2\x00", "user:u2\n", "user:u2\x85", "", "x" * 256, "x" * 10_240),
+}
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/ws"])
+async def test_what_only_looks_like_somebodys_channel_opens_nothing(serve: Serve, join: Join, path: str) -> None:
+    server = await serve()
+    owner = await join(server, "/api/v1/ws", token=server.tokens.sign("u2"))
+    field, verb = ("channel", "action") if path == "/" else ("room_id", "type")
+    spy = await join(server, path, token=server.tokens.sign("u1"))
+
+    async def refusal(name: str) -> Message:
+        answer = await spy.ask({verb: "subscribe", field: name})
+        return {key: value for key, value in answer.items() if value != name}
+
+    # One that is there and one that is not are refused in the same words.
+    assert await refusal("user:u2") == await refusal("user:nobody")
+    for name in LOOKS_LIKE["no"]:  # a channel of its own, open to everybody, or closed
+        await spy.ask({verb: "subscribe", field: name})
+    for name in LOOKS_LIKE["never"]:
+        assert (await spy.ask({verb: "subscribe", field: name}))["type"] == "error"
+    for channel in ("user:u2", "workspace:w", "execution:1"):
+        await server.broadcaster.publish(channel, "secret")
+    assert (await owner.hear())["event"] == "secret"
+    await spy.hears_nothing()
+
+
 async def test_a_token_says_which_channels(serve: Serve, join: Join) -> None:
     server = await serve()
     token = server.tokens.sign("u1", channels=["logs:*"], publish=["chat:{sub}"])

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from fastws.server import Server
+from tests.brokers.tcp_proxy import TcpProxy
 from tests.end_to_end.ears import DIALECTS, Ear, body_of, everybody, get, listen, metric, post, until
 from tests.redis_server import RedisServer
 from tests.serving import PATIENCE_SECONDS, Join, Serve, Talker
@@ -227,3 +228,26 @@ async def test_a_server_that_starts_before_its_redis_becomes_ready_with_it(
     await back_in_order(server)
     assert (await post(server, body_of(ear, 1))).json()["sent"] == 1
     await ear.hears(1)
+
+
+async def test_a_process_cut_off_from_redis_says_so_and_the_others_clients_do_not_notice(
+    serve: Serve, join: Join, own_redis_server: RedisServer
+) -> None:
+    async with TcpProxy(own_redis_server.port) as proxy:
+        cut_off, well = await serve(redis_url=proxy.url), await serve(redis_url=own_redis_server.tcp_url)
+        lonely, ear = await listen(cut_off, join, "channels", "json"), await listen(well, join, "channels", "json")
+        proxy.is_silent = True  # both ways, and nobody hangs up
+        await until(lambda: is_not_ready(cut_off))
+        await refused_both_ways(cut_off, await join(cut_off))
+        assert await is_ready(well)
+        assert (await post(well, body_of(ear, 1))).status_code == 200
+        await ear.hears(1)
+        await ear.is_served()
+        await lonely.is_served()
+        await until(lambda: lost_its_listener(cut_off))  # before that, what is swallowed is not known to be
+        proxy.is_silent = False
+        assert await lonely.client.hear() == lonely.gap
+        await back_in_order(cut_off)
+        assert (await post(cut_off, body_of(ear, 2))).status_code == 200
+        await ear.hears(2)
+        await lonely.hears(2)
