@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from fastws.access.authorizer import Authorizer, load_function
+from fastws.access.authorizer import Authorizer, check_loads, load_function
 from fastws.access.broadcast_key import BroadcastKeys, bearer
 from fastws.access.hosts import AllowedHosts
 from fastws.access.jwks import Jwks
@@ -104,6 +104,9 @@ class Server:
         if config.proxy_protocol and not self._trusted_proxies:
             raise ConfigError("proxy_protocol: it is read from trusted_proxies only, and there are none")
         self.tls = Tls.of(config)
+        # Loaded once more where they are called: here a wrong name ends the start before anything has begun.
+        check_loads(config.authorizer, setting="authorizer")
+        check_loads(config.event_hook, setting="event_hook")
         self.port = 0
         self._metrics_hook = (
             None if config.metrics_hook is None else load_function(config.metrics_hook, setting="metrics_hook")

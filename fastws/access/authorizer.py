@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import httpx
 import structlog
@@ -115,7 +116,7 @@ class Authorizer:
         log.error("authorizer failed: refused", reason=reason, kind=type(error).__name__)
 
     def _open(self, where: str) -> Decide:
-        if where.startswith(("http://", "https://")):
+        if is_url(where):
             self._callback = _Callback(where, self._timeout_seconds)
             return self._callback
         function = load_function(where, setting="authorizer")
@@ -160,6 +161,27 @@ def _boolean(answer: object) -> bool:
     if not isinstance(answer, bool):
         raise TypeError(f"true or false is expected of an authorizer, not {type(answer).__name__}")
     return answer
+
+
+def is_url(where: str) -> bool:
+    """Whether an application is asked over HTTP rather than by a function of its own."""
+    return where.startswith(("http://", "https://"))
+
+
+def check_loads(where: str | None, *, setting: str) -> None:
+    """Raise ConfigError naming `setting` unless `where` is None, a URL with a host, or names a function."""
+    if where is None:
+        return
+    if not is_url(where):
+        load_function(where, setting=setting)
+        return
+    try:
+        url = urlsplit(where)
+        has_host = url.hostname is not None and url.port != 0
+    except ValueError as error:
+        raise ConfigError(f"{setting}: this is no URL: {error}") from None
+    if not has_host:
+        raise ConfigError(f"{setting}: this URL names no host to ask")
 
 
 def load_function(where: str, *, setting: str) -> Callable[..., Any]:

@@ -20,6 +20,7 @@ RETRY_SECONDS: Final = 15.0
 UNKNOWN_KID_SECONDS: Final = 10.0
 FETCH_SECONDS: Final = 5.0
 MAX_DOCUMENT_BYTES: Final = 262_144
+HEADERS: Final = {"accept": "application/json"}
 
 log = structlog.get_logger("fastws.access.jwks")
 
@@ -76,10 +77,12 @@ class Jwks:
 
     async def refresh(self) -> bool:
         """Fetch now. False: it failed, and the keys are the old ones."""
+        if self._client is None:
+            raise RuntimeError("start() comes before refresh()")
         self._wanted.clear()
         try:
             async with asyncio.timeout(FETCH_SECONDS):
-                self._keys = jwks_keys(await self._fetch())
+                self._keys = jwks_keys(await self._fetch(self._client))
         except (httpx.HTTPError, ValueError, TimeoutError, RecursionError) as error:
             log.warning("JWKS not fetched: old keys kept", keys=len(self._keys), reason=str(error) or "time-out")
             return False
@@ -87,19 +90,12 @@ class Jwks:
             self._fetched_at = self._clock()
         return True
 
-    async def _fetch(self) -> object:
-        if self._client is None:
-            raise RuntimeError("start() comes before refresh()")
-        async with self._client.stream("GET", self._url, headers={"accept": "application/json"}) as response:
-            if response.status_code != httpx.codes.OK:
-                # Not httpx's own words: they show the URL, where credentials may stand.
-                raise ValueError(f"status {response.status_code}")
-            body = bytearray()
+    async def _fetch(self, client: httpx.AsyncClient) -> object:
+        async with client.stream("GET", self._url, headers=HEADERS) as response:
+            answer = JwksAnswer(response.status_code)
             async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > MAX_DOCUMENT_BYTES:
-                    raise ValueError("the document is too large for a JWKS")
-        return json.loads(body)
+                answer.take(piece)
+        return answer.document()
 
     async def _keep_fresh(self) -> None:
         seconds = self._refresh_seconds if self._keys else RETRY_SECONDS
@@ -111,3 +107,24 @@ class Jwks:
                     await asyncio.sleep(self._fetched_at + self._unknown_kid_seconds - self._clock())
             fetched = await self.refresh()
             seconds = self._refresh_seconds if fetched else min(RETRY_SECONDS, self._refresh_seconds)
+
+
+class JwksAnswer:
+    """What a provider answers, taken piece by piece. Raises ValueError saying what is wrong with it."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, status: int) -> None:
+        if status != httpx.codes.OK:
+            # Not httpx's own words: they show the URL, where credentials may stand.
+            raise ValueError(f"status {status}")
+        self._body = bytearray()
+
+    def take(self, piece: bytes) -> None:
+        self._body += piece
+        if len(self._body) > MAX_DOCUMENT_BYTES:
+            raise ValueError("the document is too large for a JWKS")
+
+    def document(self) -> object:
+        """All of it as JSON."""
+        return json.loads(self._body)

@@ -1,4 +1,4 @@
-"""Look at machine, settings and Redis, and say what to do."""
+"""Look at machine, settings, Redis and who else is asked, and say what to do."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fastws.cli.colours import paint
 from fastws.cli.flags import add_setting_flags, config_from, see_modules_here
 from fastws.config import Config
 from fastws.doctor.configuration import check_configuration
+from fastws.doctor.elsewhere import check_elsewhere
 from fastws.doctor.finding import Finding, Verdict, fail
 from fastws.doctor.machine import check_machine, read_machine
 from fastws.doctor.python import check_python
@@ -62,6 +63,7 @@ def findings(options: argparse.Namespace) -> Iterator[Finding]:
         return
     yield from check_machine(read_machine(), config)
     yield from check_configuration(config)
+    yield from check_elsewhere(config)
     try:
         yield from check_redis(config)
     except ConfigError as error:
