@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import secrets
 import socket
@@ -38,6 +37,7 @@ from fastws.connection.heartbeat import Heartbeat
 from fastws.connection.hook import EventHook
 from fastws.connection.http import HttpConnection
 from fastws.connection.journal import Journal
+from fastws.connection.metrics_hook import MetricsHook
 from fastws.connection.tls import Tls
 from fastws.dialects.mount import Mounts
 from fastws.embedding import InProcessBroadcaster
@@ -107,10 +107,9 @@ class Server:
         # Loaded once more where they are called: here a wrong name ends the start before anything has begun.
         check_loads(config.authorizer, setting="authorizer")
         check_loads(config.event_hook, setting="event_hook")
+        if config.metrics_hook is not None:
+            load_function(config.metrics_hook, setting="metrics_hook")
         self.port = 0
-        self._metrics_hook = (
-            None if config.metrics_hook is None else load_function(config.metrics_hook, setting="metrics_hook")
-        )
         self._listeners = Listeners()
         self._is_started = False
 
@@ -145,6 +144,7 @@ class Server:
         self.heartbeat = Heartbeat(
             self.roster, self.counters, ping_seconds=config.ping_interval, idle_seconds=config.idle_timeout
         )
+        self._metrics_hook = self._make_metrics_hook()
         self.hub = Hub(
             counters=self.counters,
             schedule=loop.call_soon,
@@ -211,6 +211,10 @@ class Server:
         public = metrics if config.metrics_address is None else elsewhere
         self.router = Router(self.application, public, log_level)
 
+    def _make_metrics_hook(self) -> MetricsHook | None:
+        where, template = self.config.metrics_hook, self.config.workspace_channel
+        return None if where is None else MetricsHook(where, template, self.heartbeat.spawn)
+
     def _make_broker(self) -> MemoryBroker | RedisBroker:
         if self.config.redis_url is None:
             return MemoryBroker(self.hub, self.config)
@@ -262,15 +266,9 @@ class Server:
         if metric_type == "connections":
             answer({"connections": self.hub.count(channel) + self.broker.remote_count(channel)})
         elif self._metrics_hook is not None:
-            self.heartbeat.spawn(self._ask_metrics_hook(channel, metric_type, answer))
+            self._metrics_hook.ask(channel, metric_type, answer)
         else:
             self.broker.find_metrics(channel, metric_type, answer)
-
-    async def _ask_metrics_hook(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
-        assert self._metrics_hook is not None  # noqa: S101 the caller has looked
-        prefix, _, suffix = self.config.workspace_channel.partition("{workspace_id}")
-        found = self._metrics_hook(channel[len(prefix) : len(channel) - len(suffix)], metric_type)
-        answer(await found if inspect.isawaitable(found) else found)
 
     def _protocol(self) -> HttpConnection:
         return HttpConnection(
@@ -369,6 +367,8 @@ class Server:
             await self.context.authorizer.close()
         if self.context.hook is not None:
             await self.context.hook.close()
+        if self._metrics_hook is not None:
+            self._metrics_hook.close()
         if self._workers_folder is not None:
             self._figures.keep()
             self._own_socket.unlink(missing_ok=True)

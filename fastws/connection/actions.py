@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastws.connection.acknowledgements import Acknowledgement, DirectAcknowledgement, acknowledge
 from fastws.connection.asking import ask, leave_what_is_forbidden
 from fastws.dialects.workspaces import OWN_EVENTS
-from fastws.errors import BadRequest, Forbidden, TooManyChannels
+from fastws.errors import BadRequest, FastWSError, Forbidden, TooManyChannels
 from fastws.vocabulary.commands import (
     ChangeFilter,
     Ping,
@@ -140,7 +140,12 @@ def request_metrics(session: Session, command: RequestMetrics, request_id: Reque
         raise Forbidden("the token does not allow this workspace any more")
 
     def answer(data: object) -> None:
-        session.say(Metrics(command.metric_type, data), request_id)
+        try:
+            if isinstance(data, FastWSError):
+                raise data
+            session.say(Metrics(command.metric_type, data), request_id)
+        except FastWSError as error:
+            session.refuse(error, request_id)
 
     session.context.metrics_source(home, command.metric_type, answer)
 

@@ -1,0 +1,105 @@
+"""The setting `metrics_hook`: what an application answers, and what becomes of clients when it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fastws.connection import metrics_hook
+from tests.serving import Join, Serve, Talker
+
+HERE = __name__
+hold: asyncio.Event
+asked: list[tuple[str, str]] = []
+
+
+async def coroutine(workspace: str, metric_type: str) -> object:
+    asked.append((workspace, metric_type))
+    return {"workspace": workspace, "metric_type": metric_type}
+
+
+def sync(workspace: str, metric_type: str) -> object:
+    time.sleep(0.2)  # as a database would
+    return [workspace, metric_type]
+
+
+async def failing(workspace: str, metric_type: str) -> object:
+    raise RuntimeError("a secret of the application")
+
+
+async def unspeakable(workspace: str, metric_type: str) -> object:
+    return {"data": object()}
+
+
+async def slow(workspace: str, metric_type: str) -> object:
+    await hold.wait()
+    return metric_type
+
+
+@pytest.fixture(autouse=True)
+async def _fresh() -> Iterator[None]:
+    global hold
+    hold = asyncio.Event()
+    asked.clear()
+
+
+async def member(serve: Serve, join: Join, function: str, **settings: Any) -> Talker:
+    server = await serve(metrics_hook=f"{HERE}:{function}", **settings)
+    return await join(server, "/ws", token=server.tokens.sign("u1", workspaces=["w:1"]))
+
+
+async def metrics(client: Talker, metric_type: str, request_id: object = 1) -> Any:
+    return await client.ask({"type": "request_metrics", "metric_type": metric_type, "id": request_id})
+
+
+@pytest.mark.parametrize("template", ["workspace:{workspace_id}", "ws-{workspace_id}:events"])
+async def test_the_application_answers_for_the_workspace(serve: Serve, join: Join, template: str) -> None:
+    client = await member(serve, join, "coroutine", workspace_channel=template)
+    answer = await metrics(client, "executions", 7)
+    assert (answer["event"], answer["metric_type"], answer["id"]) == ("metrics_update", "executions", 7)
+    assert answer["data"] == {"workspace": "w:1", "metric_type": "executions"}
+    assert (await metrics(client, "connections"))["data"] == {"connections": 1}
+    assert asked == [("w:1", "executions")]
+
+
+async def test_a_function_that_waits_holds_up_nobody(serve: Serve, join: Join) -> None:
+    client = await member(serve, join, "sync")
+    await client.say({"type": "request_metrics", "metric_type": "m", "id": 1})
+    assert (await client.ask({"type": "ping"}))["event"] == "pong"
+    assert (await client.hear())["data"] == ["w:1", "m"]
+
+
+@pytest.mark.parametrize("function", ["failing", "unspeakable"])
+async def test_what_cannot_be_answered_is_an_error_of_the_request(serve: Serve, join: Join, function: str) -> None:
+    client = await member(serve, join, function)
+    answer = await metrics(client, "m", "r1")
+    assert (answer["event"], answer["id"]) == ("error", "r1")
+    assert "secret" not in answer["message"]
+    assert (await client.ask({"type": "ping"}))["event"] == "pong"
+
+
+async def test_an_application_that_does_not_answer_is_given_up(
+    serve: Serve, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_hook, "ANSWER_SECONDS", 0.1)
+    client = await member(serve, join, "slow")
+    answer = await metrics(client, "m", 3)
+    assert (answer["event"], answer["id"]) == ("error", 3)
+
+
+async def test_questions_to_a_slow_application_are_bounded(
+    serve: Serve, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_hook, "MAX_QUESTIONS", 3)
+    client = await member(serve, join, "slow")
+    for number in range(4):
+        await client.say({"type": "request_metrics", "metric_type": "m", "id": number})
+    refused = await client.hear()
+    assert (refused["event"], refused["id"]) == ("error", 3)
+    hold.set()
+    assert [(await client.hear())["id"] for _ in range(3)] == [0, 1, 2]
+    assert (await metrics(client, "m", 5))["data"] == "m"
