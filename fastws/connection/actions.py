@@ -147,7 +147,8 @@ def request_metrics(session: Session, command: RequestMetrics, request_id: Reque
         except FastWSError as error:
             session.refuse(error, request_id)
 
-    session.context.metrics_source(home, command.metric_type, answer)
+    source = session.context.metrics_source
+    session.wait_for(lambda hear: source(home, command.metric_type, hear), answer)
 
 
 # Each takes the command that it stands beside.

@@ -85,8 +85,13 @@ class Delivery(asyncio.Protocol):
         outbox = self.outbox
         if outbox is not None:
             outbox.control(frames)
-            if outbox.control_bytes > MAX_CONTROL_BYTES:
+            if self.is_crowded:
                 self.stop_reading()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether this client is read no further until it has read the answers to what it asked before."""
+        return self.outbox is not None and self.outbox.control_bytes > MAX_CONTROL_BYTES
 
     def deliver(self, frame: bytes, publication: Publication) -> bool:
         """A publication for this client alone. Returns whether it was taken."""

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from fastws.connection.context import Context
-from fastws.connection.delivery import MAX_CONTROL_BYTES, Delivery, forget
+from fastws.connection.delivery import Delivery, forget
 from fastws.connection.heartbeat import reset
 from fastws.connection.journal import who
 from fastws.connection.states import TRANSITIONS, Event, State
@@ -150,10 +150,14 @@ class Connection(Delivery):
     # --- reading on and off
 
     def go_on_reading(self) -> None:
-        if self.transport.is_closing() or self.session.backlog is not None or self.brake is not None:
+        if self.transport.is_closing() or self.brake is not None or self.is_crowded:
             return
-        if self.outbox is not None and self.outbox.control_bytes > MAX_CONTROL_BYTES:
-            return  # until it has read the answers to what it asked before
+        session = self.session
+        if session.is_held:
+            session.is_held = False
+            asyncio.get_running_loop().call_soon(session.go_on)
+        if session.backlog is not None:
+            return  # until the answer that it waits for is there
         if self.inbox is not None and self.inbox.has_backlog:
             asyncio.get_running_loop().call_soon(self._next_turn)
         else:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 RequestId = str | int | None
 Action = Literal["subscribe", "publish"]
 MAX_ID_LENGTH: Final = 255
+# Replies that are kept together before they are written, however much of a turn is left.
+MAX_CORKED_BYTES: Final = 65_536
 # What a queue knows of a message that is no publication of ours.
 _RAW: Final = Publication("", "")
 
@@ -48,8 +50,10 @@ class Session:
         "connection",
         "context",
         "cork",
+        "corked_bytes",
         "form",
         "identity",
+        "is_held",
         "place",
         "strikes",
         "tokens",
@@ -74,8 +78,11 @@ class Session:
         self.connected_at = time.time()
         # Replies of this turn, written together; None while no turn is on.
         self.cork: list[bytes] | None = None
-        # Messages that wait for an answer from elsewhere; None while nothing is awaited.
+        self.corked_bytes = 0
+        # Messages that wait for an answer from elsewhere, or (`is_held`) for this client to read the answers it has;
+        # None while nothing is awaited.
         self.backlog: list[tuple[int, bytes]] | None = None
+        self.is_held = False
         self.tokens: float = context.limits.message_burst
         self.tokens_since = time.monotonic()
         self.strikes = 0
@@ -149,7 +156,16 @@ class Session:
             self.refuse(too_many, request_id)
 
     def _keep_back(self, messages: list[tuple[int, bytes]], start: int) -> bool:
-        """If an answer from elsewhere is awaited, keep the messages from `start` on for later."""
+        """If an answer from elsewhere is awaited, keep the messages from `start` on for later.
+
+        So, too, if this client does not read what it was answered: small requests may have large answers.
+        """
+        if self.corked_bytes > MAX_CORKED_BYTES:
+            self.uncork()
+            self.cork = []
+            if self.backlog is None and self.connection.is_crowded:
+                self.suspend()
+                self.is_held = True
         if self.backlog is None:
             return False
         self.backlog.extend(messages[start:])
@@ -196,6 +212,7 @@ class Session:
     def put(self, frame: bytes) -> None:
         """A frame for this client's control lane: with the others of this turn, if one is on."""
         cork = self.cork
+        self.corked_bytes += len(frame)
         if cork is not None:
             cork.append(frame)
             return
@@ -207,6 +224,7 @@ class Session:
     def uncork(self) -> None:
         """Write what this turn has answered."""
         cork, self.cork = self.cork, None
+        self.corked_bytes = 0
         if cork:
             self.connection.push(cork[0] if len(cork) == 1 else b"".join(cork))
 
@@ -279,6 +297,23 @@ class Session:
 
     # --- waiting for an answer from elsewhere
 
+    def wait_for(self, ask: Callable[[Callable[[object], None]], None], then: Callable[[object], None]) -> None:
+        """`ask` for something with what is to hear the answer, and do `then` with it: at once, or when it is there."""
+        is_answered = is_waiting = False
+
+        def hear(answer: object) -> None:
+            nonlocal is_answered
+            is_answered = True
+            if is_waiting:
+                self.proceed(lambda: then(answer))
+            else:
+                then(answer)
+
+        ask(hear)
+        if not is_answered:
+            is_waiting = True
+            self.suspend()
+
     def suspend(self) -> None:
         """Read no further until `proceed`: an answer from elsewhere is awaited."""
         if self.backlog is None:
@@ -295,11 +330,15 @@ class Session:
             self.backlog[:0] = backlog or ()
         elif backlog:
             self.backlog = backlog  # nothing newer is done before it
-            asyncio.get_running_loop().call_soon(self._go_on)
+            asyncio.get_running_loop().call_soon(self.go_on)
         else:
             self.connection.go_on_reading()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """Do what was kept back, unless this client has to read first."""
+        if self.backlog is not None and self.connection.is_crowded:
+            self.is_held = True
+            return
         backlog = self._take_backlog()
         if backlog:
             self.connection.process(backlog)

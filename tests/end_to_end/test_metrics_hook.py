@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from fastws.connection import metrics_hook
-from tests.serving import Join, Serve, Talker
+from tests.serving import PATIENCE_SECONDS, Join, Serve, Talker
 
 HERE = __name__
 hold: asyncio.Event
 asked: list[tuple[str, str]] = []
+release = threading.Event()
 
 
 async def coroutine(workspace: str, metric_type: str) -> object:
@@ -23,7 +24,7 @@ async def coroutine(workspace: str, metric_type: str) -> object:
 
 
 def sync(workspace: str, metric_type: str) -> object:
-    time.sleep(0.2)  # as a database would
+    release.wait(PATIENCE_SECONDS)  # for a database, say
     return [workspace, metric_type]
 
 
@@ -45,6 +46,7 @@ async def _fresh() -> Iterator[None]:
     global hold
     hold = asyncio.Event()
     asked.clear()
+    release.clear()
 
 
 async def member(serve: Serve, join: Join, function: str, **settings: Any) -> Talker:
@@ -67,10 +69,15 @@ async def test_the_application_answers_for_the_workspace(serve: Serve, join: Joi
 
 
 async def test_a_function_that_waits_holds_up_nobody(serve: Serve, join: Join) -> None:
-    client = await member(serve, join, "sync")
-    await client.say({"type": "request_metrics", "metric_type": "m", "id": 1})
-    assert (await client.ask({"type": "ping"}))["event"] == "pong"
-    assert (await client.hear())["data"] == ["w:1", "m"]
+    server = await serve(metrics_hook=f"{HERE}:sync")
+    token = server.tokens.sign("u1", workspaces=["w:1"])
+    client, other = await join(server, "/ws", token=token), await join(server, "/ws", token=token)
+    asking = asyncio.create_task(metrics(client, "m"))
+    for _ in range(3):
+        await other.hears_nothing()
+    assert not asking.done()
+    release.set()
+    assert (await asking)["data"] == ["w:1", "m"]
 
 
 @pytest.mark.parametrize("function", ["failing", "unspeakable"])
@@ -95,11 +102,19 @@ async def test_questions_to_a_slow_application_are_bounded(
     serve: Serve, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics_hook, "MAX_QUESTIONS", 3)
-    client = await member(serve, join, "slow")
-    for number in range(4):
-        await client.say({"type": "request_metrics", "metric_type": "m", "id": number})
-    refused = await client.hear()
-    assert (refused["event"], refused["id"]) == ("error", 3)
+    server = await serve(metrics_hook=f"{HERE}:slow")
+    token = server.tokens.sign("u1", workspaces=["w:1"])
+    clients = [await join(server, "/ws", token=token) for _ in range(4)]
+    for client in clients[:3]:
+        await client.say({"type": "request_metrics", "metric_type": "m"})
+        await client.say({"type": "request_metrics", "metric_type": "again"})  # one at a time
+    refused: Any = {}
+    while refused.get("event") != "error":  # until the others are heard
+        refused = await clients[3].ask({"type": "ping"})
+        if server._metrics_hook is not None and server._metrics_hook._questions == 3:
+            refused = await metrics(clients[3], "m", 3)
+    assert refused["id"] == 3
     hold.set()
-    assert [(await client.hear())["id"] for _ in range(3)] == [0, 1, 2]
-    assert (await metrics(client, "m", 5))["data"] == "m"
+    for client in clients[:3]:
+        assert [(await client.hear())["data"] for _ in range(2)] == ["m", "again"]
+    assert (await metrics(clients[3], "m", 5))["data"] == "m"

@@ -12,7 +12,8 @@ import pytest
 from tests.hostile.conftest import Connect, Run, Watch
 from tests.hostile.crowd import Crowd
 from tests.hostile.raw_client import CLOSE, TEXT, RawClient, connected
-from tests.hostile.server_process import ServerProcess
+from tests.hostile.server_process import ServerProcess, token_of
+from tests.redis_server import RedisServer
 
 KIB, MIB = 1 << 10, 1 << 20
 SUBSCRIBE = {"action": "subscribe", "channel": "a"}
@@ -205,4 +206,33 @@ def test_f3_half_the_subscribers_reset_inside_a_broadcast_and_the_others_hear_ev
             sent += 20
         crowd.wait_until_all_heard(sent)
         server.wait_until(lambda: server.metric("fastws_subscriptions") == 200)
+    server.assert_clean_log()
+
+
+@pytest.mark.parametrize("is_with_redis", [False, True])
+@pytest.mark.parametrize("asked", ["filters", "figures"])
+def test_small_requests_with_large_answers_wait_for_who_asks_to_read(
+    run: Run, connect: Connect, redis_server: RedisServer, asked: str, *, is_with_redis: bool
+) -> None:
+    server = run(*(("--redis-url", redis_server.url) if is_with_redis else ()))
+    server.wait_until(lambda: server.get("/ready")[0] == 200)
+    client = connect(server.port, f"/ws?token={token_of('ann', workspace_id='w')}", receive_buffer=4096)
+    if asked == "filters":
+        names = [f"{n:03}".ljust(255, "x") for n in range(256)]
+        size = len(json.dumps(client.say({"type": "subscribe", "event_types": names})))
+        request: dict[str, object] = {"type": "subscribe", "event_types": []}
+    else:
+        size = 200 * KIB
+        server.publish("workspace:w", {"x": "x" * size}, event="metrics_update")
+        client.receive_json()
+        request = {"type": "request_metrics"}
+    count = 100 * MIB // size
+    before = server.rss()
+    for number in range(count):  # in the server's hands before it has answered the first
+        client.send_json({**request, "id": number})
+    peak = 0
+    for number in range(count):
+        assert client.receive_json()["id"] == number
+        peak = max(peak, server.rss() - before)
+    assert peak < 16 * MIB
     server.assert_clean_log()
