@@ -18,8 +18,8 @@ examples:
   fastws listen ws://127.0.0.1:8000/ --dialect jobs --count 10
 
 One JSON line a message. It connects and subscribes again by itself; notices (gap, lag, disconnected, …) have no `data`.
-exit codes: 0 the server ended it in good order, or --count is reached; 1 refused, or not reached at the start;
-130 interrupted
+exit codes: 0 the server ended it in good order, or --count is reached, 1 refused, or not reached at the start,
+2 a URL that is none, 130 interrupted
 """
 
 PATIENCE_SECONDS = 3.0  # somebody sits before it: a server that is not there at the start is said soon

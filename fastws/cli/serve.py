@@ -35,7 +35,8 @@ examples:
 
 signals: TERM and INT drain, a second one stops at once; HUP reads certificates again (one process) or replaces the
 workers one by one; USR1 turns debug lines on and off
-exit codes: 0 stopped in good order, 2 a setting that cannot be used, or an address that cannot be listened on
+exit codes: 0 stopped in good order, 1 workers did not start or had to be killed, 2 a setting that cannot be used, or
+an address that cannot be listened on
 """
 
 

@@ -1,0 +1,150 @@
+"""The README's tables of messages: each message in them is one, and there is no other."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from fastws.dialects import channels, jobs, rooms, workspaces
+from fastws.dialects.dialect import Dialect, Place
+from fastws.errors import BadRequest
+from fastws.vocabulary.filters import EventFilter, JobFilter
+from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.replies import (
+    Connected,
+    Failure,
+    FilterChanged,
+    Gap,
+    Lag,
+    Left,
+    Metrics,
+    Pong,
+    Refreshed,
+    Sent,
+    Subscribed,
+    Unsubscribed,
+)
+from tests.readme.reading import codes, table
+
+DIALECTS: dict[str, Dialect] = {
+    "channels": channels.CHANNELS,
+    "rooms": rooms.ROOMS,
+    "workspaces": workspaces.WORKSPACES,
+    "jobs": jobs.JOBS,
+}
+MODULES = {"channels": channels, "rooms": rooms, "workspaces": workspaces, "jobs": jobs}
+REPLIES = (
+    Connected("…"),
+    Subscribed("c"),
+    Unsubscribed("c"),
+    Sent("c", None, 5, 0),
+    Sent(None, "…", 1, 0),
+    Pong(),
+    Failure("bad_request", "…"),
+    Failure("forbidden", "…", "c"),
+    Gap("c"),
+    Lag("c", 7),
+    Refreshed(1.0),
+    Left("c"),
+    FilterChanged(EventFilter(frozenset({"alert"}))),
+    FilterChanged(EventFilter(frozenset({"alert"})), subscribed=False),
+    FilterChanged(EventFilter(frozenset({"alert"}), excluding=True), subscribed=False),
+    FilterChanged(JobFilter(frozenset({"…"}), frozenset({"failed"}))),
+    Metrics("executions", {}),
+)
+PUBLICATIONS = {
+    "channels": (
+        Publication("c", "e"),
+        Publication("c", "e", sender="…"),
+        Publication("", "e"),
+        Publication("", "e", sender="…"),
+    ),
+    "rooms": (Publication("execution:1", "…"),),
+    "workspaces": (Publication("w", "execution_started", priority="high"), Publication("w", "execution_started")),
+    "jobs": (
+        Publication("j", "job_update", seq=1, attributes={"job_id": "…", "status": "…"}),
+        Publication("", "e"),
+    ),
+}
+# A message's kind: what `type` and `event` say, and which keys it has.
+Kind = tuple[str | None, str | None, frozenset[str]]
+
+
+def messages(column: int, dialect: str) -> Iterator[dict[str, Any]]:
+    for row in table(dialect, "client says", "server answers"):
+        for code in codes(row[column]):
+            if code.startswith("{"):
+                yield from readings(code)
+
+
+def readings(code: str) -> Iterator[dict[str, Any]]:
+    """A message of the README as JSON: without what stands in `[,…]`, and with it."""
+    assert code.endswith("}"), code
+    optional = re.compile(r"\[,(.*)\](?=\})")
+    for text in {optional.sub("", code), optional.sub(r",\1", code)}:
+        filled = text.replace("[…]", '["alert"]').replace("{…}", "{}").replace(":…", ":null")
+        message = json.loads(filled)
+        assert isinstance(message, dict)
+        yield message
+
+
+def kind(message: Mapping[str, Any]) -> Kind:
+    return message.get("type"), message.get("event"), frozenset(message)
+
+
+class Recorder(dict[str, Any]):
+    """A message that knows which of its fields were looked at."""
+
+    def __init__(self, message: Mapping[str, Any], looked_at: set[str]) -> None:
+        super().__init__(message)
+        self._looked_at = looked_at
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._looked_at.add(key)
+        return super().get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        self._looked_at.add(str(key))
+        return super().__contains__(key)
+
+    def __getitem__(self, key: str) -> Any:
+        self._looked_at.add(key)
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_message_that_a_client_may_say_is_in_the_table_and_every_one_there_is_taken(dialect: str) -> None:
+    shown: dict[str, set[str]] = {}
+    looked_at: dict[str, set[str]] = {}
+    examples = {}
+    for message in messages(0, dialect):
+        action = message.get("action") or message["type"]
+        examples[action] = message
+        shown.setdefault(action, set()).update(message)
+        DIALECTS[dialect].parse(Recorder(message, looked_at.setdefault(action, set())))
+    assert set(shown) == set(MODULES[dialect]._PARSERS)
+    for action, fields in shown.items():
+        assert fields - {"type", "action"} <= looked_at[action], action
+        # A field that is looked at and not shown is looked at to be refused.
+        for field in looked_at[action] - fields - {"type", "action"}:
+            for value in ("x", ["x"], True):
+                with pytest.raises(BadRequest):
+                    DIALECTS[dialect].parse({**examples[action], field: value})
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_message_that_the_server_says_is_in_the_table_and_no_other(dialect: str) -> None:
+    translator, place = DIALECTS[dialect], Place(workspace="W")
+    replies = (translator.reply(reply, place) for reply in REPLIES if type(reply) in MODULES[dialect]._RENDERERS)
+    deliveries = (translator.delivery(publication) for publication in PUBLICATIONS[dialect])
+    said = {kind(message) for message in (*replies, *deliveries) if message is not None}
+    assert {kind(message) for message in messages(1, dialect)} == said
+
+
+def test_there_is_a_sample_of_every_reply() -> None:
+    known = set().union(*(module._RENDERERS for module in MODULES.values()))
+    assert {type(reply) for reply in REPLIES} == known
