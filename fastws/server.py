@@ -209,7 +209,7 @@ class Server:
             log_level = LogLevelEndpoint(self.log_level, workers.tell)
         self._figures_router = Router(self.application, metrics, log_level, only=FIGURES)
         public = metrics if config.metrics_address is None else elsewhere
-        self.router = Router(self.application, public, log_level)
+        self.router = Router(self.application, public, log_level, websocket_paths=self.mounts.table)
 
     def _make_metrics_hook(self) -> MetricsHook | None:
         where, template = self.config.metrics_hook, self.config.workspace_channel

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-from fastws.errors import ConfigError
+from fastws.errors import ConfigError, Unauthorized
 
 
 class BroadcastKeys:
@@ -25,6 +25,15 @@ class BroadcastKeys:
     def __bool__(self) -> bool:
         """Whether any key is configured: without one nobody is let in."""
         return bool(self._digests)
+
+    def check(self, authorization: str | None) -> None:
+        """Raise Unauthorized, saying what is missing, unless the header's value carries a good key."""
+        if not self:
+            raise Unauthorized("this server has no broadcast_key, so nobody may ask for this")
+        if bearer(authorization) is None:
+            raise Unauthorized("`Authorization: Bearer <broadcast key>` is needed here")
+        if not self.allows(authorization):
+            raise Unauthorized("this is not a broadcast key of this server")
 
     def allows(self, authorization: str | None) -> bool:
         """Whether the Authorization header's value carries a good key; all are compared, in constant time."""

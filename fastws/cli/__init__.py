@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Final, NoReturn
 
@@ -69,14 +70,25 @@ def parser(command: str = "") -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         module.add_arguments(subparser)
-        subparser.set_defaults(run=module.run)
+        subparser.set_defaults(run=module.run, parser=subparser)
     return root
+
+
+def _refuse(unknown: Sequence[str], command: argparse.ArgumentParser) -> NoReturn:
+    """What `command` does not know; of a flag, which one may have been meant."""
+    flag = unknown[0].partition("=")[0]
+    known = [name for action in command._actions for name in action.option_strings]
+    close = get_close_matches(flag, known, n=1)
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    command.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns its exit code: 0 done, 1 failed, 2 asked for something that cannot be."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    options = parser(given[0] if given else "").parse_args(given)
+    options, unknown = parser(given[0] if given else "").parse_known_args(given)
+    if unknown:
+        _refuse(unknown, options.parser)
     run: Command = options.run
     try:
         return run(options)

@@ -50,14 +50,18 @@ async def _listen(options: argparse.Namespace) -> int:
 
     left = options.count or -1
     try:
-        async with connect(
+        connection = connect(
             options.url,
             options.channel,
             options.token,
             options.format,
             dialect=options.dialect,
             connect_timeout=PATIENCE_SECONDS,
-        ) as client:
+        )
+    except FastWSError as error:
+        raise ConfigError(str(error)) from None  # nothing was asked of a server yet
+    try:
+        async with connection as client:
             async for message in client:
                 line = JSON.dumps(message).decode()
                 # A notice among deliveries is easily missed by somebody who looks on.

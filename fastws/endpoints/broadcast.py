@@ -8,7 +8,7 @@ from typing import Final
 
 from fastws.endpoints.application import Application
 from fastws.endpoints.bodies import answer, read_object
-from fastws.errors import BadRequest, FastWSError, RateLimited, Unauthorized
+from fastws.errors import BadRequest, FastWSError, RateLimited
 from fastws.vocabulary.channels import check_channel_name
 from fastws.vocabulary.publication import NOBODY, Publication
 from fastws.vocabulary.response import Response
@@ -21,8 +21,7 @@ MAX_EXCLUDED: Final = 1000
 
 async def broadcast(application: Application, request: Request, **_: str) -> Response:
     """Publish one message or a list of them. Answers how many it was handed to."""
-    if not application.broadcast_keys.allows(request.header("authorization")):
-        raise Unauthorized("`Authorization: Bearer <broadcast key>` is needed here")
+    application.broadcast_keys.check(request.header("authorization"))
     body = read_object(request)
     if "messages" not in body:
         _spend(application, 1)

@@ -6,7 +6,7 @@ from typing import Final
 
 from fastws.endpoints.answers import json_response
 from fastws.endpoints.application import Application
-from fastws.errors import BadRequest, NotFound, Unauthorized
+from fastws.errors import BadRequest, NotFound
 from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
 
@@ -16,8 +16,7 @@ MAX_PAGE_SIZE: Final = 1000
 
 def check_key(application: Application, request: Request) -> None:
     """Raise Unauthorized unless the request carries a broadcast key."""
-    if not application.broadcast_keys.allows(request.header("authorization")):
-        raise Unauthorized("`Authorization: Bearer <broadcast key>` is needed here")
+    application.broadcast_keys.check(request.header("authorization"))
 
 
 async def list_connections(application: Application, request: Request, **_: str) -> Response:

@@ -13,7 +13,7 @@ from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application
 from fastws.endpoints.broadcast import broadcast
 from fastws.endpoints.log_level import PATH, LogLevelEndpoint
-from fastws.errors import FastWSError, MethodNotAllowed, NotFound
+from fastws.errors import FastWSError, MethodNotAllowed, NotFound, UpgradeRequired
 from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
 
@@ -73,9 +73,11 @@ class Router:
         log_level: LogLevelEndpoint,
         *,
         only: Collection[str] | None = None,
+        websocket_paths: Collection[str] = (),
     ) -> None:
-        """`only`: these paths and no others."""
+        """`only`: these paths and no others. `websocket_paths`: what is told to whoever comes there by plain HTTP."""
         self._application = application
+        self._websocket_paths = websocket_paths
         self._exact: dict[str, Mapping[str, Handler]] = {}
         self._patterns: list[tuple[re.Pattern[str], Mapping[str, Handler]]] = []
         for route in routes(metrics, log_level):
@@ -105,6 +107,8 @@ class Router:
             match = expression.fullmatch(path)
             if match is not None:
                 return methods, {name: unquote(value) for name, value in match.groupdict().items()}
+        if path.rstrip("/") in self._websocket_paths:
+            raise UpgradeRequired("a WebSocket is served here: connect by ws:// or wss://, not by plain HTTP")
         raise NotFound("nothing is served here; / is the console, /health says whether the server runs")
 
 

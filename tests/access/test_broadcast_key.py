@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastws.access.broadcast_key import BroadcastKeys, bearer
-from fastws.errors import ConfigError
+from fastws.errors import ConfigError, Unauthorized
 
 KEYS = BroadcastKeys(["first key", "second"])
 
@@ -45,6 +45,24 @@ def test_without_a_key_nobody_is_let_in() -> None:
         assert not none.allows("Bearer ")
         assert not none.allows("Bearer")
     assert KEYS
+
+
+@pytest.mark.parametrize(
+    ("keys", "authorization", "words"),
+    [
+        (KEYS, None, "`Authorization: Bearer <broadcast key>` is needed here"),
+        (KEYS, "Basic eDp5", "`Authorization: Bearer <broadcast key>` is needed here"),
+        (KEYS, "Bearer wrong", "this is not a broadcast key of this server"),
+        (BroadcastKeys([]), "Bearer any", "this server has no broadcast_key"),
+    ],
+)
+def test_a_refusal_says_what_is_missing_and_shows_no_key(
+    keys: BroadcastKeys, authorization: str | None, words: str
+) -> None:
+    KEYS.check("Bearer second")
+    with pytest.raises(Unauthorized, match=words) as refused:
+        keys.check(authorization)
+    assert "wrong" not in str(refused.value)
 
 
 @pytest.mark.parametrize("key", ["sécond", " key", "key\n", "a\x00b", "k\udcff"])

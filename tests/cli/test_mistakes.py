@@ -50,6 +50,9 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("nonsense",), ("nonsense",)),
     (("serve", "--nonsense"), ("--nonsense",)),
     (("serve", "--por", "1"), ("--por",)),
+    (("serve", "--max-conections=5"), ("--max-conections", "did you mean --max-connections?", "fastws serve --help")),
+    (("publish", "a", "e", "1", "--kee", "x"), ("--kee", "did you mean --key?")),
+    (("doctor", "extra"), ("extra", "fastws doctor --help")),
     (("serve", "--port"), ("--port",)),
     (("serve", "--port", "abc"), ("--port", "abc", "whole number")),
     (("serve", "--port", "70000"), ("port", "70000", "65535")),
@@ -89,6 +92,8 @@ MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (("publish", "a", "e", "{"), ("JSON",)),
     (("publish", "a", "e", "text"), ("JSON", "'\"text\"'")),
     (("listen",), ("URL",)),
+    (("listen", "nowhere"), ("ws://host:8000", "nowhere")),
+    (("listen", "ws://127.0.0.1:1/", "a\nb"), ("channel", "control character")),
     (("listen", "ws://127.0.0.1:1/", "--format", "xml"), ("--format", "xml")),
     (("listen", "ws://127.0.0.1:1/", "--dialect", "klingon"), ("--dialect", "klingon")),
 ]

@@ -61,11 +61,13 @@ async def test_health_is_for_all_and_ready_says_what_is_in_the_way(serve: Serve,
 
 
 async def test_who_asks_a_websocket_address_without_an_upgrade_is_told(serve: Serve, ask: Ask) -> None:
-    server = await serve()
-    for path in ("/ws", "/api/v1/ws"):
+    server = await serve(mounts=("/live=channels", "/production=none"))
+    for path in ("/ws", "/api/v1/ws", "/live", "/live/"):
         answer = await ask(server, "GET", path)
-        assert answer.status in (404, 426)
-        assert answer.error[2]
+        assert answer.error[:2] == (426, "upgrade_required")
+        assert "by ws:// or wss://" in answer.error[2]
+        assert answer.headers["Upgrade"] == "websocket"
+    assert (await ask(server, "GET", "/production")).status == 404
 
 
 async def read_answers(raw: RawSocket, count: int) -> list[tuple[int, dict[str, str], bytes]]:
