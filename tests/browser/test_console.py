@@ -354,6 +354,37 @@ async def test_text_has_contrast_in_light_and_in_dark(server: ServerProcess, pag
     assert [pair for pair in ratios if pair[1] < 4.5] == []
 
 
+@pytest.mark.parametrize(
+    ("dialect", "address", "given", "words"),
+    [
+        ("rooms", None, "wrong", "does not let this page in: is the token good?"),
+        ("rooms", None, "broken in\ntwo", "the token has a character that no JWT has"),
+        ("channels", "/nowhere", "", "no WebSocket is served at this address"),
+        ("jobs", None, "", None),
+    ],
+)
+async def test_who_is_not_let_in_is_told_why_as_far_as_a_page_can_know(
+    server: ServerProcess, page: Page, dialect: str, address: str | None, given: str, words: str | None
+) -> None:
+    await page.goto(server.url)
+    await page.get_by_label("Dialect").select_option(dialect)
+    if address is not None:
+        await page.get_by_label("Address").fill(server.url.replace("http", "ws").rstrip("/") + address)
+    await page.get_by_label("Token").fill(given)
+    await page.get_by_role("button", name="Connect", exact=True).click()
+    if words is None:
+        await expect(lines(page, "connected to")).to_have_count(1)
+    else:
+        await expect(lines(page, words)).to_have_count(1)
+
+
+async def test_a_server_that_is_gone_is_told_from_one_that_refuses(own_server: OwnServer, page: Page) -> None:
+    server = own_server()
+    await visit(page, server)
+    server.stop()
+    await expect(lines(page, "the server does not answer")).to_have_count(1)
+
+
 async def test_the_theme_is_remembered(server: ServerProcess, page: Page) -> None:
     await page.goto(server.url)
     await page.get_by_role("button", name="Colours").click()

@@ -14,6 +14,16 @@ const WORDS = {
   disconnected: "Not connected",
 };
 
+// The close code of a connection that ended without a close, or never began.
+const LOST = 1006;
+const JWT = /^[\w.-]+$/;
+const IS_TOKEN_GOOD = "the server is there, but does not let this page in: is the token good?";
+const IS_REFUSED = "the server is there, but does not let this page in; its log says why";
+const WHY = {
+  404: "no WebSocket is served at this address",
+  503: "the server takes nobody in just now: it is full, stopping or switched off",
+};
+
 /** The server's own address: the page may lie under a prefix of a proxy. */
 export const HOME = new URL(".", document.baseURI);
 
@@ -26,6 +36,7 @@ export class Connection {
   #measured = new Set();
   #counted = 0;
   #since = null;
+  #hasAskedWhy = false;
 
   /** `changed(client, status)` is called with every status; `client` is null where there is no connection. */
   constructor(log, changed) {
@@ -65,7 +76,12 @@ export class Connection {
       onGap: ({ source }) =>
         source === "reconnect" && this.#log.note("what was said while this page was away was missed"),
     };
+    if (options.token && !JWT.test(options.token)) {
+      this.#log.note("cannot connect: the token has a character that no JWT has; was it broken when it was copied?");
+      return;
+    }
     this.#count = this.#counted = 0;
+    this.#hasAskedWhy = false;
     this.#measured.clear();
     try {
       this.client = connect(options);
@@ -97,7 +113,9 @@ export class Connection {
   }
 
   #status({ status, code, reason, delay }) {
-    if (code !== undefined) this.#log.note(ending(code, reason, delay, byId("token").value));
+    if (code !== undefined) this.#log.note(ending(code, reason, delay));
+    if (code === LOST && !this.#hasAskedWhy) this.#askWhy();
+    if (status === "connected") this.#hasAskedWhy = false;
     if (status === "connected") this.#log.note(`connected to ${byId("url").value}`);
     this.#since = status === "connected" ? Date.now() : null;
     if (status === "disconnected") this.client = null;
@@ -111,6 +129,19 @@ export class Connection {
       byId(id).disabled = this.client !== null;
     this.#tick();
     this.#changed(this.client, status);
+  }
+
+  /** A browser hides why there is no connection: 1006 is all it says. A plain request to the same address tells. */
+  async #askWhy() {
+    this.#hasAskedWhy = true;
+    const place = new URL(byId("url").value.trim().replace(/^ws/i, "http"), HOME);
+    // What another server answers is not shown to this page.
+    if (place.origin !== HOME.origin) return;
+    const why = await fetch(place, { cache: "no-store" }).then(
+      ({ status }) => WHY[status] ?? (byId("token").value ? IS_TOKEN_GOOD : IS_REFUSED),
+      () => "the server does not answer",
+    );
+    this.#log.note(why);
   }
 
   #tick() {
@@ -134,10 +165,9 @@ export class Connection {
   }
 }
 
-function ending(code, reason, delay, token) {
-  const refused = code === 1006 ? ": refused, or the server is away" + (token ? "; is the token good?" : "") : "";
+function ending(code, reason, delay) {
   const again = delay === undefined ? "" : `; again in ${(delay / 1000).toFixed(1)} s`;
-  return `the connection ended with ${code}${reason ? ` ${reason}` : refused}${again}`;
+  return `the connection ended with ${code}${reason ? ` ${reason}` : ""}${again}`;
 }
 
 /** 1:02:03 */

@@ -17,7 +17,7 @@ export class Dashboard {
     connections: new Chart("Connections", whole, SECONDS),
     deliveries: new Chart("Deliveries a second", short, SECONDS),
     queue: new Chart("Waiting in queues", short, SECONDS),
-    slow: new Chart("Slow consumers a minute", short, SECONDS),
+    slow: new Chart("Slow consumers/min", short, SECONDS),
     latency: new Chart("Round trip of this page", milliseconds, SECONDS),
   };
 
