@@ -84,12 +84,14 @@ def _markdown(steps: Sequence[Step], versions: Mapping[str, str], plan: Climb) -
 
 
 def _knee(last: Step | None, steps: Sequence[Step], server: str) -> str:
+    reached = 0.0 if last is None else last.rate
+    beyond = [step for step in steps if step.server == server and step.rate > reached and not step.keeps_up]
+    first = min(beyond, key=lambda step: step.rate, default=None)
+    remark = " *disturbed*" if first is not None and first.bound == "disturbed" else ""
     if last is None:
-        return "none | | |"
+        return f"none{remark} | | |"
     # Every step was kept up with, or the load client was at its end where the server was not: the knee lies higher.
-    beyond = [step for step in steps if step.server == server and step.rate > last.rate and not step.keeps_up]
-    sign = "≥ " if not beyond or min(beyond, key=lambda step: step.rate).bound == "client" else ""
-    remark = " *disturbed*" if last.bound == "disturbed" else ""
+    sign = "≥ " if first is None or first.bound else ""
     return (
         f"{sign}{last.rate:,.0f}{remark} | {number(last.rate * last.connections)}"
         f" | {_ms(last.p50_us)} / {_ms(last.p99_us)} | {last.server_cpu:.0%} / {last.client_cpu:.0%}"

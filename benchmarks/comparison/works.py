@@ -191,10 +191,11 @@ async def _idle(server: str, work: Work, plan: Plan, pid: int) -> list[Row]:
         result = await load.run(seconds=SETTLE_SECONDS)
         result.server_rss_bytes = use_of([pid]).rss_bytes - before.rss_bytes
     server_cpu = (connected.cpu_seconds - before.cpu_seconds) / load.connect_seconds
-    bound = "server" if server_cpu >= BUSY else "client"
+    client_cpu = sum(load.connect_cpu)
+    bound = _BOUND[server_cpu >= BUSY, client_cpu >= BUSY]
     return [
         Row(server, work.name, work.value(result), is_whole=result.is_whole),
-        Row(server, "connect", result.connects_per_second, server_cpu, bound=bound, is_whole=result.is_whole),
+        Row(server, "connect", result.connects_per_second, server_cpu, client_cpu, 0.0, bound, result.is_whole),
     ]
 
 

@@ -36,7 +36,7 @@ async def handle(client: ServerConnection) -> None:
 
 
 async def main(port: int) -> None:
-    async with serve(handle, "127.0.0.1", port, compression=None):
+    async with serve(handle, "127.0.0.1", port, compression=None, backlog=4096):
         await asyncio.get_running_loop().create_future()
 
 

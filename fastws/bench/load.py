@@ -37,6 +37,8 @@ class Load:
         self.plan = plan
         self.ready = 0
         self.connect_seconds = 0.0
+        # Of each process of this client while it connected, in cores.
+        self.connect_cpu: list[float] = []
         self.refusals: Counter[str] = Counter()
         self._progress = progress or Progress()
         self._board = Scoreboard.create(plan.processes)
@@ -66,6 +68,7 @@ class Load:
         answers = await self._shown("connecting", self.plan.connect_seconds, {"do": "connect"})
         self.ready = sum(answer["ready"] for answer in answers)
         self.connect_seconds = max(answer["seconds"] for answer in answers)
+        self.connect_cpu = [answer["client_cpu"] for answer in answers]
         for answer in answers:
             self.refusals.update(answer["refusals"])
         if not self.ready:

@@ -51,12 +51,12 @@ class Worker:
     async def connect(self, command: Command) -> Answer:
         """Open every connection; answers when all are subscribed, refused or out of time."""
         plan, crew = self.plan, self.crew
-        began = time.monotonic()
+        began, used = time.monotonic(), time.process_time()
         links: list[tuple[int, Link]] = list(self.links)
         dialing = asyncio.create_task(crew.open_all(links, rate=plan.connect_rate / plan.processes))
         await _until(lambda: crew.ready + crew.failed >= len(links), plan.connect_seconds)
         dialing.cancel()
-        seconds = time.monotonic() - began
+        seconds, used = time.monotonic() - began, time.process_time() - used
         for _, link in self.links:
             if isinstance(link, Receiver) and not link.is_ready:
                 link.expected = None  # should it come later, it is owed what is published from then on
@@ -67,7 +67,12 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.disable()
-        return {"ready": crew.ready, "seconds": seconds, "refusals": dict(crew.refusals)}
+        return {
+            "ready": crew.ready,
+            "seconds": seconds,
+            "client_cpu": used / seconds,
+            "refusals": dict(crew.refusals),
+        }
 
     async def run(self, command: Command) -> Answer:
         """Publish (process 0) or talk, and measure. Answers what was heard between `begin_ns` and `end_ns`."""

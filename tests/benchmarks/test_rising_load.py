@@ -26,7 +26,9 @@ def _found(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         del sys.modules[name]
 
 
-def _step(rate: float, *, keeps_up: bool, server: str = "fastws", client_cpu: float = 0.3) -> Step:
+def _step(
+    rate: float, *, keeps_up: bool, server: str = "fastws", client_cpu: float = 0.3, others_cpu: float = 0.0
+) -> Step:
     from comparison.rising import Step as RisingStep
 
     return RisingStep(
@@ -39,7 +41,7 @@ def _step(rate: float, *, keeps_up: bool, server: str = "fastws", client_cpu: fl
         max_us=3e6,
         server_cpu=0.5,
         client_cpu=client_cpu,
-        others_cpu=0.0,
+        others_cpu=others_cpu,
         sent_late_us=10.0,
         is_whole=True,
         keeps_up=keeps_up,
@@ -73,12 +75,14 @@ def test_knee_that_the_client_may_have_set_is_a_lower_bound(tmp_path: Path) -> N
         *(_step(100, keeps_up=True), _step(200, keeps_up=False)),
         *(_step(100, keeps_up=True, server="ws"), _step(200, keeps_up=False, server="ws", client_cpu=0.99)),
         _step(200, keeps_up=True, server="aiohttp"),
+        _step(100, keeps_up=False, server="picows", others_cpu=0.5),
     ]
     rising_report.write(steps, {"fastws": "fastws 1", "ws": "ws 8", "aiohttp": "aiohttp 3"}, tmp_path, Climb())
     table = (tmp_path / "rising_load.md").read_text()
     assert "| fastws | 100 | 100 k | 0.9 / 2 | 50% / 30% |" in table
     assert "| node ws | ≥ 100 |" in table
     assert "| aiohttp | ≥ 200 |" in table
+    assert "| picows | none *disturbed* |" in table
     assert "| fastws | 2 | – |" in table
     root = ET.parse(tmp_path / "rising_load.svg").getroot()
     assert len(root.findall("{*}circle")) == 3

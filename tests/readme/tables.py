@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from fastws.bench.capacity import Costs
 from fastws.config import SETTINGS
 from fastws.endpoints.router import routes
 from fastws.settings import is_list
@@ -28,6 +29,11 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
+def costs_table() -> str:
+    rows = ["| cost | measured |", "| --- | ---: |"]
+    return "\n".join([*rows, *(f"| {meaning} | {amount} |" for meaning, amount in Costs().rows())])
+
+
 class Handler:
     """Stands for whatever a route is given to answer with; nobody calls it here."""
 
@@ -46,7 +52,7 @@ def addresses() -> set[str]:
 
 def with_tables(text: str) -> str:
     """`text` with what stands between its markers made anew."""
-    made = {"settings": settings_table()}
+    made = {"settings": settings_table(), "costs": costs_table()}
     for name, table in made.items():
         text = re.sub(
             rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)",
