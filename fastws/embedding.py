@@ -99,6 +99,7 @@ class InProcessBroadcaster(Calls[Awaitable[Outcome]]):
             self._as_it_is_now(message),
             type=message.type,
             priority=message.priority,
+            key=message.key,
             exclude=frozenset(message.exclude) if message.exclude else NOBODY,
         )
 

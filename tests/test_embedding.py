@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fastws.backend.message import More, to_channel
 from fastws.config import Config
 from fastws.errors import BadRequest, ConfigError
 from fastws.server import Server
@@ -75,6 +76,17 @@ async def test_an_admin_event_reaches_subscribers_and_the_registered_once_each(s
     for client in (subscriber, registered):
         assert [(await client.hear())["data"] for _ in range(2)] == [{"a": 1}, {"a": 2}]
         await client.hears_nothing()
+
+
+async def test_what_is_said_beside_the_data_goes_along(serve: Serve, join: Join) -> None:
+    server = await serve()
+    token = server.tokens.sign("ada", workspaces=["w1"])
+    client = await join(server, "/ws", token=token)
+    more: More = {"priority": "high", "key": "k", "type": "t", "exclude": ["x"]}
+    await server.broadcaster.publish("workspace:w1", "alert", 1, **more)
+    assert (await client.hear())["priority"] == "high"
+    publication = server.broadcaster._publication(to_channel("c", "e", 1, more))
+    assert (publication.key, publication.type, publication.exclude) == ("k", "t", {"x"})
 
 
 async def test_a_job_update_reaches_those_who_asked_for_its_status(serve: Serve, join: Join) -> None:

@@ -13,19 +13,21 @@ from fastws.errors import BadRequest
 from fastws.vocabulary.channels import check_channel_name
 
 JSON_OPTIONS = orjson.OPT_NON_STR_KEYS  # a backend's dict may have whole numbers as keys, as with `json.dumps`
-FIELDS = ("channel", "connectionId", "event", "data", "type", "priority", "exclude", "message_id")
+FIELDS = ("channel", "connectionId", "event", "data", "type", "priority", "key", "exclude", "message_id")
 
 
 class More(TypedDict, total=False):
     """What `publish` takes beside channel, event and data.
 
-    `type` is the kind a rooms client reads, `priority` the one beside a workspace event, `exclude` the ids of
-    connections that shall not hear it, `message_id` a name of your own for this publication (up to 255
-    characters): the server publishes one name once within 5 minutes.
+    `type` is the kind a rooms client reads, `priority` the one beside a workspace event, `key` what the policy
+    `conflate` keeps the latest of (default: the event), `exclude` the ids of connections that shall not hear it,
+    `message_id` a name of your own for this publication (up to 255 characters): the server publishes one name
+    once within 5 minutes.
     """
 
     type: str
     priority: str | int
+    key: str
     exclude: Iterable[str]
     message_id: str
 
@@ -48,6 +50,7 @@ class Message:
     connection_id: str | None = None
     type: str | None = None
     priority: str | int | None = None
+    key: str | None = None
     exclude: tuple[str, ...] = ()
     feed: Literal["jobs", "workspace"] | None = None
     message_id: str = field(default_factory=new_message_id)
@@ -63,7 +66,12 @@ class Message:
     def body(self) -> dict[str, object]:
         """The message as a body of `POST /broadcast` (or an item of its `messages`)."""
         address = {"channel": self.channel} if self.connection_id is None else {"connectionId": self.connection_id}
-        optional = {"type": self.type, "priority": self.priority, "exclude": list(self.exclude) or None}
+        optional = {
+            "type": self.type,
+            "priority": self.priority,
+            "key": self.key,
+            "exclude": list(self.exclude) or None,
+        }
         return {
             **address,
             "event": self.event,
@@ -95,6 +103,7 @@ def to_channel(channel: str, event: str, data: object, more: More) -> Message:
         data=data,
         type=more.get("type"),
         priority=more.get("priority"),
+        key=more.get("key"),
         exclude=tuple(more.get("exclude", ())),
         message_id=more.get("message_id") or new_message_id(),
     )

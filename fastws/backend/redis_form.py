@@ -19,7 +19,7 @@ def redis_publication(message: Message, *, prefix: str, form: Format) -> tuple[s
     """The Redis channel and payload of `message`.
 
     A feed has a Redis channel of its own, without the prefix, and its own shape; everything else goes to
-    `{prefix}channel:{channel}` as `{"event","data"[,"type","priority","exclude"]}`. Raises BadRequest for a
+    `{prefix}channel:{channel}` as `{"event","data"[,"type","priority","key","exclude"]}`. Raises BadRequest for a
     message to one connection: only the server knows where that is.
     """
     if message.channel is None:
@@ -30,7 +30,12 @@ def redis_publication(message: Message, *, prefix: str, form: Format) -> tuple[s
 
 
 def plain_shape(message: Message) -> dict[str, object]:
-    optional = {"type": message.type, "priority": message.priority, "exclude": list(message.exclude) or None}
+    optional = {
+        "type": message.type,
+        "priority": message.priority,
+        "key": message.key,
+        "exclude": list(message.exclude) or None,
+    }
     present = {name: value for name, value in optional.items() if value is not None}
     return {"event": message.event, "data": message.data, **present}
 

@@ -9,7 +9,7 @@ from fastws.errors import BadRequest
 
 
 def test_body_has_the_fields_that_were_given_and_a_message_id_of_its_own():
-    message = to_channel("admin", "e", {"a": 1}, {"type": "t", "priority": 0, "exclude": {"x"}})
+    message = to_channel("admin", "e", {"a": 1}, {"type": "t", "priority": 0, "key": "k", "exclude": {"x"}})
     body = message.body()
     assert body.pop("message_id") == message.message_id
     assert body == {
@@ -18,6 +18,7 @@ def test_body_has_the_fields_that_were_given_and_a_message_id_of_its_own():
         "data": {"a": 1},
         "type": "t",
         "priority": 0,
+        "key": "k",
         "exclude": ["x"],
     }
     assert to_channel("admin", "e", None, {}).message_id != message.message_id

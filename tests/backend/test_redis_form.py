@@ -12,7 +12,7 @@ from fastws.errors import BadRequest
 
 
 def test_any_channel_goes_under_the_prefix_in_the_plain_shape():
-    message = to_channel("admin", "e", {"a": 1}, {"type": "t", "priority": 1, "exclude": ["x"]})
+    message = to_channel("admin", "e", {"a": 1}, {"type": "t", "priority": 1, "key": "k", "exclude": ["x"]})
     channel, payload = redis_publication(message, prefix="mine:", form="json")
     assert channel == "mine:channel:admin"
     assert orjson.loads(payload) == {
@@ -20,6 +20,7 @@ def test_any_channel_goes_under_the_prefix_in_the_plain_shape():
         "data": {"a": 1},
         "type": "t",
         "priority": 1,
+        "key": "k",
         "exclude": ["x"],
     }
     assert orjson.loads(redis_publication(to_channel("c", "e", None, {}), prefix="", form="json")[1]) == {
