@@ -15,9 +15,8 @@ from fastws.connection.protocol import CLOSE_SECONDS
 from fastws.connection.tls import Tls
 from fastws.errors import ConfigError
 from fastws.settings import host_and_port
-from fastws.unix_server import UnixServer
+from fastws.unix_server import BACKLOG, UnixServer, listen_at
 
-BACKLOG: Final = 4096
 # Said after the reason, where there is more to say than the system does.
 _ADVICE: Final = {
     errno.EADDRINUSE: "; several workers of one application cannot each embed a server: run `fastws serve` beside them"
@@ -72,7 +71,7 @@ class Listeners:
             return
         try:
             if config.unix_socket is not None:
-                unix = await loop.create_unix_server(make, config.unix_socket, **options)
+                unix = await loop.create_unix_server(make, sock=listen_at(Path(config.unix_socket)), **options)
                 self._servers.append(UnixServer(unix, config.unix_socket))
                 return
             server = await loop.create_server(make, config.host, config.port, **options)

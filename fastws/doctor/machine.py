@@ -14,7 +14,7 @@ from fastws.access.permissions import is_loopback
 from fastws.config import Config
 from fastws.connection.capacity import HTTP_DESCRIPTORS, OWN_DESCRIPTORS
 from fastws.doctor.finding import Finding, fail, ok, warn
-from fastws.listening import BACKLOG
+from fastws.unix_server import BACKLOG
 
 # Of an idle connection, what the kernel keeps for its socket included.
 CONNECTION_BYTES: Final = 8192

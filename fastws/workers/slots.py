@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from fastws.config import Config
+from fastws.unix_server import BACKLOG, listen_at
 from fastws.workers.child import Child
 
-BACKLOG: Final = 4096
 FIRST_BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 15.0
 # Who ran this long was well: the next death is no repetition.
@@ -68,7 +66,7 @@ class Slot:
 def open_slots(config: Config) -> list[Slot]:
     """Listen for each of `config.workers`. Raises OSError, also where somebody listens there already."""
     if config.unix_socket is not None:
-        shared = _listen_at(Path(config.unix_socket))
+        shared = listen_at(Path(config.unix_socket))
         slots = [Slot(number, [], [shared.dup()]) for number in range(config.workers)]
         shared.close()
         return slots
@@ -111,22 +109,6 @@ def _socket(address: Address, *, is_shared: bool) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(place)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _listen_at(path: Path) -> socket.socket:
-    """A listening Unix socket; one that nobody answers at is taken away first. Raises OSError."""
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        if path.is_socket():
-            if listener.connect_ex(str(path)) == 0:
-                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))  # noqa: TRY301 one way out
-            path.unlink()
-        listener.bind(str(path))
-        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise

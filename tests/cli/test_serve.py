@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -134,6 +135,27 @@ async def test_on_a_unix_socket(serve_process: ServeProcess, tmp_path: Path) -> 
     server.signal(signal.SIGTERM)
     assert await server.end() == 0
     assert not path.exists()
+
+
+async def test_a_unix_socket_is_taken_over_from_the_dead_and_never_from_the_living(
+    serve_process: ServeProcess, tmp_path: Path
+) -> None:
+    path = tmp_path / "fastws.sock"
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(str(path))
+    dead.close()
+    server = await serve_process("--unix-socket", str(path))
+    await server.has_said("curl ")
+    second = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "fastws", "serve", "--unix-socket", str(path)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await second.communicate()
+    assert (second.returncode, out) == (2, b"")
+    assert re.fullmatch(f"fastws: .*{re.escape(str(path))}.* in use.*\n", err.decode())
+    async with unix_connect(str(path), compression=None) as client:
+        assert "connection_id" in str(await client.recv())
 
 
 async def test_logs_are_json_lines_where_there_is_no_terminal(serve_process: ServeProcess) -> None:
