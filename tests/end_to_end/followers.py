@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from fastws.backend import AsyncBroadcaster
+from tests.serving import PATIENCE_SECONDS
 
 CHANNEL = "orders"
 BATCH = 50
@@ -127,7 +128,7 @@ async def following(*followers: Follower) -> AsyncIterator[list[asyncio.Task[Non
     """`followers` at their work, once each has subscribed."""
     tasks = [asyncio.create_task(follower.follow()) for follower in followers]
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*(follower.is_subscribed.wait() for follower in followers))
         yield tasks
     finally:

@@ -18,7 +18,7 @@ from fastws.connection.http import HttpConnection
 from fastws.connection.session import Session
 from fastws.hub.channel import Audience, Channel
 from fastws.server import Server
-from tests.serving import Join, Serve, Talker
+from tests.serving import PATIENCE_SECONDS, Join, Serve, Talker
 
 CONNECTS = 100_000
 LISTENERS, CHURNERS, PUBLICATIONS = 20, 30, 3000
@@ -88,7 +88,7 @@ async def test_everybody_who_stays_hears_everything_in_order_through_a_storm(ser
     rounds = await asyncio.gather(*churning)
     assert sum(rounds) > CHURNERS
     stayed = {listener.id for listener in listeners} | {publisher.id}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while {client.id for client in server.roster} != stayed:
             await asyncio.sleep(0)
     assert server.hub.count("storm") == LISTENERS

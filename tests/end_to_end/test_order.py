@@ -9,12 +9,11 @@ import random
 import pytest
 
 from tests.redis_server import RedisServer
-from tests.serving import Join, Message, Serve, Talker
+from tests.serving import PATIENCE_SECONDS, Join, Message, Serve, Talker
 
 CHANNELS = ("a", "b", "slow:1", "slow:2")
 CLIENTS = 8
 STEPS = 250
-PATIENCE_SECONDS = 20
 
 
 async def act(client: Talker, chance: random.Random, steps: int) -> int:
