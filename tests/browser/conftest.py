@@ -144,7 +144,7 @@ async def _browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def context(_browser: Browser) -> AsyncIterator[BrowserContext]:
     context = await _browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
     yield context
     await context.close()
 

@@ -26,7 +26,7 @@ window.fastws = fastws;
 window.seen = { message: [], status: [], gap: [], lag: [], error: [], left: [], asked: [] };
 window.open_ = (options) => {
   if (options.asks) options.getToken = async ({ reason }) => (seen.asked.push(reason), await window.newToken(reason));
-  window.client = fastws.connect({ url: "%s", firstDelay: 50, ...options });
+  window.client = fastws.connect({ url: "%s", firstDelay: 50, longestDelay: 500, ...options });
   for (const kind of ["message", "status", "gap", "lag", "left"]) client.on(kind, (value) => seen[kind].push(value));
   client.on("error", ({ code, message }) => seen.error.push({ code, message }));
   return client.ready.then(() => true);
@@ -220,6 +220,17 @@ async def test_a_draining_server_is_come_back_to_within_the_time_that_it_names(
     ended = next(change for change in await front.seen("status") if change.get("code"))
     assert (ended["code"], ended["reason"]) == (1012, "restart; reconnect in 0-3 s")
     assert 0 <= ended["delay"] <= 3000
+
+
+async def test_a_page_of_an_origin_that_is_not_allowed_is_told_nothing_but_1006(
+    own_server: OwnServer, front: FrontPage
+) -> None:
+    await front.visit(own_server("--allowed-origins", "https://elsewhere.example"))
+    await front.run("() => { open_({ channels: ['news'] }).catch(() => null); }")
+    await front.until("seen.status.some((change) => change.code)")
+    ended = next(change for change in await front.seen("status") if change.get("code"))
+    assert (ended["code"], ended["status"]) == (1006, "reconnecting")
+    await front.run("() => client.close()")
 
 
 async def test_a_connection_that_is_mute_is_given_up(own_server: OwnServer, front: FrontPage) -> None:
