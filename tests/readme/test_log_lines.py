@@ -44,7 +44,7 @@ def test_every_line_that_is_written_is_in_the_table_and_no_other() -> None:
     assert {line for lines, _, _ in ROWS for line in lines} == set(written())
 
 
-@pytest.mark.parametrize(("lines", "level", "fields"), ROWS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("lines", "level", "fields"), ROWS, ids=[lines[0] for lines, _, _ in ROWS])
 def test_a_line_has_the_level_and_the_fields_of_its_row(lines: list[str], level: str, fields: set[str]) -> None:
     all_fields = set().union(*(written()[line][1] for line in lines))
     assert {written()[line][0] for line in lines} == {level}
