@@ -105,8 +105,9 @@ def test_who_has_reset_its_connection_is_nobody_on_this_machine(run: Run, connec
     """The kernel still hands on what such a peer has sent, but knows its address no more."""
     server = run()
     victim = connect(server.port)
-    connection_id = json.loads(server.get("/connections", KEY)[1])["connections"][0]["id"]
     descriptors = server.descriptors()
+    connection_id = json.loads(server.get("/connections", KEY)[1])["connections"][0]["id"]
+    server.wait_until(lambda: server.descriptors() == descriptors)
     server.signal(signal.SIGSTOP)
     with RawClient(server.port) as gone:
         gone.send(post_to(connection_id, b'"forged"'))
