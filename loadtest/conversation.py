@@ -106,7 +106,8 @@ class Conversation:
     def close(self) -> None:
         """Say goodbye as the protocol wants it."""
         self._stop_reading()
-        self._socket.close(timeout=1)
+        # Apart, as websocket-client takes the exception that ends a greenlet for a reason to go on.
+        gevent.spawn(self._socket.close, timeout=1).join()
 
     def cut(self) -> None:
         """Leave without a word."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE
@@ -29,7 +31,11 @@ async def _locust(url: str, *arguments: str) -> tuple[int | None, dict[str, dict
         stdout=PIPE,
         stderr=PIPE,
     )
-    out, err = await process.communicate()
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     entries = json.loads(out)
     return process.returncode, {f"{entry['method']} {entry['name']}": entry for entry in entries}, err.decode()
 
@@ -155,6 +161,7 @@ async def test_web_interface_shows_latency_of_users_in_two_processes() -> None:
             *("Subscriber", "ChattyPublisher"),
             stdout=PIPE,
             stderr=PIPE,
+            start_new_session=True,
         )
         assert process.stderr is not None
         try:
@@ -165,7 +172,7 @@ async def test_web_interface_shows_latency_of_users_in_two_processes() -> None:
                 report = (await browser.get("/stats/requests")).json()
                 page = (await browser.get("/")).text
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGKILL)  # its users' processes outlive it otherwise, and keep its pipes
             await process.communicate()
     rows = {f"{row['method']} {row['name']}": row for row in report["stats"]}
     assert rows["DELIVERY load"]["num_requests"] > 0
