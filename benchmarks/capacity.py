@@ -1,26 +1,27 @@
 """The costs behind `fastws bench --plan`, measured on this machine, and the model held against loads of other shapes.
 
-    python benchmarks/capacity.py                    # some 2 minutes
+    python benchmarks/capacity.py                    # medians of three rounds, some 4 minutes
     fastws bench --plan --costs benchmarks/results/capacity.json --connections 200000 --rate 500 --fan-out 2000
 
 Needs two cores and `pip install 'fastws[bench,embedded]'`: the servers are on one core, Redis and the load client on
-the other. Writes results/capacity.json and capacity.md. Exit code 1 where a prediction is off by more than 1.3.
+the other. Writes results/capacity.json and capacity.md. Exit code 1 where a prediction is off by more than half.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
+import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
 from comparison.charts import number
-from costing.points import NEAR, Point, points
+from comparison.report import machine
+from costing.points import CASES, NEAR, Point, measured, points
 from costing.redis_load import MANY, deliveries_per_second, redis_costs
 from costing.runs import OTHER_CORES, Grown, cores_used, growth, pinned, serving
 
@@ -34,20 +35,22 @@ IDLE_CONNECTIONS: Final = 5000
 PING_SECONDS: Final = 2.0
 LARGE_BYTES: Final = 4096
 UNDER_WAY: Final = 16
+# Shown of a round: four of the costs, each case, and the memory.
+STEPS: Final = 4 + len(CASES) + 1
 
 
-def measure(redis: EmbeddedRedis, seconds: float, show: Progress) -> Costs:
+def measure(redis: EmbeddedRedis, seconds: float, show: Callable[[str], None]) -> Costs:
     """Each cost from loads in which it weighs most."""
-    show.show(0.0, "idle connections")
+    show("idle connections")
     with serving() as server:
         grown = growth(server, IDLE_CONNECTIONS)
-    show.show(0.1, "pings")
+    show("pings")
     with serving("--ping-interval", f"{PING_SECONDS:g}") as server:
         idle = Plan(urls=(server.url,), connections=IDLE_CONNECTIONS, mode="idle", seconds=max(seconds, PING_SECONDS))
         pinging = cores_used(idle, [server.pid])[0]
-    show.show(0.2, "writes")
+    show("writes")
     write_us, publication_us, kibibyte_us = _delivery_costs(seconds)
-    show.show(0.5, "Redis")
+    show("Redis")
     costs = _with_redis(redis, seconds, write_us)
     return replace(
         costs,
@@ -69,28 +72,49 @@ def _of_connections(grown: Grown) -> dict[str, float]:
 
 
 def _delivery_costs(seconds: float) -> tuple[float, float, float]:
-    """(a write of 128 bytes, a publication, a KiB) in µs: from many receivers, from few, and from large messages."""
+    """(a write of 128 bytes, a publication, a KiB) in µs: from many receivers, from few, and from large messages.
+
+    Few receivers are a few of many connections: the processor's caches hold a few, and those would cost less.
+    """
     used = []
-    for connections, rate, payload in ((1000, 60.0, 128), (10, 1000.0, 128), (1000, 60.0, LARGE_BYTES)):
+    for connections, channels, rate, payload in (
+        (1000, 1, 60.0, 128),
+        (3000, 300, 300.0, 128),
+        (1000, 1, 60.0, LARGE_BYTES),
+    ):
         with serving() as server:
-            plan = Plan(urls=(server.url,), connections=connections, rate=rate, payload_bytes=payload, seconds=seconds)
+            plan = Plan(
+                urls=(server.url,),
+                connections=connections,
+                channels=channels,
+                rate=rate,
+                payload_bytes=payload,
+                seconds=seconds,
+            )
             used.append(cores_used(plan, [server.pid])[0] / rate * 1e6)
     many, few, large = used
     write = (many - few) / (1000 - 10)
-    return write, few - 10 * write, (large - many) / 1000 / ((LARGE_BYTES - 128) / 1024)
+    return write, few - 10 * write, max(0.0, (large - many) / 1000 / ((LARGE_BYTES - 128) / 1024))
 
 
 def _with_redis(redis: EmbeddedRedis, seconds: float, write_us: float) -> Costs:
-    """Two servers, one receiver at each; the publisher is at the first."""
-    rate = 1000.0
+    """Two servers, half of each channel's ten receivers at each; the publisher is at the first."""
+    rate, channels, receivers = 300.0, 301, 10
     with serving("--redis-url", redis.url) as first, serving("--redis-url", redis.url) as second:
-        plan = Plan(urls=(first.url, second.url), connections=2, rate=rate, seconds=seconds)
+        # An odd number of channels: an even one would have all its receivers at one server.
+        plan = Plan(
+            urls=(first.url, second.url),
+            connections=channels * receivers,
+            channels=channels,
+            rate=rate,
+            seconds=seconds,
+        )
         publishing, hearing = cores_used(plan, [first.pid], [second.pid])
-    heard = hearing / rate * 1e6 - write_us
+    heard = hearing / rate * 1e6 - receivers / 2 * write_us
     assert redis.pid is not None
     publish, delivery = redis_costs(_path(redis), redis.pid, seconds, under_way=1)
     return Costs(
-        redis_publication_us=publishing / rate * 1e6 - heard - write_us,
+        redis_publication_us=(publishing - hearing) / rate * 1e6,
         heard_us=heard,
         redis_publish_us=publish,
         redis_delivery_us=delivery,
@@ -101,12 +125,12 @@ def _path(redis: EmbeddedRedis) -> str:
     return redis.url.removeprefix("unix://")
 
 
-def markdown(costs: Costs, busy_redis: float, found: list[Point], machine: str) -> str:
+def markdown(costs: Costs, busy_redis: float, found: list[Point]) -> str:
     alone = deliveries_per_second(costs.redis_publish_us, costs.redis_delivery_us)
     lines = [
         "# What the model of capacity stands on",
         "",
-        f"Written by `python benchmarks/capacity.py`. {machine}; servers on one core, Redis and load client on the",
+        f"Written by `python benchmarks/capacity.py`. {machine()}; servers on one core, Redis and load client on the",
         "other. CPU includes the kernel's part, and on loopback the receiver's part of a `send`.",
         "",
         "| cost | measured |",
@@ -135,44 +159,75 @@ def _amount(value: float, unit: str) -> str:
     return f"{value / 1e6:,.1f} MB" if unit == "bytes" else f"{value:.2f} {unit}"
 
 
+class Rounds:
+    """What was measured in each round; medians are what counts."""
+
+    def __init__(self, redis: EmbeddedRedis, *, seconds: float, rounds: int) -> None:
+        self._redis = redis
+        self._seconds = seconds
+        self._rounds = rounds
+        self._costs: list[Costs] = []
+        self._busy: list[float] = []
+        self._found: dict[str, list[float]] = {}
+        self._progress = Progress()
+        self._steps = 0
+
+    def run(self) -> None:
+        for _ in range(self._rounds):
+            self._costs.append(measure(self._redis, self._seconds, self._show))
+            assert self._redis.pid is not None
+            busy = redis_costs(_path(self._redis), self._redis.pid, self._seconds, under_way=UNDER_WAY)
+            self._busy.append(deliveries_per_second(*busy))
+            for name, value in measured(self._redis.url, self._seconds):
+                self._found.setdefault(name, []).append(value)
+                self._show(name)
+        self._progress.clear()
+
+    @property
+    def costs(self) -> Costs:
+        names = asdict(self._costs[0])
+        return Costs(**{name: statistics.median(getattr(costs, name) for costs in self._costs) for name in names})
+
+    @property
+    def busy_redis(self) -> float:
+        return statistics.median(self._busy)
+
+    @property
+    def found(self) -> dict[str, float]:
+        return {name: statistics.median(values) for name, values in self._found.items()}
+
+    def _show(self, text: str) -> None:
+        self._progress.show(self._steps / (STEPS * self._rounds), f"round {len(self._costs) + 1} · {text}")
+        self._steps += 1
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="measured of each load [5]")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="measured of each load [3]")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often, of which the medians count [3]")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    show = Progress()
     with pinned(OTHER_CORES):
         redis = EmbeddedRedis()
+    rounds = Rounds(redis, seconds=options.seconds, rounds=options.rounds)
     try:
-        costs = measure(redis, options.seconds, show)
-        assert redis.pid is not None
-        busy = deliveries_per_second(*redis_costs(_path(redis), redis.pid, options.seconds, under_way=UNDER_WAY))
-        found = []
-        for point in points(costs, redis.url, options.seconds):
-            show.clear()
-            print(
-                f"{point.name:<66}computed {_amount(point.predicted, point.unit)}"
-                f"  measured {_amount(point.measured, point.unit)}  ratio {point.ratio:.2f}",
-                flush=True,
-            )
-            found.append(point)
-            show.show(0.7 + 0.05 * len(found), "points")
+        rounds.run()
     finally:
-        show.clear()
         redis.stop()
-    machine = (
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    )
+    costs = rounds.costs
+    found = points(costs, rounds.found)
     document = {
-        "machine": machine,
+        "machine": machine(),
         "costs": asdict(costs),
-        "busy_redis_deliveries_per_second": busy,
+        "busy_redis_deliveries_per_second": rounds.busy_redis,
         "points": [point.to_dict() for point in found],
     }
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "capacity.json").write_text(json.dumps(document, indent=1) + "\n")
-    (options.output / "capacity.md").write_text(markdown(costs, busy, found, machine))
+    table = markdown(costs, rounds.busy_redis, found)
+    (options.output / "capacity.md").write_text(table)
+    print(table)
     far = [point.name for point in found if not point.is_near]
     for name in far:
         print(f"off by more than {NEAR:g}: {name}")

@@ -26,21 +26,22 @@ class Costs:
     """As `python benchmarks/capacity.py` measured them (benchmarks/results/capacity.md says where and when).
 
     µs of CPU with the kernel's part, and for loopback that is the receiver's part, too; bytes of memory, the kernel's
-    apart. A write is one `send` to one connection, of one message or of several that were due together.
+    apart. A write is one `send` to one connection, of one message or of several that were due together. They are those
+    of a server with time to spare: a busy one joins what waits, and each costs less.
     """
 
-    write_us: float = _cost(5.0, "a write: one `send` to one connection")
-    kibibyte_us: float = _cost(0.3, "each KiB of a message, for each receiver")
-    publication_us: float = _cost(25.0, "a publication over a WebSocket: in, and its receipt")
-    redis_publication_us: float = _cost(60.0, "the same over Redis")
-    heard_us: float = _cost(15.0, "a publication that a process hears from Redis")
-    ping_us: float = _cost(25.0, "keeping a connection for a `ping_interval`: ping and pong")
-    connect_us: float = _cost(80.0, "a connection, from accept to the confirmed subscription")
-    process_bytes: float = _cost(45e6, "a process without connections, what processes share counted once")
-    connection_bytes: float = _cost(1_900.0, "an idle subscribed connection")
-    kernel_connection_bytes: float = _cost(5_100.0, "the same in the kernel")
-    redis_publish_us: float = _cost(1.0, "Redis, for a publication")
-    redis_delivery_us: float = _cost(1.5, "Redis, for each process that hears it")
+    write_us: float = _cost(5.17, "a write: one `send` to one connection")
+    kibibyte_us: float = _cost(0.0662, "each KiB of a message, for each receiver")
+    publication_us: float = _cost(144.0, "a publication that comes alone, over a WebSocket: in, and its receipt")
+    redis_publication_us: float = _cost(116.0, "the same over Redis")
+    heard_us: float = _cost(96.7, "a publication that a process hears from Redis")
+    ping_us: float = _cost(11.9, "keeping a connection for a `ping_interval`: ping and pong")
+    connect_us: float = _cost(58.0, "a connection, from accept to the confirmed subscription")
+    process_bytes: float = _cost(44.2e6, "a process without connections, what processes share counted once")
+    connection_bytes: float = _cost(1_840.0, "an idle subscribed connection")
+    kernel_connection_bytes: float = _cost(4_710.0, "the same in the kernel")
+    redis_publish_us: float = _cost(6.69, "Redis, for a publication")
+    redis_delivery_us: float = _cost(1.07, "Redis, for each process that hears it")
 
     def rows(self) -> list[tuple[str, str]]:
         """What each is, and how much."""
@@ -68,9 +69,9 @@ class Demand:
 
     @property
     def writes_per_second(self) -> float:
-        """Fewer than deliveries where a channel has more than one message within `flush_ms`."""
-        joined = self.publications_per_second / self.channels * self.flush_ms / 1000
-        return self.deliveries_per_second / max(1.0, joined)
+        """Fewer than deliveries where a channel's messages wait for each other: `flush_ms` from the first one on."""
+        joined = 1.0 + self.publications_per_second / self.channels * self.flush_ms / 1000
+        return self.deliveries_per_second / joined
 
     def check(self) -> None:
         """Raises ValueError in words."""
@@ -120,7 +121,10 @@ class Needs:
                 f"                 more than one should bear: {self.redis_installations} of them, each with its own",
                 "                 group of processes and its own part of the channels",
             ]
-        lines.append("All of it is computed, from costs measured on one machine. Yours: python benchmarks/capacity.py")
+        lines += [
+            "All of it is computed, from costs measured on one machine (yours: python benchmarks/capacity.py), as if",
+            "each message were a write of its own: a busy process joins what waits, and passes on more, some ms later.",
+        ]
         return "\n".join(lines)
 
 

@@ -54,8 +54,8 @@ def test_more_publications_than_a_process_can_hear_are_refused() -> None:
 def test_joined_messages_cost_fewer_writes() -> None:
     demand = Demand(connections=1000, publications_per_second=200, fan_out=1000)
     assert demand.writes_per_second == 200_000
-    assert replace(demand, flush_ms=20.0).writes_per_second == 50_000
-    assert replace(demand, flush_ms=20.0, channels=200).writes_per_second == 200_000
+    assert replace(demand, flush_ms=20.0).writes_per_second == 40_000
+    assert replace(demand, flush_ms=20.0, channels=1000).writes_per_second > 190_000
     assert cores(replace(demand, flush_ms=20.0), 1) < cores(demand, 1) / 2
 
 
