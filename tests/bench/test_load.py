@@ -173,3 +173,21 @@ async def test_plan_is_told_without_a_server() -> None:
     code, out, err = await _command("--plan", "--connections", "100000", "--rate", "200", "--fan-out", "5000", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["deliveries_per_second"] == 1_000_000
+
+
+async def test_slow_readers_that_are_not_cut_off_hear_everything_when_they_read(server: Server) -> None:
+    result = await _run(server.url, slow_fraction=0.2, rate=100.0, drain_seconds=20.0)
+    assert (result.slow_whole, result.slow_closed, result.slow_missing) == (4, 0, 0)
+    assert result.deliveries > 0
+    assert result.is_whole
+
+
+async def test_what_is_lost_once_is_told_once() -> None:
+    async with serve(Forgetful("lose"), "127.0.0.1", 0) as lossy:
+        port = lossy.sockets[0].getsockname()[1]
+        fields = {**SHORT, "drain_seconds": 0.5}
+        async with Load(Plan(urls=(f"ws://127.0.0.1:{port}/",), rate=50.0, **fields)) as load:  # type: ignore[arg-type]
+            await load.connect()
+            first = await load.run(messages=4)
+            second = await load.run(messages=4)
+    assert (first.missing, second.missing, second.repeated) == (1, 0, 0)
