@@ -9,11 +9,11 @@ import pytest
 from wsproto.frame_protocol import FrameProtocol
 
 from fastws.wire.deflate import Inflater, deflate
+from fastws.wire.frame_parser import Inbox
+from fastws.wire.frame_reader import read_frames
 from fastws.wire.frames import frame
-from fastws.wire.inbox import Inbox
 from fastws.wire.masking import apply_mask, apply_mask_in_python
 from fastws.wire.opcodes import BINARY, CONTINUATION, TEXT
-from fastws.wire.reader import read_frames
 
 BATCH = 200
 MAX = 1 << 20

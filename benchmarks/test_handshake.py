@@ -8,7 +8,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection
 
 from fastws.wire.handshake import accept_response, check_upgrade, read_plain_upgrade
-from fastws.wire.http_messages import HttpReader, render_response
+from fastws.wire.http_reader import HttpReader, render_response
 
 # A library's upgrade (10 headers with what a proxy adds), and a browser's.
 LIBRARY = (

@@ -11,10 +11,10 @@ from fastws.access.rate_limit import Bucket
 from fastws.access.revocation import Revocations
 from fastws.access.sigv4 import AwsCredentials
 from fastws.access.tokens import Tokens
+from fastws.counters import Counters
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Broker, Receipt
 from fastws.hub.roster import Roster
-from fastws.metrics import Counters
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 
@@ -28,7 +28,7 @@ class Totals:
 
 
 class Cluster(Protocol):
-    """All processes as one. endpoints/one_process.py: this one; with Redis: what their registry says."""
+    """All processes as one. cluster/one_process.py: this one; with Redis: what their registry says."""
 
     async def totals(self) -> Totals:
         """Connections and the names of channels with subscribers, over all processes."""

@@ -11,8 +11,8 @@ from fastws.endpoints.bodies import answer, read_object
 from fastws.errors import BadRequest, FastWSError, RateLimited
 from fastws.vocabulary.channels import check_channel_name
 from fastws.vocabulary.publication import NOBODY, Publication
-from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
+from fastws.wire.response import Response
 
 MAX_MESSAGES: Final = 1000
 MAX_TEXT_LENGTH: Final = 255

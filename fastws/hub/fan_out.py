@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Final
 
+from fastws.counters import Counters
 from fastws.errors import BadRequest
 from fastws.hub.channel import Audience, Channel, Chunk
 from fastws.hub.ports import Member, Receipt, Verdict, WireForm
-from fastws.metrics import Counters
 from fastws.vocabulary.publication import Publication
 
 # Members written to before the loop may look at its sockets again: some 5 ms of sends.
@@ -16,7 +16,7 @@ SLICE: Final = 512
 
 # The frames of a run that were made, by wire form and position.
 Framed = dict[tuple[WireForm, int], bytes]
-# Bytes of one chunk from which its publishers wait for sockets that did not take it (connection/brake.py).
+# Bytes of one chunk from which its publishers wait for sockets that did not take it (transport/backpressure.py).
 BULK: Final = 65_536
 
 

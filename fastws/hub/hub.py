@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from fastws.counters import Counters
 from fastws.hub.channel import Audience, Channel
 from fastws.hub.ports import Member, Receipt, WireForm
 from fastws.hub.rules import Rules
 from fastws.hub.tick import Schedule, ScheduleLater, Tick
-from fastws.metrics import Counters
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Gap

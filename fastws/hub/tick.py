@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from fastws.counters import Counters
 from fastws.errors import FastWSError
 from fastws.hub.channel import Channel
 from fastws.hub.fan_out import SLICE, fan_out
-from fastws.metrics import Counters
 
 Schedule = Callable[[Callable[[], None]], object]
 ScheduleLater = Callable[[float, Callable[[], None]], object]

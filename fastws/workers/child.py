@@ -43,7 +43,7 @@ class Child:
             try:
                 self.process = subprocess.Popen(
                     # -P: whatever lies in this directory is no module of ours; what we can import it can, by our path.
-                    [sys.executable, "-P", "-m", "fastws.worker"],
+                    [sys.executable, "-P", "-m", "fastws.workers.worker"],
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
                     stdin=stdin,
                     pass_fds=(*sockets, lifeline, writing_end),

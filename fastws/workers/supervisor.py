@@ -16,10 +16,10 @@ from typing import Final
 import structlog
 
 from fastws.config import Config
-from fastws.endpoints.ledger import keep_departed
 from fastws.errors import ConfigError
 from fastws.logs import LogLevel
-from fastws.running import be_deaf
+from fastws.server.process import be_deaf
+from fastws.telemetry.exited_workers import keep_departed
 from fastws.workers.child import Child
 from fastws.workers.rolling import Rolling
 from fastws.workers.signals import SignalInbox

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from fastws.access.revocation import Revocations
-from fastws.brokers.patience import Patience
-from fastws.brokers.redis_broker import RedisBroker
-from fastws.brokers.redis_cluster import RedisCluster
+from fastws.brokers.redis.broker import RedisBroker
+from fastws.brokers.redis.wire.timeouts import Patience
+from fastws.cluster.redis.cluster import RedisCluster
 from fastws.config import Config
 from fastws.errors import FastWSError
 from fastws.hub.ports import Receipt
@@ -55,7 +55,7 @@ class HubOfCounts(RecordingHub):
 
 
 class Local:
-    """What endpoints/one_process.py answers, for clients that are only descriptions."""
+    """What cluster/one_process.py answers, for clients that are only descriptions."""
 
     def __init__(self, clients: dict[str, Client], revocations: Revocations) -> None:
         self.clients = clients

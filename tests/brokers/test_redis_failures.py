@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from fastws.brokers.patience import PATIENT, Patience
-from fastws.brokers.redis_broker import RedisBroker
-from fastws.brokers.redis_commander import MAX_WAITING
-from fastws.brokers.redis_link import FIRST_DELAY_SECONDS, MAX_FAILURES_WHEN_ALIVE
+from fastws.brokers.redis.broker import RedisBroker
+from fastws.brokers.redis.wire.commander import MAX_WAITING
+from fastws.brokers.redis.wire.link import FIRST_DELAY_SECONDS, MAX_FAILURES_WHEN_ALIVE
+from fastws.brokers.redis.wire.timeouts import PATIENT, Patience
 from fastws.errors import BrokerUnavailable
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import (
@@ -26,8 +26,8 @@ from tests.brokers.recording_hub import (
     subscribed,
     subscribed_at_once,
 )
+from tests.brokers.redis.test_broker import running
 from tests.brokers.tcp_proxy import TcpProxy
-from tests.brokers.test_redis_broker import running
 from tests.redis_server import RedisServer
 
 IMPATIENT = Patience(

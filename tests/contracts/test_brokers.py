@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from fastws.brokers.memory import MemoryBroker
-from fastws.brokers.redis_broker import RedisBroker
+from fastws.brokers.redis.broker import RedisBroker
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.config import Config
+from fastws.counters import Counters
 from fastws.hub.channel import Audience, Chunk
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Verdict
-from fastws.metrics import Counters
 from fastws.vocabulary.publication import Encoded, Publication
 from fastws.vocabulary.replies import Reply
 from tests.brokers.recording_hub import AwaitedReceipt

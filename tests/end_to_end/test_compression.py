@@ -17,8 +17,8 @@ import pytest_asyncio
 import websocket
 from websockets.asyncio.client import ClientConnection, connect
 
-from fastws.connection import wireform
-from fastws.server import Server
+from fastws.dialects import wire_form as wireform
+from fastws.server.server import Server
 from tests.serving import PATIENCE_SECONDS, Join, Serve
 
 OFFER = "permessage-deflate; client_max_window_bits"

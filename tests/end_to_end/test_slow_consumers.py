@@ -13,9 +13,9 @@ import pytest
 import structlog
 from websockets.frames import Frame, Opcode
 
-from fastws.connection.delivery import MAX_CONTROL_BYTES
-from fastws.connection.protocol import Connection
-from fastws.server import Server
+from fastws.server.server import Server
+from fastws.transport.websocket import Connection
+from fastws.transport.writer import MAX_CONTROL_BYTES
 from tests.serving import PATIENCE_SECONDS, Join, Message, OpenRaw, RawSocket, Serve, Talker
 
 TEXT, CLOSE = 1, 8

@@ -18,7 +18,7 @@ from fastws.access.tokens import REFUSAL, Tokens
 from fastws.brokers.envelope import decode, encode, encode_body
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
-from fastws.codec.msgpack_tokens import check_tokens
+from fastws.codec.msgpack_limits import check_tokens
 from fastws.codec.negotiate import negotiate as negotiate_codec
 from fastws.config import Config
 from fastws.dialects.dialect import Dialect
@@ -27,12 +27,12 @@ from fastws.dialects.mount import Mounts
 from fastws.errors import BadRequest, FastWSError, InvalidPayload, Unauthorized, Unencodable
 from fastws.vocabulary.publication import Encoded, Publication
 from fastws.wire.deflate import Inflater, deflate, negotiate
+from fastws.wire.frame_parser import Inbox
+from fastws.wire.frame_reader import read_frames
 from fastws.wire.frames import frame
 from fastws.wire.handshake import accept_response, check_upgrade, read_plain_upgrade, subprotocols
-from fastws.wire.http_messages import HttpReader, render_response
-from fastws.wire.inbox import Inbox
+from fastws.wire.http_reader import HttpReader, render_response
 from fastws.wire.proxy_protocol import read_proxy_header
-from fastws.wire.reader import read_frames
 from fastws.wire.request import Request
 
 LIMIT = 4096

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from fastws.counters import Counters
 from fastws.errors import FastWSError
 from fastws.hub.fan_out import SLICE
 from fastws.hub.hub import Hub
-from fastws.metrics import Counters
 from fastws.vocabulary.publication import Publication
 from tests.hub.members import LineForm, Listener, Note, Wheel
 

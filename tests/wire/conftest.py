@@ -10,7 +10,7 @@ from wsproto.extensions import Extension
 from wsproto.frame_protocol import FrameProtocol, ParseFailed
 
 from fastws.errors import ProtocolViolation
-from fastws.wire.inbox import Inbox
+from fastws.wire.frame_parser import Inbox
 from fastws.wire.masking import apply_mask_in_python
 
 Event = tuple[int, bytes]

@@ -14,8 +14,8 @@ from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol
 
 from fastws.wire.deflate import Inflater, deflate, negotiate
+from fastws.wire.frame_parser import Inbox
 from fastws.wire.frames import frame
-from fastws.wire.inbox import Inbox
 from fastws.wire.opcodes import BINARY, CONTINUATION, PING, TEXT
 
 Masked = Callable[..., bytes]

@@ -15,7 +15,7 @@ from wsproto.utilities import generate_accept_token
 
 from fastws.errors import BadRequest, FastWSError, MethodNotAllowed, UpgradeRequired
 from fastws.wire.handshake import accept_response, check_upgrade, read_plain_upgrade, subprotocols
-from fastws.wire.http_messages import HttpReader
+from fastws.wire.http_reader import HttpReader
 from fastws.wire.request import Request
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="

@@ -12,11 +12,11 @@ import pytest
 
 from fastws.errors import FastWSError, HeadersTooLarge
 from fastws.wire.deflate import Inflater, deflate, negotiate
+from fastws.wire.frame_parser import Inbox
+from fastws.wire.frame_reader import read_frames
 from fastws.wire.handshake import accept_response, check_upgrade, subprotocols
-from fastws.wire.http_messages import HttpReader, render_response
-from fastws.wire.inbox import Inbox
+from fastws.wire.http_reader import HttpReader, render_response
 from fastws.wire.opcodes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
-from fastws.wire.reader import read_frames
 from fastws.wire.request import Request
 
 Masked = Callable[..., bytes]
