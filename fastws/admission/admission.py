@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastws.codec.codec import Codec
-from fastws.dialects.dialect import Dialect, Place
+from fastws.dialects.dialect import Dialect, StartingChannels
 from fastws.vocabulary.identity import Identity
 from fastws.wire.request import Request
 
 
 @dataclass(slots=True)
 class Admission:
-    """A request that may come in. `anonymous` says whether somebody from there needs no token."""
+    """A request that may come in. `anonymous_allowed` says whether somebody from there needs no token."""
 
     request: Request
     address: str
@@ -21,8 +21,8 @@ class Admission:
     codec: Codec
     subprotocol: str | None
     identity: Identity | None
-    anonymous: bool
-    place: Place
+    anonymous_allowed: bool
+    starting: StartingChannels
 
     @property
     def user(self) -> str | None:

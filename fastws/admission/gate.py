@@ -21,7 +21,7 @@ from fastws.callouts.event_hook import EventHook
 from fastws.callouts.gateway_events import Caller, connect_event
 from fastws.codec.codec import Codec
 from fastws.codec.negotiate import negotiate
-from fastws.dialects.dialect import Dialect, Place
+from fastws.dialects.dialect import Dialect, StartingChannels
 from fastws.dialects.mount import Mounts
 from fastws.dialects.wire_form import Compression, DialectForm
 from fastws.errors import (
@@ -33,7 +33,7 @@ from fastws.errors import (
     Unavailable,
 )
 from fastws.session.echo import EchoSession
-from fastws.session.services import Context
+from fastws.session.services import Services
 from fastws.session.session import Session
 from fastws.transport.websocket import Connection
 from fastws.vocabulary.connection_ids import connection_ids
@@ -74,12 +74,12 @@ class GateRules:
 class Gate:
     """Turns requests into connections, or into the errors that say why not."""
 
-    def __init__(self, context: Context, mounts: Mounts, rules: GateRules) -> None:
-        self._context = context
+    def __init__(self, services: Services, mounts: Mounts, rules: GateRules) -> None:
+        self._services = services
         self._mounts = mounts
         self._rules = rules
         self._forms: dict[tuple[str, str, int], DialectForm] = {}
-        self.capacity = Capacity(rules.capacity, context.counters, descriptors=rules.descriptors)
+        self.capacity = Capacity(rules.capacity, services.counters, descriptors=rules.descriptors)
         self.handshake_seconds = rules.handshake_seconds
         self.is_tls = rules.is_tls
         # No upgrade is let in any more.
@@ -124,14 +124,22 @@ class Gate:
         dialect = self._mounts.find(request.path, has_token=token is not None)
         if dialect is None:
             raise NotFound(f"no WebSocket is served at {request.path[:200]!r}")
-        anonymous = self._may_be_anonymous(request, address)
-        identity = self._identify(token, dialect, may_be_anonymous=anonymous)
+        anonymous_allowed = self._may_be_anonymous(request, address)
+        identity = self._identify(token, dialect, may_be_anonymous=anonymous_allowed)
         codec, subprotocol = negotiate(offered, request.query.get("format"))
-        place = dialect.admit(identity, request.query)
-        self._check_place(place, identity, dialect, anonymous=anonymous)
+        starting = dialect.admit(identity, request.query)
+        self._check_starting_channels(starting, identity, dialect, anonymous_allowed=anonymous_allowed)
         self.capacity.check_shares(None if identity is None else identity.user, address)
         return Admission(
-            request, address, next(self._ids), dialect, codec, subprotocol, identity, anonymous=anonymous, place=place
+            request,
+            address,
+            next(self._ids),
+            dialect,
+            codec,
+            subprotocol,
+            identity,
+            anonymous_allowed=anonymous_allowed,
+            starting=starting,
         )
 
     async def ask_application(self, admission: Admission, hook: EventHook) -> None:
@@ -150,7 +158,7 @@ class Gate:
         if self.is_full:
             raise _full()
         self.capacity.check_shares(admission.user, admission.address)
-        if admission.identity is not None and self._context.revocations.is_revoked(admission.identity):
+        if admission.identity is not None and self._services.revocations.is_revoked(admission.identity):
             raise Unauthorized("the token does not hold")
 
     async def until_empty(self) -> None:
@@ -160,8 +168,8 @@ class Gate:
             await self._emptied.wait()
 
     def count_refusal(self, error: FastWSError, address: str) -> None:
-        self._context.counters.refused[(error.status, error.reason)] += 1
-        self._context.journal.refused(error, address)
+        self._services.counters.refused[(error.status, error.reason)] += 1
+        self._services.connection_log.refused(error, address)
 
     def _check_room(self) -> None:
         if not self._rules.enable_realtime:
@@ -175,16 +183,18 @@ class Gate:
             if dialect.needs_token or not may_be_anonymous:
                 _refuse_without_token()
             return None
-        identity = self._context.tokens.verify(token)
-        if self._context.revocations.is_revoked(identity):
+        identity = self._services.token_verifier.verify(token)
+        if self._services.revocations.is_revoked(identity):
             raise Unauthorized("the token does not hold")
         return identity
 
-    def _check_place(self, place: Place, identity: Identity | None, dialect: Dialect, *, anonymous: bool) -> None:
+    def _check_starting_channels(
+        self, starting: StartingChannels, identity: Identity | None, dialect: Dialect, *, anonymous_allowed: bool
+    ) -> None:
         """A dialect's own channels may be protected, too: the feed of jobs by a setting."""
-        may_subscribe = self._context.permissions.may_subscribe
-        for name in place.channels:
-            if not may_subscribe(identity, name, dialect=dialect.name, anonymous=anonymous):
+        may_subscribe = self._services.permissions.may_subscribe
+        for name in starting.channels:
+            if not may_subscribe(identity, name, dialect=dialect.name, anonymous_allowed=anonymous_allowed):
                 if identity is None:
                     _refuse_without_token()
                 raise Forbidden("the token does not allow this")
@@ -199,12 +209,12 @@ class Gate:
 
     def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
         """Let a client in: the 101, its greeting."""
-        context, request, identity = self._context, admission.request, admission.identity
+        services, request, identity = self._services, admission.request, admission.identity
         # Paused as soon as the kernel takes less than all. uvloop's TLS compares by >=, plain sockets by >.
         transport.set_write_buffer_limits(high=1 if self._rules.is_tls else 0, low=0)
         deflate = self._negotiate_deflate(request)
         connection = Connection(
-            context,
+            services,
             transport,
             admission.connection_id,
             address=sys.intern(admission.address),
@@ -214,13 +224,13 @@ class Gate:
         dialect = admission.dialect
         form = self._form(dialect, admission.codec, deflate)
         kind = EchoSession if dialect.name == "echo" else Session
-        connection.session = session = kind(context, connection, form, identity, admission.place)
-        session.anonymous = admission.anonymous
-        context.roster.add(connection)
-        context.counters.opened[dialect.name] += 1
+        connection.session = session = kind(services, connection, form, identity, admission.starting)
+        session.anonymous_allowed = admission.anonymous_allowed
+        services.roster.add(connection)
+        services.counters.opened[dialect.name] += 1
         self.capacity.enter(admission.user, admission.address)
         if identity is not None:
-            context.heartbeat.watch_expiry(connection, identity.expires_at + context.tokens.leeway_seconds)
+            services.heartbeat.watch_expiry(connection, identity.expires_at + services.token_verifier.leeway_seconds)
         session.cork = [
             accept_response(
                 request,
@@ -230,7 +240,7 @@ class Gate:
         ]
         session.begin()
         session.uncork()
-        context.journal.opened(connection)
+        services.connection_log.opened(connection)
         return connection
 
     def _negotiate_deflate(self, request: Request) -> Deflate | None:

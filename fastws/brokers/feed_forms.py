@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from fastws.brokers.envelope import Letter, load_object
+from fastws.brokers.envelope import Decoded, load_object
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.dialects.feeds import job_publication, workspace_publication
@@ -45,7 +45,7 @@ class JobsForm:
         present = {key: value for key, value in message.items() if value is not None or key == "data"}
         return JSON.dumps({**present, OURS: _extras(publication, node, number)})
 
-    def decode(self, payload: bytes, channel: str) -> Letter:
+    def decode(self, payload: bytes, channel: str) -> Decoded:
         value = _object_within(payload, self._limit_bytes)
         extras = value.pop(OURS, None)
         try:
@@ -56,7 +56,7 @@ class JobsForm:
                 raise
             publication = workspace_publication(value, channel)
         self._seq += 1
-        return _letter(replace(publication, seq=self._seq), extras)
+        return _with_extras(replace(publication, seq=self._seq), extras)
 
 
 class WorkspaceForm:
@@ -81,10 +81,10 @@ class WorkspaceForm:
         message[OURS] = _extras(publication, node, number)
         return JSON.dumps(message)
 
-    def decode(self, payload: bytes, channel: str) -> Letter:
+    def decode(self, payload: bytes, channel: str) -> Decoded:
         value = _object_within(payload, self._limit_bytes)
         extras = value.pop(OURS, None)
-        return _letter(workspace_publication(value, channel), extras)
+        return _with_extras(workspace_publication(value, channel), extras)
 
 
 def plain(data: object) -> object:
@@ -111,14 +111,14 @@ def _extras(publication: Publication, node: str, number: int) -> dict[str, objec
     return extras
 
 
-def _letter(publication: Publication, extras: object) -> Letter:
+def _with_extras(publication: Publication, extras: object) -> Decoded:
     """`publication` with what one of our processes added to it; extras of another make are not looked at."""
     if not isinstance(extras, dict):
-        return Letter(publication, None, 0)
+        return Decoded(publication, None, 0)
     node, number, exclude = extras.get("node"), extras.get("number"), extras.get("exclude")
     carried = {name: extras[name] for name in _CARRIED if isinstance(extras.get(name), str | int)}
     excluded = frozenset(item for item in exclude if isinstance(item, str)) if isinstance(exclude, list) else NOBODY
     publication = replace(publication, exclude=excluded, **carried)
     if not isinstance(node, str) or not isinstance(number, int):
-        return Letter(publication, None, 0)
-    return Letter(publication, node, number)
+        return Decoded(publication, None, 0)
+    return Decoded(publication, node, number)

@@ -161,7 +161,7 @@ class EventHook:
             return
         body = body_in(answer)
         if body is not None:
-            session.put(session.form.verbatim(_bytes(session, body)))
+            session.write_reply_frame(session.form.verbatim(_bytes(session, body)))
 
     def _note(self, route: str, outcome: str, error: Exception | None = None) -> None:
         self._counters.hook_calls[(route, outcome)] += 1

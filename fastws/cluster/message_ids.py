@@ -32,7 +32,7 @@ class MessageIds:
         self._clock = clock
         self._tries: OrderedDict[str, _Try] = OrderedDict()
 
-    async def claim(self, message_id: str) -> Outcome | None:
+    async def reserve(self, message_id: str) -> Outcome | None:
         """None: the caller is first, and must `settle`. Else how the first try ended, once it has ended."""
         while True:
             now = self._clock()
@@ -48,7 +48,7 @@ class MessageIds:
                 first.ended = asyncio.Event()
             await first.ended.wait()
 
-    def settle(self, message_id: str, outcome: Outcome | None) -> None:
+    def record_outcome(self, message_id: str, outcome: Outcome | None) -> None:
         """The try under this id ended so; None: nothing was published, and the next one may."""
         first = self._tries.get(message_id) if outcome is not None else self._tries.pop(message_id, None)
         if first is None:

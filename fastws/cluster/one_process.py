@@ -85,10 +85,10 @@ class OneProcess:
         return True
 
     def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
-        self._hand(connection_id, lambda client: client.take(publication), receipt)
+        self._hand(connection_id, lambda client: client.deliver_direct(publication), receipt)
 
     def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
-        self._hand(connection_id, lambda client: client.take_raw(body), receipt)
+        self._hand(connection_id, lambda client: client.deliver_raw(body), receipt)
 
     def _hand(self, connection_id: str, take: Callable[[Client], bool], receipt: Receipt) -> None:
         client = self._roster.get(connection_id)
@@ -112,8 +112,8 @@ class OneProcess:
             if client.identity is not None and self._revocations.is_revoked(client.identity):
                 client.revoke()
 
-    async def claim(self, message_id: str) -> Mapping[str, int] | None:
-        return await self._message_ids.claim(message_id)
+    async def reserve(self, message_id: str) -> Mapping[str, int] | None:
+        return await self._message_ids.reserve(message_id)
 
-    async def settle(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
-        self._message_ids.settle(message_id, outcome)
+    async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+        self._message_ids.record_outcome(message_id, outcome)

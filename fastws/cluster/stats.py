@@ -23,7 +23,7 @@ class Figures:
     channels: dict[str, int] = field(default_factory=dict)
 
 
-class LocalFigures:
+class LocalStats:
     """Counts what the hub and the roster hold, in slices, because there may be a million channels."""
 
     def __init__(self, hub: Hub, roster: Roster) -> None:

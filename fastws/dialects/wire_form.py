@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastws.codec.codec import Codec
-from fastws.dialects.dialect import Dialect, Place
+from fastws.dialects.dialect import Dialect, StartingChannels
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
 from fastws.wire.deflate import deflate
 from fastws.wire.frames import frame
 from fastws.wire.opcodes import BINARY, TEXT
 
-NOWHERE = Place()
+NO_CHANNELS = StartingChannels()
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,9 +59,9 @@ class DialectForm:
         opcode = BINARY if self.codec.opcode == TEXT and not is_utf8(body) else self.codec.opcode
         return frame(opcode, body) if self.compression is None else self.compression.pack(opcode, body)
 
-    def reply(self, reply: Reply, place: Place = NOWHERE, request_id: object = None) -> bytes | None:
+    def reply(self, reply: Reply, starting: StartingChannels = NO_CHANNELS, request_id: object = None) -> bytes | None:
         """A reply to one client; None where this dialect has no words for it."""
-        message = self.dialect.reply(reply, place)
+        message = self.dialect.reply(reply, starting)
         if message is None:
             return None
         if request_id is not None:

@@ -68,7 +68,7 @@ class Cluster(Protocol):
         """Revoke on every process."""
         ...
 
-    async def claim(self, message_id: str) -> Mapping[str, int] | None:
+    async def reserve(self, message_id: str) -> Mapping[str, int] | None:
         """Be the first to publish under this id, on any process: None, and the caller must `settle` it.
 
         Otherwise how the first try ended (see `settle`), in the last 5 minutes; one that is under way is waited for.
@@ -76,7 +76,7 @@ class Cluster(Protocol):
         """
         ...
 
-    async def settle(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+    async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
         """The publication under this id ended so; None: it was not published, and the next may try. Never raises."""
         ...
 

@@ -103,14 +103,14 @@ async def _publish(
     """Publish, under a message_id once: who comes again hears how the first try ended, unless it was refused."""
     if message_id is None:
         return await _publish_now(application, publication, connection_id)
-    known = await application.cluster.claim(message_id)
+    known = await application.cluster.reserve(message_id)
     if known is not None:
         return dict(known)
     outcome = None
     try:
         outcome = await _publish_now(application, publication, connection_id)
     finally:
-        await application.cluster.settle(message_id, outcome)
+        await application.cluster.record_outcome(message_id, outcome)
     return outcome
 
 

@@ -19,7 +19,7 @@ log = structlog.stdlib.get_logger("fastws.running")
 GC_THRESHOLDS = (20_000, 10, 50)
 
 
-class Orders:
+class Shutdown:
     """What signals have said up to now: to stop, to stop at once, to make room for a successor."""
 
     def __init__(self) -> None:
@@ -32,17 +32,17 @@ class Orders:
         """SIGTERM, SIGINT: drain; the second time leave at once."""
         (self.hurrying if self.stopping.is_set() else self.stopping).set()
 
-    def make_room(self) -> None:
+    def hand_over(self) -> None:
         """SIGUSR2: another process listens on our sockets by now, and takes who comes."""
         self.is_replaced = True
         self.stopping.set()
 
-    def be_orphaned(self, lifeline: int) -> None:
+    def supervisor_lost(self, lifeline: int) -> None:
         """The supervisor is gone without a word: leave the port to the one that comes next."""
         asyncio.get_running_loop().remove_reader(lifeline)
         log.error("the supervisor is gone: leaving too")
         self.is_orphan = True
-        self.make_room()
+        self.hand_over()
 
 
 async def serve_until_told(server: Server, ready: Callable[[], None], *, lifeline: int | None = None) -> bool:
@@ -52,17 +52,17 @@ async def serve_until_told(server: Server, ready: Callable[[], None], *, lifelin
     that ends with our supervisor. Returns whether it has.
     """
     raise_descriptor_limit()
-    orders = Orders()
+    orders = Shutdown()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, orders.stop)
     loop.add_signal_handler(signal.SIGHUP, server.reload)
     loop.add_signal_handler(signal.SIGUSR1, server.log_level.toggle_debug)
     if lifeline is not None:
-        loop.add_signal_handler(signal.SIGUSR2, orders.make_room)
-        loop.add_reader(lifeline, orders.be_orphaned, lifeline)
+        loop.add_signal_handler(signal.SIGUSR2, orders.hand_over)
+        loop.add_reader(lifeline, orders.supervisor_lost, lifeline)
     async with server:
-        _quieten_the_collector()
+        _tune_gc()
         ready()
         await orders.stopping.wait()
         draining = asyncio.create_task(server.drain(is_replaced=orders.is_replaced))
@@ -75,17 +75,17 @@ async def serve_until_told(server: Server, ready: Callable[[], None], *, lifelin
             log.error("error of ours while draining", exc_info=outcome)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)
-    be_deaf()
+    ignore_signals()
     return orders.is_orphan
 
 
-def be_deaf() -> None:
+def ignore_signals() -> None:
     """On the way out one more signal changes nothing: Python gives it its default meaning there, exit code and all."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 
-def _quieten_the_collector() -> None:
+def _tune_gc() -> None:
     """What lives now lives for good: the collector need not look at it again. For a process that is ours alone."""
     gc.collect()
     gc.freeze()

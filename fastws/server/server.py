@@ -48,12 +48,12 @@ from fastws.logs import LogLevel, log_through_logging
 from fastws.server.embedding import InProcessBroadcaster
 from fastws.server.listening import Listeners
 from fastws.server.tls import Tls
-from fastws.session.services import Context, Limits
+from fastws.session.services import Limits, Services
 from fastws.settings import check, flush_intervals, slow_policies
-from fastws.telemetry.all_workers import AllWorkers, OwnFigures
+from fastws.telemetry.all_workers import AllWorkerMetrics, WorkerMetrics
 from fastws.telemetry.exited_workers import SOCKET_SUFFIX
-from fastws.telemetry.exposition import Exposition, elsewhere
-from fastws.transport.connection_log import Journal
+from fastws.telemetry.exposition import Exposition, not_on_this_port
+from fastws.transport.connection_log import ConnectionLog
 from fastws.transport.drain import drain
 from fastws.transport.heartbeat import Heartbeat
 from fastws.transport.http import HttpConnection
@@ -150,26 +150,26 @@ class Server:
             schedule=loop.call_soon,
             schedule_later=loop.call_later,
             rules=Rules(slow_policies(config), flush_intervals(config)),
-            settled=lambda: self.context.settle(),
+            after_flush=lambda: self.services.write_batched(),
             emptied=lambda name: self.broker.unlisten(name),
             failed=lambda error: log.error("error of ours while writing a channel", exc_info=error),
         )
         self.broker = self._make_broker()
         self.cluster = self._make_cluster()
-        self.context = Context(
+        self.services = Services(
             limits=Limits.of(config),
             hub=self.hub,
             broker=self.broker,
             roster=self.roster,
             counters=self.counters,
             permissions=self.permissions,
-            tokens=self.tokens,
+            token_verifier=self.tokens,
             revocations=self.revocations,
             authorizer=self._authorizer(),
             heartbeat=self.heartbeat,
             send_elsewhere=self.cluster.send,
             metrics_source=self._answer_metrics,
-            journal=Journal(self.log_level),
+            connection_log=ConnectionLog(self.log_level),
             hook=None if config.event_hook is None else EventHook(config.event_hook, self.counters),
         )
         self.broadcaster = InProcessBroadcaster(
@@ -180,8 +180,8 @@ class Server:
             cluster=self.cluster,
             counters=self.counters,
         )
-        self.gate = Gate(self.context, self.mounts, self._gate_rules())
-        self.context.left = self.gate.left
+        self.gate = Gate(self.services, self.mounts, self._gate_rules())
+        self.services.left = self.gate.left
         self.application = Application(
             hub=self.hub,
             broker=self.broker,
@@ -203,12 +203,12 @@ class Server:
         metrics: Handler = exposition
         log_level = LogLevelEndpoint(self.log_level)
         if self._workers_folder is not None:
-            self._figures = OwnFigures(exposition, self._workers_folder)
+            self._figures = WorkerMetrics(exposition, self._workers_folder)
             self._own_router = Router(self.application, self._figures, log_level)
-            metrics = workers = AllWorkers(self._figures, self._workers_folder)
+            metrics = workers = AllWorkerMetrics(self._figures, self._workers_folder)
             log_level = LogLevelEndpoint(self.log_level, workers.tell)
         self._figures_router = Router(self.application, metrics, log_level, only=FIGURES)
-        public = metrics if config.metrics_address is None else elsewhere
+        public = metrics if config.metrics_address is None else not_on_this_port
         self.router = Router(self.application, public, log_level, websocket_paths=self.mounts.table)
 
     def _make_metrics_hook(self) -> MetricsHook | None:
@@ -272,7 +272,7 @@ class Server:
 
     def _protocol(self) -> HttpConnection:
         return HttpConnection(
-            self.context, self.gate, self.router, error_response, self.config.max_message_bytes + 4096
+            self.services, self.gate, self.router, error_response, self.config.max_message_bytes + 4096
         )
 
     async def _listen(self) -> None:
@@ -287,7 +287,7 @@ class Server:
 
     def _for_scrapes(self) -> HttpConnection:
         return HttpConnection(
-            self.context, self.gate, self._figures_router, error_response, MAX_SIBLING_BODY_BYTES, is_internal=True
+            self.services, self.gate, self._figures_router, error_response, MAX_SIBLING_BODY_BYTES, is_internal=True
         )
 
     @property
@@ -297,7 +297,7 @@ class Server:
 
     def _own_figures(self) -> HttpConnection:
         return HttpConnection(
-            self.context, self.gate, self._own_router, error_response, MAX_SIBLING_BODY_BYTES, is_internal=True
+            self.services, self.gate, self._own_router, error_response, MAX_SIBLING_BODY_BYTES, is_internal=True
         )
 
     # --- what endpoints ask
@@ -343,7 +343,7 @@ class Server:
         """
         if is_replaced:
             self._listeners.leave_inherited()
-        await drain(self.context, self.gate, seconds=self.config.drain_timeout, is_replaced=is_replaced)
+        await drain(self.services, self.gate, seconds=self.config.drain_timeout, is_replaced=is_replaced)
 
     async def stop(self) -> None:
         """Close everything at once."""
@@ -360,13 +360,13 @@ class Server:
         await self.cluster.stop()
         await self.broker.stop()
         self.heartbeat.stop()
-        self.context.journal.close()
+        self.services.connection_log.close()
         if self.jwks is not None:
             await self.jwks.close()
-        if self.context.authorizer is not None:
-            await self.context.authorizer.close()
-        if self.context.hook is not None:
-            await self.context.hook.close()
+        if self.services.authorizer is not None:
+            await self.services.authorizer.close()
+        if self.services.hook is not None:
+            await self.services.hook.close()
         if self._metrics_hook is not None:
             self._metrics_hook.close()
         if self._workers_folder is not None:

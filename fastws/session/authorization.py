@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 Action = Literal["subscribe", "publish"]
 
 
-def ask(session: Session, action: Action, channel: str, then: Callable[[], None], request_id: RequestId) -> None:
+def authorize(session: Session, action: Action, channel: str, then: Callable[[], None], request_id: RequestId) -> None:
     """Call `then` if this client may do `action` on `channel`, now or when the authorizer has answered.
 
     Raises Forbidden, or answers so later.
     """
-    context = session.context
-    authorizer, permissions = context.authorizer, context.permissions
+    services = session.services
+    authorizer, permissions = services.authorizer, services.permissions
     if authorizer is None:
         check = permissions.may_subscribe if action == "subscribe" else permissions.may_publish
         allowed: bool | None = check(
-            session.identity, channel, dialect=session.form.dialect.name, anonymous=session.anonymous
+            session.identity, channel, dialect=session.form.dialect.name, anonymous_allowed=session.anonymous_allowed
         )
     elif action == "publish" and permissions.is_backend_only(channel):
         allowed = False
@@ -32,7 +32,7 @@ def ask(session: Session, action: Action, channel: str, then: Callable[[], None]
         allowed = authorizer.known(session.identity, action, channel)
     if allowed is None and authorizer is not None:
         session.suspend()
-        context.heartbeat.spawn(_ask_elsewhere(session, authorizer, action, channel, then, request_id))
+        services.heartbeat.spawn(_ask_elsewhere(session, authorizer, action, channel, then, request_id))
     elif allowed:
         then()
     else:
@@ -62,7 +62,7 @@ async def _ask_elsewhere(
     session.proceed(answer)
 
 
-async def leave_what_is_forbidden(session: Session, authorizer: Authorizer, leave: Callable[[str], None]) -> None:
+async def leave_forbidden_channels(session: Session, authorizer: Authorizer, leave: Callable[[str], None]) -> None:
     """Ask again for every channel this client is in; `leave` those that are refused now."""
     for name in session.connection.channel_names:
         if not await authorizer.allows(session.identity, "subscribe", name) and not session.connection.is_gone:

@@ -28,5 +28,5 @@ class EchoSession(Session):
                 self.connection.fail(InvalidText("a text message must be UTF-8"))
                 return
             compression = self.form.compression
-            self.put(frame(opcode, payload) if compression is None else compression.pack(opcode, payload))
+            self.write_reply_frame(frame(opcode, payload) if compression is None else compression.pack(opcode, payload))
         self.uncork()

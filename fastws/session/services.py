@@ -16,7 +16,7 @@ from fastws.dialects.wire_form import DialectForm
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Broker, Receipt
 from fastws.hub.roster import Roster
-from fastws.transport.connection_log import Journal
+from fastws.transport.connection_log import ConnectionLog
 from fastws.transport.outbox import Bounds
 from fastws.vocabulary.publication import Publication
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastws.session.session import Session
     from fastws.transport.heartbeat import Heartbeat
     from fastws.transport.websocket import Connection
-    from fastws.transport.writer import Delivery
+    from fastws.transport.writer import Writer
 
 ACK_CACHE_SIZE = 1024
 
@@ -65,7 +65,7 @@ class Limits:
 
 
 @dataclass(slots=True, kw_only=True)
-class Context:
+class Services:
     """Everything a connection needs of its server. One object per process."""
 
     limits: Limits
@@ -74,7 +74,7 @@ class Context:
     roster: Roster
     counters: Counters
     permissions: Permissions
-    tokens: Tokens
+    token_verifier: Tokens
     revocations: Revocations
     authorizer: Authorizer | None
     heartbeat: Heartbeat
@@ -82,19 +82,19 @@ class Context:
     send_elsewhere: SendElsewhere
     # (workspace channel, metric type, answer) of `request_metrics`.
     metrics_source: MetricsSource
-    journal: Journal
+    connection_log: ConnectionLog
     # Told of every connection, where the application has one.
     hook: EventHook | None = None
     # Told of every connection that is gone.
     left: Callable[[Connection], None] = lambda _: None
     # What several channels say to one client in one flush, to be written together.
-    gathered: dict[Delivery, list[bytes]] = field(default_factory=dict)
+    gathered: dict[Writer, list[bytes]] = field(default_factory=dict)
     corked: list[Session] = field(default_factory=list)
     acks: dict[tuple[DialectForm, str | None, str | None, int, int], tuple[bytes, dict[str, object]]] = field(
         default_factory=dict
     )
 
-    def settle(self) -> None:
+    def write_batched(self) -> None:
         """Write what a flush has left to be written together: first what was gathered, then the replies to sends."""
         if self.gathered:
             self._write_gathered()
@@ -105,13 +105,13 @@ class Context:
         """One write for each client, however many of its channels said something; equal ones share the bytes."""
         gathered, self.gathered = self.gathered, {}
         joined: dict[tuple[int, ...], bytes] = {}
-        for delivery, pieces in gathered.items():
+        for writer, pieces in gathered.items():
             key = tuple(map(id, pieces))
             data = joined.get(key)
             if data is None:
                 data = joined[key] = b"".join(pieces)
-            if not delivery.transport.is_closing():
-                delivery.transport.write(data)
+            if not writer.transport.is_closing():
+                writer.transport.write(data)
 
     def uncork(self) -> None:
         """Write the replies that a flush has settled, together for each client."""

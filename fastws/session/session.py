@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
-from fastws.dialects.dialect import Place
+from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.wire_form import DialectForm
 from fastws.errors import (
     BadRequest,
@@ -16,8 +16,8 @@ from fastws.errors import (
     UnknownAction,
     UnsupportedData,
 )
-from fastws.session.commands import ACTIONS
-from fastws.session.services import Context
+from fastws.session.commands import COMMANDS
+from fastws.session.services import Services
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
@@ -44,37 +44,37 @@ class Session:
     """The dialogue with one client, above frames and below the hub."""
 
     __slots__ = (
-        "anonymous",
+        "anonymous_allowed",
         "backlog",
         "connected_at",
         "connection",
-        "context",
         "cork",
         "corked_bytes",
         "form",
         "identity",
         "is_held",
-        "place",
+        "rate_tokens",
+        "rate_tokens_since",
+        "services",
+        "starting",
         "strikes",
-        "tokens",
-        "tokens_since",
     )
 
     def __init__(
         self,
-        context: Context,
+        services: Services,
         connection: Connection,
         form: DialectForm,
         identity: Identity | None,
-        place: Place,
+        starting: StartingChannels,
     ) -> None:
-        self.context = context
+        self.services = services
         self.connection = connection
         self.form = form
         self.identity = identity
-        self.place = place
+        self.starting = starting
         # Whether a client from there may be without a token: what no claim speaks of is open to it then.
-        self.anonymous: bool | None = None
+        self.anonymous_allowed: bool | None = None
         self.connected_at = time.time()
         # Replies of this turn, written together; None while no turn is on.
         self.cork: list[bytes] | None = None
@@ -83,21 +83,21 @@ class Session:
         # None while nothing is awaited.
         self.backlog: list[tuple[int, bytes]] | None = None
         self.is_held = False
-        self.tokens: float = context.limits.message_burst
-        self.tokens_since = time.monotonic()
+        self.rate_tokens: float = services.limits.message_burst
+        self.rate_tokens_since = time.monotonic()
         self.strikes = 0
 
     # --- beginning and end
 
     def begin(self) -> None:
         """Join the channels of the place and greet."""
-        names = list(self.place.channels)
+        names = list(self.starting.channels)
 
         def join_next() -> None:
             if names:
                 self.listen(names.pop(0), join_next)
             else:
-                self.say(Connected(self.connection.id, self.place.workspace))
+                self.send_reply(Connected(self.connection.id, self.starting.workspace))
 
         join_next()
 
@@ -112,7 +112,7 @@ class Session:
             self.cork = []
         form = self.form
         loads, parse, expected = form.codec.loads, form.dialect.parse, form.codec.opcode
-        self.context.counters.received[form.dialect.name] += len(messages)
+        self.services.counters.received[form.dialect.name] += len(messages)
         allowed = self._allowance(len(messages))
         for position, (opcode, payload) in enumerate(messages):
             if opcode != expected and not (opcode == BINARY and expected == TEXT):
@@ -130,7 +130,7 @@ class Session:
                 if type(message) is dict and "id" in message:
                     request_id = _request_id(message["id"])
                 command = parse(message)
-                ACTIONS[type(command)](self, command, request_id)
+                COMMANDS[type(command)](self, command, request_id)
             except UnknownAction as error:
                 self._ask_application(error, payload, request_id)
             except BadRequest as error:
@@ -146,7 +146,7 @@ class Session:
 
     def _ask_application(self, error: UnknownAction, payload: bytes, request_id: RequestId) -> None:
         """What nobody here knows may be known to the application's hook."""
-        hook = self.context.hook
+        hook = self.services.hook
         if hook is None:
             self.refuse(error, request_id)
             return
@@ -173,27 +173,27 @@ class Session:
 
     def _allowance(self, wanted: int) -> int:
         """How many of `wanted` messages the rate lets through (spec 6)."""
-        limits = self.context.limits
+        limits = self.services.limits
         if not limits.message_rate:
             return wanted
-        self.tokens -= wanted
-        if self.tokens >= 0:
+        self.rate_tokens -= wanted
+        if self.rate_tokens >= 0:
             return wanted
         now = time.monotonic()
-        have = self.tokens + wanted + (now - self.tokens_since) * limits.message_rate
-        self.tokens_since = now
+        have = self.rate_tokens + wanted + (now - self.rate_tokens_since) * limits.message_rate
+        self.rate_tokens_since = now
         if have >= limits.message_burst:
             have = limits.message_burst
             self.strikes = 0
-        self.tokens = max(have - wanted, 0)
+        self.rate_tokens = max(have - wanted, 0)
         return min(wanted, int(have))
 
     def _over_the_rate(self, messages: list[tuple[int, bytes]]) -> None:
         refused = sum(opcode <= BINARY for opcode, _ in messages)
-        self.context.counters.rate_limited["message"] += refused
+        self.services.counters.rate_limited["message"] += refused
         self.strikes += refused
         self.refuse(RateLimited(f"too many messages: {refused} were not processed; send more slowly"), None)
-        if self.strikes > max(self.context.limits.message_burst, 100):
+        if self.strikes > max(self.services.limits.message_burst, 100):
             self.connection.end(1008, "too many messages", label="rate_limited")
             return
         # However many messages stand before it, a ping is answered (RFC 6455 section 5.5.2), and a close, too.
@@ -203,13 +203,13 @@ class Session:
 
     # --- out
 
-    def say(self, reply: Reply, request_id: RequestId = None) -> None:
+    def send_reply(self, reply: Reply, request_id: RequestId = None) -> None:
         """Answer this client."""
-        frame = self.form.reply(reply, self.place, request_id)
+        frame = self.form.reply(reply, self.starting, request_id)
         if frame is not None:
-            self.put(frame)
+            self.write_reply_frame(frame)
 
-    def put(self, frame: bytes) -> None:
+    def write_reply_frame(self, frame: bytes) -> None:
         """A frame for this client's control lane: with the others of this turn, if one is on."""
         cork = self.cork
         self.corked_bytes += len(frame)
@@ -217,43 +217,43 @@ class Session:
             cork.append(frame)
             return
         self.cork = [frame]
-        self.context.corked.append(self)
-        if len(self.context.corked) == 1 and self.context.hub.tick.is_empty:
-            self.context.uncork()
+        self.services.corked.append(self)
+        if len(self.services.corked) == 1 and self.services.hub.tick.is_empty:
+            self.services.uncork()
 
     def uncork(self) -> None:
         """Write what this turn has answered."""
         cork, self.cork = self.cork, None
         self.corked_bytes = 0
         if cork:
-            self.connection.push(cork[0] if len(cork) == 1 else b"".join(cork))
+            self.connection.write_control(cork[0] if len(cork) == 1 else b"".join(cork))
 
     def refuse(self, error: FastWSError, request_id: RequestId) -> None:
-        self.say(Failure(error.code, error.message, error.channel), request_id)
+        self.send_reply(Failure(error.code, error.message, error.channel), request_id)
 
-    def settle(self, channel: str = "") -> bool:
+    def flush_before_reply(self, channel: str = "") -> bool:
         """Before a reply that must not overtake a publication: write what was said until now, all of it on `channel`.
 
         Returns whether this client is still there: it may have been too slow for what was written.
         """
-        hub = self.context.hub
-        if not hub.is_settled(channel):
+        hub = self.services.hub
+        if not hub.is_flushed(channel):
             cork = self.cork
             self.uncork()
             if cork is not None:
                 self.cork = []
-            hub.settle(channel)
+            hub.flush_channel(channel)
         return not self.connection.is_gone
 
     # --- channels and publications for this client
 
     def listen(self, name: str, then: Callable[[], None], filter_: Filter | None = None) -> None:
         """Be a member of `name`, then go on: at once, or when the broker has made sure that it will hear."""
-        hub, broker = self.context.hub, self.context.broker
+        hub, broker = self.services.hub, self.services.broker
         is_answered = is_waiting = False
 
         def enter() -> None:
-            if self.settle(name):
+            if self.flush_before_reply(name):
                 hub.subscribe(self.connection, name, self.form, filter_)
                 then()
             elif not hub.count(name):
@@ -275,16 +275,16 @@ class Session:
             is_waiting = True
             self.suspend()
 
-    def take(self, publication: Publication) -> bool:
+    def deliver_direct(self, publication: Publication) -> bool:
         """A publication for this client alone. Returns whether its queue took it. Raises Unencodable."""
         return self._hand_over(self.form.frame(publication), publication)
 
-    def take_raw(self, body: bytes) -> bool:
+    def deliver_raw(self, body: bytes) -> bool:
         """`body`, verbatim, for this client alone. Returns whether its queue took it."""
         return self._hand_over(self.form.verbatim(body), _RAW)
 
     def _hand_over(self, frame: bytes, publication: Publication) -> bool:
-        counters = self.context.counters
+        counters = self.services.counters
         connection = self.connection
         if self.cork is not None and connection.outbox is None:
             self.cork.append(frame)

@@ -22,7 +22,7 @@ _REQUEST: Final = b"GET /metrics HTTP/1.1\r\nHost: sibling\r\nConnection: close\
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
-class OwnFigures:
+class WorkerMetrics:
     """GET /metrics as a sibling asks for it: this worker alone, also written down, for when it cannot be asked."""
 
     def __init__(self, exposition: Exposition, folder: Path) -> None:
@@ -44,10 +44,10 @@ class OwnFigures:
         return text
 
 
-class AllWorkers:
+class AllWorkerMetrics:
     """GET /metrics over every worker whose socket is in `folder`, and what all of them are told."""
 
-    def __init__(self, own: OwnFigures, folder: Path) -> None:
+    def __init__(self, own: WorkerMetrics, folder: Path) -> None:
         self._own = own
         self._folder = folder
 

@@ -18,9 +18,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 # `<pid>.sock` is where a worker answers, `<pid>.prom` what it last knew of itself.
 SOCKET_SUFFIX: Final = ".sock"
 FIGURES_SUFFIX: Final = ".prom"
-DEPARTED: Final = "departed"
+EXITED: Final = "departed"
 # What is not a sum over processes: the oldest start, the worst of the workers' brokers.
-LEAST: Final = frozenset({"process_start_time_seconds", "fastws_broker_up", "python_info"})
+TAKE_MINIMUM: Final = frozenset({"process_start_time_seconds", "fastws_broker_up", "python_info"})
 COUNTED: Final = frozenset({"counter", "histogram"})
 # The first line of the ledger names those that are in it: their own files, if still there, count no more.
 _NAMES: Final = "# of "
@@ -34,7 +34,7 @@ def keep_own(folder: Path, pid: int, text: str) -> None:
     _write(folder / f"{pid}{FIGURES_SUFFIX}", text)
 
 
-def keep_departed(folder: Path, pid: int) -> None:
+def add_exited(folder: Path, pid: int) -> None:
     """Take the counters of a worker that is gone into the ledger. Only the supervisor calls this."""
     own = folder / f"{pid}{FIGURES_SUFFIX}"
     (folder / f"{pid}{SOCKET_SUFFIX}").unlink(missing_ok=True)
@@ -42,7 +42,7 @@ def keep_departed(folder: Path, pid: int) -> None:
         return
     names, before = _departed(folder)
     text = merge((before, own.read_text()), is_departed=True).decode()
-    _write(folder / DEPARTED, f"{_NAMES}{' '.join([*names, own.stem][-_MAX_NAMES:])}\n{text}")
+    _write(folder / EXITED, f"{_NAMES}{' '.join([*names, own.stem][-_MAX_NAMES:])}\n{text}")
     own.unlink()
 
 
@@ -78,7 +78,7 @@ def merge(texts: Iterable[str], *, is_departed: bool = False) -> bytes:
                 key = (sample.name, tuple(sample.labels.items()))
                 if key not in samples:
                     samples[key] = sample.value
-                elif sample.name in LEAST:
+                elif sample.name in TAKE_MINIMUM:
                     samples[key] = min(samples[key], sample.value)
                 else:
                     samples[key] += sample.value
@@ -105,7 +105,7 @@ class _Merged(Collector):
 
 def _departed(folder: Path) -> tuple[list[str], str]:
     """The ledger: whose counters are in it, and their sums."""
-    text = _read(folder / DEPARTED)
+    text = _read(folder / EXITED)
     if text is None:
         return [], ""
     names, _, sums = text.partition("\n")

@@ -137,6 +137,6 @@ class Exposition:
         return Response(200, self.render(), (("Content-Type", CONTENT_TYPE),))
 
 
-def elsewhere(application: Application, request: Request, **_: str) -> Response:
+def not_on_this_port(application: Application, request: Request, **_: str) -> Response:
     """GET /metrics at the public address, where the setting `metrics_address` names another."""
     raise NotFound("metrics are served at an address of their own")

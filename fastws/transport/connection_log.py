@@ -1,4 +1,4 @@
-"""The journal: who came, who went and who was turned away, in log lines that no storm of clients makes dear."""
+"""The connection_log: who came, who went and who was turned away, in log lines that no storm of clients makes dear."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REFUSALS_SECONDS: Final = 60.0
 MAX_CHANNELS_SHOWN: Final = 8
 
 
-class Journal:
+class ConnectionLog:
     """Lines about connections: at level info the first LINES_PER_SECOND of each second, then how many more there were;
     at level debug all of them. Metrics count every one at any level.
 
@@ -31,21 +31,29 @@ class Journal:
     a line: no token, no query, no payload.
     """
 
-    __slots__ = ("_closed_unsaid", "_level", "_lines_left", "_opened_unsaid", "_refused", "_refusing", "_second")
+    __slots__ = (
+        "_closed_suppressed",
+        "_level",
+        "_lines_left",
+        "_opened_suppressed",
+        "_refused",
+        "_refusing",
+        "_second",
+    )
 
     def __init__(self, level: LogLevel) -> None:
         self._level = level
         self._lines_left = LINES_PER_SECOND
-        self._opened_unsaid = 0
-        self._closed_unsaid = 0
+        self._opened_suppressed = 0
+        self._closed_suppressed = 0
         self._second: asyncio.TimerHandle | None = None
         self._refused: dict[tuple[int, str], int] = defaultdict(int)
         self._refusing: asyncio.TimerHandle | None = None
 
     def opened(self, connection: Connection) -> None:
         """`connection` was let in. Cost: 0.1 µs where there is no line."""
-        if not self._may_speak():
-            self._opened_unsaid += 1
+        if not self._may_log():
+            self._opened_suppressed += 1
             return
         log.info(
             "connection opened",
@@ -58,8 +66,8 @@ class Journal:
 
     def closed(self, connection: Connection, code: int, reason: str) -> None:
         """`connection` ends, while its channels are still known. Cost: 0.1 µs where there is no line."""
-        if not self._may_speak():
-            self._closed_unsaid += 1
+        if not self._may_log():
+            self._closed_suppressed += 1
             return
         seconds = round(time.time() - connection.connected_at, 3)
         log.info("connection closed", code=code, reason=reason, seconds=seconds, **who(connection))
@@ -82,7 +90,7 @@ class Journal:
             self._refusing.cancel()
             self._sum_up_refusals()
 
-    def _may_speak(self) -> bool:
+    def _may_log(self) -> bool:
         if self._second is None:
             self._second = asyncio.get_running_loop().call_later(1.0, self._next_second)
         if self._lines_left <= 0:
@@ -93,11 +101,13 @@ class Journal:
     def _next_second(self) -> None:
         self._second = None
         self._lines_left = LINES_PER_SECOND
-        if self._opened_unsaid or self._closed_unsaid:
+        if self._opened_suppressed or self._closed_suppressed:
             log.info(
-                "more connections than are logged one by one", opened=self._opened_unsaid, closed=self._closed_unsaid
+                "more connections than are logged one by one",
+                opened=self._opened_suppressed,
+                closed=self._closed_suppressed,
             )
-            self._opened_unsaid = self._closed_unsaid = 0
+            self._opened_suppressed = self._closed_suppressed = 0
 
     def _sum_up_refusals(self) -> None:
         self._refusing = None

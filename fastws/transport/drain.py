@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from fastws.admission.gate import Gate
-from fastws.session.services import Context
+from fastws.session.services import Services
 
 log = structlog.stdlib.get_logger("fastws.drain")
 
@@ -20,7 +20,7 @@ ENTERING_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.02
 
 
-async def drain(context: Context, gate: Gate, *, seconds: float, is_replaced: bool) -> None:
+async def drain(services: Services, gate: Gate, *, seconds: float, is_replaced: bool) -> None:
     """Close every client with 1012 over `seconds`, no more than their number / `seconds` in any second; at once where
     nobody is connected. Twice is once. Who does not answer its close holds it up for ANSWER_SECONDS at most.
 
@@ -33,19 +33,19 @@ async def drain(context: Context, gate: Gate, *, seconds: float, is_replaced: bo
     gate.is_draining = not is_replaced
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds + ANSWER_SECONDS
-    await _send_away(context, seconds)
+    await _close_all(services, seconds)
     if is_replaced:
-        await _let_in_who_is_at_the_door(gate, min(deadline, loop.time() + ENTERING_SECONDS))
+        await _accept_pending_upgrades(gate, min(deadline, loop.time() + ENTERING_SECONDS))
         gate.is_draining = True
-        await _send_away(context, 0.0)
+        await _close_all(services, 0.0)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
             await gate.until_empty()
-            await context.heartbeat.until_done()
+            await services.heartbeat.until_done()
 
 
-async def _send_away(context: Context, seconds: float) -> None:
-    clients = list(context.roster)
+async def _close_all(services: Services, seconds: float) -> None:
+    clients = list(services.roster)
     if not clients:
         return
     log.info("draining", connections=len(clients), seconds=seconds)
@@ -56,11 +56,11 @@ async def _send_away(context: Context, seconds: float) -> None:
         due = begun + seconds * position / len(clients)
         if due > loop.time():
             await asyncio.sleep(due - loop.time())
-        context.hub.tick.flush_all()
+        services.hub.tick.flush_all()
         client.end(1012, reason, label="drain")
 
 
-async def _let_in_who_is_at_the_door(gate: Gate, deadline: float) -> None:
+async def _accept_pending_upgrades(gate: Gate, deadline: float) -> None:
     """Until nobody is left who was accepted and has not asked; of those amid a TLS handshake nobody knows how many."""
     loop = asyncio.get_running_loop()
     # Who was accepted in this very turn of the loop is counted in the next.

@@ -15,7 +15,7 @@ from fastws.admission.admission import Admission
 from fastws.admission.gate import Gate
 from fastws.callouts.event_hook import EventHook
 from fastws.errors import FastWSError, NotFound, Unavailable
-from fastws.session.services import Context
+from fastws.session.services import Services
 from fastws.wire.http_reader import HttpReader, Request, render_response
 from fastws.wire.proxy_protocol import read_proxy_header
 from fastws.wire.response import Response
@@ -36,7 +36,6 @@ class HttpConnection(asyncio.Protocol):
     __slots__ = (
         "_accepted_at",
         "_answering",
-        "_context",
         "_endpoints",
         "_error_response",
         "_gate",
@@ -47,13 +46,14 @@ class HttpConnection(asyncio.Protocol):
         "_peer",
         "_proxy_header",
         "_reader",
+        "_services",
         "address",
         "transport",
     )
 
     def __init__(
         self,
-        context: Context,
+        services: Services,
         gate: Gate,
         endpoints: Endpoints,
         error_response: ErrorResponse,
@@ -62,7 +62,7 @@ class HttpConnection(asyncio.Protocol):
         is_internal: bool = False,
     ) -> None:
         """`is_internal`: the address is not for clients, so no upgrades, proxies and limits."""
-        self._context = context
+        self._services = services
         self._gate = gate
         self._endpoints = endpoints
         self._error_response = error_response
@@ -99,11 +99,11 @@ class HttpConnection(asyncio.Protocol):
         if gate.expects_proxy_header(self._peer) and not self._is_internal:
             self._proxy_header = b""
         spent = time.monotonic() - self._accepted_at
-        self._context.heartbeat.expect_end(self, gate.handshake_seconds - spent)
+        self._services.heartbeat.expect_end(self, gate.handshake_seconds - spent)
 
     def _await_request(self) -> None:
         """From accept or the answer before, a whole request has `handshake_timeout` to arrive."""
-        self._context.heartbeat.expect_end(self, self._gate.handshake_seconds)
+        self._services.heartbeat.expect_end(self, self._gate.handshake_seconds)
 
     def data_received(self, data: bytes) -> None:
         if self._lingering is not None:
@@ -142,7 +142,7 @@ class HttpConnection(asyncio.Protocol):
             if self._reader.expects_continue:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             return
-        self._context.heartbeat.forget(self)
+        self._services.heartbeat.forget(self)
         request.is_proxied = self._is_proxied
         if not self._is_internal:
             self.address = self._gate.client_address(request, self._peer)
@@ -172,13 +172,13 @@ class HttpConnection(asyncio.Protocol):
 
     def _upgrade(self, request: Request) -> None:
         admission = self._gate.admit(request, self.address)
-        hook = self._context.hook
+        hook = self._services.hook
         self._answering = True  # what comes is no longer ours to read
         if hook is None:
             self._open(admission)
         else:
             self.transport.pause_reading()
-            self._context.heartbeat.spawn(self._upgrade_later(admission, hook))
+            self._services.heartbeat.spawn(self._upgrade_later(admission, hook))
 
     async def _upgrade_later(self, admission: Admission, hook: EventHook) -> None:
         """Upgrade when the application has agreed to it."""
@@ -216,7 +216,7 @@ class HttpConnection(asyncio.Protocol):
         self._answering = True
         # What waits is one read at most.
         self.transport.pause_reading()
-        self._context.heartbeat.spawn(self._answer_later(request, answer))
+        self._services.heartbeat.spawn(self._answer_later(request, answer))
 
     async def _answer_later(self, request: Request, answer: Awaitable[Response]) -> None:
         try:
@@ -269,7 +269,7 @@ class HttpConnection(asyncio.Protocol):
             self._lingering = LINGER_BYTES
             self.transport.write_eof()
             self.transport.resume_reading()
-            self._context.heartbeat.expect_end(self, LINGER_SECONDS)
+            self._services.heartbeat.expect_end(self, LINGER_SECONDS)
         else:
             self.transport.close()
 
@@ -282,7 +282,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gate.capacity.sockets -= 1
-        self._context.heartbeat.forget(self)
+        self._services.heartbeat.forget(self)
 
 
 def _peer_of(transport: asyncio.BaseTransport) -> str | None:

@@ -11,7 +11,7 @@ from fastws.hub.channel import Chunk
 from fastws.hub.ports import Verdict
 
 if TYPE_CHECKING:
-    from fastws.transport.backpressure import Brake
+    from fastws.transport.backpressure import PublisherPause
 
 # Bytes handed to the transport at a time, so that most of what waits stays here, where policies reach it.
 BATCH_BYTES: Final = 65_536
@@ -50,11 +50,11 @@ class Outbox:
         "_entries",
         "_messages",
         "_since",
-        "brakes",
         "control_bytes",
-        "has_braked",
+        "has_paused_publishers",
         "is_blocked",
         "lost",
+        "publisher_pauses",
     )
 
     def __init__(self, bounds: Bounds) -> None:
@@ -66,8 +66,8 @@ class Outbox:
         self.control_bytes = 0
         self.is_blocked = True
         # Publishers that wait for this to be empty; they are made to once.
-        self.brakes: list[Brake] = []
-        self.has_braked = False
+        self.publisher_pauses: list[PublisherPause] = []
+        self.has_paused_publishers = False
         self.lost: dict[str, int] | None = None
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class Outbox:
         """Bytes."""
         return self._bytes
 
-    def hold(self, chunk: Chunk, transport_bytes: int) -> tuple[Verdict, int]:
+    def enqueue(self, chunk: Chunk, transport_bytes: int) -> tuple[Verdict, int]:
         """Keep `chunk` within the bounds. Returns the verdict, and how many messages were dropped for it.
 
         `transport_bytes` is what the transport holds before all this. One message larger than the whole queue is

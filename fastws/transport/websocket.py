@@ -9,16 +9,16 @@ from typing import Final
 import structlog
 
 from fastws.errors import FastWSError, ProtocolViolation
-from fastws.session.services import Context
+from fastws.session.services import Services
 from fastws.transport.connection_log import who
 from fastws.transport.heartbeat import reset
 from fastws.transport.states import TRANSITIONS, Event, State
-from fastws.transport.writer import Delivery, forget
+from fastws.transport.writer import Writer, forget
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Failure, Reply
 from fastws.wire.deflate import Deflate
-from fastws.wire.frame_parser import Inbox
+from fastws.wire.frame_parser import FrameParser
 from fastws.wire.frame_reader import read_frames
 from fastws.wire.frames import PING_FRAME, close_frame, pong_frame
 from fastws.wire.opcodes import CLOSE, PING
@@ -32,21 +32,21 @@ CLOSE_SECONDS: Final = 5.0
 SLOW_CLOSE_SECONDS: Final = 1.0
 
 
-class Connection(Delivery):
+class Connection(Writer):
     """A client after its upgrade; the hub's Member. No task, queue or parser while it is idle."""
 
     __slots__ = (
         "address",
         "deflate",
         "id",
-        "inbox",
+        "parser",
         "silent",
         "user_agent",
     )
 
     def __init__(
         self,
-        context: Context,
+        services: Services,
         transport: asyncio.Transport,
         connection_id: str,
         *,
@@ -54,12 +54,12 @@ class Connection(Delivery):
         user_agent: str,
         deflate: Deflate | None,
     ) -> None:
-        super().__init__(context, transport)
+        super().__init__(services, transport)
         self.id = connection_id
         self.address = address
         self.user_agent = user_agent
         self.deflate = deflate
-        self.inbox: Inbox | None = None
+        self.parser: FrameParser | None = None
         # Heartbeat rounds without a sign of life.
         self.silent = 0
 
@@ -92,49 +92,49 @@ class Connection(Delivery):
             self.transport.abort()
 
     def _read(self, data: bytes) -> None:
-        inbox = self.inbox
-        if inbox is not None:
-            self._read_oddly(inbox, data)
+        parser = self.parser
+        if parser is not None:
+            self._read_with_parser(parser, data)
             return
-        messages, used = read_frames(data, 0, self.context.limits.message_bytes, FRAMES_PER_TURN)
+        messages, used = read_frames(data, 0, self.services.limits.message_bytes, FRAMES_PER_TURN)
         if messages:
             self.session.receive(messages)
         if used < len(data) and self.state is State.OPEN:
-            self._read_oddly(self._open_inbox(), data[used:] if used else data)
+            self._read_with_parser(self._open_parser(), data[used:] if used else data)
 
-    def _open_inbox(self) -> Inbox:
-        limits = self.context.limits
+    def _open_parser(self) -> FrameParser:
+        limits = self.services.limits
         inflater = None if self.deflate is None else self.deflate.inflater(limits.message_bytes)
-        self.inbox = inbox = Inbox(limits.message_bytes, limits.fragments, inflater)
-        return inbox
+        self.parser = parser = FrameParser(limits.message_bytes, limits.fragments, inflater)
+        return parser
 
-    def _read_oddly(self, inbox: Inbox, data: bytes) -> None:
+    def _read_with_parser(self, parser: FrameParser, data: bytes) -> None:
         """Bytes that do not end with a frame, or hold frames that the direct reader leaves to wsproto."""
-        messages = inbox.feed(data, FRAMES_PER_TURN)
+        messages = parser.feed(data, FRAMES_PER_TURN)
         if messages:
             self.session.receive(messages)
         if self.state is not State.OPEN:
             return
-        if inbox.failure is not None:
-            self.fail(inbox.failure)
-        elif inbox.is_idle:
-            self.inbox = None
-        elif inbox.has_backlog:
+        if parser.failure is not None:
+            self.fail(parser.failure)
+        elif parser.is_idle:
+            self.parser = None
+        elif parser.has_backlog:
             self.stop_reading()
             asyncio.get_running_loop().call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
         """The rest of what one read brought, after others had their turn."""
-        if self.state is not State.OPEN or self.session.backlog is not None or self.brake is not None:
+        if self.state is not State.OPEN or self.session.backlog is not None or self.publisher_pause is not None:
             return  # whoever holds it up comes back by `go_on_reading`
         self.data_received(b"")
-        if self.inbox is None or not self.inbox.has_backlog:
+        if self.parser is None or not self.parser.has_backlog:
             self.go_on_reading()
 
     def control(self, opcode: int, payload: bytes) -> None:
         """A control frame, between the messages of a turn."""
         if opcode == PING:
-            self.session.put(pong_frame(payload))
+            self.session.write_reply_frame(pong_frame(payload))
         elif opcode == CLOSE:
             self._answer_close(payload)
 
@@ -144,13 +144,13 @@ class Connection(Delivery):
             self._count_end(1006, "lost")
         self._step(Event.PEER_FAILS)
         self._forget_waiting()
-        self.context.heartbeat.expect_end(self, CLOSE_SECONDS)
+        self.services.heartbeat.expect_end(self, CLOSE_SECONDS)
         return False
 
     # --- reading on and off
 
     def go_on_reading(self) -> None:
-        if self.transport.is_closing() or self.brake is not None or self.is_crowded:
+        if self.transport.is_closing() or self.publisher_pause is not None or self.is_crowded:
             return
         session = self.session
         if session.is_held:
@@ -158,7 +158,7 @@ class Connection(Delivery):
             asyncio.get_running_loop().call_soon(session.go_on)
         if session.backlog is not None:
             return  # until the answer that it waits for is there
-        if self.inbox is not None and self.inbox.has_backlog:
+        if self.parser is not None and self.parser.has_backlog:
             asyncio.get_running_loop().call_soon(self._next_turn)
         else:
             self.transport.resume_reading()
@@ -181,13 +181,13 @@ class Connection(Delivery):
     def expire(self) -> None:
         """The token is over: say so in the dialect's words, then close."""
         if self.state is State.OPEN:
-            self.session.say(Failure("unauthorized", "the token has expired"))
+            self.session.send_reply(Failure("unauthorized", "the token has expired"))
             self.end(4401, "token expired", label="expired")
 
     def revoke(self) -> None:
         """The token was revoked: say so, then close."""
         if self.state is State.OPEN:
-            self.session.say(Failure("unauthorized", "the token was revoked"))
+            self.session.send_reply(Failure("unauthorized", "the token was revoked"))
             self.end(4401, "token revoked", label="revoked")
 
     # --- the end
@@ -202,11 +202,11 @@ class Connection(Delivery):
             return
         self._count_end(code, label, reason)
         self.session.uncork()
-        self.push(close_frame(code, reason))
+        self.write_control(close_frame(code, reason))
         self._step(Event.WE_CLOSE)
         if not self.transport.is_closing():
             self.transport.resume_reading()  # the answer is awaited, whatever reading was paused for
-        self.context.heartbeat.expect_end(self, CLOSE_SECONDS)
+        self.services.heartbeat.expect_end(self, CLOSE_SECONDS)
 
     def fail(self, error: FastWSError) -> None:
         """The peer broke the protocol (RFC 6455 section 7.1.7): say why, and close the TCP connection."""
@@ -215,7 +215,7 @@ class Connection(Delivery):
         code = error.violation_code if isinstance(error, ProtocolViolation) else error.close_code
         self._count_end(code, error.code, error.message)
         self.session.uncork()
-        self.push(close_frame(code, error.message))
+        self.write_control(close_frame(code, error.message))
         self._step(Event.PEER_FAILS)
         self._close_our_half()
 
@@ -223,7 +223,7 @@ class Connection(Delivery):
         """A slow consumer: what waits is dropped, the close has a second to get through."""
         outbox = self.outbox
         waiting = 0 if outbox is None else outbox.clear()
-        self.context.counters.dropped["slow_consumer"] += waiting
+        self.services.counters.dropped["slow_consumer"] += waiting
         log.warning(
             "client removed: slow consumer",
             channel=channel,
@@ -231,24 +231,24 @@ class Connection(Delivery):
             **who(self),
         )
         self.end(1013, "slow consumer", label="slow_consumer")
-        self.context.heartbeat.expect_end(self, SLOW_CLOSE_SECONDS)
+        self.services.heartbeat.expect_end(self, SLOW_CLOSE_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.state is State.OPEN:
             self._count_end(1006, "lost")
         self._step(Event.LOST)
-        self.inbox = None
+        self.parser = None
         self.outbox = None
-        self.context.heartbeat.forget(self)
-        self.context.left(self)
+        self.services.heartbeat.forget(self)
+        self.services.left(self)
 
     def _count_end(self, code: int, label: str, reason: str = "") -> None:
         # A client may choose among 2,000 codes from 3000 on: no reason for as many series of figures.
         counted = code // 1000 * 1000 if label == "client" and code >= 3000 else code
-        self.context.counters.closed[(counted, label)] += 1
-        self.context.journal.closed(self, code, label)
-        if self.context.hook is not None:
-            self.context.hook.disconnected(self.id, code, reason)
+        self.services.counters.closed[(counted, label)] += 1
+        self.services.connection_log.closed(self, code, label)
+        if self.services.hook is not None:
+            self.services.hook.disconnected(self.id, code, reason)
 
     def _step(self, event: Event) -> None:
         """Enter the next state; who leaves OPEN hears nothing more."""
@@ -256,10 +256,10 @@ class Connection(Delivery):
         self.state = TRANSITIONS[(self.state, event)]
         if was_open:
             self.send = forget
-            self._release_brakes(self.outbox)
+            self._resume_publishers(self.outbox)
             self.session.backlog = None
-            self.context.roster.remove(self)
-            self.context.hub.leave(self)
+            self.services.roster.remove(self)
+            self.services.hub.leave(self)
 
     def _answer_close(self, payload: bytes) -> None:
         """The peer closes: echo its code (RFC 6455 section 5.5.1), then close the TCP connection, as servers do."""
@@ -269,7 +269,7 @@ class Connection(Delivery):
         self._count_end(code, "client", payload[2:].decode("utf-8", "replace"))
         self.session.uncork()
         self._forget_waiting()
-        self.push(close_frame(code if code != 1005 else 1000))
+        self.write_control(close_frame(code if code != 1005 else 1000))
         self._step(Event.PEER_CLOSES)
         self._close_transport()
 
@@ -277,21 +277,21 @@ class Connection(Delivery):
         """After our close frame only the peer's is of interest; what came before it is read and let go."""
         if self.state is not State.CLOSING:
             return
-        inbox = self.inbox or self._open_inbox()
-        events = inbox.feed(data, FRAMES_PER_TURN)
-        if inbox.failure is not None or inbox.has_backlog or any(opcode == CLOSE for opcode, _ in events):
+        parser = self.parser or self._open_parser()
+        events = parser.feed(data, FRAMES_PER_TURN)
+        if parser.failure is not None or parser.has_backlog or any(opcode == CLOSE for opcode, _ in events):
             self._step(Event.PEER_CLOSES)
             self._close_transport()
 
     def _forget_waiting(self) -> None:
         if self.outbox is not None:
-            self.context.counters.dropped["closed"] += self.outbox.clear()
+            self.services.counters.dropped["closed"] += self.outbox.clear()
 
     def _close_transport(self) -> None:
         """Close once everything is written; what waits in the outbox goes to the transport first."""
         self._flush_outbox()
         self.transport.close()
-        self.context.heartbeat.expect_end(self, CLOSE_SECONDS)
+        self.services.heartbeat.expect_end(self, CLOSE_SECONDS)
 
     def _flush_outbox(self) -> None:
         outbox = self.outbox
@@ -308,7 +308,7 @@ class Connection(Delivery):
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self.transport.resume_reading()
-            self.context.heartbeat.expect_end(self, LINGER_SECONDS)
+            self.services.heartbeat.expect_end(self, LINGER_SECONDS)
         else:
             self._close_transport()
 
@@ -319,16 +319,16 @@ class Connection(Delivery):
         outbox = self.outbox
         return None if outbox is None else (outbox.messages, outbox.size + self.transport.get_write_buffer_size())
 
-    def take(self, publication: Publication) -> bool:
-        return self.session.take(publication)
+    def deliver_direct(self, publication: Publication) -> bool:
+        return self.session.deliver_direct(publication)
 
-    def take_raw(self, body: bytes) -> bool:
-        return self.session.take_raw(body)
+    def deliver_raw(self, body: bytes) -> bool:
+        return self.session.deliver_raw(body)
 
-    def tell(self, reply: Reply) -> None:
+    def notify(self, reply: Reply) -> None:
         """Tell this client something it did not ask for, in its dialect's words."""
         if self.state is State.OPEN:
-            self.session.say(reply)
+            self.session.send_reply(reply)
 
     @property
     def identity(self) -> Identity | None:
@@ -352,4 +352,4 @@ class Connection(Delivery):
 
     @property
     def last_active_at(self) -> float:
-        return time.time() - self.silent * self.context.heartbeat.round_seconds
+        return time.time() - self.silent * self.services.heartbeat.round_seconds

@@ -1,4 +1,4 @@
-"""The inbox: cut frames, fragments, closes and everything odd, judged by wsproto under limits of our own."""
+"""The parser: cut frames, fragments, closes and everything odd, judged by wsproto under limits of our own."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _RSV1 = 0x40
 _HEADER_BYTES = {126: 4, 127: 10}
 _NO_HEADER = -1
 # So many plain frames take the time of one that goes through wsproto (benchmarks/test_frames.py).
-_ODD_FRAME_COST = 8
+_SLOW_FRAME_COST = 8
 _NO_STATUS = 1005
 _pack_code = Struct("!H").pack
 # What a close says where the parser's own text would show its internals.
 _REASONS = {1007: "text that is not UTF-8, or data that is not deflate", 1009: "message too large"}
 
 
-class Inbox:
+class FrameParser:
     """Reads one client's frames where the direct reader could not; dropped as soon as `is_idle`.
 
     It reads each header first, so that limits act before the payload is there, unmasks in C, and hands
@@ -77,7 +77,7 @@ class Inbox:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is held and the next byte begins a message: the inbox may be dropped."""
+        """Whether nothing is held and the next byte begins a message: the parser may be dropped."""
         return (
             self._left == _NO_HEADER
             and not self._in_message
@@ -145,7 +145,7 @@ class Inbox:
             if self._left > 0 and not self._read_payload(events):
                 break
             self._left = _NO_HEADER
-            budget -= _ODD_FRAME_COST
+            budget -= _SLOW_FRAME_COST
         return budget
 
     def _read_plain(self, events: list[tuple[int, bytes]], budget: int) -> int:

@@ -1,4 +1,4 @@
-"""The direct reader: whole, plain frames straight out of the bytes of one read; all else is the inbox's."""
+"""The direct reader: whole, plain frames straight out of the bytes of one read; all else is the parser's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fastws.wire.masking import apply_mask
 from fastws.wire.opcodes import BINARY, PING, PONG, TEXT
 
 _FIN = 0x80
-# First bytes of final frames without RSV bits. A close is left to the inbox, which validates it.
+# First bytes of final frames without RSV bits. A close is left to the parser, which validates it.
 _DATA = {_FIN | TEXT: TEXT, _FIN | BINARY: BINARY}
 _CONTROL = {_FIN | PING: PING, _FIN | PONG: PONG}
 _OPCODES = _DATA | _CONTROL

@@ -12,7 +12,7 @@ import h11
 
 from fastws.errors import BadRequest, HeadersTooLarge, TooLarge
 from fastws.wire.handshake import MAX_HEADERS as MAX_HEADERS
-from fastws.wire.handshake import read_plain_upgrade
+from fastws.wire.handshake import read_common_upgrade
 from fastws.wire.http_body import BodyReader, next_event
 from fastws.wire.request import Request as Request
 from fastws.wire.request import tokens
@@ -105,7 +105,7 @@ class HttpReader:
         if end > self._max_header_bytes:
             raise HeadersTooLarge(f"a request has at most {self._max_header_bytes} bytes of headers")
         head, self._buffer = buffer[:end], buffer[end:]
-        return read_plain_upgrade(head) or self._parse_head(head)
+        return read_common_upgrade(head) or self._parse_head(head)
 
     def _check_partial_head(self, buffer: bytes) -> None:
         """Refuse at once what no further byte can make a request."""

@@ -64,7 +64,7 @@ class Child:
         """Whether the process has ended; it is no zombie then."""
         return self.process.poll() is not None
 
-    def hear(self) -> bool:
+    def read_report(self) -> bool:
         """Take what it reports: `is_ready`, `error`. False: there is nothing, or nothing more."""
         try:
             data = os.read(self.report, MAX_REPORT_BYTES)
@@ -81,7 +81,7 @@ class Child:
                 self.error = text
         return bool(data)
 
-    def leave(self, number: signal.Signals, seconds: float) -> None:
+    def stop(self, number: signal.Signals, seconds: float) -> None:
         """Tell it to go (SIGTERM: with the server, SIGUSR2: another has its place), in `seconds` at the latest."""
         self.is_leaving = True
         self.kill_at = time.monotonic() + seconds

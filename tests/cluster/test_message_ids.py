@@ -18,51 +18,51 @@ class Clock:
 
 async def test_the_second_hears_how_the_first_ended() -> None:
     ids = MessageIds()
-    assert await ids.claim("m1") is None
-    assert await ids.claim("m2") is None
-    ids.settle("m1", DONE)
-    assert await ids.claim("m1") == DONE
-    assert await ids.claim("m1") == DONE
+    assert await ids.reserve("m1") is None
+    assert await ids.reserve("m2") is None
+    ids.record_outcome("m1", DONE)
+    assert await ids.reserve("m1") == DONE
+    assert await ids.reserve("m1") == DONE
 
 
 async def test_who_comes_while_the_first_is_under_way_waits_for_its_outcome() -> None:
     ids = MessageIds()
-    assert await ids.claim("m1") is None
-    others = [asyncio.ensure_future(ids.claim("m1")) for _ in range(3)]
+    assert await ids.reserve("m1") is None
+    others = [asyncio.ensure_future(ids.reserve("m1")) for _ in range(3)]
     await asyncio.sleep(0)
     assert not any(other.done() for other in others)
-    ids.settle("m1", DONE)
+    ids.record_outcome("m1", DONE)
     assert await asyncio.gather(*others) == [DONE, DONE, DONE]
 
 
 async def test_after_a_refusal_exactly_one_of_those_who_wait_tries_again() -> None:
     ids = MessageIds()
-    assert await ids.claim("m1") is None
-    others = [asyncio.ensure_future(ids.claim("m1")) for _ in range(3)]
+    assert await ids.reserve("m1") is None
+    others = [asyncio.ensure_future(ids.reserve("m1")) for _ in range(3)]
     await asyncio.sleep(0)
-    ids.settle("m1", None)
+    ids.record_outcome("m1", None)
     done, waiting = await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
     assert [other.result() for other in done] == [None]
-    ids.settle("m1", DONE)
+    ids.record_outcome("m1", DONE)
     assert [await other for other in waiting] == [DONE, DONE]
 
 
 async def test_an_id_is_free_again_after_five_minutes_and_not_before() -> None:
     clock = Clock()
     ids = MessageIds(clock)
-    assert await ids.claim("m1") is None
-    ids.settle("m1", DONE)
+    assert await ids.reserve("m1") is None
+    ids.record_outcome("m1", DONE)
     clock.now += REMEMBERED_SECONDS - 1
-    assert await ids.claim("m1") == DONE
+    assert await ids.reserve("m1") == DONE
     clock.now += 1
-    assert await ids.claim("m1") is None
+    assert await ids.reserve("m1") is None
 
 
 async def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
     ids = MessageIds(Clock())
     for number in range(MAX_MESSAGE_IDS + 1):
-        assert await ids.claim(f"m{number}") is None
-        ids.settle(f"m{number}", DONE)
-    assert await ids.claim("m1") == DONE
-    assert await ids.claim("m0") is None
+        assert await ids.reserve(f"m{number}") is None
+        ids.record_outcome(f"m{number}", DONE)
+    assert await ids.reserve("m1") == DONE
+    assert await ids.reserve("m0") is None
     assert len(ids._tries) == MAX_MESSAGE_IDS

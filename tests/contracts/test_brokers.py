@@ -50,10 +50,10 @@ class Reader:
             self.changed.set()
         return self.is_full
 
-    def hold(self, chunk: Chunk) -> Verdict:
+    def enqueue(self, chunk: Chunk) -> Verdict:
         return Verdict.REFUSED
 
-    def tell(self, reply: Reply) -> None:
+    def notify(self, reply: Reply) -> None:
         self.told.append(reply)
 
     def cut_off(self, channel: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.dialects.channels import CHANNELS
-from fastws.dialects.dialect import Place
+from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.jobs import JOBS
 from fastws.dialects.wire_form import DialectForm
 from fastws.dialects.workspaces import WORKSPACES
@@ -44,7 +44,7 @@ def test_a_reply_carries_the_request_id_also_when_that_is_zero() -> None:
 
 
 def test_a_reply_knows_the_place() -> None:
-    reply = DialectForm(WORKSPACES, JSON).reply(Connected("c"), Place(workspace="w1"))
+    reply = DialectForm(WORKSPACES, JSON).reply(Connected("c"), StartingChannels(workspace="w1"))
     assert reply is not None
     assert orjson.loads(reply[2:])["workspace_id"] == "w1"
 

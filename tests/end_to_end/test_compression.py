@@ -237,6 +237,6 @@ async def test_an_aws_post_is_compressed_too(serve: Serve, crowd: Crowd, deflate
     server = await serve(compression="on")
     await crowd.grow(server, 1)
     (client,) = server.roster
-    assert client.take_raw(orjson.dumps(LONG))
+    assert client.deliver_raw(orjson.dumps(LONG))
     assert await crowd.hear() == [LONG]
     assert len(deflated) == 1

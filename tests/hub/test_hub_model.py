@@ -74,7 +74,7 @@ class HubMachine(RuleBasedStateMachine):
     def subscribe(self, wanted: tuple[int, str, LineForm, EventFilter | None]) -> None:
         seat, name, form, filter_ = wanted
         member = self.seats[seat]
-        self.hub.settle(name)
+        self.hub.flush_channel(name)
         if member.is_gone:  # found too slow: it must not come back
             return
         self.hub.subscribe(member, name, form, filter_)

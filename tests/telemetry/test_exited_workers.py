@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastws.telemetry.exited_workers import keep_departed, keep_own, last_known, merge
+from fastws.telemetry.exited_workers import add_exited, keep_own, last_known, merge
 
 TEXT = """# HELP a_total Counted
 # TYPE a_total counter
@@ -74,13 +74,13 @@ def test_departed_processes_are_one_sum_and_leave_no_file(tmp_path: Path) -> Non
     for pid in range(20):
         keep_own(tmp_path, pid, text(pid))
         (tmp_path / f"{pid}.sock").touch()
-        keep_departed(tmp_path, pid)
+        add_exited(tmp_path, pid)
     assert [path.name for path in tmp_path.iterdir()] == ["departed"]
     assert values(*last_known(tmp_path, [], []))["a_total x"] == sum(range(20))
 
 
 def test_a_process_that_nobody_ever_asked_leaves_nothing(tmp_path: Path) -> None:
-    keep_departed(tmp_path, 7)
+    add_exited(tmp_path, 7)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -93,5 +93,5 @@ def test_a_scrape_in_the_middle_of_a_departure_counts_it_once(tmp_path: Path, mo
             found.append(values(*last_known(tmp_path, [], []))["a_total x"])
 
     monkeypatch.setattr(Path, "unlink", unlink)
-    keep_departed(tmp_path, 7)
+    add_exited(tmp_path, 7)
     assert found == [4]

@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 
 from fastws.errors import Unauthorized
 from fastws.logs import LogLevel
-from fastws.transport import connection_log as journal
+from fastws.transport import connection_log as connection_log
 from tests.serving import Join, OpenRaw, Serve
 
 Lines = list[Any]
@@ -68,7 +68,7 @@ async def test_who_is_gone_without_a_close_is_logged_as_lost(serve: Serve, open_
 async def test_a_storm_of_connections_costs_a_bounded_number_of_lines(
     serve: Serve, open_raw: OpenRaw, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "LINES_PER_SECOND", 3)
+    monkeypatch.setattr(connection_log, "LINES_PER_SECOND", 3)
     server = await serve()
     for _ in range(10):
         (await open_raw(server)).writer.transport.abort()
@@ -84,7 +84,7 @@ async def test_a_storm_of_connections_costs_a_bounded_number_of_lines(
 async def test_at_level_debug_every_connection_is_logged(
     serve: Serve, open_raw: OpenRaw, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "LINES_PER_SECOND", 0)
+    monkeypatch.setattr(connection_log, "LINES_PER_SECOND", 0)
     server = await serve(log_level="debug")
     for _ in range(5):
         await open_raw(server)
@@ -105,7 +105,7 @@ async def test_a_refused_handshake_is_logged_once_and_then_summed_up(serve: Serv
 
 
 async def test_one_refusal_needs_no_sum(lines: Lines) -> None:
-    quiet = journal.Journal(LogLevel("info"))
+    quiet = connection_log.ConnectionLog(LogLevel("info"))
     quiet.refused(Unauthorized("no"), "192.0.2.1")
     quiet.close()
     assert [line["event"] for line in lines] == ["handshake refused"]
@@ -119,5 +119,5 @@ async def test_many_channels_are_shown_as_some_and_a_number(serve: Serve, join: 
     await client.socket.close()
     await gone(server)
     (closed,) = said(lines, "connection closed")
-    assert len(closed["channels"]) == journal.MAX_CHANNELS_SHOWN
+    assert len(closed["channels"]) == connection_log.MAX_CHANNELS_SHOWN
     assert closed["more_channels"] == 2

@@ -50,7 +50,7 @@ class Client:
 
 
 class World:
-    """As much of context and gate as a drain asks for."""
+    """As much of services and gate as a drain asks for."""
 
     def __init__(self, loop: VirtualTime, count: int, *, answers: bool = True) -> None:
         self.roster = [Client(loop, self, answers=answers) for _ in range(count)]

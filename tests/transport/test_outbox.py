@@ -59,7 +59,7 @@ class NaiveOutbox:
         if frame.channel:  # of what was sent to it alone the sender is told, not the client
             self.lost[frame.channel] += 1
 
-    def hold(self, frames: list[Frame]) -> Verdict:
+    def enqueue(self, frames: list[Frame]) -> Verdict:
         policy = frames[0].policy
         if policy == "conflate":
             latest = {frame.key: frame for frame in frames}
@@ -141,8 +141,8 @@ def step(real: Outbox, model: NaiveOutbox, number: int, what: str, more: object)
             Frame(f"{number:02}{place}".encode().ljust(size, b"."), what, key) for place, (size, key) in enumerate(more)
         ]
         before = len(frames) + len([w for w in model.waiting if w.policy != CONTROL])
-        verdict, dropped = real.hold(chunk(what, frames), model.transport_bytes)
-        assert verdict is model.hold(frames[:])
+        verdict, dropped = real.enqueue(chunk(what, frames), model.transport_bytes)
+        assert verdict is model.enqueue(frames[:])
         after = len([w for w in model.waiting if w.policy != CONTROL])
         assert dropped == (0 if verdict is Verdict.SLOW else before - after)
         if verdict is Verdict.HELD and POLICIES[what] in ("disconnect", "drop_newest"):
@@ -163,7 +163,7 @@ def frames_of(channel: str, *texts: str) -> Chunk:
 def test_a_slow_client_costs_references_to_shared_bytes_and_no_copies() -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
     shared = frames_of("d", "one", "two")
-    outbox.hold(shared, 0)
+    outbox.enqueue(shared, 0)
     assert outbox.take()[0] is shared.data
 
 
@@ -171,7 +171,7 @@ def test_what_is_taken_at_a_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(outbox_module, "BATCH_BYTES", 8)
     outbox = Outbox(Bounds(MESSAGES, BYTES))
     for text in ("12345", "67890", "abcde"):
-        outbox.hold(frames_of("d", text), 0)
+        outbox.enqueue(frames_of("d", text), 0)
     assert outbox.take() == [b"12345", b"67890"]
     assert outbox.take() == [b"abcde"]
     assert outbox.take() == []
@@ -180,30 +180,30 @@ def test_what_is_taken_at_a_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 def test_conflate_keeps_the_latest_of_each_key_in_each_channel() -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
     for channel in ("c", "c2"):
-        outbox.hold(frames_of(channel, "a1", "b1"), 0)
-        assert outbox.hold(frames_of(channel, "a2", "a3"), 0) == (Verdict.HELD, 2)
+        outbox.enqueue(frames_of(channel, "a1", "b1"), 0)
+        assert outbox.enqueue(frames_of(channel, "a2", "a3"), 0) == (Verdict.HELD, 2)
     assert drain(outbox) == b"b1a3b1a3"
     assert outbox.lost is None
 
 
 def test_bytes_in_the_transport_count_as_waiting() -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
-    assert outbox.hold(frames_of("d", "x" * 10), BYTES - 9) == (Verdict.SLOW, 0)
-    assert outbox.hold(frames_of("d", "x" * 10), BYTES - 10) == (Verdict.HELD, 0)
+    assert outbox.enqueue(frames_of("d", "x" * 10), BYTES - 9) == (Verdict.SLOW, 0)
+    assert outbox.enqueue(frames_of("d", "x" * 10), BYTES - 10) == (Verdict.HELD, 0)
 
 
 @pytest.mark.parametrize("channel", ["d", "o", "n"])
 def test_a_message_larger_than_the_whole_queue_is_skipped_with_a_notice_and_nobody_is_cut_off(channel: str) -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
-    outbox.hold(frames_of(channel, "small"), 0)
-    assert outbox.hold(frames_of(channel, "x" * (BYTES + 1)), 0) == (Verdict.REFUSED, 1)
+    outbox.enqueue(frames_of(channel, "small"), 0)
+    assert outbox.enqueue(frames_of(channel, "x" * (BYTES + 1)), 0) == (Verdict.REFUSED, 1)
     assert outbox.lost == {channel: 1}
     assert drain(outbox) == b"small"
 
 
 def test_clearing_forgets_everything_and_says_how_many_messages_waited() -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
-    outbox.hold(frames_of("d", "one", "two"), 0)
+    outbox.enqueue(frames_of("d", "one", "two"), 0)
     outbox.control(b"pong")
     assert outbox.clear() == 2
     assert outbox.messages == outbox.size == outbox.control_bytes == len(outbox) == 0

@@ -1,4 +1,4 @@
-"""The inbox gives what wsproto alone gives, however bytes are cut, and keeps the limits that wsproto lacks."""
+"""The parser gives what wsproto alone gives, however bytes are cut, and keeps the limits that wsproto lacks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastws.wire.frame_parser import Inbox
+from fastws.wire.frame_parser import FrameParser
 from fastws.wire.frame_reader import read_frames
 from fastws.wire.opcodes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
@@ -70,7 +70,7 @@ def test_any_frames_cut_anywhere_are_judged_as_by_wsproto(
 ) -> None:
     data = joined(masked, sequence)
     expected, code = wsproto_alone(data)
-    events, failure = in_pieces(Inbox(MAX, 1000), data, cuts, budget)
+    events, failure = in_pieces(FrameParser(MAX, 1000), data, cuts, budget)
     assert events == expected
     assert getattr(failure, "violation_code", None) == code
 
@@ -84,21 +84,21 @@ def test_the_direct_reader_and_the_inbox_together_are_wsproto(
     expected, code = wsproto_alone(data)
     cut %= len(data) + 1
     events, used = read_frames(data[:cut], 0, MAX, 1000)
-    inbox = Inbox(MAX, 1000)
+    parser = FrameParser(MAX, 1000)
     failure = 1007 if any(opcode == TEXT and not is_text(payload) for opcode, payload in events) else None
     if failure is None:
-        events += inbox.feed(data[used:cut], 1000)
-        events += inbox.feed(data[cut:], 1000)
+        events += parser.feed(data[used:cut], 1000)
+        events += parser.feed(data[cut:], 1000)
         assert events == expected
-        failure = inbox.failure.violation_code if inbox.failure else None
+        failure = parser.failure.violation_code if parser.failure else None
     assert failure == code
 
 
 @quick
 @given(data=st.binary(max_size=80), cuts=cuts)
 def test_no_bytes_whatever_make_it_raise(in_pieces: InPieces, data: bytes, cuts: list[int]) -> None:
-    whole = in_pieces(Inbox(100, 5), data, [], 100)
-    cut = in_pieces(Inbox(100, 5), data, cuts, 3)
+    whole = in_pieces(FrameParser(100, 5), data, [], 100)
+    cut = in_pieces(FrameParser(100, 5), data, cuts, 3)
     assert whole[0] == cut[0]
     assert getattr(whole[1], "violation_code", None) == getattr(cut[1], "violation_code", None)
 
@@ -112,78 +112,78 @@ def is_text(payload: bytes) -> bool:
 
 
 def test_it_is_idle_only_at_a_message_boundary_with_nothing_held(masked: Masked) -> None:
-    inbox = Inbox(MAX, 10)
-    assert inbox.is_idle
+    parser = FrameParser(MAX, 10)
+    assert parser.is_idle
     data = masked(TEXT, b"ab", final=False) + masked(CONTINUATION, b"c")
     for position in range(len(data) - 1):
-        assert inbox.feed(data[position : position + 1], 10) == []
-        assert not inbox.is_idle
-    assert inbox.feed(data[-1:], 10) == [(TEXT, b"abc")]
-    assert inbox.is_idle
+        assert parser.feed(data[position : position + 1], 10) == []
+        assert not parser.is_idle
+    assert parser.feed(data[-1:], 10) == [(TEXT, b"abc")]
+    assert parser.is_idle
 
 
 def test_control_frames_come_between_fragments_at_once(masked: Masked) -> None:
-    inbox = Inbox(MAX, 10)
-    assert inbox.feed(masked(TEXT, b"a", final=False) + masked(PING, b"p"), 10) == [(PING, b"p")]
-    assert inbox.feed(masked(CONTINUATION, b"b"), 10) == [(TEXT, b"ab")]
+    parser = FrameParser(MAX, 10)
+    assert parser.feed(masked(TEXT, b"a", final=False) + masked(PING, b"p"), 10) == [(PING, b"p")]
+    assert parser.feed(masked(CONTINUATION, b"b"), 10) == [(TEXT, b"ab")]
 
 
 def test_the_budget_leaves_a_backlog_for_the_next_turn(masked: Masked) -> None:
-    inbox = Inbox(MAX, 100)
+    parser = FrameParser(MAX, 100)
     data = masked(TEXT, b"", final=False) + masked(CONTINUATION, b"", final=False) + masked(CONTINUATION, b"x")
     for _ in range(2):
-        assert inbox.feed(data, 1) == []
-        assert inbox.has_backlog
+        assert parser.feed(data, 1) == []
+        assert parser.has_backlog
         data = b""
-    assert inbox.feed(b"", 1) == [(TEXT, b"x")]
-    assert not inbox.has_backlog
-    assert inbox.is_idle
+    assert parser.feed(b"", 1) == [(TEXT, b"x")]
+    assert not parser.has_backlog
+    assert parser.is_idle
 
 
 def test_plain_frames_count_once_and_others_by_their_cost(masked: Masked) -> None:
     plain, odd = masked(TEXT, b"a"), masked(BINARY, b"", final=False) + masked(CONTINUATION, b"")
     for data, budget, read in ((plain * 20, 16, 16), (odd * 20, 32, 2), (plain * 10 + odd * 5, 26, 11)):
-        inbox = Inbox(MAX, 100)
-        assert len(inbox.feed(data, budget)) == read
-        assert inbox.has_backlog
+        parser = FrameParser(MAX, 100)
+        assert len(parser.feed(data, budget)) == read
+        assert parser.has_backlog
 
 
 def test_a_budget_that_ends_with_the_bytes_leaves_no_backlog(masked: Masked) -> None:
-    inbox = Inbox(MAX, 100)
-    assert inbox.feed(masked(TEXT, b"a") * 3, 3) == [(TEXT, b"a")] * 3
-    assert not inbox.has_backlog
-    assert inbox.is_idle
+    parser = FrameParser(MAX, 100)
+    assert parser.feed(masked(TEXT, b"a") * 3, 3) == [(TEXT, b"a")] * 3
+    assert not parser.has_backlog
+    assert parser.is_idle
 
 
 def test_nothing_after_a_close_is_read(masked: Masked) -> None:
-    inbox = Inbox(MAX, 100)
+    parser = FrameParser(MAX, 100)
     close = masked(CLOSE, b"\x03\xe8bye")
-    assert inbox.feed(masked(TEXT, b"a") + close + masked(TEXT, b"b") + b"\xff\xff", 10) == [
+    assert parser.feed(masked(TEXT, b"a") + close + masked(TEXT, b"b") + b"\xff\xff", 10) == [
         (TEXT, b"a"),
         (CLOSE, b"\x03\xe8bye"),
     ]
-    assert inbox.feed(masked(TEXT, b"c"), 10) == []
-    assert inbox.failure is None
-    assert not inbox.has_backlog
-    assert not inbox.is_idle
+    assert parser.feed(masked(TEXT, b"c"), 10) == []
+    assert parser.failure is None
+    assert not parser.has_backlog
+    assert not parser.is_idle
 
 
 def test_events_before_a_failure_are_given_and_nothing_after_it(masked: Masked) -> None:
-    inbox = Inbox(MAX, 100)
-    assert inbox.feed(masked(TEXT, b"a") + masked(3, b"") + masked(TEXT, b"b"), 10) == [(TEXT, b"a")]
-    assert inbox.failure is not None
-    assert inbox.failure.violation_code == 1002
-    assert inbox.feed(masked(TEXT, b"c"), 10) == []
+    parser = FrameParser(MAX, 100)
+    assert parser.feed(masked(TEXT, b"a") + masked(3, b"") + masked(TEXT, b"b"), 10) == [(TEXT, b"a")]
+    assert parser.failure is not None
+    assert parser.failure.violation_code == 1002
+    assert parser.feed(masked(TEXT, b"c"), 10) == []
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_bad_text_fails_before_its_frame_is_complete(masked: Masked, at_once: bool) -> None:
-    inbox = Inbox(MAX, 100)
+    parser = FrameParser(MAX, 100)
     data = masked(TEXT, "κόσμε".encode() + b"\xf4\x90\x80\x80" + b"edited")[:-6]
     for piece in [data] if at_once else [data[i : i + 1] for i in range(len(data))]:
-        assert inbox.feed(piece, 10) == []
-    assert inbox.failure is not None
-    assert inbox.failure.violation_code == 1007
+        assert parser.feed(piece, 10) == []
+    assert parser.failure is not None
+    assert parser.failure.violation_code == 1007
 
 
 def header(first: int, length: int) -> bytes:
@@ -195,59 +195,59 @@ def header(first: int, length: int) -> bytes:
     [(1 << 63, 1002), ((1 << 64) - 1, 1002), (1 << 62, 1009), (MAX + 1, 1009), (65535, 1002)],
 )
 def test_a_length_that_cannot_be_fails_by_its_header_alone(length: int, code: int) -> None:
-    inbox = Inbox(MAX, 100)
-    assert inbox.feed(header(0x82, length), 10) == []
-    assert inbox.failure is not None
-    assert inbox.failure.violation_code == code
+    parser = FrameParser(MAX, 100)
+    assert parser.feed(header(0x82, length), 10) == []
+    assert parser.failure is not None
+    assert parser.failure.violation_code == code
 
 
 def test_an_unmasked_frame_fails_by_its_first_two_bytes() -> None:
-    inbox = Inbox(MAX, 100)
-    assert inbox.feed(b"\x81\x05", 10) == []
-    assert inbox.failure is not None
-    assert (inbox.failure.violation_code, inbox.failure.message) == (1002, "frames from a client must be masked")
+    parser = FrameParser(MAX, 100)
+    assert parser.feed(b"\x81\x05", 10) == []
+    assert parser.failure is not None
+    assert (parser.failure.violation_code, parser.failure.message) == (1002, "frames from a client must be masked")
 
 
 @pytest.mark.parametrize("first", [0x82, 0x02])
 def test_a_message_inside_another_fails_by_its_header(masked: Masked, first: int) -> None:
-    inbox = Inbox(MAX, 100)
-    assert inbox.feed(masked(TEXT, b"a", final=False) + bytes((first, 0x85)), 100) == []
-    assert inbox.failure is not None
-    assert inbox.failure.violation_code == 1002
+    parser = FrameParser(MAX, 100)
+    assert parser.feed(masked(TEXT, b"a", final=False) + bytes((first, 0x85)), 100) == []
+    assert parser.failure is not None
+    assert parser.failure.violation_code == 1002
 
 
 def test_a_continuation_of_nothing_fails_by_its_header() -> None:
-    inbox = Inbox(MAX, 100)
-    assert inbox.feed(b"\x80\x85", 100) == []
-    assert inbox.failure is not None
-    assert inbox.failure.violation_code == 1002
+    parser = FrameParser(MAX, 100)
+    assert parser.feed(b"\x80\x85", 100) == []
+    assert parser.failure is not None
+    assert parser.failure.violation_code == 1002
 
 
 def test_a_message_of_exactly_the_limit_is_taken_and_fragments_over_it_fail_at_once(masked: Masked) -> None:
-    inbox = Inbox(100, 100)
+    parser = FrameParser(100, 100)
     data = masked(BINARY, b"x" * 60, final=False) + masked(CONTINUATION, b"y" * 40)
-    assert inbox.feed(data * 2, 100) == [(BINARY, b"x" * 60 + b"y" * 40)] * 2
-    assert inbox.feed(masked(BINARY, b"x" * 60, final=False), 10) == []
-    assert inbox.failure is None
-    assert inbox.feed(masked(CONTINUATION, b"y" * 41)[:2], 10) == []
-    assert inbox.failure is not None
-    assert inbox.failure.violation_code == 1009
+    assert parser.feed(data * 2, 100) == [(BINARY, b"x" * 60 + b"y" * 40)] * 2
+    assert parser.feed(masked(BINARY, b"x" * 60, final=False), 10) == []
+    assert parser.failure is None
+    assert parser.feed(masked(CONTINUATION, b"y" * 41)[:2], 10) == []
+    assert parser.failure is not None
+    assert parser.failure.violation_code == 1009
 
 
 def test_empty_fragments_count(masked: Masked) -> None:
-    inbox = Inbox(MAX, 50)
+    parser = FrameParser(MAX, 50)
     allowed = masked(TEXT, b"", final=False) + masked(CONTINUATION, b"", final=False) * 48
-    assert inbox.feed(allowed + masked(CONTINUATION, b""), 1000) == [(TEXT, b"")]
-    assert inbox.feed(allowed + masked(CONTINUATION, b"", final=False) + masked(PING, b""), 1000) == [(PING, b"")]
-    assert inbox.feed(masked(CONTINUATION, b""), 1000) == []
-    assert inbox.failure is not None
-    assert inbox.failure.violation_code == 1008
+    assert parser.feed(allowed + masked(CONTINUATION, b""), 1000) == [(TEXT, b"")]
+    assert parser.feed(allowed + masked(CONTINUATION, b"", final=False) + masked(PING, b""), 1000) == [(PING, b"")]
+    assert parser.feed(masked(CONTINUATION, b""), 1000) == []
+    assert parser.failure is not None
+    assert parser.failure.violation_code == 1008
 
 
 def test_a_big_message_in_small_reads_takes_linear_time_and_its_own_size_of_memory(masked: Masked) -> None:
     limit = 8 << 20
     data = masked(BINARY, b"x" * limit)
-    inbox = Inbox(limit, 10)
+    parser = FrameParser(limit, 10)
     gc.collect()
     tracemalloc.start()
     try:
@@ -255,7 +255,7 @@ def test_a_big_message_in_small_reads_takes_linear_time_and_its_own_size_of_memo
         started = time.process_time()
         events: list[tuple[int, bytes]] = []
         for position in range(0, len(data), 4096):
-            events += inbox.feed(data[position : position + 4096], 10)
+            events += parser.feed(data[position : position + 4096], 10)
         seconds = time.process_time() - started
         peak = tracemalloc.get_traced_memory()[1] - before
     finally:
@@ -269,9 +269,9 @@ def test_a_header_that_promises_much_takes_no_memory() -> None:
     limit = 64 << 20
     tracemalloc.start()
     try:
-        inboxes = [Inbox(limit, 10) for _ in range(20)]
-        for inbox in inboxes:
-            inbox.feed(header(0x82, limit) + b"1234" + b"x" * 10, 10)
+        inboxes = [FrameParser(limit, 10) for _ in range(20)]
+        for parser in inboxes:
+            parser.feed(header(0x82, limit) + b"1234" + b"x" * 10, 10)
         held = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -10,23 +10,22 @@ from typing import Final
 
 import structlog
 
-from fastws.brokers.door import Door
 from fastws.brokers.last_metrics import METRICS_UPDATE, is_kept
 from fastws.brokers.redis.channels import RedisNames
 from fastws.brokers.redis.last_metrics import RedisMetrics
-from fastws.brokers.redis.probe import RedisCanary
+from fastws.brokers.redis.probe import RedisProbe
 from fastws.brokers.redis.receipts import RedisReceipts
 from fastws.brokers.redis.subscriptions import RedisSubscriptions
 from fastws.brokers.redis.wire.address import parse_address
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.link import RedisLink
 from fastws.brokers.redis.wire.listener import RedisListener
-from fastws.brokers.redis.wire.timeouts import PATIENT, Patience
+from fastws.brokers.redis.wire.timeouts import PATIENT, RedisTimeouts
 from fastws.brokers.rejections import Rejections
 from fastws.config import Config
 from fastws.counters import Counters
 from fastws.errors import BadRequest, BrokerUnavailable, ConfigError, FastWSError
-from fastws.hub.ports import Receipt
+from fastws.hub.ports import Deliverer, Receipt
 from fastws.vocabulary.connection_ids import new_node_id
 from fastws.vocabulary.publication import Publication
 
@@ -58,28 +57,28 @@ class RedisBroker:
 
     def __init__(
         self,
-        door: Door,
+        deliverer: Deliverer,
         config: Config,
         *,
         node_id: str | None = None,
         counters: Counters | None = None,
-        patience: Patience = PATIENT,
+        timeouts: RedisTimeouts = PATIENT,
     ) -> None:
         if config.redis_url is None:
             raise ConfigError("redis_url: is not set")
         self.address = parse_address(config.redis_url)
         self.node_id = node_id or new_node_id()
         self.names = RedisNames(config)
-        self.patience = patience
+        self.timeouts = timeouts
         self.counters = counters or Counters()
         # Set by the registry, which knows the other processes.
         self.remote_count: Callable[[str], int] = _nobody
         name = f"fastws-{self.node_id}"
-        self.commander = RedisCommander(f"{name}-commands", self._commander_up, self._commander_down, patience)
+        self.commander = RedisCommander(f"{name}-commands", self._commander_up, self._commander_down, timeouts)
         self.listener = RedisListener(self._hear, self._confirmed, self._listener_up, self._listener_down)
-        self.subscriptions = RedisSubscriptions(door, self.names, self.listener, patience.linger_seconds)
-        self.receipts = RedisReceipts(door.count, lambda channel: self.remote_count(channel))
-        self._door = door
+        self.subscriptions = RedisSubscriptions(deliverer, self.names, self.listener, timeouts.linger_seconds)
+        self.receipts = RedisReceipts(deliverer.count, lambda channel: self.remote_count(channel))
+        self._deliverer = deliverer
         self._links = (
             RedisLink(self.address, self.commander, "commands", name=f"{name}-commands"),
             RedisLink(self.address, self.listener, "listener", name=f"{name}-listener"),
@@ -87,7 +86,7 @@ class RedisBroker:
         self._metrics = RedisMetrics(self.commander, self.names)
         self._services: dict[bytes, Service] = {}
         self._canary_name = self.names.service("canary", self.node_id)
-        self._canary: RedisCanary | None = None
+        self._probe: RedisProbe | None = None
         self._first_canary = asyncio.Event()
         self._number = 0
         self._rejections = Rejections()
@@ -98,13 +97,13 @@ class RedisBroker:
     @property
     def is_up(self) -> bool:
         """Whether messages come through Redis: one of our own did in the last 3 seconds."""
-        return self._canary is not None and self._canary.is_fresh
+        return self._probe is not None and self._probe.is_fresh
 
     async def start(self) -> None:
         """Connect. Returns when messages come through, or after a second without Redis; it goes on trying."""
         loop = asyncio.get_running_loop()
-        self._canary = RedisCanary(loop.time, self.counters.broker_lag.observe, self.patience)
-        self.serve(self._canary_name, self._hear_canary, self._sing)
+        self._probe = RedisProbe(loop.time, self.counters.broker_lag.observe, self.timeouts)
+        self.serve(self._canary_name, self._hear_canary, self._send_probe)
         self._tasks = [loop.create_task(link.run()) for link in self._links]
         self._schedule_beat()
         with contextlib.suppress(TimeoutError):
@@ -127,17 +126,17 @@ class RedisBroker:
         channel = publication.channel
         if publication.event == METRICS_UPDATE and is_kept(publication, self.names.workspaces):
             self._metrics.note(publication)
-        place = self.names.places(channel)[-1]
+        redis_channel = self.names.redis_channels(channel)[-1]
         self._number = number = self._number + 1
         try:
-            payload = place.form.encode(publication, self.node_id, number)
+            payload = redis_channel.form.encode(publication, self.node_id, number)
         except FastWSError as error:
             if receipt is not None:
                 receipt.refused(error)
             return
         if receipt is not None:
             self.receipts.expect(number, receipt, channel, awaits_echo=self.subscriptions.hears(channel))
-        self.commander.publish(place.name, payload, partial(self._published, number))
+        self.commander.publish(redis_channel.name, payload, partial(self._published, number))
 
     def listen(self, channel: str, ready: Callable[[], None]) -> None:
         self.subscriptions.listen(channel, ready)
@@ -185,7 +184,7 @@ class RedisBroker:
                 self._metrics.note(publication)
         receipt = self.receipts.echoed(number) if node == self.node_id else None
         try:
-            self._door.deliver(publication, receipt)
+            self._deliverer.deliver(publication, receipt)
         except Exception:  # noqa: BLE001 one publication's bug must not cost those behind it
             _log.exception("a publication could not be delivered", channel=channel)
 
@@ -214,13 +213,13 @@ class RedisBroker:
 
     def _commander_up(self) -> None:
         self._both_up()
-        self._sing()
+        self._send_probe()
 
     def _both_up(self) -> None:
         for link in self._links:
-            link.hurry()
-        if self._canary is not None and self.listener.is_up and self.commander.is_up:
-            self._canary.connected()
+            link.reconnect_now()
+        if self._probe is not None and self.listener.is_up and self.commander.is_up:
+            self._probe.connected()
 
     def _listener_down(self, reason: str) -> None:
         self.counters.broker_reconnects += 1
@@ -230,13 +229,13 @@ class RedisBroker:
     def _commander_down(self, reason: str) -> None:
         self.counters.broker_reconnects += 1
 
-    def _sing(self) -> None:
-        if self._canary is not None and self.listener.is_up and self.commander.is_up:
-            self.commander.publish(self._canary_name, self._canary.song(), _nothing)
+    def _send_probe(self) -> None:
+        if self._probe is not None and self.listener.is_up and self.commander.is_up:
+            self.commander.publish(self._canary_name, self._probe.payload(), _nothing)
 
     def _hear_canary(self, payload: bytes) -> None:
-        if self._canary is not None:
-            self._canary.hear(payload)
+        if self._probe is not None:
+            self._probe.received(payload)
             self._first_canary.set()
 
     def _beat(self) -> None:
@@ -245,7 +244,7 @@ class RedisBroker:
         now = loop.time()
         was_held_up = now - self._beat_due > _HELD_UP_SECONDS
         self._schedule_beat()
-        self._sing()
+        self._send_probe()
         self.subscriptions.sweep(now)
         self.receipts.sweep(now)
         if not was_held_up:
@@ -253,18 +252,18 @@ class RedisBroker:
 
     def _schedule_beat(self) -> None:
         loop = asyncio.get_running_loop()
-        self._beat_due = loop.time() + self.patience.canary_seconds
+        self._beat_due = loop.time() + self.timeouts.probe_seconds
         self._beat_timer = loop.call_at(self._beat_due, self._beat)
 
     def _check_lines(self, now: float) -> None:
         if not self.listener.is_up:
             return
         silence_seconds = now - self.listener.heard_at
-        if silence_seconds > self.patience.silence_seconds:
+        if silence_seconds > self.timeouts.silence_seconds:
             self.listener.give_up(f"silent for {silence_seconds:.0f} s")
-        elif silence_seconds > self.patience.ping_seconds:
+        elif silence_seconds > self.timeouts.ping_seconds:
             self.listener.ping()
-        if self.commander.is_up and self._canary is not None and self._canary.is_lost():
+        if self.commander.is_up and self._probe is not None and self._probe.is_lost():
             self.listener.give_up("it answers, but what is published does not come back")
             self.commander.give_up("it answers, but what is published does not come back")
 

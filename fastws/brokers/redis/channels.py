@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
-from fastws.brokers.envelope import DEFAULT_LIMIT_BYTES, Letter, decode, encode
+from fastws.brokers.envelope import DEFAULT_LIMIT_BYTES, Decoded, decode, encode
 from fastws.brokers.feed_forms import JobsForm, WorkspaceForm
 from fastws.config import Config
 from fastws.errors import ConfigError
@@ -25,7 +25,7 @@ class Form(Protocol):
         """Raises Unencodable."""
         ...
 
-    def decode(self, payload: bytes, channel: str) -> Letter:
+    def decode(self, payload: bytes, channel: str) -> Decoded:
         """Raises BadRequest."""
         ...
 
@@ -41,11 +41,11 @@ class EnvelopeForm:
     def encode(self, publication: Publication, node: str, number: int) -> bytes:
         return encode(publication, node, number)
 
-    def decode(self, payload: bytes, channel: str) -> Letter:
+    def decode(self, payload: bytes, channel: str) -> Decoded:
         return decode(payload, channel, self._limit_bytes)
 
 
-class Place(NamedTuple):
+class RedisChannel(NamedTuple):
     """One Redis channel of a channel of ours."""
 
     name: bytes
@@ -70,16 +70,16 @@ class RedisNames:
         self._jobs_form = JobsForm(limit_bytes)
         self._workspace_form = WorkspaceForm(limit_bytes)
         # Asked for every publication: 0.1 µs instead of 1.4.
-        self.places = lru_cache(CACHED_CHANNELS)(self._places)
+        self.redis_channels = lru_cache(CACHED_CHANNELS)(self._redis_channels)
 
-    def _places(self, channel: str) -> tuple[Place, ...]:
+    def _redis_channels(self, channel: str) -> tuple[RedisChannel, ...]:
         """Where `channel` is heard; it is published at the last of them."""
         raw = channel.encode("utf-8", "surrogatepass")
-        ours = Place(b"%bchannel:%b" % (self._prefix, raw), self._envelope)
+        ours = RedisChannel(b"%bchannel:%b" % (self._prefix, raw), self._envelope)
         if channel == self._jobs_channel:
-            return ours, Place(raw, self._jobs_form)
+            return ours, RedisChannel(raw, self._jobs_form)
         if self.workspaces.fullmatch(channel):
-            return ours, Place(raw, self._workspace_form)
+            return ours, RedisChannel(raw, self._workspace_form)
         return (ours,)
 
     def service(self, *words: str) -> bytes:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from fastws.brokers.redis.wire.timeouts import Patience
+from fastws.brokers.redis.wire.timeouts import RedisTimeouts
 
 # However long nothing comes through, a new connection is tried again within this many times the first wait.
-_MAX_PATIENCE_FACTOR: Final = 6
+_MAX_WAIT_FACTOR: Final = 6
 
 
-class RedisCanary:
-    """Its song carries the time; what comes back tells the lag, what does not that the line is dead."""
+class RedisProbe:
+    """Its payload carries the time; what comes back tells the lag, what does not that the line is dead."""
 
-    def __init__(self, clock: Callable[[], float], observe_lag: Callable[[float], None], patience: Patience) -> None:
+    def __init__(
+        self, clock: Callable[[], float], observe_lag: Callable[[float], None], timeouts: RedisTimeouts
+    ) -> None:
         self._clock = clock
         self._observe_lag = observe_lag
-        self._patience = patience
+        self._timeouts = timeouts
         self._heard_at = float("-inf")
         self._listening_since = clock()
         self._replacements = 0
@@ -29,16 +31,16 @@ class RedisCanary:
 
     @property
     def is_fresh(self) -> bool:
-        return self.age_seconds < self._patience.canary_late_seconds
+        return self.age_seconds < self._timeouts.probe_late_seconds
 
-    def song(self) -> bytes:
+    def payload(self) -> bytes:
         return repr(self._clock()).encode()
 
-    def hear(self, song: bytes) -> None:
+    def received(self, payload: bytes) -> None:
         """One came back. Anything else that somebody published there is no canary."""
         now = self._clock()
         try:
-            lag = now - float(song)
+            lag = now - float(payload)
         except ValueError:
             return
         if not 0.0 <= lag < float("inf"):
@@ -54,7 +56,7 @@ class RedisCanary:
     def is_lost(self) -> bool:
         """Whether connections that look well bring nothing back: then others are needed, each time later."""
         silent_since = max(self._heard_at, self._listening_since)
-        wait = self._patience.canary_lost_seconds * min(1 + self._replacements, _MAX_PATIENCE_FACTOR)
+        wait = self._timeouts.probe_lost_seconds * min(1 + self._replacements, _MAX_WAIT_FACTOR)
         if self._clock() - silent_since < wait:
             return False
         self._replacements += 1

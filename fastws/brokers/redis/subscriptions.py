@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastws.brokers.door import Door
 from fastws.brokers.redis.channels import Form, RedisNames
 from fastws.brokers.redis.wire.listener import Names, RedisListener
+from fastws.hub.ports import Deliverer
 
 Ready = Callable[[], None]
 
@@ -26,10 +26,10 @@ class _Subscription:
 class RedisSubscriptions:
     """The channels that Redis is asked for: those with local subscribers, and for a while those that had some."""
 
-    def __init__(self, door: Door, names: RedisNames, listener: RedisListener, linger_seconds: float) -> None:
+    def __init__(self, deliverer: Deliverer, names: RedisNames, listener: RedisListener, linger_seconds: float) -> None:
         # By Redis channel: the channel it carries, and in which form.
         self.routes: dict[bytes, tuple[str, Form]] = {}
-        self._door = door
+        self._deliverer = deliverer
         self._names = names
         self._listener = listener
         self._linger_seconds = linger_seconds
@@ -76,7 +76,7 @@ class RedisSubscriptions:
         subscription.is_confirmed = True
         if subscription.has_gap:
             subscription.has_gap = False
-            self._door.gap(subscription.channel)
+            self._deliverer.gap(subscription.channel)
         waiting, subscription.waiting = subscription.waiting, []
         for ready in waiting:
             ready()
@@ -96,17 +96,17 @@ class RedisSubscriptions:
         for channel, until in list(self._lingering.items()):
             if until > now:
                 return
-            if self._door.count(channel):
+            if self._deliverer.count(channel):
                 del self._lingering[channel]
             else:
                 self._forget(channel)
 
     def _subscribe(self, channel: str) -> _Subscription:
-        places = self._names.places(channel)
-        subscription = _Subscription(channel, tuple(place.name for place in places))
+        redis_channels = self._names.redis_channels(channel)
+        subscription = _Subscription(channel, tuple(redis_channel.name for redis_channel in redis_channels))
         self._subscriptions[channel] = subscription
-        for place in places:
-            self.routes[place.name] = (channel, place.form)
+        for redis_channel in redis_channels:
+            self.routes[redis_channel.name] = (channel, redis_channel.form)
         self._listener.want(subscription.names)
         return subscription
 

@@ -14,7 +14,7 @@ from fastws.cluster.redis.message_ids import RedisMessageIds
 from fastws.cluster.redis.nodes import RedisNodes
 from fastws.cluster.redis.registry import RedisRegistry
 from fastws.cluster.redis.revocations import RedisRevocations
-from fastws.cluster.stats import LocalFigures
+from fastws.cluster.stats import LocalStats
 from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, Gone
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
@@ -56,7 +56,7 @@ class RedisCluster(Generic[T]):
         totals_of: Callable[[int, list[str]], T],
     ) -> None:
         self.nodes = RedisNodes(broker)
-        self.registry = RedisRegistry(broker, self.nodes, LocalFigures(hub, roster).count)
+        self.registry = RedisRegistry(broker, self.nodes, LocalStats(hub, roster).count)
         self.revocations = RedisRevocations(broker, revocations, self._enforce)
         self.message_ids = RedisMessageIds(broker)
         self._broker = broker
@@ -149,12 +149,12 @@ class RedisCluster(Generic[T]):
             {table: {name: now[table][name]} for table, name in wanted.items() if name in now[table]}
         )
 
-    async def claim(self, message_id: str) -> Mapping[str, int] | None:
+    async def reserve(self, message_id: str) -> Mapping[str, int] | None:
         """None: first of all processes. Raises BrokerUnavailable, Unavailable (the first try is still under way)."""
-        return await self.message_ids.claim(message_id)
+        return await self.message_ids.reserve(message_id)
 
-    async def settle(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
-        await self.message_ids.settle(message_id, outcome)
+    async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+        await self.message_ids.record_outcome(message_id, outcome)
 
     # --- asking and answering
 

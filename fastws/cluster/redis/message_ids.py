@@ -33,7 +33,7 @@ class RedisMessageIds:
         self._mark = UNDER_WAY + broker.node_id.encode()
         self._under_way: set[str] = set()
 
-    async def claim(self, message_id: str) -> Mapping[str, int] | None:
+    async def reserve(self, message_id: str) -> Mapping[str, int] | None:
         """None: the caller is first, and must `settle`. Else how the first try ended, once it has ended.
 
         Raises BrokerUnavailable, or Unavailable where the first try takes too long.
@@ -53,7 +53,7 @@ class RedisMessageIds:
                 raise Unavailable("a message with this message_id is under way", reason="message_id")
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def settle(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+    async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
         """The try under this id ended so; None: nothing was published, and the next one may."""
         call, key = self._broker.commander.call, self._key(message_id)
         try:

@@ -44,10 +44,10 @@ class RedisNodes:
         self._publish(node, {"kind": kind, "body": body}, _nothing)
 
     def request(self, node: str, kind: str, body: object, answered: Answered) -> None:
-        """Ask `node`; `answered` hears the answer or the error, once, within `patience.request_seconds`."""
+        """Ask `node`; `answered` hears the answer or the error, once, within `timeouts.request_seconds`."""
         self._number = number = self._number + 1
         timer = asyncio.get_running_loop().call_later(
-            self._broker.patience.request_seconds, partial(self._end, number, BrokerUnavailable("no answer in time"))
+            self._broker.timeouts.request_seconds, partial(self._end, number, BrokerUnavailable("no answer in time"))
         )
         self._asked[number] = (answered, timer)
         question = {"kind": kind, "body": body, "number": number, "from": self._broker.node_id}

@@ -94,16 +94,16 @@ class RedisRegistry:
                 await self._broker.commander.call(b"PUBLISH", self._channel, goodbye)
 
     async def _run(self) -> None:
-        patience = self._broker.patience
+        timeouts = self._broker.timeouts
         while True:
             self._hurry.clear()
             try:
                 self._tell_changes(await self._count())
-                self._forget_silent(asyncio.get_running_loop().time() - patience.node_expiry_seconds)
+                self._forget_silent(asyncio.get_running_loop().time() - timeouts.node_expiry_seconds)
             except Exception:  # noqa: BLE001 one bad count must not silence this node for ever
                 _log.exception("the figures of this process could not be told")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), patience.heartbeat_seconds)
+                await asyncio.wait_for(self._hurry.wait(), timeouts.heartbeat_seconds)
 
     # --- saying
 
@@ -144,7 +144,7 @@ class RedisRegistry:
             self._apply(node, message)
             return
         node.is_complete = False
-        if now - node.asked_at >= self._broker.patience.heartbeat_seconds:
+        if now - node.asked_at >= self._broker.timeouts.heartbeat_seconds:
             node.asked_at = now
             self._nodes.tell(node_id, "figures?", self._broker.node_id)
 

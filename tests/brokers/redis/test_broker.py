@@ -12,22 +12,22 @@ import orjson
 import pytest
 
 from fastws.brokers.redis.broker import RedisBroker
-from fastws.brokers.redis.wire.timeouts import Patience
+from fastws.brokers.redis.wire.timeouts import RedisTimeouts
 from fastws.config import Config
 from fastws.errors import BrokerUnavailable, ConfigError, Unencodable
 from fastws.vocabulary.publication import Encoded, Publication
 from tests.brokers.recording_hub import AwaitedReceipt, RecordingHub, passes, subscribed
 from tests.redis_server import RedisServer
 
-QUICK = Patience(linger_seconds=0.2, canary_seconds=0.1)
+QUICK = RedisTimeouts(linger_seconds=0.2, probe_seconds=0.1)
 
 
 @asynccontextmanager
 async def running(
-    url: str, patience: Patience = QUICK, **settings: object
+    url: str, timeouts: RedisTimeouts = QUICK, **settings: object
 ) -> AsyncIterator[tuple[RedisBroker, RecordingHub]]:
     hub = RecordingHub()
-    broker = RedisBroker(hub, Config(redis_url=url, **settings), patience=patience)  # type: ignore[arg-type]
+    broker = RedisBroker(hub, Config(redis_url=url, **settings), timeouts=timeouts)  # type: ignore[arg-type]
     await broker.start()
     try:
         yield broker, hub
@@ -122,7 +122,7 @@ async def test_channel_is_kept_a_while_then_let_go(redis_server: RedisServer) ->
 
 
 async def test_churn_on_a_channel_asks_redis_once(redis_server: RedisServer) -> None:
-    async with running(redis_server.url, Patience(linger_seconds=30.0)) as (broker, hub):
+    async with running(redis_server.url, RedisTimeouts(linger_seconds=30.0)) as (broker, hub):
         await subscribed(broker, hub, "admin")
         with redis_server.client() as client:
             before = client.info("commandstats").get("cmdstat_subscribe", {}).get("calls", 0)
@@ -138,7 +138,7 @@ async def test_redis_subscriptions_equal_local_ones_after_random_operations(redi
     """H11: subscribers come and go on few channels, in every interleaving with Redis's confirmations."""
     chance = random.Random(11)
     names = [f"c{number}" for number in range(8)]
-    async with running(redis_server.url, Patience(linger_seconds=0.001, canary_seconds=0.01)) as (broker, hub):
+    async with running(redis_server.url, RedisTimeouts(linger_seconds=0.001, probe_seconds=0.01)) as (broker, hub):
         unconfirmed = 0
 
         def joined(name: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastws.brokers.redis.probe import RedisCanary
-from fastws.brokers.redis.wire.timeouts import Patience
+from fastws.brokers.redis.probe import RedisProbe
+from fastws.brokers.redis.wire.timeouts import RedisTimeouts
 
 
 class Clock:
@@ -21,17 +21,17 @@ def clock() -> Clock:
     return Clock()
 
 
-def canary(clock: Clock, lags: list[float]) -> RedisCanary:
-    return RedisCanary(clock, lags.append, Patience(canary_late_seconds=3.0, canary_lost_seconds=5.0))
+def canary(clock: Clock, lags: list[float]) -> RedisProbe:
+    return RedisProbe(clock, lags.append, RedisTimeouts(probe_late_seconds=3.0, probe_lost_seconds=5.0))
 
 
 def test_lag_is_the_time_there_and_back(clock: Clock) -> None:
     lags: list[float] = []
     bird = canary(clock, lags)
     assert not bird.is_fresh
-    song = bird.song()
+    payload = bird.payload()
     clock.now += 0.25
-    bird.hear(song)
+    bird.received(payload)
     assert lags == [0.25]
     clock.now += 2.9
     assert bird.is_fresh
@@ -39,11 +39,11 @@ def test_lag_is_the_time_there_and_back(clock: Clock) -> None:
     assert not bird.is_fresh
 
 
-@pytest.mark.parametrize("song", [b"", b"x", b"nan", b"inf", b"-inf", b"1e400", b"99999", b"\xff"])
-def test_strange_birds_are_not_counted(clock: Clock, song: bytes) -> None:
+@pytest.mark.parametrize("payload", [b"", b"x", b"nan", b"inf", b"-inf", b"1e400", b"99999", b"\xff"])
+def test_strange_birds_are_not_counted(clock: Clock, payload: bytes) -> None:
     lags: list[float] = []
     bird = canary(clock, lags)
-    bird.hear(song)
+    bird.received(payload)
     assert lags == []
     assert not bird.is_fresh
 
@@ -58,7 +58,7 @@ def test_each_replacement_is_waited_for_longer_until_one_sings(clock: Clock) -> 
             clock.now += 0.5
         waits.append(clock.now - began)
     assert waits == [5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 30.0, 30.0]
-    bird.hear(bird.song())
+    bird.received(bird.payload())
     bird.connected()
     clock.now += 5.0
     assert bird.is_lost()

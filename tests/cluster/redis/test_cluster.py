@@ -60,7 +60,7 @@ async def test_sent_counts_others_where_nobody_listens_here(redis_server: RedisS
 
 
 async def test_dead_process_is_gone_from_every_figure(redis_server: RedisServer) -> None:
-    async with processes(redis_server.url, "node_a", patience=replace(QUICK, node_expiry_seconds=0.5)) as (a,):
+    async with processes(redis_server.url, "node_a", timeouts=replace(QUICK, node_expiry_seconds=0.5)) as (a,):
         dead = Process(redis_server.url, "node_d")
         await dead.broker.start()
         try:
@@ -177,7 +177,7 @@ async def test_connection_of_no_process_is_gone_at_once(redis_server: RedisServe
 
 async def test_process_that_does_not_answer_is_given_up_in_time(redis_server: RedisServer) -> None:
     hasty = replace(QUICK, request_seconds=0.2)
-    async with processes(redis_server.url, "node_a", "node_b", patience=hasty) as (a, b):
+    async with processes(redis_server.url, "node_a", "node_b", timeouts=hasty) as (a, b):
         client = b.connect("bob")
         b.cluster.nodes.handlers["describe"] = lambda body: asyncio.get_running_loop().create_future()
         with pytest.raises(BrokerUnavailable):

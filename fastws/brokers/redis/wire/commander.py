@@ -11,7 +11,7 @@ import hiredis
 import structlog
 
 from fastws.brokers.redis.wire.resp import pack
-from fastws.brokers.redis.wire.timeouts import PATIENT, Patience
+from fastws.brokers.redis.wire.timeouts import PATIENT, RedisTimeouts
 from fastws.errors import BrokerUnavailable
 
 MAX_WAITING: Final = 10_000
@@ -36,7 +36,7 @@ class _Command(NamedTuple):
 class RedisCommander(asyncio.Protocol):
     """Sends commands in the order they came and hands each its reply, exactly once.
 
-    What is not answered in `patience.answer_seconds` is refused, and the connection given up: nothing is sent
+    What is not answered in `timeouts.answer_seconds` is refused, and the connection given up: nothing is sent
     twice. A new connection first closes the old one in Redis, so that nothing that may still lie there unread
     is carried out after what is sent now. Between `on_up` and `on_down(reason)` commands flow.
     """
@@ -46,14 +46,14 @@ class RedisCommander(asyncio.Protocol):
         name: str,
         on_up: Callable[[], None],
         on_down: Callable[[str], None],
-        patience: Patience = PATIENT,
+        timeouts: RedisTimeouts = PATIENT,
     ) -> None:
         self.on_lost: Callable[[str], None] = _nobody
         self.is_up = False
         self._name = name
         self._on_up = on_up
         self._on_down = on_down
-        self._patience = patience
+        self._timeouts = timeouts
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[_Command] = deque()
@@ -94,13 +94,13 @@ class RedisCommander(asyncio.Protocol):
         """Send a packed command at the end of this loop turn; `answered` may be called at once."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if not self.is_up and now - self._down_since > self._patience.answer_seconds:
+        if not self.is_up and now - self._down_since > self._timeouts.answer_seconds:
             answered(BrokerUnavailable("Redis is not there; nothing was published"))
             return
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(packed) > MAX_WAITING_BYTES:
             answered(BrokerUnavailable("too much waits for Redis; nothing was published"))
             return
-        self._waiting.append(_Command(packed, answered, now + self._patience.answer_seconds))
+        self._waiting.append(_Command(packed, answered, now + self._timeouts.answer_seconds))
         self._waiting_bytes += len(packed)
         if self.is_up and not self._is_flush_scheduled:
             self._is_flush_scheduled = True
@@ -176,7 +176,7 @@ class RedisCommander(asyncio.Protocol):
     def _send_now(self, words: tuple[str | int, ...], answered: Answered) -> None:
         if self._transport is None:
             return
-        expires_at = asyncio.get_running_loop().time() + self._patience.answer_seconds
+        expires_at = asyncio.get_running_loop().time() + self._timeouts.answer_seconds
         self._in_flight.append(_Command(b"", answered, expires_at))
         self._transport.write(pack(*words))
         self._arm()
@@ -198,8 +198,8 @@ class RedisCommander(asyncio.Protocol):
     def _is_stalled(self) -> bool:
         if not self._in_flight:
             return False
-        asked_at = self._in_flight[0].expires_at - self._patience.answer_seconds
-        return asyncio.get_running_loop().time() - asked_at > self._patience.stall_seconds
+        asked_at = self._in_flight[0].expires_at - self._timeouts.answer_seconds
+        return asyncio.get_running_loop().time() - asked_at > self._timeouts.stall_seconds
 
     def _arm(self) -> None:
         """Wake up when the oldest command expires; the queues are in the order of their ends."""
@@ -220,7 +220,7 @@ class RedisCommander(asyncio.Protocol):
             return
         self._timer = None
         if self._in_flight and self._in_flight[0].expires_at <= now:
-            self.give_up(f"no answer in {self._patience.answer_seconds} s")
+            self.give_up(f"no answer in {self._timeouts.answer_seconds} s")
         while self._waiting and self._waiting[0].expires_at <= now:
             command = self._waiting.popleft()
             self._waiting_bytes -= len(command.packed)

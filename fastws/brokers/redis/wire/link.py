@@ -61,7 +61,7 @@ class RedisLink:
             self._tell(reason)
             await self._pause()
 
-    def hurry(self) -> None:
+    def reconnect_now(self) -> None:
         """Redis was just seen alive: try now, whatever the backoff."""
         self._hurry.set()
 

@@ -1,4 +1,4 @@
-"""How long the Redis broker waits for what: one place, so that tests can be impatient."""
+"""How long the Redis broker waits for what: one redis_channel, so that tests can be impatient."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
-class Patience:
+class RedisTimeouts:
     """All in seconds. The defaults keep the promises of the README; their sums are what users feel."""
 
     # A publication or command is refused when Redis has not answered it for so long (promised: 2 s).
@@ -17,9 +17,9 @@ class Patience:
     ping_seconds: float = 2.0
     silence_seconds: float = 8.0
     # A message to ourselves through Redis: how often, when it counts as down, when to open new connections.
-    canary_seconds: float = 1.0
-    canary_late_seconds: float = 3.0
-    canary_lost_seconds: float = 5.0
+    probe_seconds: float = 1.0
+    probe_late_seconds: float = 3.0
+    probe_lost_seconds: float = 5.0
     # A channel nobody here listens to any more is kept so long, against churn.
     linger_seconds: float = 3.0
     # Nodes tell each other what changed, and forget one that has been silent.
@@ -29,4 +29,4 @@ class Patience:
     request_seconds: float = 2.0
 
 
-PATIENT = Patience()
+PATIENT = RedisTimeouts()
