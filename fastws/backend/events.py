@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fastws.backend.message import Message
-from fastws.vocabulary.clock import timestamp
+from fastws.vocabulary.values import timestamp
 
 JOBS_CHANNEL = "botrix:jobs:updates"
 WORKSPACE_CHANNEL = "workspace:{workspace_id}"

@@ -10,7 +10,7 @@ import msgpack
 
 from fastws.backend.message import Message, encode
 from fastws.errors import BadRequest
-from fastws.vocabulary.clock import timestamp
+from fastws.vocabulary.values import timestamp
 
 Format = Literal["json", "msgpack"]
 

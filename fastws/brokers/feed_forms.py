@@ -13,12 +13,11 @@ from typing import Final
 
 from fastws.brokers.envelope import Decoded, load_object
 from fastws.codec.json_text import JSON
-from fastws.codec.msgpack_binary import MSGPACK
-from fastws.dialects.feeds import job_publication, workspace_publication
+from fastws.codec.registry import decoded
+from fastws.dialects.feeds import job_of, job_publication, workspace_publication
 from fastws.errors import BadRequest
-from fastws.vocabulary.clock import timestamp
-from fastws.vocabulary.filters import job_of
-from fastws.vocabulary.publication import NOBODY, Encoded, Publication
+from fastws.vocabulary.publication import NOBODY, Publication
+from fastws.vocabulary.values import timestamp
 
 OURS: Final = "_fastws"
 _CARRIED: Final = ("type", "sender", "priority", "key")
@@ -38,7 +37,7 @@ class JobsForm:
         self._seq = 0
 
     def encode(self, publication: Publication, node: str, number: int) -> bytes:
-        data = plain(publication.data)
+        data = decoded(publication.data)
         job_id, status = job_of(replace(publication, data=data))
         at = int(self._clock()) if publication.timestamp is None else publication.timestamp
         message = {"event": publication.event, "job_id": job_id, "status": status, "timestamp": at, "data": data}
@@ -85,13 +84,6 @@ class WorkspaceForm:
         value = _object_within(payload, self._limit_bytes)
         extras = value.pop(OURS, None)
         return _with_extras(workspace_publication(value, channel), extras)
-
-
-def plain(data: object) -> object:
-    """`data` decoded where it is still in the bytes of a codec."""
-    if isinstance(data, Encoded):
-        return (JSON if data.codec == "json" else MSGPACK).loads(data.body)
-    return data
 
 
 def _object_within(payload: bytes, limit_bytes: int) -> dict[str, object]:

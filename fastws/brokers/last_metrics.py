@@ -6,7 +6,7 @@ import re
 from collections import OrderedDict
 from typing import Final
 
-from fastws.brokers.feed_forms import plain
+from fastws.codec.registry import decoded
 from fastws.errors import FastWSError
 from fastws.vocabulary.publication import Publication
 
@@ -57,7 +57,7 @@ def metric_type_of(publication: Publication) -> str | None:
     if publication.event != METRICS_UPDATE:
         return None
     try:
-        data = plain(publication.data)
+        data = decoded(publication.data)
     except FastWSError:
         return None
     if not isinstance(data, dict):

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from fastws.brokers.last_metrics import METRICS_UPDATE, LastMetrics, is_kept
 from fastws.config import Config
+from fastws.dialects.feeds import job_of
 from fastws.hub.ports import Deliverer, Receipt
 from fastws.vocabulary.channels import workspace_channels
-from fastws.vocabulary.filters import job_of
 from fastws.vocabulary.publication import Publication
 
 

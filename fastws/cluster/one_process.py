@@ -12,8 +12,8 @@ from fastws.errors import FastWSError
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
 from fastws.hub.roster import Client, Roster
-from fastws.vocabulary.clock import timestamp
 from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.values import timestamp
 
 
 def description(client: Client) -> dict[str, object]:

@@ -11,6 +11,7 @@ import msgpack
 import orjson
 
 from fastws.codec.codec import mebibytes
+from fastws.codec.registry import decoded, register
 from fastws.errors import InvalidPayload, InvalidText, Unencodable
 from fastws.vocabulary.publication import Encoded
 
@@ -99,9 +100,7 @@ def _default(value: object) -> object:
     if isinstance(value, Encoded):
         if value.codec == "json":
             return orjson.Fragment(value.body)
-        from fastws.codec.msgpack_binary import MSGPACK  # the two codecs read each other's bodies
-
-        return MSGPACK.loads(value.body)
+        return decoded(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, msgpack.Timestamp):
@@ -125,4 +124,4 @@ def timestamp_text(value: msgpack.Timestamp) -> str:
     return f"{moment.year:04d}-{moment:%m-%dT%H:%M:%S}{fraction}Z"
 
 
-JSON: Final = JsonText()
+JSON: Final = register(JsonText())

@@ -8,6 +8,7 @@ from typing import Final
 import msgpack
 
 from fastws.codec.msgpack_limits import check_tokens
+from fastws.codec.registry import decoded, register
 from fastws.errors import InvalidPayload, InvalidText, Unencodable
 from fastws.vocabulary.publication import Encoded
 
@@ -77,9 +78,7 @@ def _words(error: Exception) -> str:
 
 def _default(value: object) -> object:
     if isinstance(value, Encoded):
-        from fastws.codec.json_text import JSON  # the two codecs read each other's bodies
-
-        return (JSON if value.codec == "json" else MSGPACK).loads(value.body)
+        return decoded(value)
     raise TypeError(f"type {type(value).__name__} has no mapping")
 
 
@@ -103,4 +102,4 @@ def _with_bodies(message: dict[object, object]) -> bytes:
 # Making a packer takes longer than packing a small message (benchmarks/test_codec.py). One thread uses them.
 _PACKER: Final = msgpack.Packer(default=_default)
 _PACKER_OF_PARTS: Final = msgpack.Packer(default=_default, autoreset=False)
-MSGPACK: Final = MsgpackBinary()
+MSGPACK: Final = register(MsgpackBinary())

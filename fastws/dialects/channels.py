@@ -8,7 +8,6 @@ from typing import Final
 from fastws.dialects.dialect import StartingChannels
 from fastws.errors import BadRequest, UnknownAction
 from fastws.vocabulary.channels import check_channel_name, is_channel_name
-from fastws.vocabulary.clock import timestamp
 from fastws.vocabulary.commands import Command, Ping, Refresh, Send, SendDirect, Subscribe, Unsubscribe
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
@@ -25,6 +24,7 @@ from fastws.vocabulary.replies import (
     Subscribed,
     Unsubscribed,
 )
+from fastws.vocabulary.values import timestamp
 
 MAX_EVENT_LENGTH: Final = 255
 MAX_KEY_LENGTH: Final = 255

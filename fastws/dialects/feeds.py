@@ -1,4 +1,4 @@
-"""What backends publish on Redis in words of their own, as publications: job updates, workspace events."""
+"""The feeds: job updates and workspace events as plain backends publish them, and as publications."""
 
 from __future__ import annotations
 
@@ -61,6 +61,21 @@ def workspace_publication(value: object, channel: str) -> Publication:
         timestamp=_timestamp(said),
         priority=priority,
     )
+
+
+def job_of(publication: Publication) -> tuple[str | None, str | None]:
+    """The job id and status of a job update, from its attributes or else its data; an integer id as text.
+
+    A value that is neither text nor an integer counts as absent: None.
+    """
+    attributes = publication.attributes
+    if attributes is None:
+        attributes = publication.data if isinstance(publication.data, dict) else {}
+    job_id = attributes.get("job_id")
+    status = attributes.get("status")
+    if type(job_id) is int:
+        job_id = str(job_id)
+    return job_id if isinstance(job_id, str) else None, status if isinstance(status, str) else None
 
 
 def _object(value: object) -> dict[str, object]:

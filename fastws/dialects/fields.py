@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from fastws.errors import BadRequest
-from fastws.vocabulary.clock import timestamp
 from fastws.vocabulary.commands import Command, Ping, Refresh
+from fastws.vocabulary.values import timestamp
 
 MAX_WORD_LENGTH: Final = 255
 Message = dict[str, object]

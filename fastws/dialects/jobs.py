@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from fastws.dialects.dialect import StartingChannels
+from fastws.dialects.feeds import job_of
 from fastws.dialects.fields import (
     Message,
     Parser,
@@ -16,15 +18,28 @@ from fastws.dialects.fields import (
     parse_refresh,
 )
 from fastws.errors import BadRequest
-from fastws.vocabulary.clock import timestamp
 from fastws.vocabulary.commands import ChangeFilter, Command
-from fastws.vocabulary.filters import JobFilter, job_of
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Failure, FilterChanged, Gap, Lag, Left, Pong, Refreshed, Reply
+from fastws.vocabulary.values import timestamp
 
 DEFAULT_CHANNEL: Final = "botrix:jobs:updates"
 MAX_FILTER_ENTRIES: Final = 256
+
+
+@dataclass(slots=True, frozen=True)
+class JobFilter:
+    """Only these job ids and statuses; None = any."""
+
+    job_ids: frozenset[str] | None = None
+    statuses: frozenset[str] | None = None
+
+    def hears(self, publication: Publication) -> bool:
+        job_id, status = job_of(publication)
+        if self.job_ids is not None and job_id not in self.job_ids:
+            return False
+        return self.statuses is None or status in self.statuses
 
 
 class Jobs:

@@ -9,7 +9,6 @@ from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import Message, Parser, moment, parse_by_type, parse_ping, parse_refresh
 from fastws.errors import Unauthorized
 from fastws.vocabulary.channels import check_channel_name
-from fastws.vocabulary.clock import timestamp
 from fastws.vocabulary.commands import Command, Subscribe, Unsubscribe
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
@@ -25,6 +24,7 @@ from fastws.vocabulary.replies import (
     Subscribed,
     Unsubscribed,
 )
+from fastws.vocabulary.values import timestamp
 
 ACCESS_DENIED: Final = "Access denied to room"
 # What a delivery is called where its publisher gave no `type`: by the room's kind, the word before the colon.

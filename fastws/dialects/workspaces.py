@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from fastws.dialects.dialect import StartingChannels
@@ -18,9 +19,8 @@ from fastws.dialects.fields import (
 )
 from fastws.errors import BadRequest, Forbidden, Unauthorized
 from fastws.vocabulary.channels import check_channel_name
-from fastws.vocabulary.clock import timestamp
 from fastws.vocabulary.commands import ChangeFilter, Command, RequestMetrics
-from fastws.vocabulary.filters import EventFilter, Filter
+from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
@@ -35,6 +35,7 @@ from fastws.vocabulary.replies import (
     Refreshed,
     Reply,
 )
+from fastws.vocabulary.values import timestamp
 
 DEFAULT_TEMPLATE: Final = "workspace:{workspace_id}"
 DEFAULT_METRIC_TYPE: Final = "default"
@@ -45,6 +46,17 @@ ALL: Final = "*"
 OWN_EVENTS: Final = frozenset(
     {"connected", "subscribed", "unsubscribed", "pong", "error", "gap", "lag", "refreshed", "metrics_update"}
 )
+
+
+@dataclass(slots=True, frozen=True)
+class EventFilter:
+    """Only the events named, or (with `excluding`) all but those."""
+
+    events: frozenset[str]
+    excluding: bool = False
+
+    def hears(self, publication: Publication) -> bool:
+        return (publication.event in self.events) is not self.excluding
 
 
 class Workspaces:

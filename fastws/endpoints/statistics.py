@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastws.endpoints.answers import json_response
 from fastws.endpoints.application import Application
-from fastws.vocabulary.clock import timestamp
+from fastws.vocabulary.values import timestamp
 from fastws.wire.request import Request
 from fastws.wire.response import Response
 

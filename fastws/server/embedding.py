@@ -9,7 +9,7 @@ from fastws.backend.admin import RegisteredConnections, admin_messages, tally
 from fastws.backend.calls import Calls, Outcome
 from fastws.backend.message import Message, check_connection_id, encode, from_body
 from fastws.brokers.envelope import encode_body
-from fastws.brokers.feed_forms import plain
+from fastws.codec.registry import decoded
 from fastws.config import Config
 from fastws.counters import Counters
 from fastws.endpoints.application import Cluster
@@ -113,7 +113,7 @@ class InProcessBroadcaster(Calls[Awaitable[Outcome]]):
             encoded = Encoded("json", encode(message.data))
         except BadRequest as error:
             encoded = _in_msgpack(message.data, error)
-        return plain(encoded) if message.channel == self._jobs_channel else encoded
+        return decoded(encoded) if message.channel == self._jobs_channel else encoded
 
     def _check_loop(self) -> None:
         """On another loop the call would never end, and the server's own would be changed under its hands."""

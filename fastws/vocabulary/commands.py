@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastws.vocabulary.fast_dataclass import frozen
 from fastws.vocabulary.filters import Filter
+from fastws.vocabulary.values import fast_dataclass
 
 
-@frozen
+@fast_dataclass
 class Subscribe:
     channel: str
 
 
-@frozen
+@fast_dataclass
 class Unsubscribe:
     channel: str
 
 
-@frozen
+@fast_dataclass
 class Send:
     """Publish to a channel. `key` is for the conflate policy, `type` for rooms clients."""
 
@@ -30,7 +30,7 @@ class Send:
     key: str | None = None
 
 
-@frozen
+@fast_dataclass
 class SendDirect:
     """Send to one connection."""
 
@@ -39,19 +39,19 @@ class SendDirect:
     data: object = None
 
 
-@frozen
+@fast_dataclass
 class Ping:
     pass
 
 
-@frozen
+@fast_dataclass
 class Refresh:
     """A new token for the same user."""
 
     token: str
 
 
-@frozen
+@fast_dataclass
 class ChangeFilter:
     """Narrow or widen what is heard on the client's home channel: `change` maps the filter in force to the new one.
 
@@ -62,7 +62,7 @@ class ChangeFilter:
     subscribed: bool = True
 
 
-@frozen
+@fast_dataclass
 class RequestMetrics:
     metric_type: str
 

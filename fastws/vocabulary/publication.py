@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastws.vocabulary.fast_dataclass import frozen
+from fastws.vocabulary.values import fast_dataclass
 
 NOBODY: frozenset[str] = frozenset()
 
 
-@frozen
+@fast_dataclass
 class Publication:
     """What is said on a channel. `data` is any JSON or msgpack value, or an `Encoded` body not yet decoded.
 
@@ -32,7 +32,7 @@ class Publication:
     attributes: Mapping[str, object] | None = None
 
 
-@frozen
+@fast_dataclass
 class Encoded:
     """A value still in the bytes of a codec (`codec` is "json" or "msgpack"), so that it can be passed on."""
 

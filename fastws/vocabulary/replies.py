@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastws.vocabulary.fast_dataclass import frozen
 from fastws.vocabulary.filters import Filter
+from fastws.vocabulary.values import fast_dataclass
 
 
 @dataclass(slots=True, frozen=True)
@@ -26,7 +26,7 @@ class Unsubscribed:
     channel: str
 
 
-@frozen
+@fast_dataclass
 class Sent:
     """How a send ended: to `channel`, or to one connection (`connection_id`)."""
 

@@ -7,7 +7,8 @@ import json
 import msgpack
 import pytest
 
-from fastws.brokers.feed_forms import JobsForm, WorkspaceForm, plain
+from fastws.brokers.feed_forms import JobsForm, WorkspaceForm
+from fastws.codec.registry import decoded
 from fastws.errors import BadRequest
 from fastws.vocabulary.publication import Encoded, Publication
 from tests.brokers.recording_hub import AwaitedReceipt, subscribed
@@ -175,4 +176,4 @@ def _bytes(packed: object, value: object) -> bytes:
 
 
 def test_plain_decodes_what_is_still_encoded() -> None:
-    assert plain(Encoded("json", b"[1]")) == plain(Encoded("msgpack", b"\x91\x01")) == plain([1]) == [1]
+    assert decoded(Encoded("json", b"[1]")) == decoded(Encoded("msgpack", b"\x91\x01")) == decoded([1]) == [1]

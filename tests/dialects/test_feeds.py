@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastws.dialects.feeds import job_publication, workspace_publication
+from fastws.dialects.feeds import job_of, job_publication, workspace_publication
 from fastws.errors import BadRequest
 from fastws.vocabulary.publication import Publication
 
@@ -132,3 +132,16 @@ def test_what_is_no_workspace_event_is_refused_naming_the_field(value: object, f
     with pytest.raises(BadRequest) as refused:
         workspace_publication(value, "workspace:w")
     assert field in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("publication", "job"),
+    [
+        (Publication("c", "e", {"job_id": "1", "status": "done"}), ("1", "done")),
+        (Publication("c", "e", {"job_id": True, "status": 5}), (None, None)),
+        (Publication("c", "e", ["job_id"]), (None, None)),
+        (Publication("c", "e", {"job_id": "data"}, attributes={"job_id": "attribute"}), ("attribute", None)),
+    ],
+)
+def test_the_job_of_a_publication(publication: Publication, job: tuple[str | None, str | None]) -> None:
+    assert job_of(publication) == job

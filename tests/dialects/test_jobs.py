@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fastws.dialects.dialect import StartingChannels
-from fastws.dialects.jobs import JOBS, MAX_FILTER_ENTRIES, Jobs
+from fastws.dialects.feeds import job_of
+from fastws.dialects.jobs import JOBS, MAX_FILTER_ENTRIES, JobFilter, Jobs
 from fastws.errors import BadRequest
 from fastws.vocabulary.commands import ChangeFilter
-from fastws.vocabulary.filters import JobFilter, job_of
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Encoded, Publication
 from fastws.vocabulary.replies import Connected, FilterChanged, Gap, Lag, Reply, Subscribed
@@ -137,3 +137,21 @@ NOTICES: list[tuple[Reply, dict[str, object] | None]] = [
 @pytest.mark.parametrize(("notice", "expected"), NOTICES)
 def test_notices_need_no_name_for_the_one_feed(notice: Reply, expected: dict[str, object] | None) -> None:
     assert JOBS.reply(notice, JOBS.starting) == expected
+
+
+def update_of(job_id: object, status: object) -> Publication:
+    return Publication("jobs", "job_update", {}, attributes={"job_id": job_id, "status": status})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "heard"),
+    [
+        (JobFilter(), [True, True, True]),
+        (JobFilter(job_ids=frozenset({"1"})), [True, False, True]),
+        (JobFilter(statuses=frozenset({"failed"})), [False, True, True]),
+        (JobFilter(frozenset({"1"}), frozenset({"failed"})), [False, False, True]),
+    ],
+)
+def test_job_filters_take_ids_and_statuses_together(wanted: JobFilter, heard: list[bool]) -> None:
+    updates = [update_of("1", "done"), update_of("2", "failed"), update_of(1, "failed")]
+    assert [wanted.hears(publication) for publication in updates] == heard

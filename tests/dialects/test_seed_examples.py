@@ -10,9 +10,8 @@ from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.feeds import job_publication, workspace_publication
 from fastws.dialects.jobs import JOBS
 from fastws.dialects.rooms import ROOMS
-from fastws.dialects.workspaces import WORKSPACES
+from fastws.dialects.workspaces import WORKSPACES, EventFilter
 from fastws.vocabulary.commands import ChangeFilter, Ping, RequestMetrics, Subscribe, Unsubscribe
-from fastws.vocabulary.filters import EventFilter
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Connected, Failure, FilterChanged, Pong, Subscribed
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastws.dialects.dialect import StartingChannels
-from fastws.dialects.workspaces import MAX_EVENT_NAMES, WORKSPACES, Workspaces
+from fastws.dialects.workspaces import MAX_EVENT_NAMES, WORKSPACES, EventFilter, Workspaces
 from fastws.errors import BadRequest, Forbidden, Unauthorized
 from fastws.vocabulary.commands import ChangeFilter, RequestMetrics
-from fastws.vocabulary.filters import EventFilter, Filter
+from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Failure, FilterChanged, Gap, Lag, Left, Metrics, Reply, Subscribed
@@ -200,3 +200,25 @@ def test_notices_speak_of_the_workspace(notice: Reply, expected: dict[str, objec
 
 def test_a_subscription_to_a_channel_is_none_of_its_words() -> None:
     assert WORKSPACES.reply(Subscribed("workspace:w1"), HERE) is None
+
+
+def test_event_filters_name_what_is_heard_or_what_is_not() -> None:
+    alert, other = Publication("c", "alert"), Publication("c", "other")
+    only, but = EventFilter(frozenset({"alert"})), EventFilter(frozenset({"alert"}), excluding=True)
+    assert (only.hears(alert), only.hears(other)) == (True, False)
+    assert (but.hears(alert), but.hears(other)) == (False, True)
+    assert not EventFilter(frozenset()).hears(alert)
+
+
+def test_equal_filters_are_one_audience() -> None:
+    assert EventFilter(frozenset({"a", "b"})) == EventFilter(frozenset({"b", "a"}))
+    assert (
+        len(
+            {
+                EventFilter(frozenset({"a"})),
+                EventFilter(frozenset({"a"})),
+                EventFilter(frozenset({"a"}), excluding=True),
+            }
+        )
+        == 2
+    )

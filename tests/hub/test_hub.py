@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from fastws.counters import Counters
+from fastws.dialects.workspaces import EventFilter
 from fastws.hub.hub import Hub
-from fastws.vocabulary.filters import EventFilter
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Gap
 from tests.hub.members import LineForm, Listener, Note, Wheel

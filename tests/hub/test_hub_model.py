@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from fastws.counters import Counters
+from fastws.dialects.workspaces import EventFilter
 from fastws.errors import FastWSError
 from fastws.hub import fan_out, tick
 from fastws.hub.hub import Hub
 from fastws.hub.rules import Rules
-from fastws.vocabulary.filters import EventFilter
 from fastws.vocabulary.publication import NOBODY, Publication
 from fastws.vocabulary.replies import Gap
 from tests.hub.members import LineForm, Listener, Note, Wheel

@@ -11,8 +11,9 @@ import pytest
 
 from fastws.dialects import channels, jobs, rooms, workspaces
 from fastws.dialects.dialect import Dialect, StartingChannels
+from fastws.dialects.jobs import JobFilter
+from fastws.dialects.workspaces import EventFilter
 from fastws.errors import BadRequest
-from fastws.vocabulary.filters import EventFilter, JobFilter
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
     Connected,

@@ -282,6 +282,6 @@ async def test_last_metrics_are_kept_in_redis_for_a_day(redis_server: RedisServe
 async def _metrics(process: Process, channel: str, metric_type: str) -> object:
     found: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     process.broker.find_metrics(channel, metric_type, found.set_result)
-    from fastws.brokers.feed_forms import plain
+    from fastws.codec.registry import decoded
 
-    return plain(await asyncio.wait_for(found, PATIENCE_SECONDS))
+    return decoded(await asyncio.wait_for(found, PATIENCE_SECONDS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
-from fastws.vocabulary.clock import timestamp
+from fastws.vocabulary.values import timestamp
 
 
 def test_it_is_iso_8601_in_utc_with_milliseconds() -> None:
