@@ -32,7 +32,6 @@ from fastws.errors import (
     Unauthorized,
     Unavailable,
 )
-from fastws.session.echo import EchoSession
 from fastws.session.services import Services
 from fastws.session.session import Session
 from fastws.transport.websocket import Connection
@@ -223,8 +222,7 @@ class Gate:
         )
         dialect = admission.dialect
         form = self._form(dialect, admission.codec, deflate)
-        kind = EchoSession if dialect.name == "echo" else Session
-        connection.session = session = kind(services, connection, form, identity, admission.starting)
+        connection.session = session = Session(services, connection, form, identity, admission.starting)
         session.anonymous_allowed = admission.anonymous_allowed
         services.roster.add(connection)
         services.counters.opened[dialect.name] += 1

@@ -16,10 +16,11 @@ from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.counters import Counters
 from fastws.errors import FastWSError, InvalidPayload, InvalidText, RateLimited, Unavailable
+from fastws.vocabulary.commands import RequestId
 from fastws.wire.opcodes import TEXT
 
 if TYPE_CHECKING:
-    from fastws.session.session import RequestId, Session
+    from fastws.session.session import Session
 
 # An upgrade waits this long for the application, then it is refused.
 CONNECT_SECONDS: Final = 2.0

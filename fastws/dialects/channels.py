@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from fastws.codec.codec import Codec
 from fastws.dialects.dialect import StartingChannels
+from fastws.dialects.fields import single_request, with_id
 from fastws.errors import BadRequest, UnknownAction
 from fastws.vocabulary.channels import check_channel_name, is_channel_name
-from fastws.vocabulary.commands import Command, Ping, Refresh, Send, SendDirect, Subscribe, Unsubscribe
+from fastws.vocabulary.commands import (
+    Command,
+    Ping,
+    Refresh,
+    Request,
+    RequestId,
+    Send,
+    SendDirect,
+    Subscribe,
+    Unsubscribe,
+)
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
@@ -37,11 +49,17 @@ class Channels:
 
     name = "channels"
     needs_token = False
+    ping = None
+    reserved_events: frozenset[str] = frozenset()
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         return _NONE
 
+    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request]:
+        return single_request(payload, codec, self.parse)
+
     def parse(self, message: object) -> Command:
+        """What a decoded message asks for. Raises BadRequest naming what is wrong and what would be right."""
         if not isinstance(message, dict):
             raise BadRequest('a message is an object such as {"action":"subscribe","channel":"news"}')
         action = message.get("action")
@@ -56,6 +74,9 @@ class Channels:
         renderer = _RENDERERS.get(type(reply))
         return None if renderer is None else renderer(reply)
 
+    def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
+        return with_id(message, request_id)
+
     def delivery(self, publication: Publication) -> dict[str, object]:
         message: dict[str, object] = {}
         if publication.channel:
@@ -65,6 +86,9 @@ class Channels:
         if publication.sender is not None:
             message["from"] = publication.sender
         return message
+
+    def reserves(self, channel: str) -> bool:
+        return False
 
 
 def _about_action(action: object) -> str:

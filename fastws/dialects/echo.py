@@ -1,37 +1,52 @@
-"""The echo dialect, for conformance runs: the connection sends every message back as it came."""
+"""The echo dialect, for conformance runs: every message goes back as it came."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
+from fastws.codec.codec import Codec
 from fastws.dialects.dialect import StartingChannels
-from fastws.errors import BadRequest
-from fastws.vocabulary.commands import Command
+from fastws.dialects.fields import with_id
+from fastws.errors import InvalidText
+from fastws.vocabulary.commands import Echo as EchoCommand
+from fastws.vocabulary.commands import Request, RequestId
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
+from fastws.wire.frames import is_utf8
+from fastws.wire.opcodes import TEXT
 
 _NONE: Final = StartingChannels()
 
 
 class Echo:
-    """Nobody is subscribed here and nothing is parsed: messages go back before a dialect would see them."""
+    """Nobody subscribes here, nothing is parsed, and no greeting is sent: a conformance client would not expect it."""
 
     name = "echo"
     needs_token = False
+    ping = None
+    reserved_events: frozenset[str] = frozenset()
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         return _NONE
 
-    def parse(self, message: object) -> Command:
-        raise BadRequest("an echo connection takes no commands")
+    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request]:
+        if opcode == TEXT and not is_utf8(payload):
+            raise InvalidText("a text message must be UTF-8")
+        return ((None, EchoCommand(opcode, payload)),)
 
     def reply(self, reply: Reply, starting: StartingChannels) -> dict[str, object] | None:
         return None
 
+    def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
+        return with_id(message, request_id)
+
     def delivery(self, publication: Publication) -> dict[str, object]:
         return {"event": publication.event, "data": publication.data}
+
+    def reserves(self, channel: str) -> bool:
+        return False
 
 
 ECHO: Final = Echo()

@@ -1,17 +1,44 @@
-"""Fields of messages that several dialects have: checked on the way in, put in words on the way out."""
+"""What several dialects share: one request in a message, fields that are checked, moments as text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from fastws.codec.codec import Codec
 from fastws.errors import BadRequest
-from fastws.vocabulary.commands import Command, Ping, Refresh
+from fastws.vocabulary.commands import Command, Ping, Refresh, Request, RequestId
 from fastws.vocabulary.values import timestamp
 
 MAX_WORD_LENGTH: Final = 255
+MAX_ID_LENGTH: Final = 255
 Message = dict[str, object]
 Parser = Callable[[Message], Command]
+
+
+def single_request(payload: bytes, codec: Codec, parse: Callable[[object], Command]) -> tuple[Request]:
+    """The one request that a message holds, with its `id`. Raises InvalidPayload or InvalidText."""
+    message = codec.loads(payload)
+    request_id: RequestId = None
+    try:
+        if type(message) is dict and "id" in message:
+            request_id = _request_id(message["id"])
+        return ((request_id, parse(message)),)
+    except BadRequest as error:
+        return ((request_id, error),)
+
+
+def with_id(message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
+    """`message` with the `id` of the request that it answers."""
+    return {**message, "id": request_id}
+
+
+def _request_id(value: object) -> RequestId:
+    if isinstance(value, str) and len(value) <= MAX_ID_LENGTH:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise BadRequest(f"`id` must be an integer of 64 bits or a string of at most {MAX_ID_LENGTH} characters")
 
 
 def parse_by_type(message: object, parsers: Mapping[str, Parser], *, example: str) -> Command:

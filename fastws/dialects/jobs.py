@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from fastws.codec.codec import Codec
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.feeds import job_of
 from fastws.dialects.fields import (
@@ -16,9 +17,11 @@ from fastws.dialects.fields import (
     parse_by_type,
     parse_ping,
     parse_refresh,
+    single_request,
+    with_id,
 )
 from fastws.errors import BadRequest
-from fastws.vocabulary.commands import ChangeFilter, Command
+from fastws.vocabulary.commands import ChangeFilter, Command, Request, RequestId
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Failure, FilterChanged, Gap, Lag, Left, Pong, Refreshed, Reply
@@ -47,6 +50,8 @@ class Jobs:
 
     name = "jobs"
     needs_token = False
+    ping = None
+    reserved_events: frozenset[str] = frozenset()
 
     def __init__(self, channel: str = DEFAULT_CHANNEL) -> None:
         self.starting = StartingChannels(channels=(channel,), home=channel)
@@ -54,12 +59,19 @@ class Jobs:
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         return self.starting
 
+    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request]:
+        return single_request(payload, codec, self.parse)
+
     def parse(self, message: object) -> Command:
+        """What a decoded message asks for. Raises BadRequest naming what is wrong and what would be right."""
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","statuses":["failed"]}')
 
     def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
         renderer = _RENDERERS.get(type(reply))
         return None if renderer is None else renderer(reply)
+
+    def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
+        return with_id(message, request_id)
 
     def delivery(self, publication: Publication) -> Message:
         """A job update; what is about no job (said to this client alone, say) goes under its event's name."""
@@ -75,6 +87,9 @@ class Jobs:
         if publication.seq is not None:
             message["seq"] = publication.seq
         return message
+
+    def reserves(self, channel: str) -> bool:
+        return False
 
 
 def _parse_subscribe(message: Message) -> Command:

@@ -55,6 +55,7 @@ class Mounts:
         self.table: dict[str, Mount] = {path: self._mount(name) for path, name in DEFAULT_MOUNTS.items()}
         for entry in entries:
             self._apply(entry)
+        self.reserved_events = frozenset[str]().union(*(dialect.reserved_events for dialect in self.dialects.values()))
 
     def find(self, path: str, *, has_token: bool) -> Dialect | None:
         """The dialect of a request for `path` (no query; a slash at the end does not matter), or None."""
@@ -62,6 +63,12 @@ class Mounts:
         if mount is None:
             return None
         return mount.with_token if has_token else mount.without_token
+
+    def is_reserved(self, channel: str, event: str) -> bool:
+        """Whether no client may publish `event` on `channel`, because a dialect's clients could not tell a forgery."""
+        return event in self.reserved_events and any(
+            event in dialect.reserved_events and dialect.reserves(channel) for dialect in self.dialects.values()
+        )
 
     def _apply(self, entry: str) -> None:
         path, equals, name = (part.strip() for part in entry.partition("="))

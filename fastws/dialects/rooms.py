@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from fastws.codec.codec import Codec
 from fastws.dialects.dialect import StartingChannels
-from fastws.dialects.fields import Message, Parser, moment, parse_by_type, parse_ping, parse_refresh
+from fastws.dialects.fields import (
+    Message,
+    Parser,
+    moment,
+    parse_by_type,
+    parse_ping,
+    parse_refresh,
+    single_request,
+    with_id,
+)
 from fastws.errors import Unauthorized
 from fastws.vocabulary.channels import check_channel_name
-from fastws.vocabulary.commands import Command, Subscribe, Unsubscribe
+from fastws.vocabulary.commands import Command, Request, RequestId, Subscribe, Unsubscribe
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
@@ -42,18 +52,27 @@ class Rooms:
 
     name = "rooms"
     needs_token = True
+    ping = None
+    reserved_events: frozenset[str] = frozenset()
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         if identity is None:
             raise Unauthorized("a token is required")
         return StartingChannels(channels=(f"user:{identity.user}",))
 
+    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request]:
+        return single_request(payload, codec, self.parse)
+
     def parse(self, message: object) -> Command:
+        """What a decoded message asks for. Raises BadRequest naming what is wrong and what would be right."""
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","room_id":"execution:1"}')
 
     def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
         renderer = _RENDERERS.get(type(reply))
         return None if renderer is None else renderer(reply)
+
+    def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
+        return with_id(message, request_id)
 
     def delivery(self, publication: Publication) -> Message:
         return {
@@ -62,6 +81,9 @@ class Rooms:
             "data": publication.data,
             "timestamp": moment(publication.timestamp),
         }
+
+    def reserves(self, channel: str) -> bool:
+        return False
 
 
 def type_of_room(room: str) -> str:

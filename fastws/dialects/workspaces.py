@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from fastws.codec.codec import Codec
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import (
     Message,
@@ -16,10 +17,12 @@ from fastws.dialects.fields import (
     parse_by_type,
     parse_ping,
     parse_refresh,
+    single_request,
+    with_id,
 )
 from fastws.errors import BadRequest, Forbidden, Unauthorized
-from fastws.vocabulary.channels import check_channel_name
-from fastws.vocabulary.commands import ChangeFilter, Command, RequestMetrics
+from fastws.vocabulary.channels import check_channel_name, workspace_channels
+from fastws.vocabulary.commands import ChangeFilter, Command, Request, RequestId, RequestMetrics
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
@@ -42,10 +45,6 @@ DEFAULT_METRIC_TYPE: Final = "default"
 MAX_EVENT_NAMES: Final = 256
 # In `event_types`: every event of the workspace.
 ALL: Final = "*"
-# What the server itself says under `event`, where its clients could not tell a forged one: no client may publish it.
-OWN_EVENTS: Final = frozenset(
-    {"connected", "subscribed", "unsubscribed", "pong", "error", "gap", "lag", "refreshed", "metrics_update"}
-)
 
 
 @dataclass(slots=True, frozen=True)
@@ -64,9 +63,15 @@ class Workspaces:
 
     name = "workspaces"
     needs_token = True
+    ping = None
+    # What the server itself sends under `event`, and what backends report.
+    reserved_events = frozenset(
+        {"connected", "subscribed", "unsubscribed", "pong", "error", "gap", "lag", "refreshed", "metrics_update"}
+    )
 
     def __init__(self, template: str = DEFAULT_TEMPLATE) -> None:
         self.template = template
+        self._channels = workspace_channels(template)
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         """The channel of the workspace in the query, else of the token's own.
@@ -83,12 +88,19 @@ class Workspaces:
         channel = check_channel_name(self.template.replace("{workspace_id}", workspace), field="workspace_id")
         return StartingChannels(channels=(channel,), home=channel, workspace=workspace)
 
+    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request]:
+        return single_request(payload, codec, self.parse)
+
     def parse(self, message: object) -> Command:
+        """What a decoded message asks for. Raises BadRequest naming what is wrong and what would be right."""
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","event_types":["alert"]}')
 
     def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
         renderer = _RENDERERS.get(type(reply))
         return None if renderer is None else renderer(reply, starting)
+
+    def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
+        return with_id(message, request_id)
 
     def delivery(self, publication: Publication) -> Message:
         message: Message = {
@@ -99,6 +111,9 @@ class Workspaces:
         if publication.priority is not None:
             message["priority"] = publication.priority
         return message
+
+    def reserves(self, channel: str) -> bool:
+        return self._channels.fullmatch(channel) is not None
 
 
 def _parse_subscribe(message: Message) -> Command:

@@ -48,6 +48,7 @@ from fastws.logs import LogLevel, log_through_logging
 from fastws.server.embedding import InProcessBroadcaster
 from fastws.server.listening import Listeners
 from fastws.server.tls import Tls
+from fastws.session.commands import COMMANDS
 from fastws.session.services import Limits, Services
 from fastws.settings import check, flush_intervals, slow_policies
 from fastws.telemetry.all_workers import AllWorkerMetrics, WorkerMetrics
@@ -158,6 +159,8 @@ class Server:
         self.cluster = self._make_cluster()
         self.services = Services(
             limits=Limits.of(config),
+            commands=COMMANDS,
+            mounts=self.mounts,
             hub=self.hub,
             broker=self.broker,
             roster=self.roster,

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from fastws.errors import FastWSError
 from fastws.session.services import ACK_CACHE_SIZE
+from fastws.vocabulary.commands import RequestId
 from fastws.vocabulary.replies import Sent
 
 if TYPE_CHECKING:
-    from fastws.session.session import RequestId, Session
+    from fastws.session.session import Session
 
 
 class Acknowledgement:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from fastws.callouts.authorizer import Authorizer
 from fastws.errors import FastWSError, Forbidden
+from fastws.vocabulary.commands import RequestId
 
 if TYPE_CHECKING:
-    from fastws.session.session import RequestId, Session
+    from fastws.session.session import Session
 
 Action = Literal["subscribe", "publish"]
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from fastws.dialects.workspaces import OWN_EVENTS
 from fastws.errors import BadRequest, FastWSError, Forbidden, TooManyChannels
 from fastws.session.acknowledgements import Acknowledgement, DirectAcknowledgement, acknowledge
 from fastws.session.authorization import authorize, leave_forbidden_channels
 from fastws.vocabulary.commands import (
     ChangeFilter,
+    Echo,
     Ping,
     Refresh,
+    RequestId,
     RequestMetrics,
     Send,
     SendDirect,
@@ -23,7 +24,7 @@ from fastws.vocabulary.publication import NOBODY, Publication
 from fastws.vocabulary.replies import FilterChanged, Left, Metrics, Pong, Refreshed, Subscribed, Unsubscribed
 
 if TYPE_CHECKING:
-    from fastws.session.session import RequestId, Session
+    from fastws.session.session import Session
 
 
 def subscribe(session: Session, command: Subscribe, request_id: RequestId) -> None:
@@ -50,8 +51,8 @@ def unsubscribe(session: Session, command: Unsubscribe, request_id: RequestId) -
 
 def send(session: Session, command: Send, request_id: RequestId) -> None:
     services = session.services
-    if command.event in OWN_EVENTS and services.permissions.is_workspace(command.channel):
-        raise Forbidden(f"the event {command.event!r} of a workspace is the server's own", channel=command.channel)
+    if command.event in services.mounts.reserved_events and services.mounts.is_reserved(command.channel, command.event):
+        raise Forbidden(f"only the server sends the event {command.event!r} here", channel=command.channel)
     if services.authorizer is None and services.permissions.may_publish(
         session.identity,
         command.channel,
@@ -91,6 +92,10 @@ def send_direct(session: Session, command: SendDirect, request_id: RequestId) ->
         return
     delivered = target.deliver_direct(publication)
     acknowledge(session, None, command.connection_id, int(delivered), int(not delivered), request_id)
+
+
+def echo(session: Session, command: Echo, request_id: RequestId) -> None:
+    session.write_reply_frame(session.form.echo(command.opcode, command.payload))
 
 
 def ping(session: Session, command: Ping, request_id: RequestId) -> None:
@@ -161,6 +166,7 @@ COMMANDS: Final[Mapping[type, Callable[[Session, Any, RequestId], None]]] = {
     Send: send,
     SendDirect: send_direct,
     Ping: ping,
+    Echo: echo,
     Refresh: refresh,
     ChangeFilter: change_filter,
     RequestMetrics: request_metrics,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastws.access.permissions import Permissions
 from fastws.access.revocation import Revocations
@@ -12,12 +12,14 @@ from fastws.access.tokens import Tokens
 from fastws.callouts.authorizer import Authorizer
 from fastws.config import Config
 from fastws.counters import Counters
+from fastws.dialects.mount import Mounts
 from fastws.dialects.wire_form import DialectForm
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Broker, Receipt
 from fastws.hub.roster import Roster
 from fastws.transport.connection_log import ConnectionLog
 from fastws.transport.outbox import Bounds
+from fastws.vocabulary.commands import RequestId
 from fastws.vocabulary.publication import Publication
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 ACK_CACHE_SIZE = 1024
 
 SendElsewhere = Callable[[str, Publication, Receipt], None]
+CommandHandler = Callable[["Session", Any, RequestId], None]
 MetricsSource = Callable[[str, str, Callable[[object], None]], None]
 
 
@@ -69,6 +72,9 @@ class Services:
     """Everything a connection needs of its server. One object per process."""
 
     limits: Limits
+    # What does each command of a client; a table, so that a session knows no command by name.
+    commands: Mapping[type, CommandHandler]
+    mounts: Mounts
     hub: Hub
     broker: Broker
     roster: Roster

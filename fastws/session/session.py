@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final, Literal
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.wire_form import DialectForm
 from fastws.errors import (
-    BadRequest,
     FastWSError,
+    InvalidText,
     RateLimited,
     UnknownAction,
     UnsupportedData,
 )
-from fastws.session.commands import COMMANDS
 from fastws.session.services import Services
+from fastws.vocabulary.commands import RequestId
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
@@ -31,9 +31,7 @@ from fastws.wire.opcodes import BINARY, TEXT
 if TYPE_CHECKING:
     from fastws.transport.websocket import Connection
 
-RequestId = str | int | None
 Action = Literal["subscribe", "publish"]
-MAX_ID_LENGTH: Final = 255
 # Replies that are kept together before they are written, however much of a turn is left.
 MAX_CORKED_BYTES: Final = 65_536
 # What a queue knows of a message that is no publication of ours.
@@ -111,7 +109,8 @@ class Session:
         if self.cork is None:
             self.cork = []
         form = self.form
-        loads, parse, expected = form.codec.loads, form.dialect.parse, form.codec.opcode
+        read, codec, expected = form.dialect.requests, form.codec, form.codec.opcode
+        commands = self.services.commands
         self.services.counters.received[form.dialect.name] += len(messages)
         allowed = self._allowance(len(messages))
         for position, (opcode, payload) in enumerate(messages):
@@ -124,22 +123,23 @@ class Session:
             if position >= allowed:
                 self._over_the_rate(messages[position:])
                 break
-            request_id: RequestId = None
             try:
-                message = loads(payload)
-                if type(message) is dict and "id" in message:
-                    request_id = _request_id(message["id"])
-                command = parse(message)
-                COMMANDS[type(command)](self, command, request_id)
-            except UnknownAction as error:
-                self._ask_application(error, payload, request_id)
-            except BadRequest as error:
-                self.refuse(error, request_id)
+                requests = read(opcode, payload, codec)
+            except InvalidText as error:
+                self.connection.fail(error)
+                break
             except FastWSError as error:
-                if error.code == "invalid_text":
-                    self.connection.fail(error)
-                    break
-                self.refuse(error, request_id)
+                self.refuse(error, None)
+                requests = ()
+            for request_id, command in requests:
+                try:
+                    if isinstance(command, FastWSError):
+                        raise command
+                    commands[type(command)](self, command, request_id)
+                except UnknownAction as error:
+                    self._ask_application(error, payload, request_id)
+                except FastWSError as error:
+                    self.refuse(error, request_id)
             if self._keep_back(messages, position + 1):
                 break
         self.uncork()
@@ -348,11 +348,3 @@ class Session:
     def _take_backlog(self) -> list[tuple[int, bytes]] | None:
         backlog, self.backlog = self.backlog, None
         return backlog
-
-
-def _request_id(value: object) -> RequestId:
-    if isinstance(value, str) and len(value) <= MAX_ID_LENGTH:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise BadRequest(f"`id` must be an integer of 64 bits or a string of at most {MAX_ID_LENGTH} characters")

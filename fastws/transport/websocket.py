@@ -20,7 +20,7 @@ from fastws.vocabulary.replies import Failure, Reply
 from fastws.wire.deflate import Deflate
 from fastws.wire.frame_parser import FrameParser
 from fastws.wire.frame_reader import read_frames
-from fastws.wire.frames import PING_FRAME, close_frame, pong_frame
+from fastws.wire.frames import close_frame, pong_frame
 from fastws.wire.opcodes import CLOSE, PING
 
 log = structlog.stdlib.get_logger("fastws.connection")
@@ -176,7 +176,7 @@ class Connection(Writer):
             else:
                 reset(self.transport)
         elif pings and was_silent and self.outbox is None:
-            self.send(PING_FRAME)
+            self.send(self.session.form.ping_frame)
 
     def expire(self) -> None:
         """The token is over: say so in the dialect's words, then close."""

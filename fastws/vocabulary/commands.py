@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fastws.errors import FastWSError
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.values import fast_dataclass
 
@@ -67,4 +68,16 @@ class RequestMetrics:
     metric_type: str
 
 
-Command = Subscribe | Unsubscribe | Send | SendDirect | Ping | Refresh | ChangeFilter | RequestMetrics
+@fast_dataclass
+class Echo:
+    """Send `payload` back as it came, in a frame of the same `opcode` (conformance runs)."""
+
+    opcode: int
+    payload: bytes
+
+
+Command = Subscribe | Unsubscribe | Send | SendDirect | Ping | Refresh | ChangeFilter | RequestMetrics | Echo
+# What a client calls a request; its reply carries the same `id`. None: it gave none.
+RequestId = str | int | None
+# A request whose command is an error could not be understood: the error is its answer.
+Request = tuple[RequestId, Command | FastWSError]

@@ -51,4 +51,13 @@ def pong_frame(payload: bytes) -> bytes:
     return frame(PONG, payload)
 
 
+def is_utf8(payload: bytes) -> bool:
+    """Whether `payload` may go into a text frame (RFC 6455 section 5.6)."""
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 PING_FRAME: Final = frame(PING, b"")

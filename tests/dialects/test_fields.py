@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import msgpack
 import pytest
 
+from fastws.codec.json_text import JSON
+from fastws.codec.msgpack_binary import MSGPACK
+from fastws.dialects.channels import CHANNELS
 from fastws.dialects.dialect import Dialect, StartingChannels
 from fastws.dialects.echo import ECHO
 from fastws.dialects.fields import moment
 from fastws.dialects.jobs import JOBS
 from fastws.dialects.rooms import ROOMS
 from fastws.dialects.workspaces import WORKSPACES
-from fastws.errors import BadRequest
-from fastws.vocabulary.commands import Ping, Refresh
+from fastws.errors import BadRequest, InvalidPayload, InvalidText
+from fastws.vocabulary.commands import Echo, Ping, Refresh
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Failure, Refreshed
+from fastws.wire.opcodes import BINARY, TEXT
 
 DIALECTS: list[Dialect] = [ROOMS, WORKSPACES, JOBS]
+in_every_dialect = pytest.mark.parametrize("dialect", [CHANNELS, *DIALECTS], ids=lambda dialect: dialect.name)
 by_name = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 
 
@@ -85,5 +91,36 @@ def test_the_echo_dialect_lets_everybody_in_and_says_nothing_itself() -> None:
     assert not ECHO.needs_token
     assert ECHO.reply(Failure("internal", "x"), StartingChannels()) is None
     assert ECHO.delivery(Publication("c", "e", 1)) == {"event": "e", "data": 1}
-    with pytest.raises(BadRequest):
-        ECHO.parse({"type": "ping"})
+    assert ECHO.requests(TEXT, b"hi", JSON) == ((None, Echo(TEXT, b"hi")),)
+    assert ECHO.requests(BINARY, b"\xff", JSON) == ((None, Echo(BINARY, b"\xff")),)
+    with pytest.raises(InvalidText):
+        ECHO.requests(TEXT, b"\xff", JSON)
+
+
+@in_every_dialect
+def test_a_message_is_one_request_with_its_id(dialect: Dialect) -> None:
+    assert dialect.requests(TEXT, b'{"type":"ping","id":"a"}', JSON) == (("a", Ping()),)
+    assert dialect.requests(BINARY, msgpack.packb({"type": "ping", "id": 7}), MSGPACK) == ((7, Ping()),)
+    assert dialect.requests(TEXT, b'{"type":"ping"}', JSON) == ((None, Ping()),)
+    assert dialect.with_id({"type": "pong"}, "a") == {"type": "pong", "id": "a"}
+
+
+@in_every_dialect
+def test_a_request_that_is_wrong_keeps_its_id_and_comes_with_its_error(dialect: Dialect) -> None:
+    ((request_id, error),) = dialect.requests(TEXT, b'{"type":"nonsense","id":7}', JSON)
+    assert request_id == 7
+    assert isinstance(error, BadRequest)
+    for bad in (b'{"type":"ping","id":1.5}', b'{"type":"ping","id":true}', b'{"type":"ping","id":"%b"}' % (b"x" * 256)):
+        ((request_id, error),) = dialect.requests(TEXT, bad, JSON)
+        assert request_id is None
+        assert "`id` must be an integer" in str(error)
+    with pytest.raises(InvalidPayload):
+        dialect.requests(TEXT, b"{", JSON)
+
+
+@in_every_dialect
+def test_only_a_workspace_reserves_events(dialect: Dialect) -> None:
+    assert ("metrics_update" in dialect.reserved_events) is (dialect.name == "workspaces")
+    assert "alert" not in dialect.reserved_events
+    assert not dialect.reserves("news")
+    assert dialect.reserves("workspace:1") is (dialect.name == "workspaces")

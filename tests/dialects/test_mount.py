@@ -81,3 +81,10 @@ def test_an_entry_that_cannot_be_used_stops_the_start_in_one_clear_line(entry: s
         Mounts([entry])
     assert "mounts" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_what_a_workspaces_clients_could_not_tell_from_the_server_is_reserved() -> None:
+    mounts = Mounts(workspace_channel="room:{workspace_id}:events")
+    assert mounts.is_reserved("room:7:events", "metrics_update")
+    assert not mounts.is_reserved("room:7:events", "alert")
+    assert not mounts.is_reserved("workspace:7", "metrics_update")
