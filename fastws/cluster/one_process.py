@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from fastws.access.revocation import Revocations
 from fastws.cluster.message_ids import MessageIds
-from fastws.endpoints.application import Totals
+from fastws.cluster.port import Totals
 from fastws.errors import FastWSError
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt

@@ -9,10 +9,10 @@ from fastws.backend.admin import RegisteredConnections, admin_messages, tally
 from fastws.backend.calls import Calls, Outcome
 from fastws.backend.message import Message, check_connection_id, encode, from_body
 from fastws.brokers.envelope import encode_body
+from fastws.cluster.port import Cluster
 from fastws.codec.registry import decoded
 from fastws.config import Config
 from fastws.counters import Counters
-from fastws.endpoints.application import Cluster
 from fastws.endpoints.broadcast import AwaitedReceipt
 from fastws.errors import BadRequest, Unencodable
 from fastws.hub.hub import Hub

@@ -37,7 +37,7 @@ from fastws.config import Config
 from fastws.counters import Counters
 from fastws.dialects.mount import Mounts
 from fastws.endpoints.answers import error_response
-from fastws.endpoints.application import Application, Totals
+from fastws.endpoints.application import Application
 from fastws.endpoints.log_level import LogLevelEndpoint
 from fastws.endpoints.router import FIGURES, Handler, Router
 from fastws.errors import ConfigError, Unauthorized
@@ -202,7 +202,7 @@ class Server:
             identify=self._identify,
             max_message_bytes=config.max_message_bytes,
         )
-        exposition = Exposition(self.application)
+        exposition = Exposition(self.counters, self.hub, self.roster, lambda: self.broker.is_up)
         metrics: Handler = exposition
         log_level = LogLevelEndpoint(self.log_level)
         if self._workers_folder is not None:
@@ -223,11 +223,11 @@ class Server:
             return MemoryBroker(self.hub, self.config)
         return RedisBroker(self.hub, self.config, node_id=self.node_id, counters=self.counters)
 
-    def _make_cluster(self) -> OneProcess | RedisCluster[Totals]:
+    def _make_cluster(self) -> OneProcess | RedisCluster:
         here = OneProcess(self.hub, self.roster, self.revocations)
         if isinstance(self.broker, MemoryBroker):
             return here
-        return RedisCluster(self.broker, here, self.hub, self.roster, self.revocations, Totals)
+        return RedisCluster(self.broker, here, self.hub, self.roster, self.revocations)
 
     def _authorizer(self) -> Authorizer | None:
         if self.config.authorizer is None:

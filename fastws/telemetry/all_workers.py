@@ -9,7 +9,6 @@ from typing import Final
 
 import structlog
 
-from fastws.endpoints.application import Application
 from fastws.telemetry.exited_workers import SOCKET_SUFFIX, keep_own, last_known, merge
 from fastws.telemetry.exposition import CONTENT_TYPE, Exposition
 from fastws.wire.request import Request
@@ -30,7 +29,7 @@ class WorkerMetrics:
         self._folder = folder
         self.pid = os.getpid()
 
-    def __call__(self, application: Application, request: Request, **_: str) -> Response:
+    def __call__(self, application: object, request: Request, **_: str) -> Response:
         return Response(200, self.keep().encode(), (("Content-Type", CONTENT_TYPE),))
 
     def keep(self) -> str:
@@ -51,7 +50,7 @@ class AllWorkerMetrics:
         self._own = own
         self._folder = folder
 
-    async def __call__(self, application: Application, request: Request, **_: str) -> Response:
+    async def __call__(self, application: object, request: Request, **_: str) -> Response:
         text = self._own.keep()
         answers = await self._ask(_REQUEST)
         return Response(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
@@ -11,9 +11,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from fastws.counters import Histogram
-from fastws.endpoints.application import Application
+from fastws.counters import Counters, Histogram
 from fastws.errors import NotFound
+from fastws.hub.hub import Hub
+from fastws.hub.roster import Roster
 from fastws.wire.request import Request
 from fastws.wire.response import Response
 
@@ -52,11 +53,14 @@ _PLAIN: Final = (
 class ServerCollector(Collector):
     """Reads the plain integers of one process when it is asked to."""
 
-    def __init__(self, application: Application) -> None:
-        self._application = application
+    def __init__(self, counters: Counters, hub: Hub, roster: Roster, is_broker_up: Callable[[], bool]) -> None:
+        self._counters = counters
+        self._hub = hub
+        self._roster = roster
+        self._is_broker_up = is_broker_up
 
     def collect(self) -> Iterator[Metric]:
-        counters = self._application.counters
+        counters = self._counters
         for name, meaning, labels, attribute in _LABELLED:
             family = CounterMetricFamily(name, meaning, labels=labels)
             for key, value in sorted(getattr(counters, attribute).items(), key=str):
@@ -69,13 +73,12 @@ class ServerCollector(Collector):
         yield from self._gauges()
 
     def _gauges(self) -> Iterator[Metric]:
-        application = self._application
         connections = GaugeMetricFamily("fastws_connections", "Open connections", labels=("dialect", "codec"))
-        for key, count in sorted(_kinds(application).items()):
+        for key, count in sorted(_kinds(self._roster).items()):
             connections.add_metric(list(key), count)
         yield connections
-        messages, size = _waiting(application)
-        hub = application.hub
+        messages, size = _waiting(self._roster)
+        hub = self._hub
         for name, meaning, value in (
             ("fastws_channels", "Channels with a subscriber in this process", len(hub.channels)),
             ("fastws_subscriptions", "Subscriptions in this process", hub.subscriptions),
@@ -88,19 +91,19 @@ class ServerCollector(Collector):
             (
                 "fastws_broker_up",
                 "Whether what is published comes back",
-                int(application.status.is_broker_up),
+                int(self._is_broker_up()),
             ),
         ):
             yield GaugeMetricFamily(name, meaning, value=value)
 
 
-def _kinds(application: Application) -> Mapping[tuple[str, str], int]:
-    return Counter((client.dialect_name, client.codec_name) for client in application.roster)
+def _kinds(roster: Roster) -> Mapping[tuple[str, str], int]:
+    return Counter((client.dialect_name, client.codec_name) for client in roster)
 
 
-def _waiting(application: Application) -> tuple[int, int]:
+def _waiting(roster: Roster) -> tuple[int, int]:
     messages = size = 0
-    for client in application.roster:
+    for client in roster:
         waiting = client.waiting
         if waiting is not None:
             messages += waiting[0]
@@ -122,9 +125,9 @@ def _histogram(name: str, meaning: str, histogram: Histogram) -> Metric:
 class Exposition:
     """Renders everything for a scrape."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, counters: Counters, hub: Hub, roster: Roster, is_broker_up: Callable[[], bool]) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(ServerCollector(application))
+        self._registry.register(ServerCollector(counters, hub, roster, is_broker_up))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
@@ -132,11 +135,11 @@ class Exposition:
         """The text of one scrape. Cost: some ms with 20,000 connections."""
         return generate_latest(self._registry)
 
-    def __call__(self, application: Application, request: Request, **_: str) -> Response:
+    def __call__(self, application: object, request: Request, **_: str) -> Response:
         """GET /metrics."""
         return Response(200, self.render(), (("Content-Type", CONTENT_TYPE),))
 
 
-def not_on_this_port(application: Application, request: Request, **_: str) -> Response:
+def not_on_this_port(application: object, request: Request, **_: str) -> Response:
     """GET /metrics at the public address, where the setting `metrics_address` names another."""
     raise NotFound("metrics are served at an address of their own")

@@ -113,13 +113,12 @@ class Process:
         self.clients: dict[str, Client] = {}
         self.revocations = Revocations()
         self.broker = RedisBroker(self.hub, Config(redis_url=url), node_id=node_id, timeouts=timeouts)
-        self.cluster: RedisCluster[tuple[int, list[str]]] = RedisCluster(
+        self.cluster: RedisCluster = RedisCluster(
             self.broker,
             Local(self.clients, self.revocations),
             self.hub,  # type: ignore[arg-type]
             Roster(self.clients),  # type: ignore[arg-type]
             self.revocations,
-            lambda connections, channels: (connections, channels),
         )
 
     def connect(self, user: str, dialect: str = "channels") -> Client:

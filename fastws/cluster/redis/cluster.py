@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from fastws.access.revocation import Revocations
 from fastws.brokers import envelope
 from fastws.brokers.redis.broker import RedisBroker
+from fastws.cluster.port import Totals
 from fastws.cluster.redis.message_ids import RedisMessageIds
 from fastws.cluster.redis.nodes import RedisNodes
 from fastws.cluster.redis.registry import RedisRegistry
@@ -36,11 +37,8 @@ class LocalCluster(Protocol):
     async def revoke(self, *, token_id: str | None, user: str | None) -> None: ...
 
 
-T = TypeVar("T")
-
-
-class RedisCluster(Generic[T]):
-    """A Cluster (endpoints/application.py) of all processes. `totals_of` makes the totals of figures and names.
+class RedisCluster:
+    """A Cluster of all processes on one Redis.
 
     Questions to other processes take one round trip and 2 s at most; a process that does not answer counts as
     gone. `start` and `stop` belong inside those of the broker.
@@ -53,7 +51,6 @@ class RedisCluster(Generic[T]):
         hub: Hub,
         roster: Roster,
         revocations: Revocations,
-        totals_of: Callable[[int, list[str]], T],
     ) -> None:
         self.nodes = RedisNodes(broker)
         self.registry = RedisRegistry(broker, self.nodes, LocalStats(hub, roster).count)
@@ -64,7 +61,6 @@ class RedisCluster(Generic[T]):
         self._hub = hub
         self._roster = roster
         self._revoked = revocations
-        self._totals_of = totals_of
         self.nodes.handlers.update(
             page=self._answer_page,
             describe=self._answer_describe,
@@ -82,9 +78,9 @@ class RedisCluster(Generic[T]):
         await self.registry.stop()
         await self.revocations.stop()
 
-    async def totals(self) -> T:
+    async def totals(self) -> Totals:
         connections = len(self._roster) + self.registry.connections
-        return self._totals_of(connections, sorted({*self._hub.channels, *self.registry.channels}))
+        return Totals(connections, sorted({*self._hub.channels, *self.registry.channels}))
 
     async def connections_of(self, user: str) -> int:
         here = sum(1 for client in self._roster if client.identity is not None and client.identity.user == user)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import msgpack
 import pytest
 
+from fastws.cluster.port import Totals
 from fastws.cluster.redis.registry import PART
 from fastws.errors import BrokerUnavailable
 from fastws.vocabulary.identity import Identity
@@ -28,10 +29,10 @@ async def test_figures_of_all_processes_are_added_up(redis_server: RedisServer) 
         b.hub.subscribers.update(admin=3)
         await passes(lambda: c.cluster.registry.remote_count("admin") == 5)
         await passes(lambda: c.cluster.registry.connections == 4)
-        assert await c.cluster.totals() == (4, ["admin", "only_a"])
+        assert await c.cluster.totals() == Totals(4, ["admin", "only_a"])
         assert await c.cluster.connections_of("ann") == 3
         assert await c.cluster.dialect_connections("jobs") == 2
-        assert await a.cluster.totals() == (4, ["admin", "only_a"])
+        assert await a.cluster.totals() == Totals(4, ["admin", "only_a"])
         b.clients.clear()
         b.hub.subscribers["admin"] = 0
         await passes(lambda: c.cluster.registry.remote_count("admin") == 2)
@@ -73,7 +74,7 @@ async def test_dead_process_is_gone_from_every_figure(redis_server: RedisServer)
             await dead.die()
         await passes(lambda: a.cluster.registry.others == [])
         assert a.cluster.registry.remote_count("admin") == 0
-        assert await a.cluster.totals() == (0, [])
+        assert await a.cluster.totals() == Totals(0, [])
 
 
 async def test_process_that_says_goodbye_is_not_forgotten_for_its_silence(redis_server: RedisServer) -> None:
