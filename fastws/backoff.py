@@ -26,7 +26,7 @@ class Backoff:
     @property
     def bound_seconds(self) -> float:
         """The longest that the next delay may be."""
-        return min(self.longest_seconds, self.first_seconds * 2 ** min(self.failures, MAX_DOUBLINGS))
+        return min(self.longest_seconds, self.first_seconds * 2.0 ** min(self.failures, MAX_DOUBLINGS))
 
     def next_seconds(self, at_least_seconds: float = 0.0) -> float:
         """The delay before the next try, counted as a failure. `at_least_seconds` (Retry-After) comes on top."""

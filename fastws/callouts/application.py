@@ -1,119 +1,103 @@
-"""Calling the application's function or HTTP callback with an event, and understanding what it answers."""
+"""Calling the application: its function in a thread or on the loop, or its HTTP callback, within a time limit."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import inspect
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
-import httpx
+import structlog
 
-from fastws.callouts.authorizer import is_url, load_function
-from fastws.callouts.gateway_events import Event
-from fastws.errors import BadRequest, FastWSError, Forbidden, Unauthorized
+from fastws.callouts.loading import is_async, is_url, load_function
+from fastws.throttled_log import ThrottledLog
 
-SYNC_THREADS: Final = 32
+if TYPE_CHECKING:
+    import httpx
+
+# All synchronous functions of all callouts run in these; each callout may take `at_once` of them.
+THREADS: Final = 64
 MAX_CALLBACKS: Final = 256
-_FIRST_REFUSAL: Final = 400
+
+log = structlog.stdlib.get_logger("fastws.callouts")
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, "fastws-callout")
 
 
 class ApplicationCall:
-    """`await call(event)` is what the application answered; it raises whatever went wrong.
+    """`await call(*arguments, body=…)` is what the application answered; it raises whatever went wrong.
 
-    `where` is "package.module:function", called `(event)` or, if it takes two arguments as Lambda functions do,
-    `(event, None)`; sync (in a thread) or async. Or the URL of an HTTP callback: the event is POSTed as JSON, what
-    comes back as JSON is the answer. Raises ConfigError for what cannot be loaded.
+    `where` is "package.module:function", called with the arguments, sync (in a thread, because it may ask a database)
+    or async; or the URL of an HTTP callback, to which `body` is POSTed as JSON and whose response `read` turns into
+    the answer. Without `read` a URL is refused. A call that takes longer than its `seconds` raises TimeoutError.
+    Raises ConfigError for a `where` that cannot be loaded.
     """
 
-    def __init__(self, where: str, *, setting: str) -> None:
-        self._client: httpx.AsyncClient | None = None
-        self._threads: ThreadPoolExecutor | None = None
+    def __init__(
+        self,
+        where: str,
+        *,
+        setting: str,
+        at_once: int,
+        read: Callable[[httpx.Response], object] | None = None,
+        adapt: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function,
+    ) -> None:
         self._url = where
-        self._call = self._post if is_url(where) else self._local(where, setting)
+        self._read = read
+        self._client: httpx.AsyncClient | None = None
+        # Threads that this callout may occupy; one that hangs occupies its thread until it returns.
+        self._slots = asyncio.Semaphore(at_once)
+        self._function: Callable[..., Any] | None = None
+        self._failures = ThrottledLog(log)
+        self._setting = setting
+        self._call: Callable[..., Awaitable[object]] = self._post
+        if read is None or not is_url(where):
+            function = load_function(where, setting=setting)
+            self._function = adapt(function)
+            self._call = self._on_loop if is_async(function) else self._in_thread
 
-    async def __call__(self, event: Event) -> object:
-        return await self._call(event)
+    async def __call__(self, *arguments: object, seconds: float, body: object = None) -> object:
+        async with asyncio.timeout(seconds):
+            return await self._call(arguments, body)
+
+    def log_failure(self, error: BaseException | str, **fields: str) -> None:
+        """Log that a call failed, at most once a minute."""
+        reason = error if isinstance(error, str) else _reason(error)
+        self._failures.error("callout failed", setting=self._setting, reason=reason, **fields)
 
     async def close(self) -> None:
         if self._client is not None:
             await self._client.aclose()
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _local(self, where: str, setting: str) -> Callable[[Event], Awaitable[object]]:
-        function = load_function(where, setting=setting)
-        more = (None,) if _takes_two(function) else ()
-        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
-            return lambda event: function(event, *more)
-        threads = self._threads = ThreadPoolExecutor(SYNC_THREADS, "fastws-event-hook")
+    async def _on_loop(self, arguments: tuple[object, ...], body: object) -> object:
+        assert self._function is not None  # noqa: S101 # set with _call
+        return await self._function(*arguments)
 
-        async def in_thread(event: Event) -> object:
-            # It may ask a database: on the loop it would hold up everybody.
-            return await asyncio.get_running_loop().run_in_executor(threads, function, event, *more)
+    async def _in_thread(self, arguments: tuple[object, ...], body: object) -> object:
+        assert self._function is not None  # noqa: S101 # set with _call
+        await self._slots.acquire()
+        loop = asyncio.get_running_loop()
+        running = _threads().submit(self._function, *arguments)
+        running.add_done_callback(lambda _: self._release(loop))
+        return await asyncio.wrap_future(running)
 
-        return in_thread
+    def _release(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self._slots.release)
 
-    async def _post(self, event: Event) -> object:
+    async def _post(self, arguments: tuple[object, ...], body: object) -> object:
         if self._client is None:
+            import httpx  # only a callback over HTTP needs it
+
             # The time limit is the caller's.
             self._client = httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=MAX_CALLBACKS))  # noqa: S113
-        response = await self._client.post(self._url, json=event)
-        if response.is_server_error or response.is_redirect:
-            raise ValueError(f"the callback answered with status {response.status_code}")
-        if response.is_client_error:
-            return {"statusCode": response.status_code}
-        try:
-            return response.json() if response.content else None
-        except ValueError:
-            return None  # an `ok` in words; who has something to say says it in JSON
+        assert self._read is not None  # noqa: S101 # else a URL is refused at the start
+        return self._read(await self._client.post(self._url, json=body))
 
 
-def refusal_in(answer: object) -> FastWSError | None:
-    """How `$connect` was refused: False, or a statusCode of 400 or more (401 stays 401, all others are 403).
-
-    None: it was not. Raises TypeError for an answer that is neither yes nor no.
-    """
-    if answer is None or answer is True:
-        return None
-    if answer is False:
-        return Forbidden("the application refuses this connection", reason="hook")
-    status = answer.get("statusCode", 200) if isinstance(answer, dict) else None
-    if not isinstance(status, int | str) or isinstance(status, bool):
-        raise TypeError(f"an object with statusCode, true, false or nothing is expected, not {type(answer).__name__}")
-    status = int(status)
-    if status < _FIRST_REFUSAL:
-        return None
-    if status == Unauthorized.status:
-        return Unauthorized("the application refuses this connection", reason="hook")
-    return Forbidden("the application refuses this connection", reason="hook")
-
-
-def body_in(answer: object) -> str | bytes | None:
-    """What `$default` has to say to the client: the `body` of its answer; bytes where it is marked as base64."""
-    body: Any = answer.get("body") if isinstance(answer, dict) else None
-    if body is None:
-        return None
-    if not isinstance(body, str):
-        raise BadRequest(f"`body` must be a string, not {type(body).__name__}")
-    if not (isinstance(answer, dict) and answer.get("isBase64Encoded")):
-        return body
-    try:
-        return base64.b64decode(body, validate=True)
-    except binascii.Error as error:
-        raise BadRequest(f"`body` is not base64: {error}") from None
-
-
-def _takes_two(function: Callable[..., object]) -> bool:
-    """Whether `function` must be given two arguments."""
-    try:
-        signature = inspect.signature(function)
-        signature.bind(None)
-    except TypeError:
-        return True
-    except ValueError:
-        return False  # built in: it does not say
-    return False
+def _reason(error: BaseException) -> str:
+    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__

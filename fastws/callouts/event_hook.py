@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from fastws.callouts.application import ApplicationCall, body_in, refusal_in
-from fastws.callouts.gateway_events import Caller, Event, default_event, disconnect_event
-from fastws.codec.json_text import JSON
-from fastws.codec.msgpack_binary import MSGPACK
+from fastws.callouts.application import ApplicationCall
+from fastws.callouts.gateway_events import (
+    Caller,
+    Event,
+    body_in,
+    default_event,
+    disconnect_event,
+    refusal_in,
+    takes_context,
+)
 from fastws.counters import Counters
-from fastws.errors import FastWSError, InvalidPayload, InvalidText, RateLimited, Unavailable
-from fastws.vocabulary.commands import RequestId
-from fastws.wire.opcodes import TEXT
+from fastws.errors import FastWSError, RateLimited, Unavailable
 
 if TYPE_CHECKING:
-    from fastws.session.session import Session
+    import httpx
 
 # An upgrade waits this long for the application, then it is refused.
 CONNECT_SECONDS: Final = 2.0
@@ -34,9 +37,9 @@ MAX_MESSAGES_OF_ONE: Final = 64
 # Of all messages that wait; a client's may have max_message_bytes each.
 MAX_BYTES: Final = 67_108_864
 MAX_EVENTS: Final = 100_000
-LOG_SECONDS: Final = 60.0
+SYNC_THREADS: Final = 32
 
-log = structlog.stdlib.get_logger("fastws.hook")
+log = structlog.stdlib.get_logger("fastws.callouts")
 
 # The event, made when its turn comes, and who hears the answer, or that there was none.
 _Job = tuple[str, Callable[[], Event], Callable[[object], None]]
@@ -51,7 +54,7 @@ class EventHook:
     """
 
     def __init__(self, where: str, counters: Counters) -> None:
-        self._call = ApplicationCall(where, setting="event_hook")
+        self._call = ApplicationCall(where, setting="event_hook", read=_read, at_once=SYNC_THREADS, adapt=_with_context)
         self._counters = counters
         self._callers: dict[str, Caller] = {}
         self._lanes: tuple[deque[_Job], ...] = tuple(deque() for _ in range(LANES))
@@ -59,7 +62,6 @@ class EventHook:
         self._bytes = 0
         self._events = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._log_at = float("-inf")
 
     async def connect(self, caller: Caller, event: Event) -> None:
         """Ask whether this client may connect. Raises Unauthorized or Forbidden, Unavailable if there is no answer."""
@@ -76,15 +78,17 @@ class EventHook:
             raise refusal
         self._callers[caller.connection_id] = caller
 
-    def default(self, session: Session, payload: bytes, request_id: RequestId) -> None:
-        """Hand on a message of unknown action; what it answers as `body` goes to the client.
+    def default(
+        self, connection_id: str, size: int, text: Callable[[], str], reply: Callable[[str | bytes | FastWSError], None]
+    ) -> None:
+        """Hand on a message of unknown action, of `size` bytes, as the JSON text that `text` gives when its turn comes.
 
-        Raises RateLimited where too many wait already.
+        `reply` gets the `body` that the application answers, where it answers one, or the error. Raises RateLimited
+        where too many wait already.
         """
-        caller = self._callers.get(session.connection.id)
+        caller = self._callers.get(connection_id)
         if caller is None:
             return
-        size = len(payload)
         is_full = self._messages >= MAX_MESSAGES or self._bytes + size > MAX_BYTES
         if is_full or caller.waiting >= MAX_MESSAGES_OF_ONE:
             self._note("$default", "dropped")
@@ -97,9 +101,14 @@ class EventHook:
             caller.waiting -= 1
             self._messages -= 1
             self._bytes -= size
-            self._reply(session, answer, request_id)
+            if answer is _FAILED:
+                reply(FastWSError("the application did not answer"))
+                return
+            body = body_in(answer)
+            if body is not None:
+                reply(body)
 
-        self._put(caller, ("$default", lambda: default_event(caller, _text(session, payload)), answered))
+        self._put(caller, ("$default", lambda: default_event(caller, text()), answered))
 
     def disconnected(self, connection_id: str, code: int, reason: str) -> None:
         """Tell of a connection that has ended, or that was never opened though the application let it in."""
@@ -148,50 +157,34 @@ class EventHook:
     async def _ask(self, route: str, make: Callable[[], Event], seconds: float) -> object:
         """The application's answer, or _FAILED."""
         try:
-            async with asyncio.timeout(seconds):
-                return await self._call(make())
+            event = make()
+            return await self._call(event, body=event, seconds=seconds)
         except Exception as error:  # noqa: BLE001 the application's own; counted, and logged
             self._note(route, "failed", error)
             return _FAILED
 
-    def _reply(self, session: Session, answer: object, request_id: RequestId) -> None:
-        if session.connection.is_gone:
-            return
-        if answer is _FAILED:
-            session.refuse(FastWSError("the application did not answer"), request_id)
-            return
-        body = body_in(answer)
-        if body is not None:
-            session.write_reply_frame(session.form.verbatim(_bytes(session, body)))
-
     def _note(self, route: str, outcome: str, error: Exception | None = None) -> None:
         self._counters.hook_calls[(route, outcome)] += 1
-        now = time.monotonic()
-        if outcome not in ("failed", "dropped") or now - self._log_at < LOG_SECONDS:
-            return
-        self._log_at = now
-        reason = "the backlog is full" if error is None else str(error) or type(error).__name__
-        log.error("event hook failed", outcome=outcome, route=route, reason=reason)
+        if outcome in ("failed", "dropped"):
+            self._call.log_failure(error or "the backlog is full", outcome=outcome, route=route)
 
 
 def _nobody_waits(answer: object) -> None:
     """What is answered to `$disconnect` interests nobody."""
 
 
-def _text(session: Session, payload: bytes) -> str:
-    """A client's message as JSON text, in whichever codec it came."""
-    if session.form.codec.opcode == TEXT:
-        return payload.decode()
-    return JSON.dumps(MSGPACK.loads(payload)).decode()
+def _with_context(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as it is called with an event alone; Lambda functions take a context beside it, here None."""
+    return (lambda event: function(event, None)) if takes_context(function) else function
 
 
-def _bytes(session: Session, body: str | bytes) -> bytes:
-    """The application's answer as this client reads: JSON text as it is, or its msgpack; bytes always as they are."""
-    if isinstance(body, bytes):
-        return body
-    if session.form.codec.opcode == TEXT:
-        return body.encode()
+def _read(response: httpx.Response) -> object:
+    """The answer of an HTTP callback: its JSON, or its status where it refuses. Raises ValueError for its failure."""
+    if response.is_server_error or response.is_redirect:
+        raise ValueError(f"the callback answered with status {response.status_code}")
+    if response.is_client_error:
+        return {"statusCode": response.status_code}
     try:
-        return MSGPACK.dumps(JSON.loads(body.encode()))
-    except (InvalidPayload, InvalidText):
-        return MSGPACK.dumps(body)
+        return response.json() if response.content else None
+    except ValueError:
+        return None  # plain text such as `ok` says nothing to the client

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import inspect
 import secrets
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
+from fastws.errors import BadRequest, FastWSError, Forbidden, Unauthorized
 from fastws.wire.request import Request
 
 Event = dict[str, object]
 
+_FIRST_REFUSAL: Final = 400
 API_ID: Final = "fastws"
 DEFAULT_STAGE: Final = "$default"
 # Of what a client says of itself, so many characters are kept while it is connected.
@@ -87,3 +93,50 @@ def _event(caller: Caller, route: str, kind: str, **more: object) -> Event:
 def _spelled(name: str) -> str:
     words = (word.capitalize() for word in name.split("-"))
     return "-".join(_SPELLINGS.get(word, word) for word in words)
+
+
+def refusal_in(answer: object) -> FastWSError | None:
+    """How `$connect` was refused: False, or a statusCode of 400 or more (401 stays 401, all others are 403).
+
+    None: it was not. Raises TypeError for an answer that is neither yes nor no.
+    """
+    if answer is None or answer is True:
+        return None
+    if answer is False:
+        return Forbidden("the application refuses this connection", reason="hook")
+    status = answer.get("statusCode", 200) if isinstance(answer, dict) else None
+    if not isinstance(status, int | str) or isinstance(status, bool):
+        raise TypeError(f"an object with statusCode, true, false or nothing is expected, not {type(answer).__name__}")
+    status = int(status)
+    if status < _FIRST_REFUSAL:
+        return None
+    if status == Unauthorized.status:
+        return Unauthorized("the application refuses this connection", reason="hook")
+    return Forbidden("the application refuses this connection", reason="hook")
+
+
+def body_in(answer: object) -> str | bytes | None:
+    """What `$default` has to say to the client: the `body` of its answer; bytes where it is marked as base64."""
+    body: Any = answer.get("body") if isinstance(answer, dict) else None
+    if body is None:
+        return None
+    if not isinstance(body, str):
+        raise BadRequest(f"`body` must be a string, not {type(body).__name__}")
+    if not (isinstance(answer, dict) and answer.get("isBase64Encoded")):
+        return body
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error as error:
+        raise BadRequest(f"`body` is not base64: {error}") from None
+
+
+def takes_context(function: Callable[..., object]) -> bool:
+    """Whether `function` must be called with an event and a context, as Lambda functions are."""
+    try:
+        signature = inspect.signature(function)
+        signature.bind(None)
+    except TypeError:
+        return True
+    except ValueError:
+        return False  # built in: it does not say
+    return False

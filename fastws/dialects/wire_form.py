@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastws.codec.codec import Codec
+from fastws.codec.json_text import JSON
 from fastws.dialects.dialect import Dialect, StartingChannels
+from fastws.errors import InvalidPayload, InvalidText
 from fastws.vocabulary.commands import RequestId
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
@@ -62,6 +64,21 @@ class DialectForm:
         """`body` as it is: text for readers of text if it is UTF-8, else in a binary frame."""
         opcode = BINARY if self.codec.opcode == TEXT and not is_utf8(body) else self.codec.opcode
         return self.echo(opcode, body)
+
+    def as_text(self, payload: bytes) -> str:
+        """A client's message as JSON text, in whichever codec it came. Raises BadRequest."""
+        return payload.decode() if self.codec.opcode == TEXT else JSON.dumps(self.codec.loads(payload)).decode()
+
+    def from_text(self, body: str | bytes) -> bytes:
+        """What an application answers, for a reader of this form: JSON text in its codec, bytes as they are."""
+        if isinstance(body, bytes):
+            return body
+        if self.codec.opcode == TEXT:
+            return body.encode()
+        try:
+            return self.codec.dumps(JSON.loads(body.encode()))
+        except (InvalidPayload, InvalidText):
+            return self.codec.dumps(body)
 
     def echo(self, opcode: int, payload: bytes) -> bytes:
         """`payload` in a frame of `opcode`."""

@@ -27,9 +27,10 @@ from fastws.admission.gate import Gate, GateRules
 from fastws.brokers.memory import MemoryBroker
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.embedded import EMBEDDED
-from fastws.callouts.authorizer import Authorizer, check_loads, load_function
+from fastws.callouts.authorizer import Authorizer
 from fastws.callouts.event_hook import EventHook
 from fastws.callouts.jwks import Jwks
+from fastws.callouts.loading import check_loads, load_function
 from fastws.callouts.metrics_hook import MetricsHook
 from fastws.cluster.one_process import OneProcess
 from fastws.cluster.redis.cluster import RedisCluster
@@ -371,7 +372,7 @@ class Server:
         if self.services.hook is not None:
             await self.services.hook.close()
         if self._metrics_hook is not None:
-            self._metrics_hook.close()
+            await self._metrics_hook.close()
         if self._workers_folder is not None:
             self._figures.keep()
             self._own_socket.unlink(missing_ok=True)

@@ -151,9 +151,23 @@ class Session:
             self.refuse(error, request_id)
             return
         try:
-            hook.default(self, payload, request_id)
+            hook.default(
+                self.connection.id,
+                len(payload),
+                lambda: self.form.as_text(payload),
+                lambda answer: self._relay_answer(answer, request_id),
+            )
         except RateLimited as too_many:
             self.refuse(too_many, request_id)
+
+    def _relay_answer(self, answer: str | bytes | FastWSError, request_id: RequestId) -> None:
+        """Pass on what the application answered to a message."""
+        if self.connection.is_gone:
+            return
+        if isinstance(answer, FastWSError):
+            self.refuse(answer, request_id)
+        else:
+            self.write_reply_frame(self.form.verbatim(self.form.from_text(answer)))
 
     def _keep_back(self, messages: list[tuple[int, bytes]], start: int) -> bool:
         """If an answer from elsewhere is awaited, keep the messages from `start` on for later.

@@ -21,11 +21,11 @@ from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.link import RedisLink
 from fastws.brokers.redis.wire.listener import RedisListener
 from fastws.brokers.redis.wire.timeouts import PATIENT, RedisTimeouts
-from fastws.brokers.rejections import Rejections
 from fastws.config import Config
 from fastws.counters import Counters
 from fastws.errors import BadRequest, BrokerUnavailable, ConfigError, FastWSError
 from fastws.hub.ports import Deliverer, Receipt
+from fastws.throttled_log import ThrottledLog
 from fastws.vocabulary.connection_ids import new_node_id
 from fastws.vocabulary.publication import Publication
 
@@ -89,7 +89,7 @@ class RedisBroker:
         self._probe: RedisProbe | None = None
         self._first_canary = asyncio.Event()
         self._number = 0
-        self._rejections = Rejections()
+        self._rejections = ThrottledLog(_log)
         self._tasks: list[asyncio.Task[None]] = []
         self._beat_timer: asyncio.TimerHandle | None = None
         self._beat_due = 0.0
@@ -153,6 +153,10 @@ class RedisBroker:
         self._services[name] = Service(hear, began)
         self.listener.want((name,))
 
+    def _reject(self, kind: str, reason: str) -> None:
+        """Log what came from Redis and could not be taken; cut, because it may quote what a stranger published."""
+        self._rejections.warning("message from redis rejected", kind=kind, reason=reason[:200])
+
     def _published(self, number: int, reply: object) -> None:
         if isinstance(reply, int):
             self.receipts.answered(number, asyncio.get_running_loop().time())
@@ -161,7 +165,7 @@ class RedisBroker:
         if isinstance(reply, BrokerUnavailable):
             self.receipts.refused(number, reply)
         else:
-            self._rejections.note("publish", str(reply))
+            self._reject("publish", str(reply))
             self.receipts.refused(number, BrokerUnavailable("Redis refused it"))
 
     def _hear(self, name: bytes, payload: bytes) -> None:
@@ -175,7 +179,7 @@ class RedisBroker:
             publication, node, number = form.decode(payload, channel)
         except BadRequest as error:
             self.counters.feed_rejected[form.name] += 1
-            self._rejections.note(form.name, error.message)
+            self._reject(form.name, error.message)
             return
         if node is None:
             # Published by somebody who is none of us: nobody else has counted it.
@@ -196,7 +200,7 @@ class RedisBroker:
             service.hear(payload)
         except Exception as error:  # noqa: BLE001 anybody may publish there, anything at all
             self.counters.feed_rejected["service"] += 1
-            self._rejections.note("service", repr(error))
+            self._reject("service", repr(error))
 
     def _confirmed(self, name: bytes) -> None:
         service = self._services.get(name)
