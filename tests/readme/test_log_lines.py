@@ -14,6 +14,8 @@ LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "erro
 OTHERS = ("client", "bench", "backend", "cli")
 # All that begin so are one row.
 ERROR_OF_OURS = "error of ours"
+# Attributes that are a ThrottledLog.
+THROTTLED = {"_rejections", "_failures"}
 # What `**who(connection)` and `**where` stand for.
 OF_WHO = {"connection", "user", "address", "dialect", "channels"}
 
@@ -23,7 +25,9 @@ def written() -> dict[str, tuple[str, set[str]]]:
     found: dict[str, tuple[str, set[str]]] = {}
     for call in calls(*LEVELS, rooms_without=OTHERS):
         assert isinstance(call.func, ast.Attribute)
-        if not (isinstance(call.func.value, ast.Name) and call.func.value.id in ("log", "_log")):
+        logger = call.func.value
+        is_throttled = isinstance(logger, ast.Attribute) and logger.attr in THROTTLED
+        if not is_throttled and not (isinstance(logger, ast.Name) and logger.id in ("log", "_log")):
             continue
         event = call.args[0]
         assert isinstance(event, ast.Constant), f"line {event.lineno}: a log line is a constant, to be looked for"
@@ -31,6 +35,8 @@ def written() -> dict[str, tuple[str, set[str]]]:
         fields = {keyword.arg for keyword in call.keywords if keyword.arg not in (None, "exc_info")}
         if any(keyword.arg is None for keyword in call.keywords):
             fields |= OF_WHO
+        if is_throttled:
+            fields.add("count")
         level, known = found.get(line, (LEVELS[call.func.attr], set()))
         assert level == LEVELS[call.func.attr], f"{line!r} has two levels"
         found[line] = level, known | {str(field) for field in fields}
