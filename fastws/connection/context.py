@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -83,6 +84,8 @@ class Context:
     # (workspace channel, metric type, answer) of `request_metrics`.
     metrics_source: MetricsSource
     journal: Journal
+    # Seconds, of the rates of clients.
+    clock: Callable[[], float] = time.monotonic
     # Told of every connection, where the application has one.
     hook: EventHook | None = None
     # Told of every connection that is gone.

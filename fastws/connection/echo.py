@@ -24,6 +24,7 @@ class EchoSession(Session):
             if opcode > BINARY:
                 self.connection.control(opcode, payload)
                 continue
+            self.context.counters.received[self.form.dialect.name] += 1
             if opcode == TEXT and not is_utf8(payload):
                 self.connection.fail(InvalidText("a text message must be UTF-8"))
                 return

@@ -77,9 +77,9 @@ class Connection(Delivery):
             self._break()
 
     def process(self, messages: list[tuple[int, bytes]]) -> None:
-        """Messages that had to wait for an answer from elsewhere."""
+        """Messages that had to wait for an answer from elsewhere; they were counted when they were read."""
         try:
-            self.session.receive(messages)
+            self.session.perform(messages)
         except Exception:
             log.exception("error of ours", connection=self.id)
             self._break()

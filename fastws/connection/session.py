@@ -36,6 +36,8 @@ Action = Literal["subscribe", "publish"]
 MAX_ID_LENGTH: Final = 255
 # Replies that are kept together before they are written, however much of a turn is left.
 MAX_CORKED_BYTES: Final = 65_536
+# So many messages may be refused before the client is closed, however small the burst.
+MIN_STRIKES: Final = 100
 # What a queue knows of a message that is no publication of ours.
 _RAW: Final = Publication("", "")
 
@@ -55,9 +57,8 @@ class Session:
         "identity",
         "is_held",
         "place",
+        "rate_full_at",
         "strikes",
-        "tokens",
-        "tokens_since",
     )
 
     def __init__(
@@ -83,8 +84,8 @@ class Session:
         # None while nothing is awaited.
         self.backlog: list[tuple[int, bytes]] | None = None
         self.is_held = False
-        self.tokens: float = context.limits.message_burst
-        self.tokens_since = time.monotonic()
+        # When the whole burst is there again; messages that were refused since it last was.
+        self.rate_full_at = 0.0
         self.strikes = 0
 
     # --- beginning and end
@@ -104,7 +105,23 @@ class Session:
     # --- in
 
     def receive(self, messages: list[tuple[int, bytes]]) -> None:
-        """Do what `messages` (opcode, payload) ask for, in order. Never raises. Cost: 2 µs a small send."""
+        """Take `messages` (opcode, payload) as they are read: count them, charge them to the rate, do what they ask.
+
+        Control frames are neither counted nor charged: a peer has to send them (RFC 6455 section 5.5). Never raises.
+        """
+        wanted = sum([opcode <= BINARY for opcode, _ in messages])
+        self.context.counters.received[self.form.dialect.name] += wanted
+        allowed = self._allowance(wanted)
+        if allowed == wanted:
+            self.perform(messages)
+            return
+        end = _end_of(allowed, messages)
+        self.perform(messages[:end])
+        if not self.connection.is_gone:
+            self._over_the_rate(messages[end:])
+
+    def perform(self, messages: list[tuple[int, bytes]]) -> None:
+        """Do what `messages` ask for, in order; those behind one that has to wait are kept. Cost: 2 µs a small send."""
         if self.backlog is not None:
             self.backlog.extend(messages)
             return
@@ -112,17 +129,12 @@ class Session:
             self.cork = []
         form = self.form
         loads, parse, expected = form.codec.loads, form.dialect.parse, form.codec.opcode
-        self.context.counters.received[form.dialect.name] += len(messages)
-        allowed = self._allowance(len(messages))
         for position, (opcode, payload) in enumerate(messages):
             if opcode != expected and not (opcode == BINARY and expected == TEXT):
                 if opcode > BINARY:
                     self.connection.control(opcode, payload)
                     continue
                 self.connection.fail(UnsupportedData("this connection speaks msgpack: send binary frames"))
-                break
-            if position >= allowed:
-                self._over_the_rate(messages[position:])
                 break
             request_id: RequestId = None
             try:
@@ -172,34 +184,31 @@ class Session:
         return True
 
     def _allowance(self, wanted: int) -> int:
-        """How many of `wanted` messages the rate lets through (spec 6)."""
+        """How many of `wanted` messages the rate lets through (spec 6). What is refused is not charged."""
         limits = self.context.limits
-        if not limits.message_rate:
+        rate = limits.message_rate
+        if not rate:
             return wanted
-        self.tokens -= wanted
-        if self.tokens >= 0:
-            return wanted
-        now = time.monotonic()
-        have = self.tokens + wanted + (now - self.tokens_since) * limits.message_rate
-        self.tokens_since = now
-        if have >= limits.message_burst:
-            have = limits.message_burst
+        now = self.context.clock()
+        full_at = self.rate_full_at
+        if full_at <= now:
+            full_at = now
             self.strikes = 0
-        self.tokens = max(have - wanted, 0)
-        return min(wanted, int(have))
+        allowed = min(wanted, int(limits.message_burst - (full_at - now) * rate))
+        self.rate_full_at = full_at + allowed / rate
+        return allowed
 
     def _over_the_rate(self, messages: list[tuple[int, bytes]]) -> None:
+        """Say how many of `messages` are not done; close a client that goes on all the same."""
         refused = sum(opcode <= BINARY for opcode, _ in messages)
         self.context.counters.rate_limited["message"] += refused
         self.strikes += refused
         self.refuse(RateLimited(f"too many messages: {refused} were not processed; send more slowly"), None)
-        if self.strikes > max(self.context.limits.message_burst, 100):
+        if self.strikes > max(self.context.limits.message_burst, MIN_STRIKES):
             self.connection.end(1008, "too many messages", label="rate_limited")
             return
         # However many messages stand before it, a ping is answered (RFC 6455 section 5.5.2), and a close, too.
-        for opcode, payload in messages:
-            if opcode > BINARY:
-                self.connection.control(opcode, payload)
+        self.perform([message for message in messages if message[0] > BINARY])
 
     # --- out
 
@@ -348,6 +357,16 @@ class Session:
     def _take_backlog(self) -> list[tuple[int, bytes]] | None:
         backlog, self.backlog = self.backlog, None
         return backlog
+
+
+def _end_of(count: int, messages: list[tuple[int, bytes]]) -> int:
+    """Where the first message after `count` of them stands, control frames left out of the count."""
+    for position, (opcode, _) in enumerate(messages):
+        if opcode <= BINARY:
+            if not count:
+                return position
+            count -= 1
+    return len(messages)
 
 
 def _request_id(value: object) -> RequestId:
