@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -17,6 +17,7 @@ from fastws.access.authorizer import Authorizer, check_loads, load_function
 from fastws.access.broadcast_key import BroadcastKeys, bearer
 from fastws.access.hosts import AllowedHosts
 from fastws.access.jwks import Jwks
+from fastws.access.local_peers import LocalPeers
 from fastws.access.origins import AllowedOrigins
 from fastws.access.permissions import Permissions
 from fastws.access.proxies import TrustedProxies
@@ -69,7 +70,8 @@ class Server:
     """One process of fastws, on the event loop that starts it; it takes no signals and leaves logging alone.
 
     `async with Server(config) as server:` listens until the block is left; `server.port` is the port it got. Leaving
-    closes all clients at once; `await server.drain()` before that sends them away over `drain_timeout`.
+    closes all clients at once; `await server.drain()` before that sends them away over `drain_timeout`. `made_up` names
+    the secrets in `config` that nobody has configured.
     Raises ConfigError where the settings cannot be used, OSError where it cannot listen.
     """
 
@@ -77,7 +79,7 @@ class Server:
         self,
         config: Config,
         *,
-        is_key_made_up: bool = False,
+        made_up: Collection[str] = (),
         listening_sockets: Sequence[socket.socket] = (),
         workers_folder: Path | None = None,
     ) -> None:
@@ -92,7 +94,7 @@ class Server:
         self.jwks = Jwks(config.jwt_jwks_url) if config.jwt_jwks_url else None
         self.tokens = Tokens(config, self.jwks)
         # A key made up for one run protects no rooms: whoever tries the server out has no tokens yet.
-        self.permissions = Permissions(config, self.tokens.key_configured and not is_key_made_up)
+        self.permissions = Permissions(config, self.tokens.key_configured and "jwt_secret" not in made_up)
         self.mounts = Mounts(
             config.mounts, workspace_channel=config.workspace_channel, jobs_channel=config.jobs_channel
         )
@@ -101,6 +103,12 @@ class Server:
         self._allowed_origins = AllowedOrigins(config.allowed_origins)
         self._allowed_hosts = AllowedHosts(config.allowed_hosts)
         self._trusted_proxies = TrustedProxies(config.trusted_proxies)
+        self._local_peers = LocalPeers(config)
+        self._has_configured_keys = bool(
+            config.aws_credentials
+            or (config.broadcast_key and "broadcast_key" not in made_up)
+            or (self.tokens.key_configured and "jwt_secret" not in made_up)
+        )
         if config.proxy_protocol and not self._trusted_proxies:
             raise ConfigError("proxy_protocol: it is read from trusted_proxies only, and there are none")
         self.tls = Tls.of(config)
@@ -193,6 +201,8 @@ class Server:
             revocations=self.revocations,
             broadcast_keys=self.broadcast_keys,
             aws_credentials=AwsCredentials(config.aws_credentials),
+            has_configured_keys=self._has_configured_keys,
+            local_peers=self._local_peers,
             broadcast_bucket=Bucket(config.broadcast_rate, max(config.broadcast_rate, 1.0))
             if config.broadcast_rate
             else None,
@@ -237,6 +247,7 @@ class Server:
             node_id=self.node_id,
             allow_anonymous=self.permissions.allow_anonymous,
             anonymous_was_set=config.allow_anonymous is not None,
+            local_peers=self._local_peers,
             enable_realtime=config.enable_realtime,
             allowed_origins=self._allowed_origins,
             allowed_hosts=self._allowed_hosts,

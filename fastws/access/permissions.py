@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+from fastws.access.local_peers import is_anonymous_by_default
 from fastws.config import Config
 from fastws.vocabulary.channels import WORKSPACE_ID, compile_pattern, workspace_channels
 from fastws.vocabulary.identity import Identity
@@ -24,13 +24,13 @@ _MARK: Final = "\x00"
 
 
 class Permissions:
-    """Spec 3.5. `allow_anonymous` holds where a call does not say: the setting, or else loopback only."""
+    """Spec 3.5. `allow_anonymous` holds where a call does not say: the setting, or else its default."""
 
     def __init__(self, config: Config, key_configured: bool, *, allow_anonymous: bool | None = None) -> None:  # noqa: FBT001
         if allow_anonymous is None:
             allow_anonymous = config.allow_anonymous
         if allow_anonymous is None:
-            allow_anonymous = config.unix_socket is not None or is_loopback(config.host)
+            allow_anonymous = is_anonymous_by_default(config)
         self.allow_anonymous = allow_anonymous
         self.jobs_channel = config.jobs_channel
         self.protected_channels = _protected_channels(config, key_configured=key_configured)
@@ -145,15 +145,6 @@ def _any_of_user(patterns: Iterable[str]) -> re.Pattern[str]:
     marked = any_of(pattern.replace(_SUB, _MARK) for pattern in patterns).pattern
     referring = marked.replace(_MARK, "(?P=user)")
     return re.compile(f"(?P<user>[^{_MARK}]+){_MARK}(?:{referring})", re.DOTALL)
-
-
-@lru_cache(maxsize=4096)
-def is_loopback(host: str) -> bool:
-    """Whether `host` is reached from this machine only. No name but localhost is known to be."""
-    try:
-        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _protection(config: Config, patterns: Iterable[str]) -> re.Pattern[str]:

@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import structlog
 
 from fastws.access.hosts import AllowedHosts
-from fastws.access.local_peers import is_direct_and_local
+from fastws.access.local_peers import LocalPeers
 from fastws.access.origins import AllowedOrigins
 from fastws.access.proxies import TrustedProxies
 from fastws.access.tokens import token_from
@@ -57,6 +57,7 @@ class GateRules:
     node_id: str
     allow_anonymous: bool
     anonymous_was_set: bool
+    local_peers: LocalPeers
     enable_realtime: bool
     allowed_origins: AllowedOrigins
     allowed_hosts: AllowedHosts
@@ -190,12 +191,12 @@ class Gate:
                 raise Forbidden("the token does not allow this")
 
     def _may_be_anonymous(self, request: Request, address: str) -> bool:
-        """By default only direct peers on this machine: behind a proxy everybody looks like one (spec 1)."""
+        """By default only local peers: behind a proxy on this machine everybody looks like one (spec 1)."""
         if not self._rules.allow_anonymous:
             return False
         if self._rules.anonymous_was_set:
             return True
-        return is_direct_and_local(request, address)
+        return self._rules.local_peers.includes(request, address)
 
     def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
         """Let a client in: the 101, its greeting."""

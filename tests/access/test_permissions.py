@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastws.access.permissions import Permissions, Reach, any_of, is_loopback
+from fastws.access.permissions import Permissions, Reach, any_of
 from fastws.config import Config
 from fastws.vocabulary.channels import compile_pattern
 from fastws.vocabulary.identity import Identity
@@ -277,7 +277,6 @@ def test_no_pattern_at_all_covers_nothing() -> None:
     ],
 )
 def test_anonymous_use_is_on_by_default_where_only_this_machine_can_connect(host: str, loopback: bool) -> None:
-    assert is_loopback(host) is loopback
     assert Permissions(Config(host=host), False).allow_anonymous is loopback
     assert Permissions(Config(host=host, allow_anonymous=True), False).allow_anonymous
     assert not Permissions(Config(host=host, allow_anonymous=False), False).allow_anonymous
