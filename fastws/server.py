@@ -40,6 +40,7 @@ from fastws.connection.http import HttpConnection
 from fastws.connection.journal import Journal
 from fastws.connection.metrics_hook import MetricsHook
 from fastws.connection.tls import Tls
+from fastws.connection.verifications import Verifications
 from fastws.dialects.mount import Mounts
 from fastws.embedding import InProcessBroadcaster
 from fastws.endpoints.answers import error_response
@@ -152,6 +153,7 @@ class Server:
         self.heartbeat = Heartbeat(
             self.roster, self.counters, ping_seconds=config.ping_interval, idle_seconds=config.idle_timeout
         )
+        self.verifications = Verifications(self.tokens)
         self._metrics_hook = self._make_metrics_hook()
         self.hub = Hub(
             counters=self.counters,
@@ -174,6 +176,7 @@ class Server:
             tokens=self.tokens,
             revocations=self.revocations,
             authorizer=self._authorizer(),
+            verifications=self.verifications,
             heartbeat=self.heartbeat,
             send_elsewhere=self.cluster.send,
             metrics_source=self._answer_metrics,
@@ -262,11 +265,12 @@ class Server:
             compression_min_bytes=config.compression_min_bytes,
         )
 
-    def _identify(self, authorization: str | None) -> Identity:
+    async def _identify(self, authorization: str | None) -> Identity:
         """The user of a plain request's bearer token. Raises Unauthorized."""
         token = bearer(authorization)
         if token is None:
             raise Unauthorized("`Authorization: Bearer <JWT>` is needed here")
+        await self.verifications.turn(token)
         identity = self.tokens.verify(token)
         if self.revocations.is_revoked(identity):
             raise Unauthorized("the token does not hold")

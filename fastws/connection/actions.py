@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastws.connection.acknowledgements import Acknowledgement, DirectAcknowledgement, acknowledge
 from fastws.connection.asking import ask, leave_what_is_forbidden
 from fastws.dialects.workspaces import OWN_EVENTS
-from fastws.errors import BadRequest, FastWSError, Forbidden, TooManyChannels
+from fastws.errors import BadRequest, FastWSError, Forbidden, RateLimited, TooManyChannels
 from fastws.vocabulary.commands import (
     ChangeFilter,
     Ping,
@@ -19,11 +19,14 @@ from fastws.vocabulary.commands import (
     Subscribe,
     Unsubscribe,
 )
+from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import NOBODY, Publication
 from fastws.vocabulary.replies import FilterChanged, Left, Metrics, Pong, Refreshed, Subscribed, Unsubscribed
 
 if TYPE_CHECKING:
     from fastws.connection.session import RequestId, Session
+
+REFRESH_SECONDS: Final = 1.0
 
 
 def subscribe(session: Session, command: Subscribe, request_id: RequestId) -> None:
@@ -95,9 +98,40 @@ def ping(session: Session, command: Ping, request_id: RequestId) -> None:
 
 
 def refresh(session: Session, command: Refresh, request_id: RequestId) -> None:
+    """Take a fresh token. Verifying one is dear, so who has none to refresh, or asks too often, is refused before."""
     context = session.context
-    identity = context.tokens.verify(command.token)
-    if session.identity is None or identity.user != session.identity.user:
+    if session.identity is None:
+        raise Forbidden("this connection was opened without a token; connect again with one")
+    now = context.clock()
+    if now < session.refresh_at:
+        context.counters.rate_limited["refresh"] += 1
+        raise RateLimited("a token may be refreshed once a second; try again later")
+    session.refresh_at = now + REFRESH_SECONDS
+    if context.verifications.may_begin(command.token):
+        _renew(session, session.identity, command.token, request_id)
+    else:
+        session.suspend()
+        context.heartbeat.spawn(_renew_in_turn(session, session.identity, command.token, request_id))
+
+
+async def _renew_in_turn(session: Session, former: Identity, token: str, request_id: RequestId) -> None:
+    await session.context.verifications.turn(token)
+    if session.connection.is_gone:
+        return
+
+    def renew() -> None:
+        try:
+            _renew(session, former, token, request_id)
+        except FastWSError as error:
+            session.refuse(error, request_id)
+
+    session.proceed(renew)
+
+
+def _renew(session: Session, former: Identity, token: str, request_id: RequestId) -> None:
+    context = session.context
+    identity = context.tokens.verify(token)
+    if identity.user != former.user:
         raise Forbidden("a token of the same user is needed; connect anew to be somebody else")
     if context.revocations.is_revoked(identity):
         raise Forbidden("the token does not hold")

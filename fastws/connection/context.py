@@ -14,6 +14,7 @@ from fastws.access.tokens import Tokens
 from fastws.config import Config
 from fastws.connection.journal import Journal
 from fastws.connection.outbox import Bounds
+from fastws.connection.verifications import Verifications
 from fastws.connection.wireform import DialectForm
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Broker, Receipt
@@ -78,6 +79,7 @@ class Context:
     tokens: Tokens
     revocations: Revocations
     authorizer: Authorizer | None
+    verifications: Verifications
     heartbeat: Heartbeat
     # Sends to a connection of another process; the receipt hears how it ended.
     send_elsewhere: SendElsewhere

@@ -112,6 +112,19 @@ class Gate:
         if not self._rules.allowed_hosts.allows(request.headers.get("host")) and request.path not in PROBES:
             raise Misdirected("this host is not served here; the server's allowed_hosts names those that are")
 
+    def may_admit(self, request: Request) -> bool:
+        """Whether the token of this upgrade may be verified in this loop turn. If not, await `admission_turn`."""
+        if self._context.verifications.is_idle:
+            return True
+        token = _token_of(request, subprotocols(request))
+        return token is None or self._context.verifications.may_begin(token)
+
+    async def admission_turn(self, request: Request) -> None:
+        """Return when the token of this upgrade may be verified."""
+        token = _token_of(request, subprotocols(request))
+        if token is not None:
+            await self._context.verifications.turn(token)
+
     def admit(self, request: Request, address: str) -> Admission:
         """Everything that can be checked here and now. Raises the FastWSError that refuses the client."""
         self._check_room()
@@ -121,7 +134,7 @@ class Gate:
                 "this origin may not connect; the server's allowed_origins names those that may", reason="origin"
             )
         offered = subprotocols(request)
-        token = token_from(request.header("authorization"), request.query, offered)
+        token = _token_of(request, offered)
         dialect = self._mounts.find(request.path, has_token=token is not None)
         if dialect is None:
             raise NotFound(f"no WebSocket is served at {request.path[:200]!r}")
@@ -256,6 +269,10 @@ class Gate:
         self.capacity.leave(None if identity is None else identity.user, connection.address)
         if not self.open_connections:
             self._emptied.set()
+
+
+def _token_of(request: Request, offered: list[str]) -> str | None:
+    return token_from(request.header("authorization"), request.query, offered)
 
 
 def _draining() -> Unavailable:

@@ -58,6 +58,7 @@ class Session:
         "is_held",
         "place",
         "rate_full_at",
+        "refresh_at",
         "strikes",
     )
 
@@ -87,6 +88,8 @@ class Session:
         # When the whole burst is there again; messages that were refused since it last was.
         self.rate_full_at = 0.0
         self.strikes = 0
+        # From when on the next token is looked at.
+        self.refresh_at = 0.0
 
     # --- beginning and end
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -111,5 +111,5 @@ class Application:
     has_configured_keys: bool
     local_peers: LocalPeers
     broadcast_bucket: Bucket | None
-    identify: Callable[[str | None], Identity]
+    identify: Callable[[str | None], Awaitable[Identity]]
     max_message_bytes: int
