@@ -57,7 +57,7 @@ class Config:
     )
     allow_anonymous: bool | None = setting(
         None,
-        "channels and jobs dialects without a token; default: true only while bound to loopback",
+        "channels and jobs dialects without a token; default: only for direct connections from this machine",
         kind="boolean",
     )
     protected_channels: tuple[str, ...] | None = setting(

@@ -1,17 +1,107 @@
-"""Who counts as somebody on this machine: a direct peer on loopback, with no proxy in between (spec 1)."""
+"""Which clients count as local: direct peers on this machine, with no proxy in between (spec 1)."""
 
 from __future__ import annotations
 
-from fastws.access.permissions import is_loopback
-from fastws.access.proxies import UNIX
+import re
+from functools import lru_cache
+from typing import Final
+
+from fastws.access.proxies import UNIX, parse_address
+from fastws.config import Config
 from fastws.wire.request import Request
 
+# Headers that proxies, load balancers and CDNs add, beside everything that begins with X-Forwarded-.
+FORWARDING_HEADERS: Final = frozenset(
+    {
+        "akamai-origin-hop",
+        "ali-cdn-real-ip",
+        "cdn-loop",  # RFC 8586
+        "cf-connecting-ip",
+        "cf-connecting-ipv6",
+        "cf-ray",
+        "client-ip",
+        "do-connecting-ip",
+        "fastly-client-ip",
+        "fly-client-ip",
+        "forwarded",  # RFC 7239
+        "forwarded-for",
+        "proxy-client-ip",
+        "true-client-ip",
+        "via",  # RFC 9110 section 7.6.3
+        "wl-proxy-client-ip",
+        "x-amzn-trace-id",
+        "x-appengine-user-ip",
+        "x-arr-ssl",
+        "x-azure-clientip",
+        "x-azure-socketip",
+        "x-client-ip",
+        "x-cloud-trace-context",
+        "x-cluster-client-ip",
+        "x-envoy-external-address",
+        "x-forwarded",
+        "x-original-forwarded-for",
+        "x-original-host",
+        "x-original-uri",
+        "x-original-url",
+        "x-originating-ip",
+        "x-proxyuser-ip",
+        "x-real-ip",
+        "x-remote-addr",
+        "x-remote-ip",
+        "x-scheme",
+    }
+)
+_FORWARDED_PREFIX: Final = "x-forwarded-"
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]*)?", re.ASCII)
 
-def is_direct_and_local(request: Request, address: str) -> bool:
-    """Whether a request comes straight from this machine: behind a proxy here everybody looks as if they did.
 
-    `address` is the peer's, or `unix`.
+class LocalPeers:
+    """Tells local clients from all others.
+
+    A proxy on this machine connects from a loopback address, too, so a request is local only where nothing hints at
+    one: no `trusted_proxies` are configured, it came over TCP without the PROXY protocol, its Host is a loopback name,
+    and it has no forwarding header. Peers on the Unix socket are local only where `allow_anonymous` is set.
     """
-    if request.is_proxied or "x-forwarded-for" in request.headers or "forwarded" in request.headers:
+
+    __slots__ = ("_are_unix_peers_local", "_has_proxies")
+
+    def __init__(self, config: Config) -> None:
+        self._has_proxies = bool(config.trusted_proxies)
+        self._are_unix_peers_local = config.allow_anonymous is True
+
+    def includes(self, request: Request, address: str) -> bool:
+        """Whether `request` of the peer at `address` (or `unix`) is local."""
+        if self._has_proxies or request.is_proxied:
+            return False
+        if not (self._are_unix_peers_local if address == UNIX else is_loopback(address)):
+            return False
+        headers = request.headers
+        return is_loopback_host(headers.get("host", "")) and not _is_forwarded(*headers)
+
+
+def is_anonymous_by_default(config: Config) -> bool:
+    """Whether local clients are let in without a token while `allow_anonymous` is not set."""
+    return is_loopback(config.host) and config.unix_socket is None and not config.trusted_proxies
+
+
+@lru_cache(maxsize=4096)
+def is_loopback(host: str) -> bool:
+    """Whether `host` (an address, or `localhost`) is reached from this machine only."""
+    address = parse_address(host.strip("[]"))
+    return host == "localhost" if address is None else address.is_loopback
+
+
+@lru_cache(maxsize=256)
+def is_loopback_host(host: str) -> bool:
+    """Whether a Host header names this machine as loopback: localhost, a name below it (RFC 6761), or an address."""
+    found = _HOST.fullmatch(host.lower())
+    if found is None:
         return False
-    return address == UNIX or is_loopback(address)
+    name = found[1].removesuffix(".")
+    return name.endswith(".localhost") or is_loopback(name)
+
+
+@lru_cache(maxsize=256)
+def _is_forwarded(*names: str) -> bool:
+    """Whether a header of one of these names was added by a proxy. Clients of a kind send the same names."""
+    return not FORWARDING_HEADERS.isdisjoint(names) or any(name.startswith(_FORWARDED_PREFIX) for name in names)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
+from fastws.access.local_peers import is_anonymous_by_default
 from fastws.config import Config
 from fastws.vocabulary.channels import WORKSPACE_ID, compile_pattern, workspace_channels
 from fastws.vocabulary.identity import Identity
@@ -16,7 +16,6 @@ PROTECTED_ALWAYS: Final = ("user:**", "workspace:**")
 # Open to whom it may concern until there is a key by which anybody could show a right to them.
 PROTECTED_WITH_KEY: Final = ("execution:**", "workflow:**")
 # Where a client without a token is let in at all.
-OPEN_DIALECTS: Final = frozenset({"channels", "jobs"})
 _SUB: Final = "{sub}"
 # Stands for the user while a pattern is compiled, and parts user and channel where they are matched: no channel
 # name and no user has it.
@@ -24,13 +23,13 @@ _SEPARATOR: Final = "\x00"
 
 
 class Permissions:
-    """Spec 3.5. `allow_anonymous` holds where a call does not say: the setting, or else loopback only."""
+    """Spec 3.5. `allow_anonymous` holds where a call does not say: the setting, or else its default."""
 
     def __init__(self, config: Config, key_configured: bool, *, allow_anonymous: bool | None = None) -> None:  # noqa: FBT001
         if allow_anonymous is None:
             allow_anonymous = config.allow_anonymous
         if allow_anonymous is None:
-            allow_anonymous = config.unix_socket is not None or is_loopback(config.host)
+            allow_anonymous = is_anonymous_by_default(config)
         self.allow_anonymous = allow_anonymous
         self.jobs_channel = config.jobs_channel
         self.protected_channels = _protected_channels(config, key_configured=key_configured)
@@ -40,41 +39,39 @@ class Permissions:
         self._workspace_prefix, _, self._workspace_suffix = config.workspace_channel.partition(WORKSPACE_ID)
 
     def may_subscribe(
-        self, identity: Identity | None, channel: str, *, dialect: str, anonymous_allowed: bool | None = None
+        self, identity: Identity | None, channel: str, *, needs_token: bool, anonymous_allowed: bool | None = None
     ) -> bool:
-        """Whether this user (None: nobody known) may hear `channel`, over this dialect.
+        """Whether this user (None: nobody known) may subscribe to `channel`. `needs_token`: as the dialect says.
 
         `anonymous_allowed`: whether this peer would have been let in without a token; None as the settings say.
         Cost: 0.2 µs for somebody anonymous.
         """
         if identity is None:
-            return self._is_open(channel, dialect, anonymous_allowed)
+            return self._is_open(channel, needs_token, anonymous_allowed)
         if self._is_own(identity, channel):
             return True
         # Listening to the feed of jobs is open: its clients have no claims.
         if channel == self.jobs_channel and not self.is_protected(channel):
             return True
         if identity.channels is None:
-            return self._is_open(channel, dialect, anonymous_allowed)
+            return self._is_open(channel, needs_token, anonymous_allowed)
         return compile_patterns(identity.channels).covers(channel, identity.user)
 
     def may_publish(
-        self, identity: Identity | None, channel: str, *, dialect: str, anonymous_allowed: bool | None = None
+        self, identity: Identity | None, channel: str, *, needs_token: bool, anonymous_allowed: bool | None = None
     ) -> bool:
-        """Whether this user may send to `channel`, over this dialect. Arguments and cost as above."""
+        """Whether this user may publish to `channel`. Arguments and cost as above."""
         if channel == self.jobs_channel:
             return False
         if identity is None:
             # As `_is_open`, here without the call: it is made for every message that somebody anonymous sends.
-            if dialect not in OPEN_DIALECTS or not (
-                self.allow_anonymous if anonymous_allowed is None else anonymous_allowed
-            ):
+            if needs_token or not (self.allow_anonymous if anonymous_allowed is None else anonymous_allowed):
                 return False
             return self._is_protected(channel) is None
         if self._is_own(identity, channel):
             return True
         if identity.publish is None:
-            return self._is_open(channel, dialect, anonymous_allowed)
+            return self._is_open(channel, needs_token, anonymous_allowed)
         return compile_patterns(identity.publish).covers(channel, identity.user)
 
     def is_protected(self, channel: str) -> bool:
@@ -89,11 +86,8 @@ class Permissions:
         """Whether `channel` is that of a workspace, of any."""
         return self._workspaces.fullmatch(channel) is not None
 
-    def _is_open(self, channel: str, dialect: str, anonymous_allowed: bool | None) -> bool:  # noqa: FBT001
-        if (
-            not (self.allow_anonymous if anonymous_allowed is None else anonymous_allowed)
-            or dialect not in OPEN_DIALECTS
-        ):
+    def _is_open(self, channel: str, needs_token: bool, anonymous_allowed: bool | None) -> bool:  # noqa: FBT001
+        if not (self.allow_anonymous if anonymous_allowed is None else anonymous_allowed) or needs_token:
             return False
         return self._is_protected(channel) is None
 
@@ -150,15 +144,6 @@ def _any_of_user(patterns: Iterable[str]) -> re.Pattern[str]:
     marked = any_of(pattern.replace(_SUB, _SEPARATOR) for pattern in patterns).pattern
     referring = marked.replace(_SEPARATOR, "(?P=user)")
     return re.compile(f"(?P<user>[^{_SEPARATOR}]+){_SEPARATOR}(?:{referring})", re.DOTALL)
-
-
-@lru_cache(maxsize=4096)
-def is_loopback(host: str) -> bool:
-    """Whether `host` is reached from this machine only. No name but localhost is known to be."""
-    try:
-        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _protection(config: Config, patterns: Iterable[str]) -> re.Pattern[str]:

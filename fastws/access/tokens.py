@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import secrets
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import jwt
+from jwt.utils import base64url_decode
 
 from fastws.access.broadcast_key import bearer
 from fastws.access.claims import identity_of
@@ -24,6 +26,8 @@ MIN_SECRET_BYTES: Final = 32
 SUBPROTOCOL_PREFIX: Final = "fastws.token."
 # One text for all that can be wrong: a reason would help a forger.
 REFUSAL: Final = "invalid or expired token"
+# What parsing a token of somebody's own making may end in.
+_MALFORMED: Final = (jwt.PyJWTError, BadRequest, ValueError, TypeError, OverflowError, RecursionError)
 _THREE_SEGMENTS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
@@ -46,6 +50,8 @@ class Tokens:
         self._secret = secret_key(config.jwt_secret) if config.jwt_secret is not None else None
         self._public = public_key(config.jwt_public_key) if config.jwt_public_key else None
         self.leeway_seconds = config.jwt_leeway
+        # What `cost` has seen of a token, for the `verify` that comes right after it, and for no later one.
+        self._looked_at: tuple[str, str, list[VerificationKey]] | None = None
         self._audience = config.jwt_audience
         self._issuer = config.jwt_issuer
         served = self._served_algorithms(jwks=key_source is not None or config.jwt_jwks_url is not None)
@@ -57,31 +63,63 @@ class Tokens:
             raise ConfigError("jwt_leeway must be 0 or more seconds")
 
     @property
+    def has_public_keys(self) -> bool:
+        """Whether there are tokens that take a public-key operation to verify."""
+        return not self.algorithms <= HMAC_ALGORITHMS
+
+    @property
     def key_configured(self) -> bool:
         """Whether any token at all can be good."""
         return bool(self.algorithms)
 
     def verify(self, token: str) -> Identity:
         """Who `token` was made for. Raises Unauthorized, with the same text whatever is wrong."""
-        # Nothing is parsed that is not at least shaped like a token: bounded, ASCII, three segments.
-        if len(token) > MAX_TOKEN_LENGTH or _THREE_SEGMENTS.fullmatch(token) is None:
-            raise Unauthorized(REFUSAL)
         try:
-            header = jwt.get_unverified_header(token)
-            algorithm = header.get("alg")
-            if not isinstance(algorithm, str) or algorithm not in self.algorithms:
-                raise Unauthorized(REFUSAL)
-            # RFC 7515 section 4.1.11: an extension that must be understood, and none is here. The places a
-            # header may name keys in (jku, jwk, x5u, x5c) are never looked at.
-            if "crit" in header or "b64" in header:
-                raise Unauthorized(REFUSAL)
-            for key in self._candidates(algorithm, header.get("kid")):
+            looked_at, self._looked_at = self._looked_at, None
+            if looked_at is not None and looked_at[0] == token:
+                _, algorithm, keys = looked_at
+            else:
+                algorithm, keys = self._look_at(token)
+            for key in keys:
                 claims = self._decode(token, key, algorithm)
                 if claims is not None:
                     return identity_of(claims)
-        except (jwt.PyJWTError, BadRequest, ValueError, TypeError, OverflowError, RecursionError):
+        except _MALFORMED:
             raise Unauthorized(REFUSAL) from None
         raise Unauthorized(REFUSAL)
+
+    def cost(self, token: str) -> int:
+        """How many public-key operations `verify` may take; 0 where a shared secret or a look decides."""
+        if not self.has_public_keys:
+            return 0
+        try:
+            algorithm, keys = self._look_at(token)
+        except (Unauthorized, *_MALFORMED):
+            return 0
+        self._looked_at = (token, algorithm, keys)
+        return 0 if algorithm in HMAC_ALGORITHMS else len(keys)
+
+    def _look_at(self, token: str) -> tuple[str, list[VerificationKey]]:
+        """The algorithm of `token` and the keys that may have signed it, as it says itself.
+
+        Raises Unauthorized or one of _MALFORMED for what needs no signature to be refused.
+        """
+        # Nothing is parsed that is not at least shaped like a token: bounded, ASCII, three segments.
+        if len(token) > MAX_TOKEN_LENGTH or _THREE_SEGMENTS.fullmatch(token) is None:
+            raise Unauthorized(REFUSAL)
+        head, body, _ = token.split(".")
+        header = _object_in(head)
+        algorithm, kid = header.get("alg"), header.get("kid")
+        if not isinstance(algorithm, str) or algorithm not in self.algorithms:
+            raise Unauthorized(REFUSAL)
+        # RFC 7515 section 4.1.11: an extension that must be understood, and none is here. The places a
+        # header may name keys in (jku, jwk, x5u, x5c) are never looked at.
+        if "crit" in header or "b64" in header or not (kid is None or isinstance(kid, str)):
+            raise Unauthorized(REFUSAL)
+        # What is over anyway is not worth a public-key operation.
+        if algorithm not in HMAC_ALGORITHMS and not _ends_after(time.time() - self.leeway_seconds, _object_in(body)):
+            raise Unauthorized(REFUSAL)
+        return algorithm, self._candidates(algorithm, kid)
 
     def sign(
         self,
@@ -128,11 +166,11 @@ class Tokens:
                 served |= key.algorithms
         return served | (ALGORITHMS - HMAC_ALGORITHMS) if jwks else served
 
-    def _candidates(self, algorithm: str, kid: object) -> list[VerificationKey]:
+    def _candidates(self, algorithm: str, kid: str | None) -> list[VerificationKey]:
         """The configured keys that serve `algorithm`; `kid` chooses among those of the JWKS, no more."""
         keys = [key for key in (self._secret, self._public) if key is not None]
         if self._key_source is not None and algorithm not in HMAC_ALGORITHMS:
-            keys.extend(self._key_source.find(kid if isinstance(kid, str) else None))
+            keys.extend(self._key_source.find(kid))
         return [key for key in keys if algorithm in key.algorithms]
 
     def _decode(self, token: str, key: VerificationKey, algorithm: str) -> dict[str, object] | None:
@@ -173,6 +211,19 @@ def token_from(authorization: str | None, query: Mapping[str, str], subprotocols
     if token is None:
         token = next((p[len(SUBPROTOCOL_PREFIX) :] for p in subprotocols if p.startswith(SUBPROTOCOL_PREFIX)), None)
     return token
+
+
+def _object_in(segment: str) -> dict[str, object]:
+    """The JSON object in a segment of a token. Raises ValueError for anything else."""
+    value = json.loads(base64url_decode(segment))
+    if not isinstance(value, dict):
+        raise ValueError("a segment of a token is an object")  # noqa: TRY004 refused as all else is
+    return value
+
+
+def _ends_after(moment: float, claims: dict[str, object]) -> bool:
+    expires_at = claims.get("exp")
+    return isinstance(expires_at, int | float) and expires_at > moment
 
 
 def _configured_algorithms(wanted: Sequence[str], served: frozenset[str]) -> frozenset[str]:

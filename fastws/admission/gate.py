@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import structlog
 
 from fastws.access.hosts import AllowedHosts
-from fastws.access.local_peers import is_direct_and_local
+from fastws.access.local_peers import LocalPeers
 from fastws.access.origins import AllowedOrigins
 from fastws.access.proxies import TrustedProxies
 from fastws.access.tokens import token_from
@@ -56,6 +56,7 @@ class GateRules:
     node_id: str
     allow_anonymous: bool
     anonymous_was_set: bool
+    local_peers: LocalPeers
     enable_realtime: bool
     allowed_origins: AllowedOrigins
     allowed_hosts: AllowedHosts
@@ -110,6 +111,19 @@ class Gate:
         if not self._rules.allowed_hosts.allows(request.headers.get("host")) and request.path not in PROBES:
             raise Misdirected("this host is not served here; the server's allowed_hosts names those that are")
 
+    def may_admit(self, request: Request) -> bool:
+        """Whether the token of this upgrade may be verified in this loop turn. If not, await `admission_turn`."""
+        if self._services.verifications.is_idle:
+            return True
+        token = _token_of(request, subprotocols(request))
+        return token is None or self._services.verifications.may_begin(token)
+
+    async def admission_turn(self, request: Request) -> None:
+        """Return when the token of this upgrade may be verified."""
+        token = _token_of(request, subprotocols(request))
+        if token is not None:
+            await self._services.verifications.turn(token)
+
     def admit(self, request: Request, address: str) -> Admission:
         """Everything that can be checked here and now. Raises the FastWSError that refuses the client."""
         self._check_room()
@@ -119,7 +133,7 @@ class Gate:
                 "this origin may not connect; the server's allowed_origins names those that may", reason="origin"
             )
         offered = subprotocols(request)
-        token = token_from(request.header("authorization"), request.query, offered)
+        token = _token_of(request, offered)
         dialect = self._mounts.find(request.path, has_token=token is not None)
         if dialect is None:
             raise NotFound(f"no WebSocket is served at {request.path[:200]!r}")
@@ -193,18 +207,18 @@ class Gate:
         """A dialect's own channels may be protected, too: the feed of jobs by a setting."""
         may_subscribe = self._services.permissions.may_subscribe
         for name in starting.channels:
-            if not may_subscribe(identity, name, dialect=dialect.name, anonymous_allowed=anonymous_allowed):
+            if not may_subscribe(identity, name, needs_token=dialect.needs_token, anonymous_allowed=anonymous_allowed):
                 if identity is None:
                     _refuse_without_token()
                 raise Forbidden("the token does not allow this")
 
     def _may_be_anonymous(self, request: Request, address: str) -> bool:
-        """By default only direct peers on this machine: behind a proxy everybody looks like one (spec 1)."""
+        """By default only local peers: behind a proxy on this machine everybody looks like one (spec 1)."""
         if not self._rules.allow_anonymous:
             return False
         if self._rules.anonymous_was_set:
             return True
-        return is_direct_and_local(request, address)
+        return self._rules.local_peers.includes(request, address)
 
     def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
         """Let a client in: the 101, its greeting."""
@@ -263,6 +277,10 @@ class Gate:
         self.capacity.leave(None if identity is None else identity.user, connection.address)
         if not self.open_connections:
             self._emptied.set()
+
+
+def _token_of(request: Request, offered: list[str]) -> str | None:
+    return token_from(request.header("authorization"), request.query, offered)
 
 
 def _draining() -> Unavailable:

@@ -123,7 +123,10 @@ def _header(publication: Publication, node: str, number: int) -> bytes:
         list(exclude) if exclude else None,
         dict(attributes) if attributes is not None else None,
     )
-    header: bytes = msgpack.packb(fields, default=_no_mapping)
+    try:
+        header: bytes = msgpack.packb(fields, default=_no_mapping)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Unencodable(f"the publication cannot be said: {error}") from None
     return header
 
 

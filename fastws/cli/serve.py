@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import uvloop
 
-from fastws.access.permissions import is_loopback
+from fastws.access.local_peers import is_anonymous_by_default, is_loopback
 from fastws.brokers.redis.embedded import EMBEDDED, EmbeddedRedis
 from fastws.cli.flags import add_setting_flags, config_from, see_modules_here
 from fastws.config import Config
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
             config = replace(config, redis_url=redis.url)
         if config.workers > 1:
             return _supervise(options, config, made_up)
-        server = Server(config, is_key_made_up="jwt_secret" in made_up)
+        server = Server(config, made_up=made_up)
         uvloop.run(serve_until_told(server, lambda: _say(introduction(server, made_up))))
     except OSError as error:
         cannot = error if isinstance(error, CannotListen) else CannotListen(place_of(config), error)
@@ -71,18 +71,18 @@ def run(options: argparse.Namespace) -> int:
 
 def _supervise(options: argparse.Namespace, config: Config, made_up: frozenset[str]) -> int:
     # Made here only to read what it would open to whom; wrong settings end the start before any worker.
-    described = Server(config, is_key_made_up="jwt_secret" in made_up)
+    described = Server(config, made_up=made_up)
     supervisor = Supervisor(
         config,
-        is_key_made_up="jwt_secret" in made_up,
+        made_up=made_up,
         reread=lambda: _reread(options, config, made_up),
     )
     described.port = supervisor.port
     return supervisor.run(lambda: _say(f"{introduction(described, made_up)}\n{config.workers} workers"))
 
 
-def _reread(options: argparse.Namespace, before: Config, made_up: frozenset[str]) -> tuple[Config, bool]:
-    """The settings as they are now, as far as they can change while the server runs, and whether the key is made up.
+def _reread(options: argparse.Namespace, before: Config, made_up: frozenset[str]) -> tuple[Config, frozenset[str]]:
+    """The settings as they are now, as far as they can change while the server runs, and the secrets still made up.
 
     A secret that was made up stays, unless one is set by now. Raises ConfigError.
     """
@@ -91,7 +91,7 @@ def _reread(options: argparse.Namespace, before: Config, made_up: frozenset[str]
     for name in made_up:
         if not getattr(fresh, name):
             kept[name] = getattr(before, name)
-    return replace(fresh, **kept), "jwt_secret" in kept
+    return replace(fresh, **kept), made_up & kept.keys()
 
 
 def _say(text: str) -> None:
@@ -121,6 +121,7 @@ def introduction(server: Server, made_up: frozenset[str]) -> str:
     lines = [f"fastws listens on {server.url}" + ("" if unix else f" (console: {http})")]
     for path, mount in sorted(server.mounts.table.items()):
         lines.append(f"  {path:<16}{mount.name:<18}{_who(server, mount.without_token.needs_token)}")
+    lines += _anonymous(config)
     if not server.tokens.key_configured:
         lines.append("No JWT key is set: every token is refused with 401 (jwt_secret, jwt_public_key or jwt_jwks_url).")
     if not config.broadcast_key:
@@ -140,6 +141,21 @@ def introduction(server: Server, made_up: frozenset[str]) -> str:
             f'-d \'{{"channel":"news","event":"hello","data":"world"}}\' {http}broadcast'
         )
     return "\n".join(lines)
+
+
+def _anonymous(config: Config) -> list[str]:
+    """Who is let in without a token, where `allow_anonymous` leaves it to the defaults."""
+    if config.allow_anonymous is not None:
+        return []
+    if is_anonymous_by_default(config):
+        return [
+            "This machine: direct connections from a loopback address to a loopback name, without a proxy's headers.",
+            "  A proxy here without such headers looks the same: set trusted_proxies then, or --allow-anonymous false.",
+        ]
+    if config.unix_socket is not None or is_loopback(config.host):
+        way = "trusted_proxies" if config.trusted_proxies else "a Unix socket"
+        return [f"Nobody is let in without a token through {way}; --allow-anonymous true would let in everybody."]
+    return []
 
 
 def _who(server: Server, needs_token: bool) -> str:  # noqa: FBT001

@@ -11,7 +11,7 @@ from typing import Final
 
 from cryptography import x509
 
-from fastws.access.permissions import is_loopback
+from fastws.access.local_peers import is_anonymous_by_default, is_loopback
 from fastws.access.proxies import UNIX
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
@@ -106,10 +106,10 @@ def _is_too_wide(entry: str) -> bool:
 
 def _clients(config: Config) -> Finding:
     has_key = bool(config.jwt_secret or config.jwt_public_key or config.jwt_jwks_url)
-    if config.allow_anonymous and not is_local(config):
+    if config.allow_anonymous and (config.trusted_proxies or not is_local(config)):
         return warn(
             "clients",
-            "allow_anonymous: everybody who reaches the port may listen and send to what is not protected",
+            "allow_anonymous: everybody who reaches the port or its proxy may listen and send to what is not protected",
             "unset allow_anonymous and give clients tokens, or keep the port inside",
         )
     if not has_key and not is_local(config):
@@ -119,13 +119,17 @@ def _clients(config: Config) -> Finding:
             "set jwt_secret, jwt_public_key or jwt_jwks_url",
         )
     if not has_key:
-        return ok("clients", "this machine only; `fastws serve` makes up a JWT key for each run")
-    return ok(
-        "clients",
-        "with a token"
-        if config.allow_anonymous is False or not is_local(config)
-        else "with a token, and without from this machine",
-    )
+        return ok("clients", f"{_anonymous(config)}; `fastws serve` makes up a JWT key for each run")
+    return ok("clients", f"with a token; {_anonymous(config)}")
+
+
+def _anonymous(config: Config) -> str:
+    """Who is let in without a token."""
+    if config.allow_anonymous:
+        return "without one everybody who reaches it"
+    if config.allow_anonymous is False or not is_anonymous_by_default(config):
+        return "without one nobody"
+    return "without one direct connections from this machine (behind a proxy here set trusted_proxies)"
 
 
 def _backends(config: Config) -> Finding:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fastws.access.permissions import is_loopback
+from fastws.access.local_peers import is_loopback
 from fastws.admission.capacity import HTTP_DESCRIPTORS, OWN_DESCRIPTORS
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from fastws.access.broadcast_key import BroadcastKeys
+from fastws.access.local_peers import LocalPeers
 from fastws.access.rate_limit import Bucket
 from fastws.access.revocation import Revocations
 from fastws.access.sigv4 import AwsCredentials
@@ -44,6 +45,9 @@ class Application:
     revocations: Revocations
     broadcast_keys: BroadcastKeys
     aws_credentials: AwsCredentials
+    # Whether somebody has set a broadcast key, a JWT key or credentials; a key that the start made up is not counted.
+    has_configured_keys: bool
+    local_peers: LocalPeers
     broadcast_bucket: Bucket | None
-    identify: Callable[[str | None], Identity]
+    identify: Callable[[str | None], Awaitable[Identity]]
     max_message_bytes: int

@@ -8,7 +8,6 @@ from typing import Final
 
 import orjson
 
-from fastws.access.local_peers import is_direct_and_local
 from fastws.endpoints.application import Application
 from fastws.endpoints.broadcast import AwaitedReceipt
 from fastws.errors import FastWSError, Forbidden, Gone, RateLimited, TooLarge
@@ -47,12 +46,15 @@ def management_call(call: Call) -> Call:
 def check_caller(application: Application, request: Request, address: str) -> None:
     """Raise Forbidden unless the request is signed with a pair of `aws_credentials`.
 
-    Where none are configured, whatever it is signed with: direct loopback peers may call, but no browser's page.
+    Where no credential or key of any kind is configured, whatever it is signed with: local peers may call, but no
+    browser's page.
     """
     if application.aws_credentials:
         application.aws_credentials.check(request)
-    elif "origin" in request.headers or not is_direct_and_local(request, address):
-        raise Forbidden("aws_credentials are not configured: only programs on the server's own machine may call")
+    elif application.has_configured_keys:
+        raise Forbidden("aws_credentials is not set: set a KEY_ID:SECRET pair on the server and sign with it")
+    elif "origin" in request.headers or not application.local_peers.includes(request, address):
+        raise Forbidden("aws_credentials is not set: only programs that connect directly on this machine may call")
 
 
 def aws_error(error: FastWSError) -> Response:

@@ -17,7 +17,7 @@ async def job_clients(application: Application, request: Request, **_: str) -> R
 
 async def room_statistics(application: Application, request: Request, **_: str) -> Response:
     """GET /api/v1/ws/stats (seed 001): the user's own connections, and all."""
-    identity = application.identify(request.header("authorization"))
+    identity = await application.identify(request.header("authorization"))
     totals = await application.cluster.totals()
     return json_response(
         {
@@ -30,6 +30,6 @@ async def room_statistics(application: Application, request: Request, **_: str) 
 
 async def rooms(application: Application, request: Request, **_: str) -> Response:
     """GET /api/v1/ws/rooms (seed 001)."""
-    application.identify(request.header("authorization"))
+    await application.identify(request.header("authorization"))
     channels = (await application.cluster.totals()).channels
     return json_response({"active_rooms": channels, "total_rooms": len(channels)})

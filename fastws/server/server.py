@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -15,6 +15,7 @@ import structlog
 
 from fastws.access.broadcast_key import BroadcastKeys, bearer
 from fastws.access.hosts import AllowedHosts
+from fastws.access.local_peers import LocalPeers
 from fastws.access.origins import AllowedOrigins
 from fastws.access.permissions import Permissions
 from fastws.access.proxies import TrustedProxies
@@ -51,6 +52,7 @@ from fastws.server.listening import Listeners
 from fastws.server.tls import Tls
 from fastws.session.commands import COMMANDS
 from fastws.session.services import Limits, Services
+from fastws.session.verifications import Verifications
 from fastws.settings import check, flush_intervals, slow_policies
 from fastws.telemetry.all_workers import AllWorkerMetrics, WorkerMetrics
 from fastws.telemetry.exited_workers import SOCKET_SUFFIX
@@ -71,7 +73,8 @@ class Server:
     """One process of fastws, on the event loop that starts it; it takes no signals and leaves logging alone.
 
     `async with Server(config) as server:` listens until the block is left; `server.port` is the port it got. Leaving
-    closes all clients at once; `await server.drain()` before that sends them away over `drain_timeout`.
+    closes all clients at once; `await server.drain()` before that sends them away over `drain_timeout`. `made_up` names
+    the secrets in `config` that nobody has configured.
     Raises ConfigError where the settings cannot be used, OSError where it cannot listen.
     """
 
@@ -79,7 +82,7 @@ class Server:
         self,
         config: Config,
         *,
-        is_key_made_up: bool = False,
+        made_up: Collection[str] = (),
         listening_sockets: Sequence[socket.socket] = (),
         workers_folder: Path | None = None,
     ) -> None:
@@ -94,7 +97,7 @@ class Server:
         self.jwks = Jwks(config.jwt_jwks_url) if config.jwt_jwks_url else None
         self.tokens = Tokens(config, self.jwks)
         # A key made up for one run protects no rooms: whoever tries the server out has no tokens yet.
-        self.permissions = Permissions(config, self.tokens.key_configured and not is_key_made_up)
+        self.permissions = Permissions(config, self.tokens.key_configured and "jwt_secret" not in made_up)
         self.mounts = Mounts(
             config.mounts, workspace_channel=config.workspace_channel, jobs_channel=config.jobs_channel
         )
@@ -103,6 +106,12 @@ class Server:
         self._allowed_origins = AllowedOrigins(config.allowed_origins)
         self._allowed_hosts = AllowedHosts(config.allowed_hosts)
         self._trusted_proxies = TrustedProxies(config.trusted_proxies)
+        self._local_peers = LocalPeers(config)
+        self._has_configured_keys = bool(
+            config.aws_credentials
+            or (config.broadcast_key and "broadcast_key" not in made_up)
+            or (self.tokens.key_configured and "jwt_secret" not in made_up)
+        )
         if config.proxy_protocol and not self._trusted_proxies:
             raise ConfigError("proxy_protocol: it is read from trusted_proxies only, and there are none")
         self.tls = Tls.of(config)
@@ -146,6 +155,7 @@ class Server:
         self.heartbeat = Heartbeat(
             self.roster, self.counters, ping_seconds=config.ping_interval, idle_seconds=config.idle_timeout
         )
+        self.verifications = Verifications(self.tokens)
         self._metrics_hook = self._make_metrics_hook()
         self.hub = Hub(
             counters=self.counters,
@@ -170,6 +180,7 @@ class Server:
             token_verifier=self.tokens,
             revocations=self.revocations,
             authorizer=self._authorizer(),
+            verifications=self.verifications,
             heartbeat=self.heartbeat,
             send_elsewhere=self.cluster.send,
             metrics_source=self._answer_metrics,
@@ -197,6 +208,8 @@ class Server:
             revocations=self.revocations,
             broadcast_keys=self.broadcast_keys,
             aws_credentials=AwsCredentials(config.aws_credentials),
+            has_configured_keys=self._has_configured_keys,
+            local_peers=self._local_peers,
             broadcast_bucket=Bucket(config.broadcast_rate, max(config.broadcast_rate, 1.0))
             if config.broadcast_rate
             else None,
@@ -241,6 +254,7 @@ class Server:
             node_id=self.node_id,
             allow_anonymous=self.permissions.allow_anonymous,
             anonymous_was_set=config.allow_anonymous is not None,
+            local_peers=self._local_peers,
             enable_realtime=config.enable_realtime,
             allowed_origins=self._allowed_origins,
             allowed_hosts=self._allowed_hosts,
@@ -255,11 +269,12 @@ class Server:
             compression_min_bytes=config.compression_min_bytes,
         )
 
-    def _identify(self, authorization: str | None) -> Identity:
+    async def _identify(self, authorization: str | None) -> Identity:
         """The user of a plain request's bearer token. Raises Unauthorized."""
         token = bearer(authorization)
         if token is None:
             raise Unauthorized("`Authorization: Bearer <JWT>` is needed here")
+        await self.verifications.turn(token)
         identity = self.tokens.verify(token)
         if self.revocations.is_revoked(identity):
             raise Unauthorized("the token does not hold")

@@ -25,7 +25,10 @@ def authorize(session: Session, action: Action, channel: str, then: Callable[[],
     if authorizer is None:
         check = permissions.may_subscribe if action == "subscribe" else permissions.may_publish
         allowed: bool | None = check(
-            session.identity, channel, dialect=session.form.dialect.name, anonymous_allowed=session.anonymous_allowed
+            session.identity,
+            channel,
+            needs_token=session.form.dialect.needs_token,
+            anonymous_allowed=session.anonymous_allowed,
         )
     elif action == "publish" and permissions.is_backend_only(channel):
         allowed = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from fastws.errors import BadRequest, FastWSError, Forbidden, TooManyChannels
+from fastws.errors import BadRequest, FastWSError, Forbidden, RateLimited, TooManyChannels
 from fastws.session.acknowledgements import Acknowledgement, DirectAcknowledgement, acknowledge
 from fastws.session.authorization import authorize, leave_forbidden_channels
 from fastws.vocabulary.commands import (
@@ -20,11 +20,14 @@ from fastws.vocabulary.commands import (
     Subscribe,
     Unsubscribe,
 )
+from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import NOBODY, Publication
 from fastws.vocabulary.replies import FilterChanged, Left, Metrics, Pong, Refreshed, Subscribed, Unsubscribed
 
 if TYPE_CHECKING:
     from fastws.session.session import Session
+
+REFRESH_SECONDS: Final = 1.0
 
 
 def subscribe(session: Session, command: Subscribe, request_id: RequestId) -> None:
@@ -56,7 +59,7 @@ def send(session: Session, command: Send, request_id: RequestId) -> None:
     if services.authorizer is None and services.permissions.may_publish(
         session.identity,
         command.channel,
-        dialect=session.form.dialect.name,
+        needs_token=session.form.dialect.needs_token,
         anonymous_allowed=session.anonymous_allowed,
     ):
         _publish(session, command, request_id)
@@ -103,9 +106,40 @@ def ping(session: Session, command: Ping, request_id: RequestId) -> None:
 
 
 def refresh(session: Session, command: Refresh, request_id: RequestId) -> None:
+    """Take a fresh token. Verifying one is dear, so who has none to refresh, or asks too often, is refused before."""
     services = session.services
-    identity = services.token_verifier.verify(command.token)
-    if session.identity is None or identity.user != session.identity.user:
+    if session.identity is None:
+        raise Forbidden("this connection was opened without a token; connect again with one")
+    now = services.clock()
+    if now < session.refresh_at:
+        services.counters.rate_limited["refresh"] += 1
+        raise RateLimited("a token may be refreshed once a second; try again later")
+    session.refresh_at = now + REFRESH_SECONDS
+    if services.verifications.may_begin(command.token):
+        _renew(session, session.identity, command.token, request_id)
+    else:
+        session.suspend()
+        services.heartbeat.spawn(_renew_in_turn(session, session.identity, command.token, request_id))
+
+
+async def _renew_in_turn(session: Session, former: Identity, token: str, request_id: RequestId) -> None:
+    await session.services.verifications.turn(token)
+    if session.connection.is_gone:
+        return
+
+    def renew() -> None:
+        try:
+            _renew(session, former, token, request_id)
+        except FastWSError as error:
+            session.refuse(error, request_id)
+
+    session.proceed(renew)
+
+
+def _renew(session: Session, former: Identity, token: str, request_id: RequestId) -> None:
+    services = session.services
+    identity = services.token_verifier.verify(token)
+    if identity.user != former.user:
         raise Forbidden("a token of the same user is needed; connect anew to be somebody else")
     if services.revocations.is_revoked(identity):
         raise Forbidden("the token does not hold")
@@ -119,7 +153,7 @@ def refresh(session: Session, command: Refresh, request_id: RequestId) -> None:
         return
     for name in session.connection.channel_names:
         if not services.permissions.may_subscribe(
-            identity, name, dialect=session.form.dialect.name, anonymous_allowed=session.anonymous_allowed
+            identity, name, needs_token=session.form.dialect.needs_token, anonymous_allowed=session.anonymous_allowed
         ):
             _leave(session, name)
 

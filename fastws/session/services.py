@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from fastws.dialects.wire_form import DialectForm
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Broker, Receipt
 from fastws.hub.roster import Roster
+from fastws.session.verifications import Verifications
 from fastws.transport.connection_log import ConnectionLog
 from fastws.transport.outbox import Bounds
 from fastws.vocabulary.commands import RequestId
@@ -83,12 +85,15 @@ class Services:
     token_verifier: Tokens
     revocations: Revocations
     authorizer: Authorizer | None
+    verifications: Verifications
     heartbeat: Heartbeat
     # Sends to a connection of another process; the receipt hears how it ended.
     send_elsewhere: SendElsewhere
     # (workspace channel, metric type, answer) of `request_metrics`.
     metrics_source: MetricsSource
     connection_log: ConnectionLog
+    # Seconds, of the rates of clients.
+    clock: Callable[[], float] = time.monotonic
     # Told of every connection, where the application has one.
     hook: EventHook | None = None
     # Told of every connection that is gone.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final
 
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.wire_form import DialectForm
@@ -17,7 +17,7 @@ from fastws.errors import (
     UnsupportedData,
 )
 from fastws.session.services import Services
-from fastws.vocabulary.commands import RequestId
+from fastws.vocabulary.commands import Request, RequestId
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
@@ -31,9 +31,12 @@ from fastws.wire.opcodes import BINARY, TEXT
 if TYPE_CHECKING:
     from fastws.transport.websocket import Connection
 
-Action = Literal["subscribe", "publish"]
+# What a connection has read, by opcode; or the requests of a message of which some are done.
+Message = tuple[int, bytes | tuple[Request, ...]]
 # Replies that are kept together before they are written, however much of a turn is left.
 MAX_CORKED_BYTES: Final = 65_536
+# So many messages may be refused before the client is closed, however small the burst.
+MIN_STRIKES: Final = 100
 # What a queue knows of a message that is no publication of ours.
 _RAW: Final = Publication("", "")
 
@@ -51,8 +54,8 @@ class Session:
         "form",
         "identity",
         "is_held",
-        "rate_tokens",
-        "rate_tokens_since",
+        "rate_full_at",
+        "refresh_at",
         "services",
         "starting",
         "strikes",
@@ -79,11 +82,13 @@ class Session:
         self.corked_bytes = 0
         # Messages that wait for an answer from elsewhere, or (`is_held`) for this client to read the answers it has;
         # None while nothing is awaited.
-        self.backlog: list[tuple[int, bytes]] | None = None
+        self.backlog: list[Message] | None = None
         self.is_held = False
-        self.rate_tokens: float = services.limits.message_burst
-        self.rate_tokens_since = time.monotonic()
+        # When the whole burst is there again; messages that were refused since it last was.
+        self.rate_full_at = 0.0
         self.strikes = 0
+        # From when on the next token is looked at.
+        self.refresh_at = 0.0
 
     # --- beginning and end
 
@@ -102,7 +107,23 @@ class Session:
     # --- in
 
     def receive(self, messages: list[tuple[int, bytes]]) -> None:
-        """Do what `messages` (opcode, payload) ask for, in order. Never raises. Cost: 2 µs a small send."""
+        """Take `messages` (opcode, payload) as they are read: count them, charge them to the rate, do what they ask.
+
+        Control frames are neither counted nor charged: a peer has to send them (RFC 6455 section 5.5). Never raises.
+        """
+        wanted = sum([opcode <= BINARY for opcode, _ in messages])
+        self.services.counters.received[self.form.dialect.name] += wanted
+        allowed = self._allowance(wanted)
+        if allowed == wanted:
+            self.perform(messages)
+            return
+        end = _end_of(allowed, messages)
+        self.perform(messages[:end])
+        if not self.connection.is_gone:
+            self._over_the_rate(messages[end:])
+
+    def perform(self, messages: Sequence[Message]) -> None:
+        """Do what `messages` ask for, in order; those behind one that has to wait are kept. Cost: 2 µs a small send."""
         if self.backlog is not None:
             self.backlog.extend(messages)
             return
@@ -110,44 +131,50 @@ class Session:
             self.cork = []
         form = self.form
         read, codec, expected = form.dialect.requests, form.codec, form.codec.opcode
-        commands = self.services.commands
-        self.services.counters.received[form.dialect.name] += len(messages)
-        allowed = self._allowance(len(messages))
         for position, (opcode, payload) in enumerate(messages):
-            if opcode != expected and not (opcode == BINARY and expected == TEXT):
-                if opcode > BINARY:
-                    self.connection.control(opcode, payload)
-                    continue
+            if isinstance(payload, tuple):
+                requests: Iterable[Request] = payload
+            elif opcode == expected or (opcode == BINARY and expected == TEXT):
+                try:
+                    requests = read(opcode, payload, codec)
+                except InvalidText as error:
+                    self.connection.fail(error)
+                    break
+                except FastWSError as error:
+                    requests = ((None, error),)
+            elif opcode > BINARY:
+                self.connection.control(opcode, payload)
+                continue
+            else:
                 self.connection.fail(UnsupportedData("this connection speaks msgpack: send binary frames"))
                 break
-            if position >= allowed:
-                self._over_the_rate(messages[position:])
-                break
-            try:
-                requests = read(opcode, payload, codec)
-            except InvalidText as error:
-                self.connection.fail(error)
-                break
-            except FastWSError as error:
-                self.refuse(error, None)
-                requests = ()
-            for request_id, command in requests:
-                try:
-                    if isinstance(command, FastWSError):
-                        raise command
-                    commands[type(command)](self, command, request_id)
-                except UnknownAction as error:
-                    self._ask_application(error, payload, request_id)
-                except FastWSError as error:
-                    self.refuse(error, request_id)
+            self._do(requests, payload)
             if self._keep_back(messages, position + 1):
                 break
         self.uncork()
 
-    def _ask_application(self, error: UnknownAction, payload: bytes, request_id: RequestId) -> None:
+    def _do(self, requests: Iterable[Request], payload: bytes | tuple[Request, ...]) -> None:
+        """Do the requests of one message; those behind one that has to wait are kept."""
+        commands = self.services.commands
+        pending = iter(requests)
+        for request_id, command in pending:
+            try:
+                if isinstance(command, FastWSError):
+                    raise command
+                commands[type(command)](self, command, request_id)
+            except UnknownAction as error:
+                self._ask_application(error, payload, request_id)
+            except FastWSError as error:
+                self.refuse(error, request_id)
+            if self.backlog is not None:
+                rest = tuple(pending)
+                if rest:
+                    self.backlog.insert(0, (TEXT, rest))
+
+    def _ask_application(self, error: UnknownAction, payload: object, request_id: RequestId) -> None:
         """What nobody here knows may be known to the application's hook."""
         hook = self.services.hook
-        if hook is None:
+        if hook is None or not isinstance(payload, bytes):
             self.refuse(error, request_id)
             return
         try:
@@ -169,7 +196,7 @@ class Session:
         else:
             self.write_reply_frame(self.form.verbatim(self.form.from_text(answer)))
 
-    def _keep_back(self, messages: list[tuple[int, bytes]], start: int) -> bool:
+    def _keep_back(self, messages: Sequence[Message], start: int) -> bool:
         """If an answer from elsewhere is awaited, keep the messages from `start` on for later.
 
         So, too, if this client does not read what it was answered: small requests may have large answers.
@@ -186,34 +213,31 @@ class Session:
         return True
 
     def _allowance(self, wanted: int) -> int:
-        """How many of `wanted` messages the rate lets through (spec 6)."""
+        """How many of `wanted` messages the rate lets through (spec 6). What is refused is not charged."""
         limits = self.services.limits
-        if not limits.message_rate:
+        rate = limits.message_rate
+        if not rate:
             return wanted
-        self.rate_tokens -= wanted
-        if self.rate_tokens >= 0:
-            return wanted
-        now = time.monotonic()
-        have = self.rate_tokens + wanted + (now - self.rate_tokens_since) * limits.message_rate
-        self.rate_tokens_since = now
-        if have >= limits.message_burst:
-            have = limits.message_burst
+        now = self.services.clock()
+        full_at = self.rate_full_at
+        if full_at <= now:
+            full_at = now
             self.strikes = 0
-        self.rate_tokens = max(have - wanted, 0)
-        return min(wanted, int(have))
+        allowed = min(wanted, int(limits.message_burst - (full_at - now) * rate))
+        self.rate_full_at = full_at + allowed / rate
+        return allowed
 
     def _over_the_rate(self, messages: list[tuple[int, bytes]]) -> None:
+        """Say how many of `messages` are not done; close a client that goes on all the same."""
         refused = sum(opcode <= BINARY for opcode, _ in messages)
         self.services.counters.rate_limited["message"] += refused
         self.strikes += refused
         self.refuse(RateLimited(f"too many messages: {refused} were not processed; send more slowly"), None)
-        if self.strikes > max(self.services.limits.message_burst, 100):
+        if self.strikes > max(self.services.limits.message_burst, MIN_STRIKES):
             self.connection.end(1008, "too many messages", label="rate_limited")
             return
         # However many messages stand before it, a ping is answered (RFC 6455 section 5.5.2), and a close, too.
-        for opcode, payload in messages:
-            if opcode > BINARY:
-                self.connection.control(opcode, payload)
+        self.perform([message for message in messages if message[0] > BINARY])
 
     # --- out
 
@@ -359,6 +383,16 @@ class Session:
         if self.backlog is None:
             self.connection.go_on_reading()
 
-    def _take_backlog(self) -> list[tuple[int, bytes]] | None:
+    def _take_backlog(self) -> list[Message] | None:
         backlog, self.backlog = self.backlog, None
         return backlog
+
+
+def _end_of(count: int, messages: list[tuple[int, bytes]]) -> int:
+    """Where the first message after `count` of them stands, control frames left out of the count."""
+    for position, (opcode, _) in enumerate(messages):
+        if opcode <= BINARY:
+            if not count:
+                return position
+            count -= 1
+    return len(messages)

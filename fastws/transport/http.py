@@ -171,6 +171,29 @@ class HttpConnection(asyncio.Protocol):
         self._next_turn()
 
     def _upgrade(self, request: Request) -> None:
+        if self._gate.may_admit(request):
+            self._admit(request)
+            return
+        self._answering = True
+        self.transport.pause_reading()
+        self._services.heartbeat.spawn(self._admit_in_turn(request))
+
+    async def _admit_in_turn(self, request: Request) -> None:
+        """Admit when it is this client's turn to have its token verified."""
+        try:
+            await self._gate.admission_turn(request)
+            if self.transport.is_closing() or self._lingering is not None:
+                self.transport.close()
+                return
+            self.transport.resume_reading()
+            self._admit(request)
+        except FastWSError as error:
+            self._refuse(error)
+        except Exception:
+            log.exception("error of ours", address=self.address)
+            self._refuse(FastWSError("internal error"))
+
+    def _admit(self, request: Request) -> None:
         admission = self._gate.admit(request, self.address)
         hook = self._services.hook
         self._answering = True  # what comes is no longer ours to read

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
 
 from fastws.errors import FastWSError, ProtocolViolation
 from fastws.session.services import Services
+from fastws.session.session import Message
 from fastws.transport.connection_log import who
 from fastws.transport.heartbeat import reset
 from fastws.transport.states import TRANSITIONS, Event, State
@@ -76,10 +78,10 @@ class Connection(Writer):
             log.exception("error of ours", connection=self.id)
             self._break()
 
-    def process(self, messages: list[tuple[int, bytes]]) -> None:
-        """Messages that had to wait for an answer from elsewhere."""
+    def process(self, messages: Sequence[Message]) -> None:
+        """Messages that had to wait for an answer from elsewhere; they were counted when they were read."""
         try:
-            self.session.receive(messages)
+            self.session.perform(messages)
         except Exception:
             log.exception("error of ours", connection=self.id)
             self._break()

@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +36,7 @@ START_DEATHS: Final = 3
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 
 # The settings as they are now, and whether the JWT key is made up. Raises ConfigError.
-Reread = Callable[[], tuple[Config, bool]]
+Reread = Callable[[], tuple[Config, Collection[str]]]
 
 
 class Supervisor:
@@ -47,11 +47,11 @@ class Supervisor:
     and off in all of them. Raises OSError where it cannot listen.
     """
 
-    def __init__(self, config: Config, *, is_key_made_up: bool, reread: Reread) -> None:
+    def __init__(self, config: Config, *, made_up: Collection[str], reread: Reread) -> None:
         self.slots = open_slots(config)
         self.port = 0 if config.unix_socket is not None else int(self.slots[0].sockets[0].getsockname()[1])
         self.config = dataclasses.replace(config, port=self.port or config.port)
-        self._is_key_made_up = is_key_made_up
+        self._made_up = made_up
         self._reread = reread
         # The sockets in it must have names of less than 108 bytes, however long TMPDIR is.
         self.folder = Path(tempfile.mkdtemp(prefix="fastws-", dir=None if len(tempfile.gettempdir()) < 60 else "/tmp"))  # noqa: S108 a folder of our own in it
@@ -93,7 +93,7 @@ class Supervisor:
             "folder": str(self.folder),
             "slot": slot.number,
             "log_level": self._log_level.current,
-            "is_key_made_up": self._is_key_made_up,
+            "made_up": sorted(self._made_up),
         }
         sockets = [listener.fileno() for listener in slot.sockets]
         child = Child(slot.number, order, sockets, self._lifeline, self._log_level.current)
@@ -145,7 +145,7 @@ class Supervisor:
 
     def _roll(self) -> None:
         try:
-            config, self._is_key_made_up = self._reread()
+            config, self._made_up = self._reread()
         except ConfigError as error:
             log.error("not rolling: the settings cannot be used", error=error.message)  # noqa: TRY400 the user's error
             return

@@ -46,7 +46,7 @@ def _serve(order: dict[str, Any], config: Config) -> int:
     folder = Path(order["folder"])
     server = Server(
         config,
-        is_key_made_up=order["is_key_made_up"],
+        made_up=order["made_up"],
         listening_sockets=tuple(socket.socket(fileno=number) for number in order["sockets"]),
         workers_folder=folder,
     )

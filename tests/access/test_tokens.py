@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastws.access.keys import jwks_keys
+from fastws.access.keys import VerificationKey, jwks_keys, public_key
 from fastws.access.tokens import MAX_TOKEN_LENGTH, REFUSAL, Tokens, token_from
 from fastws.config import Config
 from fastws.errors import BadRequest, ConfigError, Unauthorized
+from tests.access.conftest import KeyPair
 
 SECRET = "a secret of more than thirty-two bytes, for the tests"
 HS = {"alg": "HS256", "typ": "JWT"}
@@ -466,3 +467,51 @@ def test_a_token_is_found_in_header_query_or_subprotocol(
 
 STRICT = tokens()
 GOOD = STRICT.sign("u1", ttl_seconds=3600)
+
+
+class Rotating:
+    """A provider whose keys change between two looks."""
+
+    def __init__(self, *keys: VerificationKey) -> None:
+        self.keys = keys
+
+    def find(self, kid: str | None) -> tuple[VerificationKey, ...]:
+        return self.keys
+
+
+def test_a_look_at_a_token_serves_the_next_verification_and_no_later_one(ec_key: KeyPair) -> None:
+    source = Rotating(public_key(ec_key.pem))
+    tokens = Tokens(Config(jwt_jwks_url="https://keys.example"), source)
+    text = ec_key.sign({"sub": "u", "exp": NOW + 600})
+    assert tokens.cost(text) == 1
+    assert tokens.verify(text).user == "u"
+    assert tokens.cost(text) == 1
+    assert tokens.cost("another") == 0
+    source.keys = ()
+    assert tokens.cost(text) == 0
+    with pytest.raises(Unauthorized):
+        tokens.verify(text)
+    source.keys = (public_key(ec_key.pem),)
+    assert tokens.verify(text).user == "u"
+    source.keys = ()
+    with pytest.raises(Unauthorized):
+        tokens.verify(text)
+
+
+def test_what_a_look_refuses_costs_no_public_key(ec_key: KeyPair) -> None:
+    tokens = Tokens(Config(jwt_public_key=ec_key.pem, jwt_leeway=30.0))
+    good = {"sub": "u", "exp": NOW + 600}
+    assert tokens.cost(ec_key.sign(good)) == 1
+    for claims in ({**good, "exp": NOW - 60}, {"sub": "u"}, {**good, "exp": "9999999999"}, {**good, "exp": None}):
+        text = ec_key.sign(claims)
+        assert tokens.cost(text) == 0
+        with pytest.raises(Unauthorized):
+            tokens.verify(text)
+    assert tokens.cost(ec_key.sign({**good, "exp": int(time.time()) - 5})) == 1  # within the leeway
+    for headers in ({"crit": ["x"]}, {"b64": False}):
+        assert tokens.cost(ec_key.sign(good, **headers)) == 0
+    assert tokens.cost(jwt.encode(good, "x" * 64, "HS256")) == 0
+    head, body, signature = ec_key.sign(good).split(".")
+    for text in (f"{head}.{signature}.{body}", f"{body}.{head}.{signature}", f"{head}.W10.{signature}", "..", ""):
+        assert tokens.cost(text) == 0
+    assert Tokens(Config(jwt_secret="x" * 64)).cost(ec_key.sign(good)) == 0

@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
+from websockets.exceptions import InvalidStatus
 
 from tests.cli.conftest import ServeProcess, ServerProcess
 
@@ -28,7 +29,14 @@ async def test_with_no_setting_at_all_it_prints_all_that_is_needed_to_try_it(ser
     server = await serve_process("--log-level", "debug")
     await server.has_said("curl ")
     text = "\n".join(server.lines)
-    for words in ("/production", "/api/v1/ws", "workspaces+jobs", "open to this machine", "with a token"):
+    for words in (
+        "/production",
+        "/api/v1/ws",
+        "workspaces+jobs",
+        "open to this machine",
+        "with a token",
+        "This machine: direct",
+    ):
         assert words in text
     [token] = re.findall(r"^  (ey\S+)$", text, re.MULTILINE)
     [key] = re.findall(r"Bearer (\S+)'", text)
@@ -74,6 +82,32 @@ async def test_it_listens_where_no_keys_are_and_says_who_cannot_come_in(serve_pr
     assert "allow_anonymous is off" in text
     async with aiohttp.ClientSession() as session, session.get(server.url.replace("ws", "http") + "health") as answer:
         assert answer.status == 200
+
+
+async def test_behind_trusted_proxies_it_says_that_nobody_is_anonymous(serve_process: ServeProcess) -> None:
+    server = await serve_process("--trusted-proxies", "127.0.0.1")
+    await server.has_said("curl ")
+    text = "\n".join(server.lines)
+    assert "Nobody is let in without a token through trusted_proxies" in text
+    assert "open to this machine" not in text
+    with pytest.raises(InvalidStatus, match="401"):
+        await client_of(server)
+
+
+async def test_where_allow_anonymous_is_set_it_says_no_more_of_this_machine(serve_process: ServeProcess) -> None:
+    server = await serve_process("--allow-anonymous", "true")
+    await server.has_said("curl ")
+    text = "\n".join(server.lines)
+    assert "open to everyone" in text
+    assert "This machine" not in text
+
+
+async def test_a_made_up_key_leaves_unsigned_management_calls_to_local_clients(serve_process: ServeProcess) -> None:
+    for flags, status in (((), 410), (("--jwt-secret", "x" * 32), 403), (("--broadcast-key", "k"), 403)):
+        server = await serve_process(*flags)
+        url = server.url.replace("ws", "http") + "@connections/nobody"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            assert answer.status == status, flags
 
 
 async def test_sigterm_with_nobody_connected_ends_it_at_once(serve_process: ServeProcess) -> None:
@@ -129,8 +163,13 @@ async def test_on_a_unix_socket(serve_process: ServeProcess, tmp_path: Path) -> 
     server = await serve_process("--unix-socket", str(path))
     await server.has_said("curl ")
     assert server.lines[0].startswith(f"fastws listens on unix:{path}")
-    assert "http.sock" not in "\n".join(server.lines)
-    async with unix_connect(str(path), compression=None) as client:
+    text = "\n".join(server.lines)
+    assert "http.sock" not in text
+    assert "Nobody is let in without a token through a Unix socket" in text
+    with pytest.raises(InvalidStatus, match="401"):
+        await unix_connect(str(path), compression=None)
+    [token] = re.findall(r"^  (ey\S+)$", text, re.MULTILINE)
+    async with unix_connect(str(path), f"ws://localhost/?token={token}", compression=None) as client:
         assert "connection_id" in str(await client.recv())
     server.signal(signal.SIGTERM)
     assert await server.end() == 0
@@ -144,7 +183,7 @@ async def test_a_unix_socket_is_taken_over_from_the_dead_and_never_from_the_livi
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(str(path))
     dead.close()
-    server = await serve_process("--unix-socket", str(path))
+    server = await serve_process("--unix-socket", str(path), "--allow-anonymous", "true")
     await server.has_said("curl ")
     second = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "fastws", "serve", "--unix-socket", str(path)),

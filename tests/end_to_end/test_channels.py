@@ -363,6 +363,17 @@ async def test_a_message_rate_refuses_and_then_closes(serve: Serve, join: Join) 
     assert server.counters.rate_limited["message"] >= 100
 
 
+async def test_a_message_rate_holds_after_the_first_burst(serve: Serve, join: Join) -> None:
+    server = await serve(message_rate=50.0, message_burst=10)
+    begun = time.monotonic()
+    client = await join(server)
+    replies = [await client.ask({"action": "ping"}) for _ in range(60)]
+    done = sum(reply["type"] == "pong" for reply in replies)
+    assert 10 <= done <= 10 + 50.0 * (time.monotonic() - begun)
+    assert server.counters.rate_limited.get("message", 0) == 60 - done
+    assert server.counters.received["channels"] == 60
+
+
 async def test_pings_and_a_close_behind_messages_over_the_rate_are_answered(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve(message_rate=0.001, message_burst=2)
     raw = await open_raw(server)

@@ -29,7 +29,7 @@ TURNS = 5
 def serve_near(serve: Serve) -> Iterator[Callable[..., Awaitable[Server]]]:
     """`serve` on a Unix socket: a client that does not read has the same room however fast the machine is."""
     with tempfile.TemporaryDirectory(prefix="fastws-") as folder:
-        yield lambda **settings: serve(unix_socket=str(Path(folder) / "socket"), **settings)
+        yield lambda **settings: serve(unix_socket=str(Path(folder) / "socket"), allow_anonymous=True, **settings)
 
 
 async def subscribe(raw: RawSocket, channel: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
+import msgpack
 import pytest
 
 from fastws.server.server import Server
@@ -155,6 +157,49 @@ async def test_a_connection_is_reached_from_the_other_process(servers: tuple[Ser
         assert (reply["sent"], reply["failed"]) == (0, 1)
         answer = await call(first, "POST", "/broadcast", {"connectionId": gone, "event": "e"})
         assert answer.json() == {"sent": 0, "failed": 0, "stale": 1}
+
+
+@pytest.mark.parametrize("reader", ["json", "msgpack"])
+@pytest.mark.parametrize("writer", ["json", "msgpack"])
+async def test_what_cannot_be_said_to_a_connection_is_the_same_error_from_every_process(
+    servers: tuple[Server, Server], join: Join, caplog: pytest.LogCaptureFixture, writer: str, reader: str
+) -> None:
+    target = await join(servers[1], format=reader)
+    senders = [await join(server, format=writer) for server in servers]
+    deep: object = 1
+    for _ in range(300):
+        deep = [deep]
+    values: list[object] = [deep, 2**64 - 1, -(2**63), "half an emoji", {"": None}]
+    if writer == "msgpack":
+        values += [
+            b"\xff",
+            msgpack.ExtType(5, b"x"),
+            msgpack.Timestamp(2**62),
+            [float("inf")] if reader == "json" else 1,
+        ]
+    for value in values:
+        replies, heard = [], []
+        for sender in senders:
+            message = {"action": "send", "connectionId": target.id, "event": "e", "data": value, "id": 1}
+            # Not `ask`: orjson nests no deeper than 254 levels.
+            await sender.socket.send(msgpack.packb(message) if sender.is_msgpack else json.dumps(message))
+            reply = await sender.hear()
+            replies.append(reply)
+            if reply["type"] == "send_success":
+                heard.append((await target.hear())["data"])
+        assert replies[0] == replies[1]
+        if heard:
+            assert heard[0] == heard[1]
+        assert (replies[0]["type"] == "error") is (value is deep and reader == "json")
+        if not heard:
+            assert replies[0]["code"] == "bad_request"
+            answers = [
+                await call(server, "POST", "/broadcast", {"connectionId": target.id, "event": "e", "data": deep})
+                for server in servers
+            ]
+            assert [answer.status_code for answer in answers] == [400, 400]
+            assert answers[0].json() == answers[1].json()
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
 
 
 async def test_order_to_one_connection_is_that_of_the_sender(servers: tuple[Server, Server], join: Join) -> None:

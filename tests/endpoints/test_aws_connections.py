@@ -7,6 +7,7 @@ import base64
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -18,11 +19,13 @@ import pytest
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
+from fastws.config import Config
 from fastws.server.server import Server
 from tests.redis_server import RedisServer
-from tests.serving import Join, OpenRaw, Serve
+from tests.serving import KEY, SECRET, Join, OpenRaw, Serve
 
 PAIR = ("AKIDEXAMPLE", "a secret of the tests")
+UNCONFIGURED = {"broadcast_key": (), "jwt_secret": None}
 CREDENTIALS = ("AKIDOLD:old", ":".join(PAIR))
 Management = Callable[..., Any]
 
@@ -67,7 +70,7 @@ async def test_a_post_reaches_that_client_alone_and_verbatim(serve: Serve, join:
 
 
 async def test_bytes_that_are_no_text_come_in_a_binary_frame(serve: Serve, join: Join, management: Management) -> None:
-    server = await serve()
+    server = await serve(**UNCONFIGURED)
     client = await join(server)
     await call(management(server).post_to_connection, ConnectionId=client.id, Data=b"\xff\x00\xfe")
     assert await client.socket.recv() == b"\xff\x00\xfe"
@@ -76,7 +79,7 @@ async def test_bytes_that_are_no_text_come_in_a_binary_frame(serve: Serve, join:
 async def test_a_msgpack_client_gets_the_bytes_in_a_binary_frame(
     serve: Serve, join: Join, management: Management
 ) -> None:
-    server = await serve()
+    server = await serve(**UNCONFIGURED)
     client = await join(server, "/production", format="msgpack")
     await call(management(server).post_to_connection, ConnectionId=client.id, Data=msgpack.packb({"n": 2**64 - 1}))
     assert await client.hear() == {"n": 2**64 - 1}
@@ -87,7 +90,7 @@ async def test_a_msgpack_client_gets_the_bytes_in_a_binary_frame(
 async def test_a_post_does_not_overtake_what_was_published_before_it(
     serve: Serve, join: Join, management: Management
 ) -> None:
-    server = await serve(flush_interval=("admin=60000", "0"))
+    server = await serve(flush_interval=("admin=60000", "0"), **UNCONFIGURED)
     client = await join(server)
     await client.ask({"action": "subscribe", "channel": "news"})
     publication = asyncio.ensure_future(server.broadcaster.publish("news", "first", 1))
@@ -161,7 +164,7 @@ async def test_a_body_over_128_kib_is_too_large(serve: Serve, join: Join, manage
 async def test_a_client_that_does_not_read_is_over_its_limit_and_stays(
     serve: Serve, open_raw: OpenRaw, management: Management
 ) -> None:
-    server = await serve(max_queue_messages=4)
+    server = await serve(max_queue_messages=4, **UNCONFIGURED)
     await open_raw(server, buffer_bytes=4096)
     (client,) = server.roster
     api = management(server)
@@ -203,7 +206,7 @@ async def test_a_clock_that_is_off_by_more_than_15_minutes_is_forbidden(
 
 
 async def test_without_credentials_only_programs_here_may_call(serve: Serve, join: Join) -> None:
-    server = await serve()
+    server = await serve(**UNCONFIGURED)
     client = await join(server)
     url = f"http://127.0.0.1:{server.port}/production/%40connections/{quote(client.id)}"
     async with httpx.AsyncClient(trust_env=False) as http:
@@ -211,6 +214,8 @@ async def test_without_credentials_only_programs_here_may_call(serve: Serve, joi
             {"X-Forwarded-For": "127.0.0.1"},
             {"Forwarded": "for=127.0.0.1"},
             {"Origin": "http://127.0.0.1"},
+            {"Via": "1.1 proxy"},
+            {"Host": "ws.example.com"},
         ):
             for method in ("POST", "GET", "DELETE"):
                 refused = await http.request(method, url, headers=headers)
@@ -223,12 +228,47 @@ async def test_without_credentials_only_programs_here_may_call(serve: Serve, joi
 
 
 async def test_without_credentials_a_trusted_proxy_vouches_for_nobody(serve: Serve, join: Join) -> None:
-    server = await serve(trusted_proxies=("127.0.0.1",), allow_anonymous=True)
+    server = await serve(trusted_proxies=("127.0.0.1",), allow_anonymous=True, **UNCONFIGURED)
     client = await join(server)
     async with httpx.AsyncClient(trust_env=False) as http:
         url = f"http://127.0.0.1:{server.port}/production/@connections/{client.id}"
-        refused = await http.post(url, headers={"X-Forwarded-For": "192.0.2.1"}, content=b"x")
-        assert refused.status_code == 403
+        for headers in ({"X-Forwarded-For": "192.0.2.1"}, {}):
+            refused = await http.post(url, headers=headers, content=b"x")
+            assert refused.status_code == 403
+
+
+@pytest.mark.parametrize("key", [{"broadcast_key": (KEY,)}, {"jwt_secret": SECRET}])
+async def test_where_any_key_is_configured_nobody_calls_unsigned(
+    serve: Serve, join: Join, key: dict[str, object]
+) -> None:
+    server = await serve(**{**UNCONFIGURED, **key})
+    client = await join(server)
+    async with httpx.AsyncClient(trust_env=False) as http:
+        url = f"http://127.0.0.1:{server.port}/@connections/{client.id}"
+        for method in ("POST", "GET", "DELETE"):
+            refused = await http.request(method, url, headers={"Authorization": f"Bearer {KEY}"})
+            assert (refused.status_code, refused.headers["x-amzn-errortype"]) == (403, "ForbiddenException")
+            assert "aws_credentials is not set" in refused.json()["message"]
+    await client.hears_nothing()
+
+
+async def test_keys_that_the_start_made_up_are_not_counted() -> None:
+    for made_up, status in ((("jwt_secret", "broadcast_key"), 410), (("jwt_secret",), 403), (("broadcast_key",), 403)):
+        config = Config(port=0, jwt_secret=SECRET, broadcast_key=(KEY,))
+        async with Server(config, made_up=made_up) as server, httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.get(f"http://127.0.0.1:{server.port}/@connections/nobody")
+            assert answer.status_code == status
+
+
+@pytest.mark.parametrize(("allow_anonymous", "status"), [(None, 403), (True, 410)])
+async def test_on_a_unix_socket_unsigned_calls_need_allow_anonymous(
+    serve: Serve, tmp_path: Path, allow_anonymous: bool | None, status: int
+) -> None:
+    path = str(tmp_path / "socket")
+    await serve(unix_socket=path, allow_anonymous=allow_anonymous, **UNCONFIGURED)
+    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=path)) as http:
+        assert (await http.get("http://localhost/@connections/nobody")).status_code == status
+        assert (await http.get("http://ws.example.com/@connections/nobody")).status_code == 403
 
 
 async def test_another_process_finds_the_client_through_redis(

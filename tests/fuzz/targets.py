@@ -234,7 +234,7 @@ def tokens(data: bytes) -> None:
         assert math.isfinite(identity.expires_at)
         for channel in ("a", f"user:{identity.user}", "user:*", "workspace:w"):
             for allows in (PERMISSIONS.may_subscribe, PERMISSIONS.may_publish):
-                allows(identity, channel, dialect="channels")
+                allows(identity, channel, needs_token=False)
 
 
 def envelope(data: bytes) -> None:

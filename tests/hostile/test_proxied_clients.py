@@ -59,7 +59,7 @@ def test_the_proxy_protocol_says_who_the_client_is(shared: Run, header: bytes) -
         (V2 + b"\x21\x00\x00\x00", 401),  # of no family
         (V2 + b"\x21\x31\x00\xd8" + bytes(216), 401),  # on a Unix socket of the proxy's
         (V2 + b"\x21\x11\x00\x10" + bytes((198, 51, 100, 7, 127, 0, 0, 1, 0, 1, 0, 2)) + b"\x20\xff\xff\x00", 401),
-        (V2 + b"\x20\x00\x00\x00", 101),  # LOCAL: the proxy itself, here on this machine
+        (V2 + b"\x20\x00\x00\x00", 401),  # LOCAL: the proxy itself; its machine is ours, its clients need not be
         (V2 + b"\x22\x00\x00\x00", 400),
         (V2 + b"\x11\x11\x00\x0c" + bytes(12), 400),
         (V2 + b"\x21\x11\x00\x0b" + bytes(11), 400),
@@ -72,16 +72,36 @@ def test_the_proxy_protocol_does_not_make_a_stranger_a_local_client(shared: Run,
         assert client.upgrade() == status
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1"])
-@pytest.mark.parametrize("flags", [(), ("--trusted-proxies", PROXY)])
-def test_by_default_only_direct_peers_of_this_machine_are_anonymous(
-    shared: Run, header: str, flags: tuple[str, ...]
-) -> None:
-    server = shared(*flags)
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-Forwarded-For: 127.0.0.1",
+        "Forwarded: for=127.0.0.1",
+        "Via: 1.1 a",
+        "X-Forwarded-Proto: http",
+        "X-Real-IP: ::1",
+    ],
+)
+def test_by_default_only_local_clients_are_anonymous(shared: Run, header: str) -> None:
+    server = shared()
     with RawClient(server.port) as client:
         assert client.upgrade("/", header) == 401
     with RawClient(server.port) as client:
         assert client.upgrade("/") == 101
+
+
+def test_behind_trusted_proxies_nobody_is_anonymous_by_default(shared: Run) -> None:
+    server = shared("--trusted-proxies", PROXY)
+    for header in ("X-Forwarded-For: 127.0.0.1", "X-Direct: 1"):
+        with RawClient(server.port) as client:
+            assert client.upgrade("/", header) == 401
+
+
+@pytest.mark.parametrize("host", ["ws.example.com", "192.0.2.1", "localhost.example.com", ""])
+def test_a_host_that_is_no_loopback_name_came_through_a_proxy_or_a_page(shared: Run, host: str) -> None:
+    server = shared()
+    with RawClient(server.port) as client:
+        assert client.upgrade("/", host=host) == 401
 
 
 def test_what_no_claim_speaks_of_is_as_closed_to_a_proxied_client_as_to_an_anonymous_one(run: Run) -> None:
@@ -101,12 +121,13 @@ def test_what_no_claim_speaks_of_is_as_closed_to_a_proxied_client_as_to_an_anony
             assert client.say(publish)["type"] == answers[1]
 
 
-def test_who_has_reset_its_connection_is_nobody_on_this_machine(run: Run, connect: Connect) -> None:
+def test_who_has_reset_its_connection_is_nobody_on_this_machine(run: Run, raw: Connect) -> None:
     """The kernel still hands on what such a peer has sent, but knows its address no more."""
-    server = run()
-    victim = connect(server.port)
+    server = run(has_keys=False)
+    victim = raw(server.port)
+    assert victim.upgrade() == 101
+    connection_id = victim.receive_json()["connection_id"]
     descriptors = server.descriptors()
-    connection_id = json.loads(server.get("/connections", KEY)[1])["connections"][0]["id"]
     server.wait_until(lambda: server.descriptors() == descriptors)
     server.signal(signal.SIGSTOP)
     with RawClient(server.port) as gone:
@@ -122,5 +143,5 @@ def test_who_has_reset_its_connection_is_nobody_on_this_machine(run: Run, connec
 
 
 def post_to(connection_id: str, body: bytes) -> bytes:
-    head = f"POST /@connections/{connection_id} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /@connections/{connection_id} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body

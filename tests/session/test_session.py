@@ -7,13 +7,20 @@ import sys
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import pytest_asyncio
+from websockets.frames import Frame, Opcode
 
+from fastws.codec.codec import Codec
 from fastws.config import Config
-from tests.serving import KEY, SECRET, Join, Talker
+from fastws.dialects.channels import Channels
+from fastws.dialects.mount import Mount
+from fastws.vocabulary.commands import Request
+from tests.serving import KEY, SECRET, Join, OpenRaw, Talker
 from tests.session.late_broker import LateServer
 
 ServeLate = Callable[..., Awaitable[LateServer]]
@@ -55,6 +62,35 @@ async def test_a_subscription_is_confirmed_when_the_broker_hears_and_nothing_ove
     await other.hears_nothing()
     server.late_broker.confirm("a")
     assert await heard_in_order(client, 1999) == list(range(1, 2000))
+
+
+class Lines(Channels):
+    """A dialect of which a frame holds several requests, one a line."""
+
+    name = "lines"
+
+    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request, ...]:  # type: ignore[override]
+        return tuple(
+            request for line in payload.splitlines() for request in super(Lines, self).requests(opcode, line, codec)
+        )
+
+
+async def test_the_requests_of_one_frame_are_done_in_order_though_one_has_to_wait(
+    serve_late: ServeLate, join: Join
+) -> None:
+    server = await serve_late()
+    server.mounts.table["/lines"] = Mount("lines", Lines(), Lines())
+    client, other = await join(server, "/lines"), await join(server)
+    requests = [{"action": "subscribe", "channel": "a"}, {"action": "ping"}, {"action": "nonsense"}, {"action": "ping"}]
+    lines = [orjson.dumps({**request, "id": number}) for number, request in enumerate(requests)]
+    await client.socket.send(b"\n".join(lines).decode())
+    await client.say({"action": "ping", "id": 4})
+    await until(lambda: server.late_broker.waiting)
+    await other.hears_nothing()
+    server.late_broker.confirm("a")
+    heard = [await client.hear() for _ in range(5)]
+    assert [message.get("id") for message in heard] == [0, 1, 2, 3, 4]
+    assert [message["type"] for message in heard] == ["subscription_succeeded", "pong", "error", "pong", "pong"]
 
 
 async def test_two_that_wait_for_the_same_channel_both_hear_it(serve_late: ServeLate, join: Join) -> None:
@@ -217,3 +253,124 @@ async def test_nobody_but_backends_may_send_to_the_jobs_feed_whatever_an_authori
     reply = await client.ask({"action": "send", "channel": "botrix:jobs:updates", "event": "e"})
     assert (reply["type"], reply["code"]) == ("error", "forbidden")
     assert application.asked == []
+
+
+async def test_messages_that_wait_are_counted_and_charged_once_when_they_are_read(
+    serve_late: ServeLate, open_raw: OpenRaw
+) -> None:
+    server = await serve_late(message_rate=0.001, message_burst=100)
+    raw = await open_raw(server)
+    await raw.receive()
+    names = [f"c{number}" for number in range(100)]
+    await raw.send_bytes(b"".join(text_frame({"action": "subscribe", "channel": name}) for name in names))
+    for name in names:
+        await until(lambda name=name: name in server.late_broker.waiting)
+        server.late_broker.confirm(name)
+        assert orjson.loads((await raw.receive())[1]) == {"type": "subscription_succeeded", "channel": name}
+    assert server.counters.received == {"channels": 100}
+    assert server.counters.rate_limited == {}
+    await raw.send_bytes(text_frame({"action": "ping"}))
+    assert orjson.loads((await raw.receive())[1])["code"] == "rate_limited"
+
+
+async def test_control_frames_are_neither_counted_nor_charged(serve_late: ServeLate, open_raw: OpenRaw) -> None:
+    server = await serve_late(message_rate=0.001, message_burst=2)
+    raw = await open_raw(server)
+    await raw.receive()
+    ping = Frame(Opcode.PING, b"p").serialize(mask=True)
+    await raw.send_bytes(ping * 50 + text_frame({"action": "ping"}) + ping * 50 + text_frame({"action": "ping"}))
+    opcodes = [(await raw.receive())[0] for _ in range(102)]
+    assert opcodes == [Opcode.PONG] * 50 + [Opcode.TEXT] + [Opcode.PONG] * 50 + [Opcode.TEXT]
+    assert server.counters.received == {"channels": 2}
+    assert server.counters.rate_limited == {}
+
+
+async def test_messages_over_the_rate_are_refused_when_they_are_read_and_a_ping_among_them_keeps_its_turn(
+    serve_late: ServeLate, open_raw: OpenRaw
+) -> None:
+    server = await serve_late(message_rate=0.001, message_burst=3)
+    raw = await open_raw(server)
+    await raw.receive()
+    ask = {"action": "ping"}
+    written = [{"action": "subscribe", "channel": "a"}, {**ask, "id": 2}, {**ask, "id": 3}, {**ask, "id": 4}]
+    ping = Frame(Opcode.PING, b"p").serialize(mask=True)
+    await raw.send_bytes(b"".join(map(text_frame, written)) + ping + text_frame({**ask, "id": 5}))
+    assert "2 were not processed" in orjson.loads((await raw.receive())[1])["message"]
+    await until(lambda: server.late_broker.waiting)
+    server.late_broker.confirm("a")
+    heard = [await raw.receive() for _ in range(4)]
+    assert orjson.loads(heard[0][1])["type"] == "subscription_succeeded"
+    assert [orjson.loads(payload)["id"] for _, payload in heard[1:3]] == [2, 3]
+    assert heard[3] == (Opcode.PONG, b"p")
+    assert server.counters.received == {"channels": 5}
+    assert server.counters.rate_limited == {"message": 2}
+
+
+class Clock:
+    """Time that passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def passed(client: Talker, count: int) -> int:
+    """How many of `count` messages, one after the other, were done."""
+    replies = [await client.ask({"action": "ping"}) for _ in range(count)]
+    assert {reply["type"] for reply in replies} <= {"pong", "error"}
+    return sum(reply["type"] == "pong" for reply in replies)
+
+
+async def test_the_rate_holds_after_the_first_burst(serve_late: ServeLate, join: Join) -> None:
+    server = await serve_late(message_rate=8.0, message_burst=4)
+    server.services.clock = clock = Clock()
+    client = await join(server)
+    assert await passed(client, 5) == 4
+    for seconds, messages in ((0.0, 0), (0.125, 1), (0.0625, 0), (0.0625, 1), (0.25, 2), (0.5, 4), (3600.0, 4)):
+        clock.now += seconds
+        assert await passed(client, 6) == messages, seconds
+    # A pause that fills the burst only in part leaves no more than was filled.
+    clock.now += 0.25
+    assert await passed(client, 1) == 1
+    clock.now += 0.25
+    assert await passed(client, 6) == 3
+
+
+async def test_refusals_are_forgotten_when_the_whole_burst_is_there_again(serve_late: ServeLate, join: Join) -> None:
+    server = await serve_late(message_rate=8.0, message_burst=4)
+    server.services.clock = clock = Clock()
+    client = await join(server)
+    assert await passed(client, 104) == 4
+    clock.now += 0.5
+    assert await passed(client, 104) == 4
+    clock.now += 0.375  # all but one
+    assert await passed(client, 3) == 3
+    await client.say({"action": "ping"})
+    assert await client.end() == (1008, "too many messages")
+
+
+async def test_a_client_that_reads_nothing_is_charged_once_for_what_waits_for_it(
+    serve_late: ServeLate, open_raw: OpenRaw, tmp_path: Path
+) -> None:
+    """Its messages wait until it has read; taken up again, they are no new messages."""
+    count = 5000
+    path = str(tmp_path / "socket")
+    server = await serve_late(message_rate=0.001, message_burst=count, unix_socket=path, allow_anonymous=True)
+    raw = await open_raw(server, limit=1024)
+    await raw.receive()
+    padding = "x" * 250
+    for number in range(count):
+        raw.writer.write(text_frame({"action": "subscribe", "channel": "", "id": f"{number}{padding}"}))
+    (connection,) = server.roster.clients.values()
+    await until(lambda: connection.session.is_held)
+    for number in range(count):
+        reply = orjson.loads((await raw.receive())[1])
+        assert (reply["code"], reply["id"]) == ("bad_request", f"{number}{padding}")
+    assert server.counters.received == {"channels": count}
+    assert server.counters.rate_limited == {}
+
+
+def text_frame(message: object) -> bytes:
+    return Frame(Opcode.TEXT, orjson.dumps(message)).serialize(mask=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -12,7 +12,7 @@ import structlog
 
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.codec.msgpack_binary import MSGPACK
-from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, Gone
+from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, Forbidden, Gone, NotFound, RateLimited, TooLarge
 
 # Answers a question of another node from its body; what it returns travels back as msgpack.
 Handler = Callable[[object], object | Awaitable[object]]
@@ -20,6 +20,10 @@ Handler = Callable[[object], object | Awaitable[object]]
 Answered = Callable[[object], None]
 
 _ANSWER: Final = "="
+# What a handler may refuse with, by code; whatever else it is means that the other process cannot be asked.
+_ERRORS: Final[Mapping[str, type[FastWSError]]] = {
+    error.code: error for error in (FastWSError, BadRequest, TooLarge, Forbidden, NotFound, RateLimited)
+}
 
 _log = structlog.get_logger("fastws.redis")
 
@@ -44,14 +48,17 @@ class RedisNodes:
         self._publish(node, {"kind": kind, "body": body}, _nothing)
 
     def request(self, node: str, kind: str, body: object, answered: Answered) -> None:
-        """Ask `node`; `answered` hears the answer or the error, once, within `timeouts.request_seconds`."""
+        """Ask `node`; `answered` hears the answer or the error, once, within `timeouts.request_seconds`.
+
+        Raises Unencodable for a body that cannot be said; then nobody is asked.
+        """
         self._number = number = self._number + 1
+        packed = MSGPACK.dumps({"kind": kind, "body": body, "number": number, "from": self._broker.node_id})
         timer = asyncio.get_running_loop().call_later(
             self._broker.timeouts.request_seconds, partial(self._end, number, BrokerUnavailable("no answer in time"))
         )
         self._asked[number] = (answered, timer)
-        question = {"kind": kind, "body": body, "number": number, "from": self._broker.node_id}
-        self._publish(node, question, partial(self._published, number))
+        self._broker.commander.publish(self._channel(node), packed, partial(self._published, number))
 
     async def ask(self, node: str, kind: str, body: object) -> object:
         """The answer of `node`. Raises Gone, BrokerUnavailable, or what the question ended with there."""
@@ -91,7 +98,7 @@ class RedisNodes:
         kind, body, number, asker = (message.get(key) for key in ("kind", "body", "number", "from"))
         if kind == _ANSWER and isinstance(number, int):
             error = message.get("error")
-            self._end(number, body if error is None else BrokerUnavailable(str(error)))
+            self._end(number, body if error is None else _error_of(message.get("code"), str(error)))
             return
         if isinstance(kind, str) and kind in self.notices:
             self.notices[kind](body)
@@ -99,7 +106,11 @@ class RedisNodes:
         handler = self.handlers.get(kind) if isinstance(kind, str) else None
         if handler is None or not isinstance(asker, str) or not isinstance(number, int):
             raise BadRequest(f"unknown kind of question, or nobody waits for its answer: {kind!r}")
-        answer = handler(body)
+        try:
+            answer = handler(body)
+        except Exception as error:  # noqa: BLE001 as below
+            self._refuse(asker, number, error)
+            return
         if inspect.isawaitable(answer):
             task = asyncio.ensure_future(self._answer_later(asker, number, answer))
             self._tasks.add(task)
@@ -111,12 +122,23 @@ class RedisNodes:
         try:
             self._answer(asker, number, await answer)
         except Exception as error:  # noqa: BLE001 the asker is told, and no stranger's question may end in a crash
-            _log.exception("a question of another process could not be answered")
-            text = error.message if isinstance(error, FastWSError) else "internal error"
-            self._publish(asker, {"kind": _ANSWER, "number": number, "error": text}, _nothing)
+            self._refuse(asker, number, error)
 
     def _answer(self, asker: str, number: int, body: object) -> None:
         self._publish(asker, {"kind": _ANSWER, "number": number, "body": body}, _nothing)
+
+    def _refuse(self, asker: str, number: int, error: Exception) -> None:
+        """Answer with an error, which is the same for the asker as if it had asked in its own process."""
+        if not isinstance(error, FastWSError):
+            _log.error("a question of another process could not be answered", exc_info=error)
+            error = FastWSError("internal error")
+        answer = {"kind": _ANSWER, "number": number, "error": error.message, "code": error.code}
+        self._publish(asker, answer, _nothing)
+
+
+def _error_of(code: object, text: str) -> FastWSError:
+    """The error that another process has answered with; a process of an older version names no code."""
+    return _ERRORS.get(str(code), BrokerUnavailable)(text)
 
 
 def _began() -> None:

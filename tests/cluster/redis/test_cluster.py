@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from dataclasses import replace
 
@@ -11,11 +12,11 @@ import pytest
 
 from fastws.cluster.port import Totals
 from fastws.cluster.redis.registry import PART
-from fastws.errors import BrokerUnavailable
+from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, RateLimited, TooLarge, Unencodable
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import PATIENCE_SECONDS, AwaitedReceipt, passes, subscribed
-from tests.brokers.small_cluster import QUICK, Process, processes
+from tests.brokers.small_cluster import QUICK, Process, Refusal, processes
 from tests.redis_server import RedisServer
 
 
@@ -286,3 +287,60 @@ async def _metrics(process: Process, channel: str, metric_type: str) -> object:
     from fastws.codec.registry import decoded
 
     return decoded(await asyncio.wait_for(found, PATIENCE_SECONDS))
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "text"),
+    [
+        (Unencodable("cannot be said"), BadRequest, "cannot be said"),
+        (TooLarge("too much"), TooLarge, "too much"),
+        (RateLimited("slowly"), RateLimited, "slowly"),
+        (BrokerUnavailable("away"), BrokerUnavailable, "away"),
+        (RuntimeError("a secret"), FastWSError, "internal error"),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_error_of_another_process_is_the_same_error_here_and_only_our_own_leave_a_traceback(
+    redis_server: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    raised: Exception,
+    kind: type[FastWSError],
+    text: str,
+    is_async: bool,
+) -> None:
+    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
+
+        def refuse(body: object) -> object:
+            if not is_async:
+                raise raised
+            future = asyncio.get_running_loop().create_future()
+            future.set_exception(raised)
+            return future
+
+        b.cluster.nodes.handlers["refuse"] = refuse
+        with pytest.raises(FastWSError) as refused:
+            await a.cluster.nodes.ask("node_b", "refuse", None)
+        assert (type(refused.value), refused.value.message) == (kind, text)
+        assert ("Traceback" in caplog.text) is isinstance(raised, RuntimeError)
+
+
+async def test_a_question_that_cannot_be_said_is_refused_once_and_leaves_nothing_waiting(
+    redis_server: RedisServer,
+) -> None:
+    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
+        heard: list[object] = []
+        with pytest.raises(Unencodable):
+            a.cluster.nodes.request("node_b", "send", [b.connect("u").id, object()], heard.append)
+        assert a.cluster.nodes._asked == {}
+        assert heard == []
+
+
+@pytest.mark.parametrize("publication", [Publication("", "\ud800"), Publication("", "e", priority=2**64)])
+async def test_a_publication_whose_header_cannot_be_said_is_refused_and_raises_nothing(
+    redis_server: RedisServer, publication: Publication
+) -> None:
+    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
+        refusal = Refusal()
+        a.cluster.send(b.connect("u").id, publication, refusal)
+        a.broker.publish(dataclasses.replace(publication, channel="c"), refusal)
+        assert [type(error) for error in refusal.heard] == [Unencodable, Unencodable]
