@@ -198,10 +198,8 @@ class Gate:
         return is_direct_and_local(request, address)
 
     def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
-        """Let a client in: the 101, its greeting."""
+        """Let a client in: `transport` is its connection's from now on; the 101, its greeting."""
         context, request, identity = self._context, admission.request, admission.identity
-        # Paused as soon as the kernel takes less than all. uvloop's TLS compares by >=, plain sockets by >.
-        transport.set_write_buffer_limits(high=1 if self._rules.is_tls else 0, low=0)
         deflate = self._negotiate_deflate(request)
         connection = Connection(
             context,
@@ -216,6 +214,11 @@ class Gate:
         kind = EchoSession if dialect.name == "echo" else Session
         connection.session = session = kind(context, connection, form, identity, admission.place)
         session.anonymous = admission.anonymous
+        # First the protocol, then the limits: for what the transport still holds of answers before this one, or of the
+        # TLS handshake, it calls `pause_writing`, and `resume_writing` later. Both must reach the same protocol.
+        transport.set_protocol(connection)
+        # Paused as soon as the kernel takes less than all. uvloop's TLS compares by >=, plain sockets by >.
+        transport.set_write_buffer_limits(high=1 if self._rules.is_tls else 0, low=0)
         context.roster.add(connection)
         context.counters.opened[dialect.name] += 1
         self.capacity.enter(admission.user, admission.address)

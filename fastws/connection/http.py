@@ -204,7 +204,6 @@ class HttpConnection(asyncio.Protocol):
         connection = self._gate.open(admission, self.transport)
         self._gate.capacity.sockets -= 1
         rest = self._reader.trailing()
-        self.transport.set_protocol(connection)
         if rest:
             connection.data_received(rest)
 
