@@ -65,6 +65,7 @@ class GateRules:
     capacity: CapacityRules
     descriptors: int
     handshake_seconds: float
+    keep_alive_seconds: float
     is_tls: bool
     compression: bool
     compression_level: int
@@ -81,6 +82,7 @@ class Gate:
         self._forms: dict[tuple[str, str, int], DialectForm] = {}
         self.capacity = Capacity(rules.capacity, context.counters, descriptors=rules.descriptors)
         self.handshake_seconds = rules.handshake_seconds
+        self.keep_alive_seconds = rules.keep_alive_seconds
         self.is_tls = rules.is_tls
         # No upgrade is let in any more.
         self.is_draining = False

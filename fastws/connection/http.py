@@ -43,6 +43,7 @@ class HttpConnection(asyncio.Protocol):
         "_is_blocked",
         "_is_internal",
         "_is_proxied",
+        "_is_resting",
         "_lingering",
         "_peer",
         "_proxy_header",
@@ -69,6 +70,8 @@ class HttpConnection(asyncio.Protocol):
         self._reader = HttpReader(MAX_HEADER_BYTES, max_body_bytes)
         self._answering = False
         self._is_blocked = False
+        # Whether it had an answer, and has not begun its next request.
+        self._is_resting = False
         # Bytes that may still come after our last answer; None while there may be a next one.
         self._lingering: int | None = None
         self._is_internal = is_internal
@@ -102,10 +105,35 @@ class HttpConnection(asyncio.Protocol):
         self._context.heartbeat.expect_end(self, gate.handshake_seconds - spent)
 
     def _await_request(self) -> None:
-        """From accept or the answer before, a whole request has `handshake_timeout` to arrive."""
+        """After an answer. What has begun to arrive, or is not being read, has `handshake_timeout`, as at first."""
+        if self._reader.has_more or self._is_blocked:
+            self._context.heartbeat.expect_end(self, self._gate.handshake_seconds)
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        self._is_resting = True
+        self._gate.capacity.rest(self)
+        self._context.heartbeat.expect_end(self, self._gate.keep_alive_seconds)
+
+    def _wake(self) -> None:
+        """The next request begins."""
+        self._is_resting = False
+        self._gate.capacity.wake(self)
+        self._context.heartbeat.forget(self)
         self._context.heartbeat.expect_end(self, self._gate.handshake_seconds)
 
+    def give_way(self) -> None:
+        """Close a connection that waits for its next request."""
+        self._is_resting = False
+        if self.transport.can_write_eof() or self.transport.get_write_buffer_size():
+            self.transport.close()
+        else:
+            self.transport.abort()  # TLS would wait for the peer's goodbye
+
     def data_received(self, data: bytes) -> None:
+        if self._is_resting:
+            self._wake()
         if self._lingering is not None:
             self._lingering -= len(data)
             if self._lingering < 0:
@@ -168,7 +196,12 @@ class HttpConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_blocked = False
-        self._next_turn()
+        if not (self._answering or self._reader.has_more or self._lingering is not None):
+            self._context.heartbeat.forget(self)
+            self._rest()
+            self.transport.resume_reading()
+        else:
+            self._next_turn()
 
     def _upgrade(self, request: Request) -> None:
         admission = self._gate.admit(request, self.address)
@@ -230,11 +263,16 @@ class HttpConnection(asyncio.Protocol):
             self._write(request, response)
 
     def _write(self, request: Request, response: Response) -> None:
-        keep_alive = self._reader.may_reuse and not self._gate.is_leaving and self._lingering is None
+        gate = self._gate
+        seconds = gate.keep_alive_seconds
+        keep_alive = self._reader.may_reuse and seconds > 0 and not gate.is_leaving and self._lingering is None
+        headers = list(response.headers)
+        if keep_alive:
+            headers += (("Connection", "keep-alive"), ("Keep-Alive", f"timeout={int(seconds)}"))
         self.transport.write(
             render_response(
                 response.status,
-                list(response.headers),
+                headers,
                 response.body,
                 keep_alive=keep_alive,
                 head=request.method == "HEAD",
@@ -281,6 +319,8 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gate.capacity.sockets -= 1
+        if self._is_resting:
+            self._gate.capacity.wake(self)
         self._context.heartbeat.forget(self)
 
 

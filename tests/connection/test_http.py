@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
+from fastws.server import Server
 from tests.hostile.raw_client import TEXT, masked, upgrade
-from tests.serving import OpenRaw, RawSocket, Serve
+from tests.serving import PATIENCE_SECONDS, OpenRaw, RawSocket, Serve
 
 SUBSCRIBE = masked(TEXT, json.dumps({"action": "subscribe", "channel": "a"}).encode())
 PING = masked(TEXT, json.dumps({"action": "ping"}).encode())
@@ -40,3 +44,86 @@ async def test_an_upgrade_behind_answers_that_nobody_has_read_yet_is_answered_li
         assert b"subscription_succeeded" in (await raw.receive())[1]
         await raw.send_bytes(PING)
         assert b"pong" in (await raw.receive())[1]
+
+
+# --- idle between two requests
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+async def asked(server: Server, open_raw: OpenRaw) -> RawSocket:
+    """A connection that has had an answer."""
+    raw = await open_raw(server, None)
+    await raw.send_bytes(HEALTH)
+    head, _ = await read_response(raw)
+    assert head.startswith("HTTP/1.1 200 ")
+    return raw
+
+
+async def test_who_had_an_answer_stays_longer_than_who_has_said_nothing(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve(handshake_timeout=0.2)
+    raw = await asked(server, open_raw)
+    for _ in range(2):
+        silent = await open_raw(server, None)
+        await silent.receive_end()
+    await raw.send_bytes(HEALTH)
+    head, _ = await read_response(raw)
+    assert "\r\nConnection: keep-alive\r\nKeep-Alive: timeout=75\r\n" in head
+
+
+async def test_an_idle_connection_ends_after_its_own_timeout(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve(keep_alive_timeout=0.2)
+    raw = await asked(server, open_raw)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await raw.reader.read() == b""  # a reset would raise
+    while server.gate.capacity.sockets:
+        await asyncio.sleep(0)
+    assert server.gate.capacity._idle == {}
+
+
+@pytest.mark.parametrize("beginning", [b"G", HEALTH[:-1], HEALTH + b"P", b"POST /broadcast HTTP/1.1\r\n"])
+async def test_a_further_request_that_has_begun_has_the_handshakes_time(
+    serve: Serve, open_raw: OpenRaw, beginning: bytes
+) -> None:
+    server = await serve(handshake_timeout=0.2)
+    raw = await asked(server, open_raw)
+    await raw.send_bytes(beginning)
+    await raw.receive_end()
+
+
+async def test_without_a_keep_alive_each_connection_is_for_one_request(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve(keep_alive_timeout=0)
+    raw = await open_raw(server, None)
+    await raw.send_bytes(HEALTH)
+    head, _ = await read_response(raw)
+    assert "Connection: close" in head
+    assert "Keep-Alive" not in head
+    assert await raw.receive_end() == b""
+
+
+async def test_a_drain_closes_who_is_idle_and_answers_who_has_asked(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve()
+    idle, begun = await asked(server, open_raw), await asked(server, open_raw)
+    await begun.send_bytes(HEALTH[:-1])
+    while len(server.gate.capacity._idle) > 1:
+        await asyncio.sleep(0)
+    await server.drain()
+    assert await idle.receive_end() == b""
+    await begun.send_bytes(HEALTH[-1:])
+    head, _ = await read_response(begun)
+    assert "Connection: close" in head
+
+
+async def test_who_reads_a_large_answer_late_is_idle_from_then_on(
+    serve: Serve, open_raw: OpenRaw, tmp_path: Path
+) -> None:
+    server = await serve(unix_socket=str(tmp_path / "socket"))
+    raw = await open_raw(server, None, limit=4096)
+    count = 30
+    await raw.send_bytes(b"GET /client/fastws.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * count)
+    for _ in range(count):
+        await read_response(raw)
+    while not server.gate.capacity._idle:
+        await asyncio.sleep(0)
+    await raw.send_bytes(HEALTH)
+    await read_response(raw)
