@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import structlog
 
@@ -24,10 +24,19 @@ log = structlog.stdlib.get_logger("fastws.http")
 
 MAX_HEADER_BYTES: Final = 16_384
 LINGER_SECONDS: Final = 2.0
-LINGER_BYTES: Final = 524_288
+LINGER_BYTES: Final = 2_097_152
 
-Endpoints = Callable[[Request, str], "Response | Awaitable[Response]"]
 ErrorResponse = Callable[[FastWSError], Response]
+
+
+class Endpoints(Protocol):
+    """Who answers requests, from a client's address."""
+
+    def __call__(self, request: Request, address: str) -> Response | Awaitable[Response]: ...
+
+    def wants_body(self, request: Request, address: str) -> bool:
+        """Whether the answer depends on the body of `request`, of which only the head is there."""
+        ...
 
 
 class HttpConnection(asyncio.Protocol):
@@ -40,6 +49,7 @@ class HttpConnection(asyncio.Protocol):
         "_endpoints",
         "_error_response",
         "_gate",
+        "_head",
         "_is_blocked",
         "_is_internal",
         "_is_proxied",
@@ -72,6 +82,8 @@ class HttpConnection(asyncio.Protocol):
         self._is_blocked = False
         # Whether it had an answer, and has not begun its next request.
         self._is_resting = False
+        # The request whose body is awaited, once its head was looked at.
+        self._head: Request | None = None
         # Bytes that may still come after our last answer; None while there may be a next one.
         self._lingering: int | None = None
         self._is_internal = is_internal
@@ -167,14 +179,35 @@ class HttpConnection(asyncio.Protocol):
             return
         request = self._reader.next_request()
         if request is None:
-            if self._reader.expects_continue:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            head = self._reader.unfinished
+            if head is not None and head is not self._head:
+                self._look_at(head)
             return
         self._context.heartbeat.forget(self)
+        if request is not self._head:
+            self._identify(request)
+        self._head = None
+        self._serve(request)
+
+    def _look_at(self, head: Request) -> None:
+        """Keep the body that is to come only for who may send one there; others are answered without it."""
+        self._head = head
+        self._identify(head)
+        if self._endpoints.wants_body(head, self.address):
+            if self._reader.expects_continue:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif not self._reader.discard_body():
+            self._context.heartbeat.forget(self)
+            self._serve(head)
+
+    def _identify(self, request: Request) -> None:
+        """Find out whose request this is. Raises Misdirected."""
         request.is_proxied = self._is_proxied
         if not self._is_internal:
             self.address = self._gate.client_address(request, self._peer)
             self._gate.check_host(request)
+
+    def _serve(self, request: Request) -> None:
         if request.is_upgrade and self._is_internal:
             raise NotFound("no WebSocket is served here")
         if request.is_upgrade:
