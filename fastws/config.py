@@ -105,7 +105,10 @@ class Config:
     )
     ping_interval: float = setting(30.0, "seconds between pings to a silent client; 0 = none")
     idle_timeout: float = setting(120.0, "seconds without a sign of life until a client is closed with 1001")
-    handshake_timeout: float = setting(10.0, "seconds from accept to the end of the upgrade or request")
+    handshake_timeout: float = setting(10.0, "seconds from accept to the end of the upgrade or first request")
+    keep_alive_timeout: float = setting(
+        75.0, "seconds that an HTTP connection may be idle between two requests; 0 = one request each"
+    )
     message_rate: float = setting(100_000.0, "messages a second one connection may send on average; 0 = no limit")
     message_burst: int = setting(200_000, "messages one connection may send at once")
     broadcast_rate: float = setting(0.0, "publications a second accepted by POST /broadcast; 0 = no limit")

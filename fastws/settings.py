@@ -34,6 +34,7 @@ _RANGES: Final[Mapping[str, tuple[float, float | None]]] = {
     "ping_interval": (0, None),
     "idle_timeout": (0, None),
     "handshake_timeout": (0.1, 3600),
+    "keep_alive_timeout": (0, 86_400),
     "message_rate": (0, None),
     "message_burst": (1, None),
     "broadcast_rate": (0, None),

@@ -31,6 +31,7 @@ CONTRACT: dict[str, object] = {
     "ping_interval": 30.0,
     "idle_timeout": 120.0,
     "handshake_timeout": 10.0,
+    "keep_alive_timeout": 75.0,
     "broadcast_rate": 0.0,
     "drain_timeout": 8.0,
     "compression": "off",

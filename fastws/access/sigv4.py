@@ -70,6 +70,15 @@ class AwsCredentials:
         if not hmac.compare_digest(expected.encode(), claim.signature.encode()) or secret is None:
             raise Forbidden(_WRONG)
 
+    def may_be_signed(self, request: Request) -> bool:
+        """Whether, by its head, one of the pairs may have signed this request: its body is needed to know."""
+        try:
+            claim = _claim(request.header("authorization"))
+            self._check_moment(request.headers.get("x-amz-date", ""), claim.date)
+        except Forbidden:
+            return False
+        return claim.key_id in self._secrets
+
     def _check_moment(self, moment: str, date: str) -> None:
         if _MOMENT.fullmatch(moment) is None or moment[:8] != date:
             raise Forbidden("`X-Amz-Date` must be such as 20261109T120000Z, on the day of the credential's scope")

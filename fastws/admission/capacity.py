@@ -8,7 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -48,6 +48,14 @@ class CapacityRules:
         )
 
 
+class Idle(Protocol):
+    """A connection that had its answer, and has not begun another request."""
+
+    def give_way(self) -> None:
+        """Be closed, and counted no more."""
+        ...
+
+
 class Capacity:
     """Counts sockets and connections. Everything here happens before a client's token is looked at, or costs less.
 
@@ -59,6 +67,7 @@ class Capacity:
         "_by_user",
         "_connects",
         "_counters",
+        "_idle",
         "_rules",
         "_unsaid",
         "_warned_at",
@@ -80,6 +89,8 @@ class Capacity:
         self._connects = Bucket(rules.connect_rate, max(rules.connect_rate, 1.0)) if rules.connect_rate else None
         self._by_address: dict[str, int] = defaultdict(int)
         self._by_user: dict[str, int] = defaultdict(int)
+        # From the one that has been idle longest on.
+        self._idle: dict[Idle, None] = {}
         self._warned_at = float("-inf")
         self._unsaid = 0
         self.sockets = 0
@@ -94,6 +105,28 @@ class Capacity:
     def is_exhausted(self) -> bool:
         """Whether not even a plain request may be read: what is left of the file limit is for Redis and the logs."""
         return self.sockets + self.connections > self.max_sockets
+
+    def rest(self, idle: Idle) -> None:
+        """`idle` waits for its next request: it gives way to whoever needs its place."""
+        self._idle[idle] = None
+
+    def wake(self, idle: Idle) -> None:
+        """`idle` is at work, or gone."""
+        self._idle.pop(idle, None)
+
+    def close_idle(self) -> None:
+        """No further request is waited for."""
+        while self._give_way():
+            pass
+
+    def _give_way(self) -> bool:
+        """Let the connection that has been idle longest go; False if there is none."""
+        idle = next(iter(self._idle), None)
+        if idle is None:
+            return False
+        del self._idle[idle]
+        idle.give_way()
+        return True
 
     def check(self) -> None:
         """Raise Unavailable where no client is let in just now."""

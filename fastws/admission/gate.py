@@ -65,6 +65,7 @@ class GateRules:
     capacity: CapacityRules
     descriptors: int
     handshake_seconds: float
+    keep_alive_seconds: float
     is_tls: bool
     compression: bool
     compression_level: int
@@ -81,6 +82,7 @@ class Gate:
         self._forms: dict[tuple[str, str, int], DialectForm] = {}
         self.capacity = Capacity(rules.capacity, services.counters, descriptors=rules.descriptors)
         self.handshake_seconds = rules.handshake_seconds
+        self.keep_alive_seconds = rules.keep_alive_seconds
         self.is_tls = rules.is_tls
         # No upgrade is let in any more.
         self.is_draining = False
@@ -221,10 +223,8 @@ class Gate:
         return self._rules.local_peers.includes(request, address)
 
     def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
-        """Let a client in: the 101, its greeting."""
+        """Let a client in: `transport` is its connection's from now on; the 101, its greeting."""
         services, request, identity = self._services, admission.request, admission.identity
-        # Paused as soon as the kernel takes less than all. uvloop's TLS compares by >=, plain sockets by >.
-        transport.set_write_buffer_limits(high=1 if self._rules.is_tls else 0, low=0)
         deflate = self._negotiate_deflate(request)
         connection = Connection(
             services,
@@ -238,6 +238,11 @@ class Gate:
         form = self._form(dialect, admission.codec, deflate)
         connection.session = session = Session(services, connection, form, identity, admission.starting)
         session.anonymous_allowed = admission.anonymous_allowed
+        # First the protocol, then the limits: for what the transport still holds of answers before this one, or of the
+        # TLS handshake, it calls `pause_writing`, and `resume_writing` later. Both must reach the same protocol.
+        transport.set_protocol(connection)
+        # Paused as soon as the kernel takes less than all. uvloop's TLS compares by >=, plain sockets by >.
+        transport.set_write_buffer_limits(high=1 if self._rules.is_tls else 0, low=0)
         services.roster.add(connection)
         services.counters.opened[dialect.name] += 1
         self.capacity.enter(admission.user, admission.address)

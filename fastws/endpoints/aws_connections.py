@@ -35,12 +35,32 @@ def management_call(call: Call) -> Call:
     @wraps(call)
     async def answered(application: Application, request: Request, *, address: str, id: str, **_: str) -> Response:  # noqa: A002
         try:
+            _check_length(request)
             check_caller(application, request, address)
             return await call(application, request, id)
         except FastWSError as error:
             return aws_error(error)
 
     return answered
+
+
+def may_post(application: Application, request: Request, address: str) -> bool:
+    """Whether the body may be one that is sent: only with it can the signature be checked."""
+    try:
+        _check_length(request)
+        if application.aws_credentials:
+            return application.aws_credentials.may_be_signed(request)
+        check_caller(application, request, address)
+    except FastWSError:
+        return False
+    return True
+
+
+def _check_length(request: Request) -> None:
+    """Raise TooLarge for a message that no frame of API Gateway's could hold."""
+    length = request.header("content-length")
+    if len(request.body) > MAX_BODY_BYTES or (length is not None and int(length) > MAX_BODY_BYTES):
+        raise TooLarge(f"a message has at most {MAX_BODY_BYTES} bytes")
 
 
 def check_caller(application: Application, request: Request, address: str) -> None:
@@ -67,8 +87,6 @@ def aws_error(error: FastWSError) -> Response:
 @management_call
 async def post_to_connection(application: Application, request: Request, connection_id: str) -> Response:
     """PostToConnection: the body goes to that client verbatim, as one message."""
-    if len(request.body) > MAX_BODY_BYTES:
-        raise TooLarge(f"a message has at most {MAX_BODY_BYTES} bytes")
     receipt = AwaitedReceipt()
     application.counters.publications["aws"] += 1
     application.cluster.send_raw(connection_id, request.body, receipt)

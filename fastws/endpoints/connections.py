@@ -19,6 +19,11 @@ def check_key(application: Application, request: Request) -> None:
     application.broadcast_keys.check(request.header("authorization"))
 
 
+def has_key(application: Application, request: Request, address: str) -> bool:
+    """Whether the request carries a broadcast key."""
+    return application.broadcast_keys.allows(request.header("authorization"))
+
+
 async def list_connections(application: Application, request: Request, **_: str) -> Response:
     """A page of connections, filtered by `user` and `channel`; `cursor` null at the end."""
     check_key(application, request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
@@ -18,14 +18,17 @@ from fastws.wire.request import Request
 from fastws.wire.response import Response
 
 Handler = Callable[..., "Response | Awaitable[Response]"]
+# Whether a request, by its head, may say more: what (application, request, address) is refused for is not read.
+MayGoOn = Callable[[Application, Request, str], bool]
 
 
 @dataclass(slots=True, frozen=True)
 class Route:
-    """An address (`{name}` stands for one segment) and its methods."""
+    """An address (`{name}` stands for one segment), its methods, and who may send a body with those that read one."""
 
     path: str
     methods: Mapping[str, Handler]
+    bodies: Mapping[str, MayGoOn] = field(default_factory=dict)
 
     def expression(self) -> re.Pattern[str]:
         """Matches undecoded paths, in which `@` may stand as itself or encoded."""
@@ -39,23 +42,23 @@ def routes(metrics: Handler, log_level: LogLevelEndpoint) -> list[Route]:
         Route("/", {"GET": console.page}),
         Route("/console/{file}", {"GET": console.console_file}),
         Route("/client/{file}", {"GET": console.client_file}),
-        Route("/broadcast", {"POST": broadcast}),
-        Route("/{stage}/broadcast", {"POST": broadcast}),
+        Route("/broadcast", {"POST": broadcast}, {"POST": connections.has_key}),
+        Route("/{stage}/broadcast", {"POST": broadcast}, {"POST": connections.has_key}),
         Route("/connections", {"GET": connections.list_connections}),
         Route(
             "/connections/{id}",
             {"GET": connections.get_connection, "DELETE": connections.delete_connection},
         ),
-        Route("/@connections/{id}", aws_connections.METHODS),
-        Route("/{stage}/@connections/{id}", aws_connections.METHODS),
-        Route("/revocations", {"POST": revocations.revoke}),
+        Route("/@connections/{id}", aws_connections.METHODS, {"POST": aws_connections.may_post}),
+        Route("/{stage}/@connections/{id}", aws_connections.METHODS, {"POST": aws_connections.may_post}),
+        Route("/revocations", {"POST": revocations.revoke}, {"POST": connections.has_key}),
         Route("/ws/stats", {"GET": statistics.job_clients}),
         Route("/api/v1/ws/stats", {"GET": statistics.room_statistics}),
         Route("/api/v1/ws/rooms", {"GET": statistics.rooms}),
         Route("/health", {"GET": health.health}),
         Route("/ready", {"GET": health.ready}),
         Route("/metrics", {"GET": metrics}),
-        Route(PATH, {"GET": log_level.show, "PUT": log_level.change}),
+        Route(PATH, {"GET": log_level.show, "PUT": log_level.change}, {"PUT": connections.has_key}),
     ]
 
 
@@ -78,19 +81,20 @@ class Router:
         """`only`: these paths and no others. `websocket_paths`: what is told to whoever comes there by plain HTTP."""
         self._application = application
         self._websocket_paths = websocket_paths
-        self._exact: dict[str, Mapping[str, Handler]] = {}
-        self._patterns: list[tuple[re.Pattern[str], Mapping[str, Handler]]] = []
+        self._exact: dict[str, Route] = {}
+        self._patterns: list[tuple[re.Pattern[str], Route]] = []
         for route in routes(metrics, log_level):
             if only is not None and route.path not in only:
                 continue
             if "{" in route.path:
-                self._patterns.append((route.expression(), route.methods))
+                self._patterns.append((route.expression(), route))
             else:
-                self._exact[route.path] = route.methods
+                self._exact[route.path] = route
 
     def __call__(self, request: Request, address: str) -> Response | Awaitable[Response]:
         try:
-            methods, parameters = self._find(request.target.partition("?")[0])
+            route, parameters = self._find(request.target.partition("?")[0])
+            methods = route.methods
             method = "GET" if request.method == "HEAD" else request.method
             handler = methods.get(method)
             if handler is None:
@@ -99,14 +103,23 @@ class Router:
         except FastWSError as error:
             return error_response(error)
 
-    def _find(self, path: str) -> tuple[Mapping[str, Handler], dict[str, str]]:
-        methods = self._exact.get(path)
-        if methods is not None:
-            return methods, {}
-        for expression, methods in self._patterns:
+    def wants_body(self, request: Request, address: str) -> bool:
+        """Whether the answer to `request`, of which only the head is there, depends on its body."""
+        try:
+            route, _ = self._find(request.target.partition("?")[0])
+        except FastWSError:
+            return False
+        may_go_on = route.bodies.get(request.method)
+        return may_go_on is not None and may_go_on(self._application, request, address)
+
+    def _find(self, path: str) -> tuple[Route, dict[str, str]]:
+        route = self._exact.get(path)
+        if route is not None:
+            return route, {}
+        for expression, route in self._patterns:
             match = expression.fullmatch(path)
             if match is not None:
-                return methods, {name: unquote(value) for name, value in match.groupdict().items()}
+                return route, {name: unquote(value) for name, value in match.groupdict().items()}
         if path.rstrip("/") in self._websocket_paths:
             raise UpgradeRequired("a WebSocket is served here: connect by ws:// or wss://, not by plain HTTP")
         raise NotFound("nothing is served here; / is the console, /health says whether the server runs")

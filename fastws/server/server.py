@@ -263,6 +263,7 @@ class Server:
             capacity=CapacityRules.of(config),
             descriptors=free_descriptors(),
             handshake_seconds=config.handshake_timeout,
+            keep_alive_seconds=config.keep_alive_timeout,
             is_tls=self.tls is not None,
             compression=config.compression == "on",
             compression_level=config.compression_level,

@@ -22,7 +22,8 @@ LOOK_SECONDS: Final = 0.02
 
 async def drain(services: Services, gate: Gate, *, seconds: float, is_replaced: bool) -> None:
     """Close every client with 1012 over `seconds`, no more than their number / `seconds` in any second; at once where
-    nobody is connected. Twice is once. Who does not answer its close holds it up for ANSWER_SECONDS at most.
+    nobody is connected. HTTP connections that are idle are closed first. Twice is once. Who does not answer its close
+    holds it up for ANSWER_SECONDS at most.
 
     `is_replaced`: another process listens on our sockets, and ours are closed. Whoever reached us before that is
     served as ever, for nobody is to be refused. Otherwise no upgrade is let in from now on.
@@ -31,6 +32,7 @@ async def drain(services: Services, gate: Gate, *, seconds: float, is_replaced: 
         return
     gate.is_leaving = True
     gate.is_draining = not is_replaced
+    gate.capacity.close_idle()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds + ANSWER_SECONDS
     await _close_all(services, seconds)

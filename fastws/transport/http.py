@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import structlog
 
@@ -24,10 +24,19 @@ log = structlog.stdlib.get_logger("fastws.http")
 
 MAX_HEADER_BYTES: Final = 16_384
 LINGER_SECONDS: Final = 2.0
-LINGER_BYTES: Final = 524_288
+LINGER_BYTES: Final = 2_097_152
 
-Endpoints = Callable[[Request, str], "Response | Awaitable[Response]"]
 ErrorResponse = Callable[[FastWSError], Response]
+
+
+class Endpoints(Protocol):
+    """Who answers requests, from a client's address."""
+
+    def __call__(self, request: Request, address: str) -> Response | Awaitable[Response]: ...
+
+    def wants_body(self, request: Request, address: str) -> bool:
+        """Whether the answer depends on the body of `request`, of which only the head is there."""
+        ...
 
 
 class HttpConnection(asyncio.Protocol):
@@ -39,9 +48,11 @@ class HttpConnection(asyncio.Protocol):
         "_endpoints",
         "_error_response",
         "_gate",
+        "_head",
         "_is_blocked",
         "_is_internal",
         "_is_proxied",
+        "_is_resting",
         "_lingering",
         "_peer",
         "_proxy_header",
@@ -69,6 +80,10 @@ class HttpConnection(asyncio.Protocol):
         self._reader = HttpReader(MAX_HEADER_BYTES, max_body_bytes)
         self._answering = False
         self._is_blocked = False
+        # Whether it had an answer, and has not begun its next request.
+        self._is_resting = False
+        # The request whose body is awaited, once its head was looked at.
+        self._head: Request | None = None
         # Bytes that may still come after our last answer; None while there may be a next one.
         self._lingering: int | None = None
         self._is_internal = is_internal
@@ -102,10 +117,35 @@ class HttpConnection(asyncio.Protocol):
         self._services.heartbeat.expect_end(self, gate.handshake_seconds - spent)
 
     def _await_request(self) -> None:
-        """From accept or the answer before, a whole request has `handshake_timeout` to arrive."""
+        """After an answer. What has begun to arrive, or is not being read, has `handshake_timeout`, as at first."""
+        if self._reader.has_more or self._is_blocked:
+            self._services.heartbeat.expect_end(self, self._gate.handshake_seconds)
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        self._is_resting = True
+        self._gate.capacity.rest(self)
+        self._services.heartbeat.expect_end(self, self._gate.keep_alive_seconds)
+
+    def _wake(self) -> None:
+        """The next request begins."""
+        self._is_resting = False
+        self._gate.capacity.wake(self)
+        self._services.heartbeat.forget(self)
         self._services.heartbeat.expect_end(self, self._gate.handshake_seconds)
 
+    def give_way(self) -> None:
+        """Close a connection that waits for its next request."""
+        self._is_resting = False
+        if self.transport.can_write_eof() or self.transport.get_write_buffer_size():
+            self.transport.close()
+        else:
+            self.transport.abort()  # TLS would wait for the peer's goodbye
+
     def data_received(self, data: bytes) -> None:
+        if self._is_resting:
+            self._wake()
         if self._lingering is not None:
             self._lingering -= len(data)
             if self._lingering < 0:
@@ -139,14 +179,35 @@ class HttpConnection(asyncio.Protocol):
             return
         request = self._reader.next_request()
         if request is None:
-            if self._reader.expects_continue:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            head = self._reader.unfinished
+            if head is not None and head is not self._head:
+                self._look_at(head)
             return
         self._services.heartbeat.forget(self)
+        if request is not self._head:
+            self._identify(request)
+        self._head = None
+        self._serve(request)
+
+    def _look_at(self, head: Request) -> None:
+        """Keep the body that is to come only for who may send one there; others are answered without it."""
+        self._head = head
+        self._identify(head)
+        if self._endpoints.wants_body(head, self.address):
+            if self._reader.expects_continue:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif not self._reader.discard_body():
+            self._services.heartbeat.forget(self)
+            self._serve(head)
+
+    def _identify(self, request: Request) -> None:
+        """Find out whose request this is. Raises Misdirected."""
         request.is_proxied = self._is_proxied
         if not self._is_internal:
             self.address = self._gate.client_address(request, self._peer)
             self._gate.check_host(request)
+
+    def _serve(self, request: Request) -> None:
         if request.is_upgrade and self._is_internal:
             raise NotFound("no WebSocket is served here")
         if request.is_upgrade:
@@ -168,7 +229,12 @@ class HttpConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_blocked = False
-        self._next_turn()
+        if not (self._answering or self._reader.has_more or self._lingering is not None):
+            self._services.heartbeat.forget(self)
+            self._rest()
+            self.transport.resume_reading()
+        else:
+            self._next_turn()
 
     def _upgrade(self, request: Request) -> None:
         if self._gate.may_admit(request):
@@ -227,7 +293,6 @@ class HttpConnection(asyncio.Protocol):
         connection = self._gate.open(admission, self.transport)
         self._gate.capacity.sockets -= 1
         rest = self._reader.trailing()
-        self.transport.set_protocol(connection)
         if rest:
             connection.data_received(rest)
 
@@ -254,11 +319,16 @@ class HttpConnection(asyncio.Protocol):
             self._write(request, response)
 
     def _write(self, request: Request, response: Response) -> None:
-        keep_alive = self._reader.may_reuse and not self._gate.is_leaving and self._lingering is None
+        gate = self._gate
+        seconds = gate.keep_alive_seconds
+        keep_alive = self._reader.may_reuse and seconds > 0 and not gate.is_leaving and self._lingering is None
+        headers = list(response.headers)
+        if keep_alive:
+            headers += (("Connection", "keep-alive"), ("Keep-Alive", f"timeout={int(seconds)}"))
         self.transport.write(
             render_response(
                 response.status,
-                list(response.headers),
+                headers,
                 response.body,
                 keep_alive=keep_alive,
                 head=request.method == "HEAD",
@@ -305,6 +375,8 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gate.capacity.sockets -= 1
+        if self._is_resting:
+            self._gate.capacity.wake(self)
         self._services.heartbeat.forget(self)
 
 

@@ -55,6 +55,7 @@ class Outbox:
         "is_blocked",
         "lost",
         "publisher_pauses",
+        "taken",
     )
 
     def __init__(self, bounds: Bounds) -> None:
@@ -69,6 +70,8 @@ class Outbox:
         self.publisher_pauses: list[PublisherPause] = []
         self.has_paused_publishers = False
         self.lost: dict[str, int] | None = None
+        # Bytes handed to the transport so far.
+        self.taken = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -134,6 +137,7 @@ class Outbox:
             if not entry.messages:
                 self.control_bytes -= len(entry.data)
         self._bytes -= size
+        self.taken += size
         return taken
 
     def clear(self) -> int:

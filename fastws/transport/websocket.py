@@ -32,6 +32,8 @@ FRAMES_PER_TURN: Final = 1024
 LINGER_SECONDS: Final = 2.0
 CLOSE_SECONDS: Final = 5.0
 SLOW_CLOSE_SECONDS: Final = 1.0
+# Heartbeat rounds without a sign of life after which a ping is out, and a pong should have come.
+ROUNDS_UNTIL_PONG: Final = 2
 
 
 class Connection(Writer):
@@ -168,17 +170,23 @@ class Connection(Writer):
     # --- heartbeat
 
     def check_life(self, rounds_until_idle: int, *, pings: bool) -> None:
-        """One round of the heartbeat: ping who was silent for a whole one, close who stays so."""
-        was_silent = self.silent > 0
+        """One round of the heartbeat: ping who was silent for a whole one, close who stays so.
+
+        Who is busy with what waits for it is not silent: its pong would come after all of that.
+        """
         self.silent += 1
-        if self.silent > rounds_until_idle:
+        if self.silent == 1:
+            return
+        if self.silent > ROUNDS_UNTIL_PONG and self.services.heartbeat.is_taking(self):
+            self.silent = ROUNDS_UNTIL_PONG
+        elif self.silent > rounds_until_idle:
             self.end(1001, "idle", label="idle")
             if self.outbox is None:
                 self.transport.abort()
             else:
                 reset(self.transport)
-        elif pings and was_silent and self.outbox is None:
-            self.send(self.session.form.ping_frame)
+        elif pings:
+            self.write_control(self.session.form.ping_frame)
 
     def expire(self) -> None:
         """The token is over: say so in the dialect's words, then close."""

@@ -14,18 +14,35 @@ _SLICE_BYTES = 16384
 
 
 class BodyReader:
-    """Collects the body of `request`, whose head `parser` has read, into `request.body`."""
+    """Collects the body of `request`, whose head `parser` has read, into `request.body`, unless it is `discarded`."""
 
-    __slots__ = ("_kept", "_max_body_bytes", "_max_overhead_bytes", "_parser", "_raw_bytes", "request")
+    __slots__ = (
+        "_kept",
+        "_max_body_bytes",
+        "_max_overhead_bytes",
+        "_parser",
+        "_raw_bytes",
+        "_size",
+        "discarded",
+        "request",
+    )
 
     def __init__(self, parser: h11.Connection, request: Request, max_body_bytes: int, max_header_bytes: int) -> None:
         self.request = request
         self._parser = parser
         self._kept = bytearray()
         self._raw_bytes = 0
+        self._size = 0
+        # Whether the body is only counted and let go: nobody wants it.
+        self.discarded = False
         self._max_body_bytes = max_body_bytes
         # Chunk headers and trailers may take as much as the body itself, and so much beyond it.
         self._max_overhead_bytes = max_header_bytes + _SLICE_BYTES
+
+    def discard(self) -> None:
+        """Let go what came of the body, and what is to come."""
+        self.discarded = True
+        self._kept.clear()
 
     def read(self, data: bytes) -> bytes | None:
         """Read `data`; what follows the body once it is complete, None before.
@@ -37,9 +54,11 @@ class BodyReader:
         while True:
             event = next_event(self._parser)
             if isinstance(event, h11.Data):
-                if len(self._kept) + len(event.data) > self._max_body_bytes:
+                self._size += len(event.data)
+                if self._size > self._max_body_bytes:
                     raise TooLarge(f"a body has at most {self._max_body_bytes} bytes")
-                self._kept += event.data
+                if not self.discarded:
+                    self._kept += event.data
             elif isinstance(event, h11.EndOfMessage):
                 self.request.body = bytes(self._kept)
                 return bytes(self._parser.trailing_data[0]) + data[position:]
@@ -47,7 +66,7 @@ class BodyReader:
                 piece = data[position : position + _SLICE_BYTES]
                 position += len(piece)
                 self._raw_bytes += len(piece)
-                if self._raw_bytes > 2 * len(self._kept) + self._max_overhead_bytes:
+                if self._raw_bytes > 2 * self._size + self._max_overhead_bytes:
                     raise BadRequest("the chunks of the body are too small")
                 self._parser.receive_data(piece)
             else:

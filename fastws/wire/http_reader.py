@@ -17,6 +17,8 @@ from fastws.wire.http_body import BodyReader, next_event
 from fastws.wire.request import Request as Request
 from fastws.wire.request import tokens
 
+# Of a body that nobody wants, so much is read for the sake of the connection.
+MAX_DISCARDED_BYTES = 65_536
 _END = b"\r\n\r\n"
 # Never in a head: control characters, a CR or LF alone, a line that continues the one before (RFC 9112
 # sections 2.2 and 5.2 allow to refuse them; what others read differently is how requests are smuggled).
@@ -77,6 +79,27 @@ class HttpReader:
     def has_more(self) -> bool:
         """Whether bytes behind the request handed out last are here already."""
         return bool(self._buffer)
+
+    @property
+    def unfinished(self) -> Request | None:
+        """The request whose head is read and whose body is still to come."""
+        return None if self._body is None else self._body.request
+
+    def discard_body(self) -> bool:
+        """Keep nothing of the body of the unfinished request.
+
+        Returns whether it is worth reading to its end, so that another request may follow: not if it is long, or the
+        client waits with it for `100 Continue`. Then nothing more is to be fed: answer, and close.
+        """
+        body = self._body
+        if body is None:
+            return True
+        body.discard()
+        length = body.request.headers.get("content-length")
+        if not self.expects_continue and length is not None and int(length) <= MAX_DISCARDED_BYTES:
+            return True
+        self.may_reuse = False
+        return False
 
     def next_request(self) -> Request | None:
         """The next complete request, or None until more bytes are fed.

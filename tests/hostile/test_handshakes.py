@@ -190,7 +190,7 @@ def test_a9_a_body_that_drips_is_closed_too(run: Run) -> None:
 
 
 def test_a9_a_connection_kept_alive_and_not_used_again_ends_without_a_reset(run: Run, raw: Connect) -> None:
-    server = run("--handshake-timeout", "1")
+    server = run("--keep-alive-timeout", "1")
     client = raw(server.port)
     client.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
     assert client.read_head() == 200

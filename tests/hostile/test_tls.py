@@ -14,7 +14,9 @@ import pytest
 
 from tests.hostile.certificates import Certificate, serial_of
 from tests.hostile.conftest import Connect, Run
-from tests.hostile.raw_client import RawClient
+from tests.hostile.raw_client import RawClient, upgrade
+from tests.redis_server import RedisServer
+from tests.transport.tls_peer import TlsPeer
 
 MIB = 1 << 20
 
@@ -110,6 +112,27 @@ def test_a_pair_that_does_not_fit_is_not_taken(run: Run, connect: Connect, certi
     certificate.cert.write_bytes(cert)
     connect(server.port, tls=context)
     assert "PRIVATE KEY" not in server.log()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_finished_and_the_upgrade_in_one_segment_with_workers_and_while_the_certificate_changes(
+    run: Run, certificate: Certificate, redis_server: RedisServer, workers: int
+) -> None:
+    server = run(*certificate.flags, "--workers", str(workers), "--redis-url", redis_server.url, "--log-format", "json")
+    context = certificate.client_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # which pair it shows just now is another test's concern
+    for _ in range(10):
+        peer = TlsPeer(server.port, context)
+        finished = await peer.shake_hands()
+        certificate.write()
+        server.signal(signal.SIGHUP)
+        await peer.send(finished + peer.record(upgrade()))
+        assert (await peer.head()).startswith("HTTP/1.1 101 ")
+        await peer.hear()
+        await peer.say({"action": "ping"})
+        assert (await peer.hear())["type"] == "pong"
+        peer.close()
 
 
 def test_sighup_without_tls_changes_nothing(run: Run, connect: Connect) -> None:

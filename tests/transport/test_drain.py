@@ -68,6 +68,9 @@ class World:
         if not self._left:
             self._empty.set()
 
+    def close_idle(self) -> None:
+        assert self.is_leaving  # or a request that is answered meanwhile would be idle again
+
     def flush_all(self) -> None:
         self.flushes += 1
 

@@ -12,7 +12,9 @@ import pytest
 
 from fastws.counters import Counters
 from fastws.hub.roster import Roster
-from fastws.transport.heartbeat import BEAT_SECONDS, Heartbeat
+from fastws.transport.heartbeat import BEAT_SECONDS, Heartbeat, Uptake
+from fastws.transport.websocket import Connection
+from tests.serving import OpenRaw, Serve
 
 
 class Client:
@@ -171,3 +173,38 @@ async def test_what_was_spawned_is_waited_for_and_ends_with_the_server(roster: R
     heartbeat.stop()
     async with asyncio.timeout(1):
         await heartbeat.until_done()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_going_on"),
+    [
+        (Uptake(100, 50), Uptake(100, 50), False),  # nothing taken
+        (Uptake(100, 50), Uptake(100, 900), False),  # nothing taken, more came
+        (Uptake(100, 50), Uptake(101, 49), True),
+        (Uptake(100, 50), Uptake(149, 900), True),
+        (Uptake(100, 50), Uptake(150, 900), False),  # all that waited then is taken, the ping too
+        (Uptake(100, 0), Uptake(120, 0), False),  # what came since went through at once
+        (Uptake(100, 50), Uptake(-20, 50), False),  # another outbox since
+    ],
+)
+def test_who_is_at_what_waited_for_it_is_going_on(before: Uptake, now: Uptake, *, is_going_on: bool) -> None:
+    assert now.is_going_on(before) is is_going_on
+
+
+async def test_only_uptakes_of_who_has_something_waiting_are_remembered_until_it_is_gone(
+    serve: Serve, open_raw: OpenRaw
+) -> None:
+    server = await serve(allow_anonymous=True, max_queue_bytes=64_000_000)
+    raw = await open_raw(server, limit=4096, buffer_bytes=4096)
+    [connection] = server.roster
+    assert isinstance(connection, Connection)
+    assert not server.heartbeat.is_taking(connection)
+    assert server.heartbeat._uptakes == {}
+    while connection.outbox is None:
+        await server.broadcaster.send(connection.id, "e", "x" * 100_000)
+    assert not server.heartbeat.is_taking(connection)
+    assert list(server.heartbeat._uptakes) == [connection]
+    raw.writer.transport.abort()
+    while server.gate.open_connections:
+        await asyncio.sleep(0)
+    assert server.heartbeat._uptakes == {}

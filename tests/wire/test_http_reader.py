@@ -382,3 +382,39 @@ def test_a_header_value_cannot_begin_another_header() -> None:
     assert b"set-cookie" not in dict(response.headers)
     assert rendered.count(b"\r\n\r\n") == 1
     assert b"\n" not in rendered.replace(b"\r\n", b"")
+
+
+def test_a_discarded_body_is_counted_and_not_kept() -> None:
+    reader = HttpReader(max_body_bytes=100)
+    reader.feed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    assert reader.next_request() is None
+    assert reader.unfinished is not None
+    assert not reader.discard_body()
+    reader.feed(b"3\r\ndef\r\n0\r\n\r\n")
+    request = reader.next_request()
+    assert request is not None
+    assert request.body == b""
+    reader.feed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+    assert reader.next_request() is None
+    reader.discard_body()
+    reader.feed(b"62\r\n" + bytes(98) + b"\r\n")
+    with pytest.raises(TooLarge):
+        reader.next_request()
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_read"),
+    [
+        ("Content-Length: 65536", True),
+        ("Content-Length: 65537", False),
+        ("Content-Length: 5\r\nExpect: 100-continue", False),
+        ("Transfer-Encoding: chunked", False),
+    ],
+)
+def test_only_a_short_body_is_worth_reading_to_keep_the_connection(headers: str, *, is_read: bool) -> None:
+    reader = HttpReader()
+    assert reader.discard_body()
+    reader.feed(f"POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n".encode())
+    assert reader.next_request() is None
+    assert reader.discard_body() is is_read
+    assert reader.may_reuse is is_read
