@@ -104,8 +104,11 @@ class Delivery(asyncio.Protocol):
 
     def hold(self, chunk: Chunk) -> Verdict:
         outbox = self.outbox
+        if self.state is not State.OPEN:
+            return Verdict.GONE
         if outbox is None:
-            return Verdict.HELD  # gone: there is nobody to count for
+            self.send(chunk.data)  # it has read in between
+            return Verdict.HELD
         verdict, dropped = outbox.hold(chunk, self.transport.get_write_buffer_size())
         if dropped:
             self.context.counters.dropped[chunk.policy] += dropped

@@ -34,12 +34,12 @@ def fan_out(channel: Channel, counters: Counters) -> Iterator[int]:
     if prepared is not None:
         sent = failed = 0
         for audience, frames in prepared:
-            members = audience.members
-            sent += len(members)
-            failed += yield from _write(audience, members, frames, run, counters)
+            taken, refused = yield from _write(audience, audience.members, frames, run, counters)
+            sent += taken
+            failed += refused
         if receipts is not None:
             for receipt, _ in receipts:
-                receipt.done(sent - failed, failed)
+                receipt.done(sent, failed)
         return
     outcome = _Outcome(len(run))
     framed: Framed = {}
@@ -63,54 +63,64 @@ def _write(
     frames: list[bytes],
     run: Sequence[Publication],
     counters: Counters,
-) -> Generator[int, None, int]:
-    """Hand `frames`, joined, to `members`. Returns how many refused them."""
+) -> Generator[int, None, tuple[int, int]]:
+    """Hand `frames`, joined, to `members`. Returns how many took them and how many refused them.
+
+    Whoever cannot take them is given them to hold before the loop runs again: by then it may have read, and what is
+    published next would overtake them. Members who leave between two slices are not counted at all.
+    """
     data = frames[0] if len(frames) == 1 else b"".join(frames)
-    count = len(members)
-    counters.deliveries += count * len(frames)
-    counters.delivered_bytes += count * len(data)
-    if count <= SLICE:
-        behind = [member for member in members if member.send(data)]
-        yield count
-    else:
-        # A copy, because who leaves between two slices changes the audience; its `send` then does nothing.
-        everyone = tuple(members)
-        behind = []
-        for start in range(0, count, SLICE):
-            behind += [member for member in everyone[start : start + SLICE] if member.send(data)]
-            yield SLICE
-    failed = _hold(audience, behind, frames, data, run, counters) if behind else 0
-    if len(data) >= BULK:
-        senders = {publication.sender for publication in run if publication.sender is not None}
-        for member in list(members) if senders else ():
-            member.slow_down(senders)
-    return failed
+    # A copy, because whoever leaves between two slices changes the audience.
+    everyone = tuple(members)
+    present = len(audience.members)
+    senders = _bulk_senders(run) if len(data) >= BULK else None
+    chunk = None
+    sent = failed = 0
+    for start in range(0, len(everyone), SLICE):
+        part: Sequence[Member] = everyone if len(everyone) <= SLICE else everyone[start : start + SLICE]
+        if start and len(audience.members) != present:
+            part = [member for member in part if member in audience.members]
+        behind = [member for member in part if member.send(data)]
+        taken = len(part)
+        if behind:
+            chunk = chunk or _chunk(audience.channel, frames, data, run)
+            gone, refused = _hold(audience.channel, behind, chunk, counters)
+            taken -= gone + refused
+            failed += refused
+        sent += taken
+        counters.deliveries += taken * len(frames)
+        counters.delivered_bytes += taken * len(data)
+        if senders:
+            for member in part:
+                member.slow_down(senders)
+        yield len(part)
+    return sent, failed
 
 
-def _hold(
-    audience: Audience,
-    behind: list[Member],
-    frames: list[bytes],
-    data: bytes,
-    run: Sequence[Publication],
-    counters: Counters,
-) -> int:
-    """Leave the chunk with those who have not read what came before. Returns how many refused it."""
-    channel = audience.channel
+def _bulk_senders(run: Sequence[Publication]) -> set[str]:
+    return {publication.sender for publication in run if publication.sender is not None}
+
+
+def _chunk(channel: Channel, frames: list[bytes], data: bytes, run: Sequence[Publication]) -> Chunk:
     keys = [publication.key or publication.event for publication in run]
-    chunk = Chunk(channel.name, channel.policy, frames, data, keys)
-    failed = 0
+    return Chunk(channel.name, channel.policy, frames, data, keys)
+
+
+def _hold(channel: Channel, behind: list[Member], chunk: Chunk, counters: Counters) -> tuple[int, int]:
+    """Leave `chunk` with those who have not read what came before. Returns how many are gone, and how many refused."""
+    gone = refused = 0
     for member in behind:
         verdict = member.hold(chunk)
         if verdict is Verdict.HELD:
             continue
-        failed += 1
+        if verdict is Verdict.GONE:
+            gone += 1
+            continue
+        refused += 1
         if verdict is Verdict.SLOW:
             counters.slow_consumers[channel.policy] += 1
             member.cut_off(channel.name)
-    counters.deliveries -= failed * len(frames)
-    counters.delivered_bytes -= failed * len(data)
-    return failed
+    return gone, refused
 
 
 class _Outcome:
@@ -148,11 +158,10 @@ def _fan_out_apart(
         members: Collection[Member] = audience.members
         if exclude:
             members = [member for member in members if member.id not in exclude]
-        count = len(members)
-        failed = yield from _write(audience, members, frames, [run[p] for p in positions], counters)
+        taken, refused = yield from _write(audience, members, frames, [run[p] for p in positions], counters)
         for position in positions:
-            outcome.sent[position] += count - failed
-            outcome.failed[position] += failed
+            outcome.sent[position] += taken
+            outcome.failed[position] += refused
         start = end
 
 

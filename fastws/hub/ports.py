@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class Verdict(IntEnum):
     """What became of a chunk that a member could not take at once."""
 
-    HELD = 0  # waits in the outbox, to be written as soon as the client reads
+    HELD = 0  # taken: waits to be written as soon as the client reads, or is written
     REFUSED = 1  # not taken: counted, and told to the client when it reads again
     SLOW = 2  # over the bound and the policy is to disconnect
+    GONE = 3  # the client has left: neither taken nor refused
 
 
 class WireForm(Protocol):
@@ -40,7 +41,10 @@ class Member(Protocol):
     send: Callable[[bytes], object]
 
     def hold(self, chunk: Chunk) -> Verdict:
-        """Keep `chunk` for when the client reads again, within its bounds and by the channel's policy."""
+        """Keep `chunk` for when the client reads again, within its bounds and by the channel's policy.
+
+        Called after `send` took nothing, before the loop runs again. A client that reads again all the same gets it.
+        """
         ...
 
     def slow_down(self, senders: Collection[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -52,6 +52,9 @@ class Reader:
 
     def hold(self, chunk: Chunk) -> Verdict:
         return Verdict.REFUSED
+
+    def slow_down(self, senders: Collection[str]) -> None:
+        """Nobody publishes through it."""
 
     def tell(self, reply: Reply) -> None:
         self.told.append(reply)

@@ -82,7 +82,7 @@ def test_a_long_write_phase_yields_to_the_loop_after_a_slice(hub: Hub, wheel: Wh
 
 
 def test_who_leaves_between_two_slices_hears_no_more_and_others_miss_nothing(
-    hub: Hub, wheel: Wheel, listener: Maker
+    hub: Hub, wheel: Wheel, listener: Maker, counters: Counters
 ) -> None:
     members = [listener(str(number)) for number in range(2 * SLICE)]
     for member in members:
@@ -96,7 +96,65 @@ def test_who_leaves_between_two_slices_hears_no_more_and_others_miss_nothing(
     wheel.run_out()
     assert gone.heard == []
     assert all(member.heard == ["news|e|1"] for member in members[:-1])
+    assert note.outcomes == [(len(members) - 1, 0)]
+    assert counters.deliveries == len(members) - 1
+    assert counters.delivered_bytes == len("news|e|1\n") * (len(members) - 1)
+
+
+@pytest.mark.parametrize("exclude", [frozenset(), frozenset({"nobody"})])
+@pytest.mark.parametrize("place", [0, SLICE - 1, SLICE, 2 * SLICE - 1])
+def test_who_falters_for_one_turn_of_a_long_write_phase_misses_nothing(
+    hub: Hub, wheel: Wheel, listener: Maker, exclude: frozenset[str], place: int
+) -> None:
+    members = [listener(str(number)) for number in range(2 * SLICE)]
+    for member in members:
+        hub.subscribe(member, "news", FORM)
+    jittery, note = members[place], Note()
+    hub.deliver(Publication("news", "e", 1, exclude=exclude), note)
+    hub.deliver(Publication("news", "e", 2))
+    for _ in range(2):
+        jittery.reads = False
+        wheel.turn()
+        jittery.read_again()
+    hub.deliver(Publication("news", "e", 3))
+    wheel.run_out()
+    assert jittery.heard == ["news|e|1", "news|e|2", "news|e|3"]
     assert note.outcomes == [(len(members), 0)]
+
+
+def test_who_falters_while_other_channels_are_written_misses_nothing(hub: Hub, wheel: Wheel, listener: Maker) -> None:
+    jittery = listener("jittery")
+    hub.subscribe(jittery, "small", FORM)
+    for number in range(SLICE):
+        hub.subscribe(listener(str(number)), "news", FORM)
+    jittery.reads = False
+    for name in ("news", "small"):
+        hub.deliver(Publication(name, "e", 1))
+    hub.deliver(Publication("small", "e", 2))
+    wheel.turn()
+    jittery.read_again()
+    wheel.turn()
+    hub.deliver(Publication("small", "e", 3))
+    wheel.run_out()
+    assert jittery.heard == ["small|e|1", "small|e|2", "small|e|3"]
+
+
+def test_who_is_cut_off_in_one_slice_is_not_counted_in_the_next_run(
+    hub: Hub, wheel: Wheel, listener: Maker, counters: Counters
+) -> None:
+    slow = listener("slow", room=0)
+    hub.subscribe(slow, "news", FORM)
+    for number in range(SLICE):
+        hub.subscribe(listener(str(number)), "news", FORM)
+    slow.reads = False
+    notes = [Note(), Note()]
+    hub.deliver(Publication("news", "e", 1), notes[0])
+    wheel.turn()
+    assert slow.cut_off_for == "news"
+    hub.deliver(Publication("news", "e", 2), notes[1])
+    wheel.run_out()
+    assert [note.outcomes for note in notes] == [[(SLICE, 1)], [(SLICE, 0)]]
+    assert counters.deliveries == 2 * SLICE
 
 
 def test_a_subscription_between_two_slices_hears_only_what_comes_after(hub: Hub, wheel: Wheel, listener: Maker) -> None:
