@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
+
 from fastws.access.authorizer import Authorizer
 from fastws.access.permissions import Permissions
 from fastws.access.revocation import Revocations
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from fastws.connection.hook import EventHook
     from fastws.connection.protocol import Connection
     from fastws.connection.session import Session
+
+log = structlog.stdlib.get_logger("fastws.connection")
 
 ACK_CACHE_SIZE = 1024
 
@@ -110,8 +114,11 @@ class Context:
             data = joined.get(key)
             if data is None:
                 data = joined[key] = b"".join(pieces)
-            if not delivery.transport.is_closing():
-                delivery.transport.write(data)
+            try:
+                if not delivery.transport.is_closing():
+                    delivery.transport.write(data)
+            except Exception:
+                log.exception("error of ours", connection=delivery.session.connection.id)
 
     def uncork(self) -> None:
         """Write the replies that a flush has settled, together for each client."""
@@ -120,4 +127,7 @@ class Context:
             sessions = corked[:]
             corked.clear()
             for session in sessions:
-                session.uncork()
+                try:
+                    session.uncork()
+                except Exception:
+                    log.exception("error of ours", connection=session.connection.id)

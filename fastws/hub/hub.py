@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import ParamSpec
 
 from fastws.hub.channel import Audience, Channel
 from fastws.hub.ports import Member, Receipt, WireForm
@@ -12,6 +13,8 @@ from fastws.metrics import Counters
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Gap
+
+P = ParamSpec("P")
 
 
 def _nothing(_: str = "") -> None:
@@ -31,7 +34,7 @@ class Hub:
     event loop.
     """
 
-    __slots__ = ("_rules", "channels", "emptied", "subscriptions", "tick")
+    __slots__ = ("_failed", "_rules", "channels", "emptied", "subscriptions", "tick")
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Hub:
         self.channels: dict[str, Channel] = {}
         self.subscriptions = 0
         self.emptied = emptied
+        self._failed = failed
         self.tick = Tick(counters, schedule, schedule_later, settled, failed)
         self._rules = rules or Rules()
 
@@ -58,7 +62,7 @@ class Hub:
         channel = self.channels.get(publication.channel)
         if channel is None:
             if receipt is not None:
-                receipt.done(0, 0)
+                self._guarded(receipt.done, 0, 0)
             return
         run = channel.run
         if not run:
@@ -106,7 +110,7 @@ class Hub:
             return False  # cut off by what settling wrote
         self._leave(member, audience)
         if name not in self.channels:
-            self.emptied(name)
+            self._guarded(self.emptied, name)
         return True
 
     def leave(self, member: Member) -> None:
@@ -115,13 +119,20 @@ class Hub:
             self._leave(member, audience)
             name = audience.channel.name
             if name not in self.channels:
-                self.emptied(name)
+                self._guarded(self.emptied, name)
 
     def gap(self, name: str) -> None:
         """Tell every member of `name` that publications may have been missed, before anything newer."""
         self.settle(name)
         for member in self.members(name):
-            member.tell(Gap(name))
+            self._guarded(member.tell, Gap(name))
+
+    def _guarded(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """What others do when they are told of something is theirs: an error is reported, and touches nobody else."""
+        try:
+            call(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 handed on
+            self._failed(error)
 
     def audience_of(self, member: Member, name: str) -> Audience | None:
         """The audience in which `member` hears `name`; None if it does not."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from fastws.errors import FastWSError
-from fastws.hub.fan_out import SLICE
+from fastws.hub.fan_out import BULK, SLICE
 from fastws.hub.hub import Hub
 from fastws.metrics import Counters
 from fastws.vocabulary.publication import Publication
@@ -209,6 +209,159 @@ def test_an_error_of_ours_in_one_channel_is_reported_and_the_others_are_written(
     assert well.heard == ["news|e|0", "news|e|1"]
     assert [isinstance(outcome, FastWSError) for outcome in note.outcomes] == [True, True]
     assert hub.tick.is_empty
+
+
+class BrokenNote(Note):
+    """A receipt that raises whatever it is told."""
+
+    def done(self, sent: int, failed: int) -> None:
+        super().done(sent, failed)
+        raise RuntimeError("a bug in a receipt")
+
+    def refused(self, error: FastWSError) -> None:
+        super().refused(error)
+        raise RuntimeError("a bug in a receipt")
+
+
+def a_hub_of(
+    wheel: Wheel,
+    errors: list[Exception],
+    *,
+    settled: Callable[[], None] = lambda: None,
+    emptied: Callable[[str], None] = lambda _: None,
+) -> Hub:
+    return Hub(
+        counters=Counters(),
+        schedule=wheel.schedule,
+        schedule_later=wheel.schedule_later,
+        settled=settled,
+        emptied=emptied,
+        failed=errors.append,
+    )
+
+
+@pytest.mark.parametrize("form", [FORM, Broken("broken")])
+@pytest.mark.parametrize("exclude", [frozenset(), frozenset({"x"})])
+def test_a_receipt_that_raises_is_told_once_and_so_are_its_neighbours(
+    wheel: Wheel, form: LineForm, exclude: frozenset[str]
+) -> None:
+    errors: list[Exception] = []
+    hub = a_hub_of(wheel, errors)
+    member = Listener("a")
+    hub.subscribe(member, "news", form)
+    for _ in range(2):
+        notes = [Note(), BrokenNote(), Note()]
+        for number, note in enumerate(notes):
+            hub.deliver(Publication("news", "e", number, exclude=exclude), note)
+        wheel.run_out()
+        assert [len(note.outcomes) for note in notes] == [1, 1, 1]
+        assert [note.outcomes == [(1, 0)] for note in notes] == [form is FORM] * 3
+    assert [str(error) for error in errors].count("a bug in a receipt") == 2
+    assert hub.tick.is_empty
+
+
+def test_a_receipt_that_raises_where_nobody_hears_is_reported(wheel: Wheel) -> None:
+    errors: list[Exception] = []
+    a_hub_of(wheel, errors).deliver(Publication("empty", "e", 1), BrokenNote())
+    assert [str(error) for error in errors] == ["a bug in a receipt"]
+
+
+class BrokenListener(Listener):
+    """A member that raises in what the test names."""
+
+    def __init__(self, name: str, breaks: str) -> None:
+        super().__init__(name, room=0)
+        setattr(self, breaks, self._break)
+        self.reads = breaks not in ("hold", "cut_off")
+
+    def _break(self, *_: object) -> bool:
+        raise RuntimeError("a bug in a member")
+
+
+@pytest.mark.parametrize("breaks", ["send", "hold", "cut_off"])
+def test_a_member_that_raises_has_failed_and_the_others_hear(wheel: Wheel, breaks: str) -> None:
+    errors: list[Exception] = []
+    hub = a_hub_of(wheel, errors)
+    members = [Listener("a", room=0), BrokenListener("b", breaks), Listener("c"), Listener("d", room=1)]
+    for member in members:
+        hub.subscribe(member, "news", FORM)
+        member.leave = lambda member=member: hub.leave(member)
+    members[0].reads = members[3].reads = False
+    note = Note()
+    hub.deliver(Publication("news", "e", 1), note)
+    wheel.run_out()
+    assert [str(error) for error in errors] == ["a bug in a member"]
+    assert members[0].cut_off_for == "news"
+    assert members[2].heard == members[3].heard == ["news|e|1"]
+    assert note.outcomes == [(2, 2)]
+
+
+def test_a_member_that_raises_is_told_of_a_gap_and_so_are_the_others(wheel: Wheel) -> None:
+    errors: list[Exception] = []
+    hub = a_hub_of(wheel, errors)
+    other = Listener("other")
+    for member in (BrokenListener("b", "tell"), other):
+        hub.subscribe(member, "news", FORM)
+    hub.gap("news")
+    assert len(errors) == len(other.told) == 1
+
+
+def test_bulk_slows_its_senders_down_though_a_member_raises(wheel: Wheel) -> None:
+    errors: list[Exception] = []
+    hub = a_hub_of(wheel, errors)
+    slowed: list[set[str]] = []
+    other = Listener("other")
+    other.slow_down = slowed.append  # type: ignore[method-assign, assignment] # what the hub calls
+    for member in (BrokenListener("b", "slow_down"), other):
+        hub.subscribe(member, "news", FORM)
+    hub.deliver(Publication("news", "e", "x" * BULK, sender="s"))
+    hub.deliver(Publication("news", "e", "by nobody"))
+    wheel.run_out()
+    assert slowed == [{"s"}]
+    assert len(errors) == 1
+    hub.deliver(Publication("news", "e", "little", sender="s"))
+    wheel.run_out()
+    assert len(slowed) == 1
+
+
+def test_what_is_told_of_settled_flushes_and_empty_channels_may_raise(wheel: Wheel) -> None:
+    errors: list[Exception] = []
+
+    def breaks(_: str = "") -> None:
+        raise RuntimeError("a bug above the hub")
+
+    hub = a_hub_of(wheel, errors, settled=breaks, emptied=breaks)
+    member, leaver = Listener("a"), Listener("b")
+    for name in ("news", "other"):
+        hub.subscribe(leaver, name, FORM)
+    hub.leave(leaver)
+    assert hub.channels == {}
+    assert len(errors) == 2
+    for number in range(2):
+        hub.subscribe(member, "news", FORM)
+        hub.deliver(Publication("news", "e", number))
+        wheel.run_out()
+        hub.unsubscribe(member, "news")
+    assert member.heard == ["news|e|0", "news|e|1"]
+    assert {str(error) for error in errors} == {"a bug above the hub"}
+
+
+def test_the_hub_goes_on_whatever_its_own_report_raises(wheel: Wheel, listener: Maker) -> None:
+    def report(error: Exception) -> None:
+        raise error
+
+    hub = Hub(counters=Counters(), schedule=wheel.schedule, schedule_later=wheel.schedule_later, failed=report)
+    member = listener("a")
+    hub.subscribe(member, "broken", Broken("broken"))
+    hub.subscribe(member, "news", FORM)
+    for number in range(2):
+        for name in ("broken", "news"):
+            hub.deliver(Publication(name, "e", number))
+        with pytest.raises(RuntimeError, match="a bug in a wire form"):
+            wheel.turn()
+        wheel.turn()
+        assert member.heard == [f"news|e|{n}" for n in range(number + 1)]
+        assert hub.tick.is_empty
 
 
 @pytest.mark.parametrize("name", ["news", "slow:1"])
