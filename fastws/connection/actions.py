@@ -43,8 +43,10 @@ def _join(session: Session, name: str, request_id: RequestId) -> None:
 
 
 def unsubscribe(session: Session, command: Unsubscribe, request_id: RequestId) -> None:
-    session.settle(command.channel)
-    session.context.hub.unsubscribe(session.connection, command.channel)
+    hub = session.context.hub
+    if hub.audience_of(session.connection, command.channel) is not None:
+        session.settle(command.channel)
+        hub.unsubscribe(session.connection, command.channel)
     session.say(Unsubscribed(command.channel), request_id)
 
 
@@ -79,7 +81,6 @@ def _publish(session: Session, command: Send, request_id: RequestId) -> None:
 
 
 def send_direct(session: Session, command: SendDirect, request_id: RequestId) -> None:
-    session.settle()
     publication = Publication("", command.event, command.data, None, session.connection.id)
     target = session.context.roster.get(command.connection_id)
     if target is None:
@@ -103,7 +104,6 @@ def refresh(session: Session, command: Refresh, request_id: RequestId) -> None:
         raise Forbidden("the token does not hold")
     session.identity = identity
     context.heartbeat.watch_expiry(session.connection, identity.expires_at + context.tokens.leeway_seconds)
-    session.settle()
     session.say(Refreshed(identity.expires_at), request_id)
     if context.authorizer is not None:
         leaving = leave_what_is_forbidden(session, context.authorizer, lambda name: _leave(session, name))

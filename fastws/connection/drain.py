@@ -56,7 +56,7 @@ async def _send_away(context: Context, seconds: float) -> None:
         due = begun + seconds * position / len(clients)
         if due > loop.time():
             await asyncio.sleep(due - loop.time())
-        context.hub.tick.flush_all()
+        context.hub.settle_for(client)
         client.end(1012, reason, label="drain")
 
 

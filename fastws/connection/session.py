@@ -218,7 +218,7 @@ class Session:
             return
         self.cork = [frame]
         self.context.corked.append(self)
-        if len(self.context.corked) == 1 and self.context.hub.tick.is_empty:
+        if len(self.context.corked) == 1 and not self.context.hub.tick.is_running:
             self.context.uncork()
 
     def uncork(self) -> None:
@@ -231,19 +231,23 @@ class Session:
     def refuse(self, error: FastWSError, request_id: RequestId) -> None:
         self.say(Failure(error.code, error.message, error.channel), request_id)
 
-    def settle(self, channel: str = "") -> bool:
-        """Before a reply that must not overtake a publication: write what was said until now, all of it on `channel`.
+    def settle(self, channel: str) -> bool:
+        """Before a reply that must not overtake a publication: write what was said on `channel` until now.
 
         Returns whether this client is still there: it may have been too slow for what was written.
         """
         hub = self.context.hub
         if not hub.is_settled(channel):
-            cork = self.cork
-            self.uncork()
-            if cork is not None:
-                self.cork = []
+            self._uncork_before()
             hub.settle(channel)
         return not self.connection.is_gone
+
+    def _uncork_before(self) -> None:
+        """Write what this turn has answered so far: it stands before what is written next."""
+        cork = self.cork
+        self.uncork()
+        if cork is not None:
+            self.cork = []
 
     # --- channels and publications for this client
 
@@ -284,8 +288,14 @@ class Session:
         return self._hand_over(self.form.verbatim(body), _RAW)
 
     def _hand_over(self, frame: bytes, publication: Publication) -> bool:
+        """After what was said before on this client's channels. False, too, if it has been too slow for that."""
         counters = self.context.counters
         connection = self.connection
+        if any(not self.context.hub.tick.is_settled(audience.channel) for audience in connection.audiences):
+            self._uncork_before()
+            self.context.hub.settle_for(connection)
+        if connection.is_gone:
+            return False
         if self.cork is not None and connection.outbox is None:
             self.cork.append(frame)
         elif not connection.deliver(frame, publication):

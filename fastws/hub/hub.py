@@ -83,7 +83,7 @@ class Hub:
         if current is not None:
             if current.filter == filter_ and current.form is form:
                 return
-            self._settle(current.channel)
+            self.tick.flush_channel(current.channel)
             if current not in member.audiences:
                 return
             self._leave(member, current)
@@ -91,7 +91,7 @@ class Hub:
         if channel is None:
             channel = self.channels[name] = Channel(name, self._rules.policy(name), self._rules.flush_seconds(name))
         else:
-            self._settle(channel)
+            self.tick.flush_channel(channel)
         key = (form, filter_)
         audience = channel.audiences.get(key)
         if audience is None:
@@ -105,7 +105,7 @@ class Hub:
         audience = self.audience_of(member, name)
         if audience is None:
             return False
-        self._settle(audience.channel)
+        self.tick.flush_channel(audience.channel)
         if audience not in member.audiences:
             return False  # cut off by what settling wrote
         self._leave(member, audience)
@@ -154,27 +154,28 @@ class Hub:
         return 0 if channel is None else channel.subscribers
 
     def flush(self) -> None:
-        """Write what is due now: before a reply that must not overtake it."""
+        """Write everything that is due now."""
         if not self.tick.is_empty:
             self.tick.flush()
 
     def is_settled(self, name: str) -> bool:
-        """Whether nothing waits to be written, neither now nor, on channel `name`, at the end of its interval."""
+        """Whether nothing said on channel `name` waits to be written, now or at the end of its interval."""
         channel = self.channels.get(name)
-        return self.tick.is_empty and (channel is None or not channel.run)
+        return channel is None or self.tick.is_settled(channel)
 
     def settle(self, name: str) -> None:
-        """Write what is due, and what the channel `name` holds back. A member may turn out to be too slow for it."""
-        channel = self.channels.get(name)
-        if channel is None:
-            self.flush()
-        else:
-            self._settle(channel)
+        """Write what was said on channel `name`: before a reply that must not overtake it, or a new member.
 
-    def _settle(self, channel: Channel) -> None:
-        """Before an audience of `channel` changes, what was said to it as it stands is written."""
-        if channel.run or not self.tick.is_empty:
+        A member may turn out to be too slow for it. What was said on other channels is not written earlier for that.
+        """
+        channel = self.channels.get(name)
+        if channel is not None:
             self.tick.flush_channel(channel)
+
+    def settle_for(self, member: Member) -> None:
+        """Write what was said on the channels of `member`: before something that is said to it alone, or its end."""
+        for audience in member.audiences:
+            self.tick.flush_channel(audience.channel)
 
     def _leave(self, member: Member, audience: Audience) -> None:
         audience.members.pop(member, None)

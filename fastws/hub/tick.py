@@ -73,6 +73,9 @@ class Tick:
 
     def add(self, channel: Channel) -> None:
         """`channel` is about to get the first publication of its run."""
+        if channel.is_listed:
+            return  # since a run that was written in between
+        channel.is_listed = True
         if channel.flush_seconds:
             self._delay(channel)
             return
@@ -86,14 +89,26 @@ class Tick:
             return
         self._run(budget=None)
 
+    def is_settled(self, channel: Channel) -> bool:
+        """Whether nothing said on `channel` waits to be written, now or at the end of its interval."""
+        return not channel.run and (self._work is None or self._current is not channel)
+
     def flush_channel(self, channel: Channel) -> None:
-        """Write everything that is due, and what `channel` holds back for its flush interval."""
-        if channel.run and channel.flush_seconds:
-            waiting = self._delayed[channel.flush_seconds]
-            if channel in waiting:  # else its interval is over already, and it waits for its turn
-                waiting.remove(channel)
-                self._dirty.append(channel)
-        self.flush()
+        """Write everything that was said on `channel`, at once; the writing of others goes on in its turns."""
+        if self.is_running or self.is_settled(channel):
+            return
+        self.is_running = True
+        try:
+            if self._current is channel and self._work is not None:
+                work, self._work = self._work, None
+                for _ in work:
+                    pass
+            if channel.run:
+                for _ in fan_out(channel, self._counters, self._failed):
+                    pass
+        finally:
+            self.is_running = False
+            self._end()
 
     def flush_all(self) -> None:
         """Write everything, what flush intervals hold back included."""
@@ -171,5 +186,6 @@ class Tick:
                 self._batch, self._dirty = self._dirty[::-1], []
                 self._is_joint_batch = len(self._batch) > 1
             self._current = channel = self._batch.pop()
+            channel.is_listed = False
             if channel.run:  # else it was written in between
                 return fan_out(channel, self._counters, self._failed)

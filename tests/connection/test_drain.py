@@ -68,7 +68,7 @@ class World:
         if not self._left:
             self._empty.set()
 
-    def flush_all(self) -> None:
+    def settle_for(self, client: Client) -> None:
         self.flushes += 1
 
     async def until_empty(self) -> None:

@@ -131,6 +131,14 @@ class HubMachine(RuleBasedStateMachine):
     def flush(self) -> None:
         self.hub.flush()
 
+    @rule(seat=seats)
+    def settle_for(self, seat: int) -> None:
+        """Before something that is said to one member alone."""
+        member = self.seats[seat]
+        self.hub.settle_for(member)
+        for name in CHANNELS:
+            self._has_heard_all(member, name)
+
     @rule(seat=seats, room=st.integers(0, 6))
     def stop_reading(self, seat: int, room: int) -> None:
         self.seats[seat].reads = False

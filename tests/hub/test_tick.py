@@ -374,3 +374,91 @@ def test_settling_a_channel_writes_what_it_holds(hub: Hub, listener: Maker, name
     hub.settle(name)
     assert hub.is_settled(name)
     assert member.heard == [f"{name}|e|1"]
+
+
+def crowd(hub: Hub, listener: Maker, name: str, count: int) -> list[Listener]:
+    members = [listener(f"{name} {number}") for number in range(count)]
+    for member in members:
+        hub.subscribe(member, name, FORM)
+    return members
+
+
+def written(members: list[Listener]) -> int:
+    return sum(len(member.heard) for member in members)
+
+
+def test_what_one_channel_has_to_say_at_once_leaves_the_slices_of_others_alone(
+    hub: Hub, wheel: Wheel, listener: Maker
+) -> None:
+    members = crowd(hub, listener, "news", 3 * SLICE)
+    member = listener("a")
+    hub.subscribe(member, "other", FORM)
+    hub.subscribe(member, "slow:1", FORM)
+    hub.deliver(Publication("news", "e", 1))
+    wheel.turn()
+    for name in ("other", "slow:1"):
+        hub.deliver(Publication(name, "e", 2))
+    assert not hub.is_settled("news")
+    hub.settle("other")
+    hub.subscribe(listener("b"), "slow:1", FORM)
+    hub.subscribe(listener("c"), "new", FORM)
+    hub.unsubscribe(member, "other")
+    hub.settle("nobody is here")
+    hub.gap("slow:1")
+    assert member.heard == ["other|e|2", "slow:1|e|2"]
+    assert written(members) == SLICE
+    wheel.turn()
+    assert written(members) == 2 * SLICE
+    wheel.run_out()
+    assert written(members) == 3 * SLICE
+    assert hub.is_settled("news")
+
+
+def test_a_channel_amid_its_slices_is_written_to_its_end_and_its_next_run_too(
+    hub: Hub, wheel: Wheel, listener: Maker
+) -> None:
+    members, others = crowd(hub, listener, "news", 2 * SLICE), crowd(hub, listener, "other", 2)
+    hub.deliver(Publication("news", "e", 1))
+    hub.deliver(Publication("other", "e", 1))
+    wheel.turn()
+    hub.deliver(Publication("news", "e", 2))
+    hub.settle("news")
+    assert all(member.heard == ["news|e|1", "news|e|2"] for member in members)
+    assert written(others) == 0
+    wheel.run_out()
+    assert written(others) == 2
+    hub.deliver(Publication("news", "e", 3))
+    wheel.run_out()
+    assert all(member.heard == ["news|e|1", "news|e|2", "news|e|3"] for member in members)
+
+
+def test_what_is_said_to_one_member_alone_waits_for_its_own_channels_only(
+    hub: Hub, wheel: Wheel, listener: Maker
+) -> None:
+    members = crowd(hub, listener, "news", 2 * SLICE)
+    member = listener("a")
+    for name in ("x", "slow:1"):
+        hub.subscribe(member, name, FORM)
+        hub.deliver(Publication(name, "e", 1))
+    hub.deliver(Publication("news", "e", 1))
+    hub.settle_for(member)
+    assert member.heard == ["x|e|1", "slow:1|e|1"]
+    assert written(members) == 0
+
+
+def test_a_channel_written_between_its_turns_is_written_once_in_each(hub: Hub, wheel: Wheel, listener: Maker) -> None:
+    member = listener("a")
+    for name in ("news", "slow:1"):
+        hub.subscribe(member, name, FORM)
+    for number in range(3):
+        for name in ("news", "slow:1"):
+            hub.deliver(Publication(name, "e", number))
+            hub.settle(name)
+    assert len(wheel.soon) == len(wheel.timers) == 1
+    wheel.run_out()
+    assert member.writes == 6
+    for name in ("news", "slow:1"):
+        hub.deliver(Publication(name, "e", 3))
+    wheel.run_out()
+    assert member.heard[-2:] == ["news|e|3", "slow:1|e|3"]
+    assert hub.tick.is_empty
