@@ -11,7 +11,7 @@ from fastws.connection.context import Context
 from fastws.connection.outbox import Outbox
 from fastws.connection.states import State
 from fastws.hub.channel import Audience, Chunk
-from fastws.hub.ports import Verdict
+from fastws.hub.ports import GONE, HELD, Held
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Lag
 
@@ -100,19 +100,23 @@ class Delivery(asyncio.Protocol):
         # Refused when the queue is full, never a reason to disconnect: the sender is told.
         chunk = Chunk(publication.channel, "drop_newest", [frame], frame, [publication.event])
         outbox = self.outbox
-        return outbox is not None and outbox.hold(chunk, self.transport.get_write_buffer_size())[0] is Verdict.HELD
+        return outbox is not None and not outbox.hold(chunk, self.transport.get_write_buffer_size())[0].refused
 
-    def hold(self, chunk: Chunk) -> Verdict:
-        outbox = self.outbox
+    def hold(self, chunk: Chunk) -> Held:
         if self.state is not State.OPEN:
-            return Verdict.GONE
+            return GONE
+        outbox = self.outbox
         if outbox is None:
             self.send(chunk.data)  # it has read in between
-            return Verdict.HELD
-        verdict, dropped = outbox.hold(chunk, self.transport.get_write_buffer_size())
+            return HELD
+        had_overflowed = outbox.has_overflowed
+        held, dropped = outbox.hold(chunk, self.transport.get_write_buffer_size())
+        counters = self.context.counters
         if dropped:
-            self.context.counters.dropped[chunk.policy] += dropped
-        return verdict
+            counters.dropped[chunk.policy] += dropped
+        if outbox.has_overflowed and not had_overflowed:
+            counters.slow_consumers[chunk.policy] += 1
+        return held
 
     def pause_writing(self) -> None:
         """The kernel took only part: what comes now waits in the outbox."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from fastws.errors import BadRequest, FastWSError
 from fastws.hub.channel import Audience, Channel, Chunk
-from fastws.hub.ports import Member, Receipt, Verdict, WireForm
+from fastws.hub.ports import Held, Member, Receipt, WireForm
 from fastws.metrics import Counters
 from fastws.vocabulary.publication import Publication
 
@@ -49,9 +49,8 @@ def _fan_out(
         prepared = _frame_all(audiences, run)
     if prepared is not None:
         for audience, frames in prepared:
-            taken, refused = yield from _write(audience, audience.members, frames, run, counters, failed)
-            outcome.sent_by_all += taken
-            outcome.failed_by_all += refused
+            writing = _write(audience, audience.members, frames, run, range(len(run)), outcome, counters, failed)
+            outcome.offered += yield from writing
         return
     framed: Framed = {}
     for audience in audiences:
@@ -71,10 +70,12 @@ def _write(
     members: Collection[Member],
     frames: list[bytes],
     run: Sequence[Publication],
+    positions: Sequence[int],
+    outcome: _Outcome,
     counters: Counters,
     failed: Failed,
-) -> Generator[int, None, tuple[int, int]]:
-    """Hand `frames`, joined, to `members`. Returns how many took them and how many refused them.
+) -> Generator[int, None, int]:
+    """Hand `frames`, joined, to `members`. Returns how many they were; `outcome` has what they refused.
 
     Whoever cannot take them is given them to hold before the loop runs again: by then it may have read, and what is
     published next would overtake them. Members who leave between two slices are not counted at all.
@@ -85,26 +86,34 @@ def _write(
     present = len(audience.members)
     senders = _bulk_senders(run) if len(data) >= BULK else None
     chunk = None
-    sent = refused = 0
+    offered = 0
     for start in range(0, len(everyone), SLICE):
         part: Sequence[Member] = everyone if len(everyone) <= SLICE else everyone[start : start + SLICE]
         if start and len(audience.members) != present:
             part = [member for member in part if member in audience.members]
+        count = len(part)
         behind, broken = _send(part, data, failed)
-        taken = len(part) - broken
-        refused += broken
+        if broken:
+            _refuse(frames, range(len(frames)), positions, outcome, counters, times=broken)
         if behind:
             chunk = chunk or _chunk(audience.channel, frames, data, run)
-            gone, not_held = _hold(audience.channel, behind, chunk, counters, failed)
-            taken -= gone + not_held
-            refused += not_held
-        sent += taken
-        counters.deliveries += taken * len(frames)
-        counters.delivered_bytes += taken * len(data)
+            count -= _hold(audience.channel, behind, chunk, positions, outcome, counters, failed)
+        offered += count
+        counters.deliveries += count * len(frames)
+        counters.delivered_bytes += count * len(data)
         if senders:
             _slow_down(part, senders, failed)
         yield len(part)
-    return sent, refused
+    return offered
+
+
+def _bulk_senders(run: Sequence[Publication]) -> set[str]:
+    return {publication.sender for publication in run if publication.sender is not None}
+
+
+def _chunk(channel: Channel, frames: list[bytes], data: bytes, run: Sequence[Publication]) -> Chunk:
+    keys = [publication.key or publication.event for publication in run]
+    return Chunk(channel.name, channel.policy, frames, data, keys)
 
 
 def _send(members: Sequence[Member], data: bytes, failed: Failed) -> tuple[list[Member], int]:
@@ -132,39 +141,57 @@ def _slow_down(members: Sequence[Member], senders: set[str], failed: Failed) -> 
             failed(error)
 
 
-def _bulk_senders(run: Sequence[Publication]) -> set[str]:
-    return {publication.sender for publication in run if publication.sender is not None}
-
-
-def _chunk(channel: Channel, frames: list[bytes], data: bytes, run: Sequence[Publication]) -> Chunk:
-    keys = [publication.key or publication.event for publication in run]
-    return Chunk(channel.name, channel.policy, frames, data, keys)
-
-
-def _hold(channel: Channel, behind: list[Member], chunk: Chunk, counters: Counters, failed: Failed) -> tuple[int, int]:
-    """Leave `chunk` with those who have not read what came before. Returns how many are gone, and how many refused."""
-    gone = refused = 0
+def _hold(
+    channel: Channel,
+    behind: list[Member],
+    chunk: Chunk,
+    positions: Sequence[int],
+    outcome: _Outcome,
+    counters: Counters,
+    failed: Failed,
+) -> int:
+    """Leave `chunk` with those who have not read what came before. Returns how many of them are gone."""
+    everything = range(len(chunk.frames))
+    gone = 0
     for member in behind:
-        verdict = Verdict.REFUSED
+        held = Held(everything)
         try:
-            verdict = member.hold(chunk)
-            if verdict is Verdict.SLOW:
-                counters.slow_consumers[channel.policy] += 1
+            held = member.hold(chunk)
+            if held.is_slow:
                 member.cut_off(channel.name)
         except Exception as error:  # noqa: BLE001 handed on; one member's error must not silence the others
             failed(error)
-        gone += verdict is Verdict.GONE
-        refused += verdict is not Verdict.GONE and verdict is not Verdict.HELD
-    return gone, refused
+        if held.is_gone:
+            gone += 1
+        elif held.refused:
+            _refuse(chunk.frames, held.refused, positions, outcome, counters)
+    return gone
+
+
+def _refuse(
+    frames: Sequence[bytes],
+    refused: Sequence[int],
+    positions: Sequence[int],
+    outcome: _Outcome,
+    counters: Counters,
+    *,
+    times: int = 1,
+) -> None:
+    """Some of `frames`, those of the publications at `positions`, were not taken by somebody they were offered to."""
+    counters.deliveries -= times * len(refused)
+    for place in refused:
+        counters.delivered_bytes -= times * len(frames[place])
+        outcome.sent[positions[place]] -= times
+        outcome.failed[positions[place]] += times
 
 
 class _Outcome:
-    """How each publication of a run ended: what is the same for all of them, and what is not, by position."""
+    """How each publication of a run ended: `offered` members were given all of them; what differs is by position."""
 
-    __slots__ = ("errors", "failed", "failed_by_all", "sent", "sent_by_all")
+    __slots__ = ("errors", "failed", "offered", "sent")
 
     def __init__(self, count: int) -> None:
-        self.sent_by_all = self.failed_by_all = 0
+        self.offered = 0
         self.sent = [0] * count
         self.failed = [0] * count
         self.errors: dict[int, FastWSError] = {}
@@ -180,7 +207,7 @@ class _Outcome:
                 if error is not None:
                     receipt.refused(error)
                 else:
-                    receipt.done(self.sent_by_all + self.sent[position], self.failed_by_all + self.failed[position])
+                    receipt.done(self.offered + self.sent[position], self.failed[position])
             except Exception as raised:  # noqa: BLE001 handed on; the other receipts are settled all the same
                 failed(raised)
 
@@ -206,10 +233,10 @@ def _fan_out_apart(
         members: Collection[Member] = audience.members
         if exclude:
             members = [member for member in members if member.id not in exclude]
-        taken, refused = yield from _write(audience, members, frames, [run[p] for p in positions], counters, failed)
+        said = [run[position] for position in positions]
+        offered = yield from _write(audience, members, frames, said, positions, outcome, counters, failed)
         for position in positions:
-            outcome.sent[position] += taken
-            outcome.failed[position] += refused
+            outcome.sent[position] += offered
         start = end
 
 

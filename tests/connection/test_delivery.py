@@ -8,7 +8,7 @@ import pytest
 
 from fastws.hub import fan_out, tick
 from fastws.hub.channel import Chunk
-from fastws.hub.ports import Verdict
+from fastws.hub.ports import GONE, HELD
 from fastws.server import Server
 from fastws.vocabulary.publication import Publication
 from tests.connection.pipes import connect, say
@@ -32,7 +32,7 @@ async def test_who_has_read_in_between_gets_what_it_was_to_hold(serve: Serve) ->
     connection.push(FRAME)
     assert connection.send(FRAME)
     pipe.take()
-    assert connection.hold(chunk()) is Verdict.HELD
+    assert connection.hold(chunk()) is HELD
     assert pipe.events == ["subscription_succeeded", "e", "e"]
 
 
@@ -41,7 +41,7 @@ async def test_who_is_gone_holds_nothing_and_has_refused_nothing(serve: Serve) -
     pipe.take(0)
     connection.push(FRAME)
     connection.end(1000, "", label="test")
-    assert connection.hold(chunk()) is Verdict.GONE
+    assert connection.hold(chunk()) is GONE
     pipe.take()
     assert pipe.events == ["subscription_succeeded", "e", 1000]
 

@@ -16,7 +16,7 @@ from fastws.codec.msgpack_binary import MSGPACK
 from fastws.config import Config
 from fastws.hub.channel import Audience, Chunk
 from fastws.hub.hub import Hub
-from fastws.hub.ports import Verdict
+from fastws.hub.ports import Held
 from fastws.metrics import Counters
 from fastws.vocabulary.publication import Encoded, Publication
 from fastws.vocabulary.replies import Reply
@@ -50,8 +50,8 @@ class Reader:
             self.changed.set()
         return self.is_full
 
-    def hold(self, chunk: Chunk) -> Verdict:
-        return Verdict.REFUSED
+    def hold(self, chunk: Chunk) -> Held:
+        return Held(range(len(chunk.frames)))
 
     def slow_down(self, senders: Collection[str]) -> None:
         """Nobody publishes through it."""

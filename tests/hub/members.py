@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from fastws.errors import FastWSError, Unencodable
 from fastws.hub.channel import Audience, Chunk
-from fastws.hub.ports import Verdict
+from fastws.hub.ports import Held
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
 
@@ -102,17 +102,19 @@ class Listener:
             self.reads = self.writes_left > 0
         return False
 
-    def hold(self, chunk: Chunk) -> Verdict:
+    def hold(self, chunk: Chunk) -> Held:
         assert not self.reads, "it has read meanwhile, and may have heard newer publications"
         assert b"".join(chunk.frames) == chunk.data
         assert len(chunk.frames) == len(chunk.keys)
         lines = chunk.data.decode().splitlines()
-        if len(lines) <= self.room:
-            self.room -= len(lines)
-            self.heard += lines
-            return Verdict.HELD
-        self.refused += lines
-        return Verdict.SLOW if chunk.policy == "disconnect" else Verdict.REFUSED
+        taken = min(len(lines), self.room)
+        if taken < len(lines) and chunk.policy == "disconnect":
+            self.refused += lines
+            return Held(range(len(lines)), is_slow=True)
+        self.room -= taken
+        self.heard += lines[:taken]
+        self.refused += lines[taken:]
+        return Held(range(taken, len(lines)))
 
     def slow_down(self, senders: Collection[str]) -> None:
         """Nobody publishes through it."""
