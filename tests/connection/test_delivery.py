@@ -151,3 +151,37 @@ async def test_a_client_in_several_channels_gets_one_write_a_turn_of_a_flush_ove
     await asyncio.sleep(0)
     assert pipe.events[3:] == ["a", "b", "c"]
     assert len(pipe.writes) == before + 2
+
+
+@pytest.mark.parametrize("policy", ["disconnect", "drop_oldest", "drop_newest", "conflate"])
+async def test_a_queue_that_overflows_is_counted_once_each_time(serve: Serve, policy: str) -> None:
+    server = await serve(max_queue_messages=2, max_queue_bytes=5000, slow_policy=(policy,))
+    pipe, connection = connect(server, "c")
+    rounds = 1 if policy == "disconnect" else 2
+    for number in range(1, rounds + 1):
+        pipe.take(0)
+        connection.push(FRAME)
+        assert connection.outbox is not None
+        connection.outbox._since -= 1.0  # it has not read for a second
+        server.hub.deliver(Publication("c", "too large for any queue", "x" * 6000))
+        server.hub.flush()
+        publish(server, "c", "1", "2")
+        server.hub.flush()
+        assert server.counters.slow_consumers[policy] == number - 1
+        for event in ("3", "4"):
+            publish(server, "c", event)
+            server.hub.flush()
+        assert server.counters.slow_consumers == {policy: number}
+        pipe.take()
+    assert connection.is_gone is (policy == "disconnect")
+
+
+async def test_a_direct_message_that_is_refused_is_no_slow_policy(serve: Serve) -> None:
+    server = await serve(max_queue_messages=1)
+    pipe, connection = connect(server)
+    pipe.take(0)
+    connection.push(FRAME)
+    publication = Publication("", "direct")
+    assert [connection.take(publication) for _ in range(2)] == [True, False]
+    assert server.counters.slow_consumers == {}
+    assert server.counters.dropped == {"direct": 1}
