@@ -33,7 +33,7 @@ class MessageIds:
         self._tries: OrderedDict[str, _Try] = OrderedDict()
 
     async def reserve(self, message_id: str) -> Outcome | None:
-        """None: the caller is first, and must `settle`. Else how the first try ended, once it has ended."""
+        """None: the caller is first and must call `record_outcome`. Else how the first try ended, once it has."""
         while True:
             now = self._clock()
             first = self._tries.get(message_id)

@@ -80,7 +80,7 @@ class OneProcess:
         client = self._roster.get(connection_id)
         if client is None:
             return False
-        self._hub.flush()
+        self._hub.flush_channels_of(client)
         client.end(1000, "closed by the server's operator", label="operator")
         return True
 
@@ -95,7 +95,6 @@ class OneProcess:
         if client is None:
             receipt.done(0, 0)
             return
-        self._hub.flush()
         try:
             delivered = take(client)
         except FastWSError as error:

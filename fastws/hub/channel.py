@@ -23,7 +23,7 @@ class Audience:
 class Channel:
     """A name with at least one local subscriber, and what was said on it since the last flush."""
 
-    __slots__ = ("audiences", "flush_seconds", "name", "policy", "receipts", "run")
+    __slots__ = ("audiences", "flush_seconds", "is_listed", "name", "policy", "receipts", "run")
 
     def __init__(self, name: str, policy: str, flush_seconds: float) -> None:
         self.name = name
@@ -32,6 +32,8 @@ class Channel:
         self.audiences: dict[tuple[WireForm, Filter | None], Audience] = {}
         self.run: list[Publication] = []
         self.receipts: list[tuple[Receipt, int]] | None = None
+        # Whether the tick has it in a list, of those that are due or of those that wait for their interval.
+        self.is_listed = False
 
     @property
     def subscribers(self) -> int:

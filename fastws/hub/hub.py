@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import ParamSpec
 
 from fastws.counters import Counters
 from fastws.hub.channel import Audience, Channel
@@ -12,6 +13,8 @@ from fastws.hub.tick import Schedule, ScheduleLater, Tick
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Gap
+
+P = ParamSpec("P")
 
 
 def _nothing(_: str = "") -> None:
@@ -31,7 +34,7 @@ class Hub:
     event loop.
     """
 
-    __slots__ = ("_rules", "channels", "emptied", "subscriptions", "tick")
+    __slots__ = ("_failed", "_rules", "channels", "emptied", "subscriptions", "tick")
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Hub:
         self.channels: dict[str, Channel] = {}
         self.subscriptions = 0
         self.emptied = emptied
+        self._failed = failed
         self.tick = Tick(counters, schedule, schedule_later, after_flush, failed)
         self._rules = rules or Rules()
 
@@ -58,7 +62,7 @@ class Hub:
         channel = self.channels.get(publication.channel)
         if channel is None:
             if receipt is not None:
-                receipt.done(0, 0)
+                self._guarded(receipt.done, 0, 0)
             return
         run = channel.run
         if not run:
@@ -79,7 +83,7 @@ class Hub:
         if current is not None:
             if current.filter == filter_ and current.form is form:
                 return
-            self._flush_channel(current.channel)
+            self.tick.flush_channel(current.channel)
             if current not in member.audiences:
                 return
             self._leave(member, current)
@@ -87,7 +91,7 @@ class Hub:
         if channel is None:
             channel = self.channels[name] = Channel(name, self._rules.policy(name), self._rules.flush_seconds(name))
         else:
-            self._flush_channel(channel)
+            self.tick.flush_channel(channel)
         key = (form, filter_)
         audience = channel.audiences.get(key)
         if audience is None:
@@ -101,12 +105,12 @@ class Hub:
         audience = self.audience_of(member, name)
         if audience is None:
             return False
-        self._flush_channel(audience.channel)
+        self.tick.flush_channel(audience.channel)
         if audience not in member.audiences:
             return False  # cut off by what settling wrote
         self._leave(member, audience)
         if name not in self.channels:
-            self.emptied(name)
+            self._guarded(self.emptied, name)
         return True
 
     def leave(self, member: Member) -> None:
@@ -115,13 +119,20 @@ class Hub:
             self._leave(member, audience)
             name = audience.channel.name
             if name not in self.channels:
-                self.emptied(name)
+                self._guarded(self.emptied, name)
 
     def gap(self, name: str) -> None:
         """Tell every member of `name` that publications may have been missed, before anything newer."""
         self.flush_channel(name)
         for member in self.members(name):
-            member.notify(Gap(name))
+            self._guarded(member.tell, Gap(name))
+
+    def _guarded(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """What others do when they are told of something is theirs: an error is reported, and touches nobody else."""
+        try:
+            call(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 handed on
+            self._failed(error)
 
     def audience_of(self, member: Member, name: str) -> Audience | None:
         """The audience in which `member` hears `name`; None if it does not."""
@@ -143,27 +154,28 @@ class Hub:
         return 0 if channel is None else channel.subscribers
 
     def flush(self) -> None:
-        """Write what is due now: before a reply that must not overtake it."""
+        """Write everything that is due now."""
         if not self.tick.is_empty:
             self.tick.flush()
 
     def is_flushed(self, name: str) -> bool:
-        """Whether nothing waits to be written, neither now nor, on channel `name`, at the end of its interval."""
+        """Whether nothing said on channel `name` waits to be written, now or at the end of its interval."""
         channel = self.channels.get(name)
-        return self.tick.is_empty and (channel is None or not channel.run)
+        return channel is None or self.tick.is_flushed(channel)
 
     def flush_channel(self, name: str) -> None:
-        """Write what is due, and what the channel `name` holds back. A member may turn out to be too slow for it."""
-        channel = self.channels.get(name)
-        if channel is None:
-            self.flush()
-        else:
-            self._flush_channel(channel)
+        """Write what was said on channel `name`: before a reply that must not overtake it, or a new member.
 
-    def _flush_channel(self, channel: Channel) -> None:
-        """Before an audience of `channel` changes, what was said to it as it stands is written."""
-        if channel.run or not self.tick.is_empty:
+        A member may turn out to be too slow for it. What was said on other channels is not written earlier for that.
+        """
+        channel = self.channels.get(name)
+        if channel is not None:
             self.tick.flush_channel(channel)
+
+    def flush_channels_of(self, member: Member) -> None:
+        """Write what was said on the channels of `member`: before something that is said to it alone, or its end."""
+        for audience in member.audiences:
+            self.tick.flush_channel(audience.channel)
 
     def _leave(self, member: Member, audience: Audience) -> None:
         audience.members.pop(member, None)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fastws.errors import FastWSError
 from fastws.vocabulary.publication import Publication
@@ -14,12 +14,20 @@ if TYPE_CHECKING:
     from fastws.hub.channel import Audience, Chunk
 
 
-class Verdict(IntEnum):
+@dataclass(slots=True, frozen=True)
+class Held:
     """What became of a chunk that a member could not take at once."""
 
-    HELD = 0  # waits in the outbox, to be written as soon as the client reads
-    REFUSED = 1  # not taken: counted, and told to the client when it reads again
-    SLOW = 2  # over the bound and the policy is to disconnect
+    # Positions of the frames that were not taken; all others wait until the client reads, or are written.
+    refused: Sequence[int] = ()
+    # Over the bounds of its queue, and the policy is to disconnect: nothing was taken.
+    is_slow: bool = False
+    # The client has left: nothing was taken, and nothing refused.
+    is_gone: bool = False
+
+
+HELD: Final = Held()
+GONE: Final = Held(is_gone=True)
 
 
 class WireForm(Protocol):
@@ -39,8 +47,11 @@ class Member(Protocol):
     # Takes bytes to the socket. Truthy: others wait before it, nothing was taken, use `hold`.
     send: Callable[[bytes], object]
 
-    def enqueue(self, chunk: Chunk) -> Verdict:
-        """Keep `chunk` for when the client reads again, within its bounds and by the channel's policy."""
+    def enqueue(self, chunk: Chunk) -> Held:
+        """Keep `chunk` for when the client reads again, within its bounds and by the channel's policy.
+
+        Called after `send` took nothing, before the loop runs again. A client that reads again all the same gets it.
+        """
         ...
 
     def apply_backpressure(self, senders: Collection[str]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from fastws.counters import Counters
-from fastws.errors import FastWSError
 from fastws.hub.channel import Channel
 from fastws.hub.fan_out import SLICE, fan_out
 
@@ -22,21 +21,24 @@ class Tick:
     `schedule` runs a callback in the next iteration (asyncio's `call_soon`), `schedule_later` after seconds
     (`call_later`); both injected, so that tests turn the wheel by hand. `after_flush` is called after each flush, when
     receipts have been told and their replies can be written together. `failed` is told of an error of ours in writing
-    one channel; the others are written all the same.
+    one channel, or in what a receipt or a member does with it; the others are written all the same.
     """
 
     __slots__ = (
         "_after_flush",
+        "_batch",
         "_counters",
+        "_current",
         "_delayed",
         "_dirty",
         "_failed",
         "_is_joint_batch",
-        "_running",
+        "_is_scheduled",
         "_schedule",
         "_schedule_later",
         "_work",
         "is_joint",
+        "is_running",
     )
 
     def __init__(
@@ -54,8 +56,12 @@ class Tick:
         self._failed = failed
         self._dirty: list[Channel] = []
         self._delayed: dict[float, list[Channel]] = {}
+        # The channels of this flush that are still to be written, last first, and the one that is being written.
+        self._batch: list[Channel] = []
+        self._current: Channel | None = None
         self._work: Iterator[int] | None = None
-        self._running = False
+        self._is_scheduled = False
+        self.is_running = False
         self._is_joint_batch = False
         # Whether several channels are being written: who is in more than one of them may join what it gets.
         self.is_joint = False
@@ -63,34 +69,46 @@ class Tick:
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits to be written now (what a flush interval holds back does not count)."""
-        return not self._dirty and self._work is None
+        return not self._dirty and not self._batch and self._work is None
 
     def add(self, channel: Channel) -> None:
         """`channel` is about to get the first publication of its run."""
+        if channel.is_listed:
+            return  # since a run that was written in between
+        channel.is_listed = True
         if channel.flush_seconds:
             self._delay(channel)
             return
-        if not self._dirty and self._work is None:
-            self._schedule(self._turn)
         self._dirty.append(channel)
+        if not self._is_scheduled:
+            self._wake()
 
     def flush(self) -> None:
         """Write everything that is due, at once and to the end."""
-        if self._running:
+        if self.is_running:
             return
-        work = self._work or self._everything()
-        self._work = None
-        self._run(work, budget=None)
-        self._after_flush()
+        self._run(budget=None)
+
+    def is_flushed(self, channel: Channel) -> bool:
+        """Whether nothing said on `channel` waits to be written, now or at the end of its interval."""
+        return not channel.run and (self._work is None or self._current is not channel)
 
     def flush_channel(self, channel: Channel) -> None:
-        """Write everything that is due, and what `channel` holds back for its flush interval."""
-        if channel.run and channel.flush_seconds:
-            waiting = self._delayed[channel.flush_seconds]
-            if channel in waiting:  # else its interval is over already, and it waits for its turn
-                waiting.remove(channel)
-                self._dirty.append(channel)
-        self.flush()
+        """Write everything that was said on `channel`, at once; the writing of others goes on in its turns."""
+        if self.is_running or self.is_flushed(channel):
+            return
+        self.is_running = True
+        try:
+            if self._current is channel and self._work is not None:
+                work, self._work = self._work, None
+                for _ in work:
+                    pass
+            if channel.run:
+                for _ in fan_out(channel, self._counters, self._failed):
+                    pass
+        finally:
+            self.is_running = False
+            self._end()
 
     def flush_all(self) -> None:
         """Write everything, what flush intervals hold back included."""
@@ -112,53 +130,62 @@ class Tick:
         channels, self._delayed[seconds] = self._delayed[seconds], []
         if not channels:
             return
-        was_empty = self.is_empty
         self._dirty.extend(channels)
-        if was_empty:
+        if not self._is_scheduled:
             self._turn()
+
+    def _wake(self) -> None:
+        self._is_scheduled = True
+        self._schedule(self._turn)
 
     def _turn(self) -> None:
         """One loop iteration's share of the writing."""
-        if self._running:
-            return
-        work = self._work
-        if work is None:
-            if not self._dirty:
-                return  # somebody flushed in between
-            work = self._everything()
-        self._work = work
-        if self._run(work, budget=WRITES_PER_TURN):
-            self._work = None
-            if self._dirty:
-                self._schedule(self._turn)
-        else:
-            self._schedule(self._turn)
-        self._after_flush()
+        self._is_scheduled = False
+        if self.is_running or self.is_empty:
+            return  # somebody flushed in between
+        self._run(budget=WRITES_PER_TURN)
 
-    def _everything(self) -> Iterator[int]:
-        while self._dirty:
-            dirty, self._dirty = self._dirty, []
-            self._is_joint_batch = self.is_joint = len(dirty) > 1
-            for channel in dirty:
-                receipts = channel.receipts
-                try:
-                    yield from fan_out(channel, self._counters)
-                except Exception as error:  # noqa: BLE001 handed on; one channel's error must not silence the others
-                    self._failed(error)
-                    for receipt, _ in receipts or ():
-                        receipt.refused(FastWSError("internal error", channel=channel.name))
-
-    def _run(self, work: Iterator[int], *, budget: int | None) -> bool:
-        """Advance `work`; False when the budget of writes ran out before it ended."""
-        self._running = True
-        self.is_joint = self._is_joint_batch
+    def _run(self, *, budget: int | None) -> None:
         try:
-            for written in work:
-                if budget is not None:
-                    budget -= written
-                    if budget <= 0:
-                        return False
+            self._write(budget)
         finally:
-            self._running = False
+            self._end()
+
+    def _end(self) -> None:
+        """Whatever has been raised: what is left has its turn, and what was written is after_flush."""
+        if not self.is_empty and not self._is_scheduled:
+            self._wake()
+        try:
+            self._after_flush()
+        except Exception as error:  # noqa: BLE001 handed on; the next flush is after_flush all the same
+            self._failed(error)
+
+    def _write(self, budget: int | None) -> None:
+        """Write the channels that are due until there are none, or `budget` writes are made."""
+        self.is_running = True
+        try:
+            while (work := self._work or self._begin_next()) is not None:
+                self._work = None  # where it raises, there is no going on with it
+                self.is_joint = self._is_joint_batch
+                for written in work:
+                    if budget is not None:
+                        budget -= written
+                        if budget <= 0:
+                            self._work = work
+                            return
+        finally:
+            self.is_running = False
             self.is_joint = False
-        return True
+
+    def _begin_next(self) -> Iterator[int] | None:
+        """Begin to write the next channel that is due."""
+        while True:
+            if not self._batch:
+                if not self._dirty:
+                    return None
+                self._batch, self._dirty = self._dirty[::-1], []
+                self._is_joint_batch = len(self._batch) > 1
+            self._current = channel = self._batch.pop()
+            channel.is_listed = False
+            if channel.run:  # else it was written in between
+                return fan_out(channel, self._counters, self._failed)

@@ -47,8 +47,10 @@ def _join(session: Session, name: str, request_id: RequestId) -> None:
 
 
 def unsubscribe(session: Session, command: Unsubscribe, request_id: RequestId) -> None:
-    session.flush_before_reply(command.channel)
-    session.services.hub.unsubscribe(session.connection, command.channel)
+    hub = session.services.hub
+    if hub.audience_of(session.connection, command.channel) is not None:
+        session.flush_before_reply(command.channel)
+        hub.unsubscribe(session.connection, command.channel)
     session.send_reply(Unsubscribed(command.channel), request_id)
 
 
@@ -86,7 +88,6 @@ def _publish(session: Session, command: Send, request_id: RequestId) -> None:
 
 
 def send_direct(session: Session, command: SendDirect, request_id: RequestId) -> None:
-    session.flush_before_reply()
     publication = Publication("", command.event, command.data, None, session.connection.id)
     target = session.services.roster.get(command.connection_id)
     if target is None:
@@ -145,7 +146,6 @@ def _renew(session: Session, former: Identity, token: str, request_id: RequestId
         raise Forbidden("the token does not hold")
     session.identity = identity
     services.heartbeat.watch_expiry(session.connection, identity.expires_at + services.token_verifier.leeway_seconds)
-    session.flush_before_reply()
     session.send_reply(Refreshed(identity.expires_at), request_id)
     if services.authorizer is not None:
         leaving = leave_forbidden_channels(session, services.authorizer, lambda name: _leave(session, name))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from fastws.access.permissions import Permissions
 from fastws.access.revocation import Revocations
 from fastws.access.tokens import Tokens
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from fastws.transport.heartbeat import Heartbeat
     from fastws.transport.websocket import Connection
     from fastws.transport.writer import Writer
+
+log = structlog.stdlib.get_logger("fastws.connection")
 
 ACK_CACHE_SIZE = 1024
 
@@ -121,8 +125,11 @@ class Services:
             data = joined.get(key)
             if data is None:
                 data = joined[key] = b"".join(pieces)
-            if not writer.transport.is_closing():
-                writer.transport.write(data)
+            try:
+                if not writer.transport.is_closing():
+                    writer.transport.write(data)
+            except Exception:
+                log.exception("error of ours", connection=writer.session.connection.id)
 
     def uncork(self) -> None:
         """Write the replies that a flush has settled, together for each client."""
@@ -131,4 +138,7 @@ class Services:
             sessions = corked[:]
             corked.clear()
             for session in sessions:
-                session.uncork()
+                try:
+                    session.uncork()
+                except Exception:
+                    log.exception("error of ours", connection=session.connection.id)

@@ -256,7 +256,7 @@ class Session:
             return
         self.cork = [frame]
         self.services.corked.append(self)
-        if len(self.services.corked) == 1 and self.services.hub.tick.is_empty:
+        if len(self.services.corked) == 1 and not self.services.hub.tick.is_running:
             self.services.uncork()
 
     def uncork(self) -> None:
@@ -269,19 +269,23 @@ class Session:
     def refuse(self, error: FastWSError, request_id: RequestId) -> None:
         self.send_reply(Failure(error.code, error.message, error.channel), request_id)
 
-    def flush_before_reply(self, channel: str = "") -> bool:
-        """Before a reply that must not overtake a publication: write what was said until now, all of it on `channel`.
+    def flush_before_reply(self, channel: str) -> bool:
+        """Before a reply that must not overtake a publication: write what was said on `channel` until now.
 
         Returns whether this client is still there: it may have been too slow for what was written.
         """
         hub = self.services.hub
         if not hub.is_flushed(channel):
-            cork = self.cork
-            self.uncork()
-            if cork is not None:
-                self.cork = []
+            self._uncork_before()
             hub.flush_channel(channel)
         return not self.connection.is_gone
+
+    def _uncork_before(self) -> None:
+        """Write what this turn has answered so far: it stands before what is written next."""
+        cork = self.cork
+        self.uncork()
+        if cork is not None:
+            self.cork = []
 
     # --- channels and publications for this client
 
@@ -322,8 +326,14 @@ class Session:
         return self._hand_over(self.form.verbatim(body), _RAW)
 
     def _hand_over(self, frame: bytes, publication: Publication) -> bool:
+        """After what was said before on this client's channels. False, too, if it has been too slow for that."""
         counters = self.services.counters
         connection = self.connection
+        if any(not self.services.hub.tick.is_flushed(audience.channel) for audience in connection.audiences):
+            self._uncork_before()
+            self.services.hub.flush_channels_of(connection)
+        if connection.is_gone:
+            return False
         if self.cork is not None and connection.outbox is None:
             self.cork.append(frame)
         elif not connection.deliver(frame, publication):

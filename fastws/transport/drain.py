@@ -58,7 +58,7 @@ async def _close_all(services: Services, seconds: float) -> None:
         due = begun + seconds * position / len(clients)
         if due > loop.time():
             await asyncio.sleep(due - loop.time())
-        services.hub.tick.flush_all()
+        services.hub.flush_channels_of(client)
         client.end(1012, reason, label="drain")
 
 

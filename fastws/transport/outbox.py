@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fastws.hub.channel import Chunk
-from fastws.hub.ports import Verdict
+from fastws.hub.ports import HELD, Held
 
 if TYPE_CHECKING:
     from fastws.transport.backpressure import PublisherPause
@@ -51,6 +52,7 @@ class Outbox:
         "_messages",
         "_since",
         "control_bytes",
+        "has_overflowed",
         "has_paused_publishers",
         "is_blocked",
         "lost",
@@ -69,6 +71,8 @@ class Outbox:
         # Publishers that wait for this to be empty; they are made to once.
         self.publisher_pauses: list[PublisherPause] = []
         self.has_paused_publishers = False
+        # Whether something was refused or has given way because there was no room, since the client last read all.
+        self.has_overflowed = False
         self.lost: dict[str, int] | None = None
         # Bytes handed to the transport so far.
         self.taken = 0
@@ -85,38 +89,42 @@ class Outbox:
         """Bytes."""
         return self._bytes
 
-    def enqueue(self, chunk: Chunk, transport_bytes: int) -> tuple[Verdict, int]:
-        """Keep `chunk` within the bounds. Returns the verdict, and how many messages were dropped for it.
+    def enqueue(self, chunk: Chunk, transport_bytes: int) -> tuple[Held, int]:
+        """Keep `chunk` within the bounds. Returns what was refused, and how many messages were dropped for it.
 
-        `transport_bytes` is what the transport holds before all this. One message larger than the whole queue is
-        skipped with a notice whatever the policy: a client would only come back to be cut off again.
+        `transport_bytes` is what the transport holds before all this. What gives way to something newer later, be it
+        of the same chunk, was taken. One message larger than the whole queue is skipped with a notice whatever the
+        policy: a client would only come back to be cut off again.
         """
         if chunk.policy == "conflate":
             return self._hold_latest(chunk, transport_bytes)
-        count, size = len(chunk.frames), len(chunk.data)
-        if self._fits(count, size, transport_bytes) or (
-            self._is_burst(chunk) and self._bytes + transport_bytes + size <= self._bounds.bytes
-        ):
+        if self._fits(len(chunk.frames), len(chunk.data), transport_bytes) or self._is_burst(chunk, transport_bytes):
             if chunk.policy in DROPPABLE:
                 self._append_frames(chunk)
             else:
-                self._append(Waiting(chunk.data, count, chunk.channel, chunk.policy, ""))
-            return Verdict.HELD, 0
-        if count == 1 and size > self._bounds.bytes:
-            self._lose(chunk.channel, 1)
-            return Verdict.REFUSED, 1
-        if chunk.policy == "disconnect":
-            return Verdict.SLOW, 0
-        if chunk.policy == "drop_newest":
+                self._append(Waiting(chunk.data, len(chunk.frames), chunk.channel, chunk.policy, ""))
+            return HELD, 0
+        if chunk.policy == "drop_oldest":
+            return self._make_room(chunk, transport_bytes, range(len(chunk.frames)))
+        if chunk.policy == "drop_newest" or not self._is_too_much(chunk, transport_bytes):
             return self._hold_what_fits(chunk, transport_bytes)
-        return Verdict.HELD, self._make_room(chunk, transport_bytes)
+        self.has_overflowed = True
+        return Held(range(len(chunk.frames)), is_slow=True), 0
 
-    def _is_burst(self, chunk: Chunk) -> bool:
+    def _is_burst(self, chunk: Chunk, transport_bytes: int) -> bool:
         """Whether this may still be a burst to a client that reads: many messages, none of them waiting for long.
 
         Then the bound on messages does not speak yet (spec 6), the one on bytes does.
         """
-        return chunk.policy == "disconnect" and time.monotonic() - self._since < BURST_SECONDS
+        return (
+            chunk.policy == "disconnect"
+            and time.monotonic() - self._since < BURST_SECONDS
+            and self._bytes + transport_bytes + len(chunk.data) <= self._bounds.bytes
+        )
+
+    def _is_too_much(self, chunk: Chunk, transport_bytes: int) -> bool:
+        """Whether the client is to be cut off for what it is given, not the sizes of single messages."""
+        return len(chunk.frames) > 1 or len(chunk.data) <= self._bounds.bytes
 
     def control(self, data: bytes) -> None:
         """A reply, error, pong or close: waits in its turn, is never dropped."""
@@ -167,32 +175,40 @@ class Outbox:
             self.lost = {}
         self.lost[channel] = self.lost.get(channel, 0) + count
 
-    def _hold_what_fits(self, chunk: Chunk, transport_bytes: int) -> tuple[Verdict, int]:
-        dropped = 0
-        for frame, key in zip(chunk.frames, chunk.keys, strict=True):
-            if dropped == 0 and self._fits(1, len(frame), transport_bytes):
+    def _refuse(self, chunk: Chunk, position: int) -> None:
+        """One frame does not fit. If it never could, however empty the queue is, that is no overflow."""
+        self._lose(chunk.channel, 1)
+        if len(chunk.frames[position]) <= self._bounds.bytes:
+            self.has_overflowed = True
+
+    def _hold_what_fits(self, chunk: Chunk, transport_bytes: int) -> tuple[Held, int]:
+        refused = []
+        for position, (frame, key) in enumerate(zip(chunk.frames, chunk.keys, strict=True)):
+            if self._fits(1, len(frame), transport_bytes):
                 self._append(Waiting(frame, 1, chunk.channel, chunk.policy, key))
             else:
-                dropped += 1
-        if dropped:
-            self._lose(chunk.channel, dropped)
-        return (Verdict.REFUSED if dropped else Verdict.HELD), dropped
+                self._refuse(chunk, position)
+                refused.append(position)
+        return Held(refused) if refused else HELD, len(refused)
 
-    def _make_room(self, chunk: Chunk, transport_bytes: int) -> int:
-        """Drop the oldest until the newest fit. Returns how many were dropped, of the chunk itself too."""
+    def _make_room(self, chunk: Chunk, transport_bytes: int, positions: Iterable[int]) -> tuple[Held, int]:
+        """Drop the oldest until the newest fit. Returns what could not be taken, and how many were dropped in all."""
         dropped = 0
-        for frame, key in zip(chunk.frames, chunk.keys, strict=True):
+        refused = []
+        for position in positions:
+            frame = chunk.frames[position]
             # For what cannot fit however much is dropped nothing is.
             while len(frame) + transport_bytes <= self._bounds.bytes and not self._fits(1, len(frame), transport_bytes):
+                self.has_overflowed = True
                 if not self._drop_oldest():
                     break
                 dropped += 1
             if self._fits(1, len(frame), transport_bytes):
-                self._append(Waiting(frame, 1, chunk.channel, chunk.policy, key))
+                self._append(Waiting(frame, 1, chunk.channel, chunk.policy, chunk.keys[position]))
             else:
-                self._lose(chunk.channel, 1)
-                dropped += 1
-        return dropped
+                self._refuse(chunk, position)
+                refused.append(position)
+        return Held(refused) if refused else HELD, dropped + len(refused)
 
     def _drop_oldest(self) -> bool:
         """Drop the oldest message that a policy lets go; False if there is none."""
@@ -205,16 +221,14 @@ class Outbox:
                 return True
         return False
 
-    def _hold_latest(self, chunk: Chunk, transport_bytes: int) -> tuple[Verdict, int]:
-        """Conflate: of each (channel, key) only the latest waits."""
-        latest = dict(zip(chunk.keys, chunk.frames, strict=True))
+    def _hold_latest(self, chunk: Chunk, transport_bytes: int) -> tuple[Held, int]:
+        """Conflate: of each (channel, key) only the latest waits, in the order in which they were published."""
+        latest = {key: position for position, key in enumerate(chunk.keys)}
         conflated = len(chunk.frames) - len(latest)
         stale = [e for e in self._entries if e.channel == chunk.channel and e.key in latest and e.policy == "conflate"]
         for entry in stale:
             self._entries.remove(entry)
             self._messages -= 1
             self._bytes -= len(entry.data)
-        conflated += len(stale)
-        frames, keys = list(latest.values()), list(latest)
-        newest = Chunk(chunk.channel, chunk.policy, frames, b"", keys)
-        return Verdict.HELD, conflated + self._make_room(newest, transport_bytes)
+        held, dropped = self._make_room(chunk, transport_bytes, sorted(latest.values()))
+        return held, conflated + len(stale) + dropped

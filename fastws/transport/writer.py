@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final, cast
 
 from fastws.hub.channel import Audience, Chunk
-from fastws.hub.ports import Verdict
+from fastws.hub.ports import GONE, HELD, Held
 from fastws.session.services import Services
 from fastws.transport.backpressure import PublisherPause
 from fastws.transport.outbox import Outbox
@@ -100,16 +100,23 @@ class Writer(asyncio.Protocol):
         # Refused when the queue is full, never a reason to disconnect: the sender is told.
         chunk = Chunk(publication.channel, "drop_newest", [frame], frame, [publication.event])
         outbox = self.outbox
-        return outbox is not None and outbox.enqueue(chunk, self.transport.get_write_buffer_size())[0] is Verdict.HELD
+        return outbox is not None and not outbox.enqueue(chunk, self.transport.get_write_buffer_size())[0].refused
 
-    def enqueue(self, chunk: Chunk) -> Verdict:
+    def enqueue(self, chunk: Chunk) -> Held:
+        if self.state is not State.OPEN:
+            return GONE
         outbox = self.outbox
         if outbox is None:
-            return Verdict.HELD  # gone: there is nobody to count for
-        verdict, dropped = outbox.enqueue(chunk, self.transport.get_write_buffer_size())
+            self.send(chunk.data)  # it has read in between
+            return HELD
+        had_overflowed = outbox.has_overflowed
+        held, dropped = outbox.enqueue(chunk, self.transport.get_write_buffer_size())
+        counters = self.services.counters
         if dropped:
-            self.services.counters.dropped[chunk.policy] += dropped
-        return verdict
+            counters.dropped[chunk.policy] += dropped
+        if outbox.has_overflowed and not had_overflowed:
+            counters.slow_consumers[chunk.policy] += 1
+        return held
 
     def pause_writing(self) -> None:
         """The kernel took only part: what comes now waits in the outbox."""

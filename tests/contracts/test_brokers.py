@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from fastws.config import Config
 from fastws.counters import Counters
 from fastws.hub.channel import Audience, Chunk
 from fastws.hub.hub import Hub
-from fastws.hub.ports import Verdict
+from fastws.hub.ports import Held
 from fastws.vocabulary.publication import Encoded, Publication
 from fastws.vocabulary.replies import Reply
 from tests.brokers.recording_hub import AwaitedReceipt
@@ -50,8 +50,11 @@ class Reader:
             self.changed.set()
         return self.is_full
 
-    def enqueue(self, chunk: Chunk) -> Verdict:
-        return Verdict.REFUSED
+    def enqueue(self, chunk: Chunk) -> Held:
+        return Held(range(len(chunk.frames)))
+
+    def apply_backpressure(self, senders: Collection[str]) -> None:
+        """Nobody publishes through it."""
 
     def notify(self, reply: Reply) -> None:
         self.told.append(reply)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from fastws.errors import FastWSError, Unencodable
 from fastws.hub.channel import Audience, Chunk
-from fastws.hub.ports import Verdict
+from fastws.hub.ports import Held
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
 
@@ -68,7 +68,8 @@ class LineForm:
 class Listener:
     """A member. While `reads` it takes everything; else `room` messages wait, and the channel's policy decides.
 
-    `heard` and `refused` are the lines of frames in the order in which they came.
+    It stops and goes on reading when the test says so, between any two turns, or stops by itself with a write, as a
+    socket does, `writes_left` writes from now. `heard` and `refused` are the lines in the order in which they came.
     """
 
     def __init__(self, name: str, room: int = 4) -> None:
@@ -79,33 +80,44 @@ class Listener:
         self.is_gone = False
         self.room = room
         self.heard: list[str] = []
-        self.missed: list[str] = []
+        self.writes_left: int | None = None
         self.refused: list[str] = []
         self.told: list[Reply] = []
         self.writes = 0
         self.cut_off_for: str | None = None
         self.leave: Callable[[], None] = lambda: None
 
+    def read_again(self) -> None:
+        self.reads = True
+        self.writes_left = None
+
     def _take(self, data: bytes) -> bool:
-        if self.is_gone:
-            self.missed += data.decode().splitlines()
-            return False
+        assert not self.is_gone, "written to after it has left"
         if not self.reads:
             return True
         self.writes += 1
         self.heard += data.decode().splitlines()
+        if self.writes_left is not None:
+            self.writes_left -= 1
+            self.reads = self.writes_left > 0
         return False
 
-    def enqueue(self, chunk: Chunk) -> Verdict:
+    def enqueue(self, chunk: Chunk) -> Held:
+        assert not self.reads, "it has read meanwhile, and may have heard newer publications"
         assert b"".join(chunk.frames) == chunk.data
         assert len(chunk.frames) == len(chunk.keys)
         lines = chunk.data.decode().splitlines()
-        if len(lines) <= self.room:
-            self.room -= len(lines)
-            self.heard += lines
-            return Verdict.HELD
-        self.refused += lines
-        return Verdict.SLOW if chunk.policy == "disconnect" else Verdict.REFUSED
+        taken = min(len(lines), self.room)
+        if taken < len(lines) and chunk.policy == "disconnect":
+            self.refused += lines
+            return Held(range(len(lines)), is_slow=True)
+        self.room -= taken
+        self.heard += lines[:taken]
+        self.refused += lines[taken:]
+        return Held(range(taken, len(lines)))
+
+    def apply_backpressure(self, senders: Collection[str]) -> None:
+        """Nobody publishes through it."""
 
     def notify(self, reply: Reply) -> None:
         self.told.append(reply)

@@ -131,14 +131,35 @@ class HubMachine(RuleBasedStateMachine):
     def flush(self) -> None:
         self.hub.flush()
 
+    @rule(seat=seats)
+    def flush_channels_of(self, seat: int) -> None:
+        """Before something that is said to one member alone."""
+        member = self.seats[seat]
+        self.hub.flush_channels_of(member)
+        for name in CHANNELS:
+            self._has_heard_all(member, name)
+
     @rule(seat=seats, room=st.integers(0, 6))
     def stop_reading(self, seat: int, room: int) -> None:
         self.seats[seat].reads = False
         self.seats[seat].room = room
 
+    @rule(seat=seats, room=st.integers(0, 6), writes=st.integers(1, 3))
+    def stop_reading_soon(self, seat: int, room: int, writes: int) -> None:
+        """Its socket is full after that many writes, in the middle of a flush."""
+        self.seats[seat].writes_left = writes
+        self.seats[seat].room = room
+
     @rule(seat=seats)
     def read_again(self, seat: int) -> None:
-        self.seats[seat].reads = True
+        self.seats[seat].read_again()
+
+    @rule(seat=seats, room=st.integers(0, 6))
+    def falter(self, seat: int, room: int) -> None:
+        """It takes nothing for one turn, and reads again before the next."""
+        self.stop_reading(seat, room)
+        self.wheel.turn()
+        self.read_again(seat)
 
     @rule(name=channels)
     def gap(self, name: str) -> None:
@@ -182,7 +203,7 @@ class HubMachine(RuleBasedStateMachine):
             if isinstance(note.outcomes[0], FastWSError):
                 assert line in self.unsayable
                 continue
-            handed = sum(line in member.heard or line in member.missed for member in self.expected)
+            handed = sum(line in member.heard for member in self.expected)
             refused = sum(line in member.refused for member in self.expected)
             assert note.outcomes[0] == (handed, refused)
 
@@ -205,7 +226,24 @@ def _number(line: str) -> int:
 
 
 class SlicedHubMachine(HubMachine):
-    """The same with write phases that yield to the loop after every second member."""
+    """The same with write phases that yield to the loop after every second member, and a channel all are in."""
+
+    @initialize()
+    def crowd(self) -> None:
+        for seat in range(SEATS):
+            self.subscribe((seat, "plain", FORMS[0], None))
+
+    @rule(wanted=st.lists(seats, min_size=1, max_size=SEATS))
+    def crowd_again(self, wanted: list[int]) -> None:
+        for seat in wanted:
+            self.subscribe((seat, "plain", FORMS[0], None))
+
+    @rule(said=st.lists(sayings, min_size=1, max_size=3), faltering=st.lists(seats, min_size=1, max_size=4))
+    def falter_amid_slices(self, said: list[tuple[str, str, int | None, bool]], faltering: list[int]) -> None:
+        """Something is published, and while it is written somebody else takes nothing in each turn."""
+        self.publish(said)
+        for seat in faltering:
+            self.falter(seat, 6)
 
 
 @pytest.fixture

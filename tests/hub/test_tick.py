@@ -8,7 +8,7 @@ import pytest
 
 from fastws.counters import Counters
 from fastws.errors import FastWSError
-from fastws.hub.fan_out import SLICE
+from fastws.hub.fan_out import BULK, SLICE
 from fastws.hub.hub import Hub
 from fastws.vocabulary.publication import Publication
 from tests.hub.members import LineForm, Listener, Note, Wheel
@@ -82,7 +82,7 @@ def test_a_long_write_phase_yields_to_the_loop_after_a_slice(hub: Hub, wheel: Wh
 
 
 def test_who_leaves_between_two_slices_hears_no_more_and_others_miss_nothing(
-    hub: Hub, wheel: Wheel, listener: Maker
+    hub: Hub, wheel: Wheel, listener: Maker, counters: Counters
 ) -> None:
     members = [listener(str(number)) for number in range(2 * SLICE)]
     for member in members:
@@ -96,7 +96,65 @@ def test_who_leaves_between_two_slices_hears_no_more_and_others_miss_nothing(
     wheel.run_out()
     assert gone.heard == []
     assert all(member.heard == ["news|e|1"] for member in members[:-1])
+    assert note.outcomes == [(len(members) - 1, 0)]
+    assert counters.deliveries == len(members) - 1
+    assert counters.delivered_bytes == len("news|e|1\n") * (len(members) - 1)
+
+
+@pytest.mark.parametrize("exclude", [frozenset(), frozenset({"nobody"})])
+@pytest.mark.parametrize("place", [0, SLICE - 1, SLICE, 2 * SLICE - 1])
+def test_who_falters_for_one_turn_of_a_long_write_phase_misses_nothing(
+    hub: Hub, wheel: Wheel, listener: Maker, exclude: frozenset[str], place: int
+) -> None:
+    members = [listener(str(number)) for number in range(2 * SLICE)]
+    for member in members:
+        hub.subscribe(member, "news", FORM)
+    jittery, note = members[place], Note()
+    hub.deliver(Publication("news", "e", 1, exclude=exclude), note)
+    hub.deliver(Publication("news", "e", 2))
+    for _ in range(2):
+        jittery.reads = False
+        wheel.turn()
+        jittery.read_again()
+    hub.deliver(Publication("news", "e", 3))
+    wheel.run_out()
+    assert jittery.heard == ["news|e|1", "news|e|2", "news|e|3"]
     assert note.outcomes == [(len(members), 0)]
+
+
+def test_who_falters_while_other_channels_are_written_misses_nothing(hub: Hub, wheel: Wheel, listener: Maker) -> None:
+    jittery = listener("jittery")
+    hub.subscribe(jittery, "small", FORM)
+    for number in range(SLICE):
+        hub.subscribe(listener(str(number)), "news", FORM)
+    jittery.reads = False
+    for name in ("news", "small"):
+        hub.deliver(Publication(name, "e", 1))
+    hub.deliver(Publication("small", "e", 2))
+    wheel.turn()
+    jittery.read_again()
+    wheel.turn()
+    hub.deliver(Publication("small", "e", 3))
+    wheel.run_out()
+    assert jittery.heard == ["small|e|1", "small|e|2", "small|e|3"]
+
+
+def test_who_is_cut_off_in_one_slice_is_not_counted_in_the_next_run(
+    hub: Hub, wheel: Wheel, listener: Maker, counters: Counters
+) -> None:
+    slow = listener("slow", room=0)
+    hub.subscribe(slow, "news", FORM)
+    for number in range(SLICE):
+        hub.subscribe(listener(str(number)), "news", FORM)
+    slow.reads = False
+    notes = [Note(), Note()]
+    hub.deliver(Publication("news", "e", 1), notes[0])
+    wheel.turn()
+    assert slow.cut_off_for == "news"
+    hub.deliver(Publication("news", "e", 2), notes[1])
+    wheel.run_out()
+    assert [note.outcomes for note in notes] == [[(SLICE, 1)], [(SLICE, 0)]]
+    assert counters.deliveries == 2 * SLICE
 
 
 def test_a_subscription_between_two_slices_hears_only_what_comes_after(hub: Hub, wheel: Wheel, listener: Maker) -> None:
@@ -153,6 +211,159 @@ def test_an_error_of_ours_in_one_channel_is_reported_and_the_others_are_written(
     assert hub.tick.is_empty
 
 
+class BrokenNote(Note):
+    """A receipt that raises whatever it is told."""
+
+    def done(self, sent: int, failed: int) -> None:
+        super().done(sent, failed)
+        raise RuntimeError("a bug in a receipt")
+
+    def refused(self, error: FastWSError) -> None:
+        super().refused(error)
+        raise RuntimeError("a bug in a receipt")
+
+
+def a_hub_of(
+    wheel: Wheel,
+    errors: list[Exception],
+    *,
+    settled: Callable[[], None] = lambda: None,
+    emptied: Callable[[str], None] = lambda _: None,
+) -> Hub:
+    return Hub(
+        counters=Counters(),
+        schedule=wheel.schedule,
+        schedule_later=wheel.schedule_later,
+        after_flush=settled,
+        emptied=emptied,
+        failed=errors.append,
+    )
+
+
+@pytest.mark.parametrize("form", [FORM, Broken("broken")])
+@pytest.mark.parametrize("exclude", [frozenset(), frozenset({"x"})])
+def test_a_receipt_that_raises_is_told_once_and_so_are_its_neighbours(
+    wheel: Wheel, form: LineForm, exclude: frozenset[str]
+) -> None:
+    errors: list[Exception] = []
+    hub = a_hub_of(wheel, errors)
+    member = Listener("a")
+    hub.subscribe(member, "news", form)
+    for _ in range(2):
+        notes = [Note(), BrokenNote(), Note()]
+        for number, note in enumerate(notes):
+            hub.deliver(Publication("news", "e", number, exclude=exclude), note)
+        wheel.run_out()
+        assert [len(note.outcomes) for note in notes] == [1, 1, 1]
+        assert [note.outcomes == [(1, 0)] for note in notes] == [form is FORM] * 3
+    assert [str(error) for error in errors].count("a bug in a receipt") == 2
+    assert hub.tick.is_empty
+
+
+def test_a_receipt_that_raises_where_nobody_hears_is_reported(wheel: Wheel) -> None:
+    errors: list[Exception] = []
+    a_hub_of(wheel, errors).deliver(Publication("empty", "e", 1), BrokenNote())
+    assert [str(error) for error in errors] == ["a bug in a receipt"]
+
+
+class BrokenListener(Listener):
+    """A member that raises in what the test names."""
+
+    def __init__(self, name: str, breaks: str) -> None:
+        super().__init__(name, room=0)
+        setattr(self, breaks, self._break)
+        self.reads = breaks not in ("hold", "cut_off")
+
+    def _break(self, *_: object) -> bool:
+        raise RuntimeError("a bug in a member")
+
+
+@pytest.mark.parametrize("breaks", ["send", "hold", "cut_off"])
+def test_a_member_that_raises_has_failed_and_the_others_hear(wheel: Wheel, breaks: str) -> None:
+    errors: list[Exception] = []
+    hub = a_hub_of(wheel, errors)
+    members = [Listener("a", room=0), BrokenListener("b", breaks), Listener("c"), Listener("d", room=1)]
+    for member in members:
+        hub.subscribe(member, "news", FORM)
+        member.leave = lambda member=member: hub.leave(member)
+    members[0].reads = members[3].reads = False
+    note = Note()
+    hub.deliver(Publication("news", "e", 1), note)
+    wheel.run_out()
+    assert [str(error) for error in errors] == ["a bug in a member"]
+    assert members[0].cut_off_for == "news"
+    assert members[2].heard == members[3].heard == ["news|e|1"]
+    assert note.outcomes == [(2, 2)]
+
+
+def test_a_member_that_raises_is_told_of_a_gap_and_so_are_the_others(wheel: Wheel) -> None:
+    errors: list[Exception] = []
+    hub = a_hub_of(wheel, errors)
+    other = Listener("other")
+    for member in (BrokenListener("b", "tell"), other):
+        hub.subscribe(member, "news", FORM)
+    hub.gap("news")
+    assert len(errors) == len(other.told) == 1
+
+
+def test_bulk_slows_its_senders_down_though_a_member_raises(wheel: Wheel) -> None:
+    errors: list[Exception] = []
+    hub = a_hub_of(wheel, errors)
+    slowed: list[set[str]] = []
+    other = Listener("other")
+    other.apply_backpressure = slowed.append  # type: ignore[method-assign, assignment] # what the hub calls
+    for member in (BrokenListener("b", "apply_backpressure"), other):
+        hub.subscribe(member, "news", FORM)
+    hub.deliver(Publication("news", "e", "x" * BULK, sender="s"))
+    hub.deliver(Publication("news", "e", "by nobody"))
+    wheel.run_out()
+    assert slowed == [{"s"}]
+    assert len(errors) == 1
+    hub.deliver(Publication("news", "e", "little", sender="s"))
+    wheel.run_out()
+    assert len(slowed) == 1
+
+
+def test_what_is_told_of_settled_flushes_and_empty_channels_may_raise(wheel: Wheel) -> None:
+    errors: list[Exception] = []
+
+    def breaks(_: str = "") -> None:
+        raise RuntimeError("a bug above the hub")
+
+    hub = a_hub_of(wheel, errors, after_flush=breaks, emptied=breaks)
+    member, leaver = Listener("a"), Listener("b")
+    for name in ("news", "other"):
+        hub.subscribe(leaver, name, FORM)
+    hub.leave(leaver)
+    assert hub.channels == {}
+    assert len(errors) == 2
+    for number in range(2):
+        hub.subscribe(member, "news", FORM)
+        hub.deliver(Publication("news", "e", number))
+        wheel.run_out()
+        hub.unsubscribe(member, "news")
+    assert member.heard == ["news|e|0", "news|e|1"]
+    assert {str(error) for error in errors} == {"a bug above the hub"}
+
+
+def test_the_hub_goes_on_whatever_its_own_report_raises(wheel: Wheel, listener: Maker) -> None:
+    def report(error: Exception) -> None:
+        raise error
+
+    hub = Hub(counters=Counters(), schedule=wheel.schedule, schedule_later=wheel.schedule_later, failed=report)
+    member = listener("a")
+    hub.subscribe(member, "broken", Broken("broken"))
+    hub.subscribe(member, "news", FORM)
+    for number in range(2):
+        for name in ("broken", "news"):
+            hub.deliver(Publication(name, "e", number))
+        with pytest.raises(RuntimeError, match="a bug in a wire form"):
+            wheel.turn()
+        wheel.turn()
+        assert member.heard == [f"news|e|{n}" for n in range(number + 1)]
+        assert hub.tick.is_empty
+
+
 @pytest.mark.parametrize("name", ["news", "slow:1"])
 def test_settling_a_channel_writes_what_it_holds(hub: Hub, listener: Maker, name: str) -> None:
     member = listener("a")
@@ -163,3 +374,91 @@ def test_settling_a_channel_writes_what_it_holds(hub: Hub, listener: Maker, name
     hub.flush_channel(name)
     assert hub.is_flushed(name)
     assert member.heard == [f"{name}|e|1"]
+
+
+def crowd(hub: Hub, listener: Maker, name: str, count: int) -> list[Listener]:
+    members = [listener(f"{name} {number}") for number in range(count)]
+    for member in members:
+        hub.subscribe(member, name, FORM)
+    return members
+
+
+def written(members: list[Listener]) -> int:
+    return sum(len(member.heard) for member in members)
+
+
+def test_what_one_channel_has_to_say_at_once_leaves_the_slices_of_others_alone(
+    hub: Hub, wheel: Wheel, listener: Maker
+) -> None:
+    members = crowd(hub, listener, "news", 3 * SLICE)
+    member = listener("a")
+    hub.subscribe(member, "other", FORM)
+    hub.subscribe(member, "slow:1", FORM)
+    hub.deliver(Publication("news", "e", 1))
+    wheel.turn()
+    for name in ("other", "slow:1"):
+        hub.deliver(Publication(name, "e", 2))
+    assert not hub.is_flushed("news")
+    hub.flush_channel("other")
+    hub.subscribe(listener("b"), "slow:1", FORM)
+    hub.subscribe(listener("c"), "new", FORM)
+    hub.unsubscribe(member, "other")
+    hub.flush_channel("nobody is here")
+    hub.gap("slow:1")
+    assert member.heard == ["other|e|2", "slow:1|e|2"]
+    assert written(members) == SLICE
+    wheel.turn()
+    assert written(members) == 2 * SLICE
+    wheel.run_out()
+    assert written(members) == 3 * SLICE
+    assert hub.is_flushed("news")
+
+
+def test_a_channel_amid_its_slices_is_written_to_its_end_and_its_next_run_too(
+    hub: Hub, wheel: Wheel, listener: Maker
+) -> None:
+    members, others = crowd(hub, listener, "news", 2 * SLICE), crowd(hub, listener, "other", 2)
+    hub.deliver(Publication("news", "e", 1))
+    hub.deliver(Publication("other", "e", 1))
+    wheel.turn()
+    hub.deliver(Publication("news", "e", 2))
+    hub.flush_channel("news")
+    assert all(member.heard == ["news|e|1", "news|e|2"] for member in members)
+    assert written(others) == 0
+    wheel.run_out()
+    assert written(others) == 2
+    hub.deliver(Publication("news", "e", 3))
+    wheel.run_out()
+    assert all(member.heard == ["news|e|1", "news|e|2", "news|e|3"] for member in members)
+
+
+def test_what_is_said_to_one_member_alone_waits_for_its_own_channels_only(
+    hub: Hub, wheel: Wheel, listener: Maker
+) -> None:
+    members = crowd(hub, listener, "news", 2 * SLICE)
+    member = listener("a")
+    for name in ("x", "slow:1"):
+        hub.subscribe(member, name, FORM)
+        hub.deliver(Publication(name, "e", 1))
+    hub.deliver(Publication("news", "e", 1))
+    hub.flush_channels_of(member)
+    assert member.heard == ["x|e|1", "slow:1|e|1"]
+    assert written(members) == 0
+
+
+def test_a_channel_written_between_its_turns_is_written_once_in_each(hub: Hub, wheel: Wheel, listener: Maker) -> None:
+    member = listener("a")
+    for name in ("news", "slow:1"):
+        hub.subscribe(member, name, FORM)
+    for number in range(3):
+        for name in ("news", "slow:1"):
+            hub.deliver(Publication(name, "e", number))
+            hub.flush_channel(name)
+    assert len(wheel.soon) == len(wheel.timers) == 1
+    wheel.run_out()
+    assert member.writes == 6
+    for name in ("news", "slow:1"):
+        hub.deliver(Publication(name, "e", 3))
+    wheel.run_out()
+    assert member.heard[-2:] == ["news|e|3", "slow:1|e|3"]
+    assert hub.tick.is_empty

@@ -71,7 +71,7 @@ class World:
     def close_idle(self) -> None:
         assert self.is_leaving  # or a request that is answered meanwhile would be idle again
 
-    def flush_all(self) -> None:
+    def flush_channels_of(self, client: Client) -> None:
         self.flushes += 1
 
     async def until_empty(self) -> None:

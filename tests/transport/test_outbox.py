@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastws.hub.channel import Chunk
-from fastws.hub.ports import Verdict
+from fastws.hub.ports import HELD, Held
 from fastws.transport import outbox as outbox_module
 from fastws.transport.outbox import Bounds, Outbox
 
@@ -49,6 +49,7 @@ class NaiveOutbox:
         self.waiting: list[Frame] = []
         self.lost: Counter[str] = Counter()
         self.transport_bytes = 0
+        self.has_overflowed = False
 
     def fits(self, *frames: Frame) -> bool:
         messages = sum(frame.policy != CONTROL for frame in self.waiting)
@@ -59,39 +60,50 @@ class NaiveOutbox:
         if frame.channel:  # of what was sent to it alone the sender is told, not the client
             self.lost[frame.channel] += 1
 
-    def enqueue(self, frames: list[Frame]) -> Verdict:
+    def enqueue(self, frames: list[Frame]) -> Held:
         policy = frames[0].policy
-        if policy == "conflate":
-            latest = {frame.key: frame for frame in frames}
-            self.waiting = [w for w in self.waiting if w.channel != frames[0].channel or w.key not in latest]
-            frames = list(latest.values())
+        if policy == "disconnect":
+            return self._hold_all_or_nothing(frames)
+        refused = [
+            position for position, frame in enumerate(frames) if not self._take(frame, policy, frames[position:])
+        ]
+        return Held(refused)
+
+    def _hold_all_or_nothing(self, frames: list[Frame]) -> Held:
+        everything = range(len(frames))
         if self.fits(*frames):
             self.waiting += frames
-            return Verdict.HELD
-        if len(frames) == 1 and len(frames[0].data) > BYTES and policy != "conflate":
+            return Held()
+        if len(frames) == 1 and len(frames[0].data) > BYTES:
             self.lose(frames[0])
-            return Verdict.REFUSED
-        if policy == "disconnect":
-            return Verdict.SLOW
-        if policy == "drop_newest":
-            while frames and self.fits(frames[0]):
-                self.waiting.append(frames.pop(0))
-            for frame in frames:
-                self.lose(frame)
-            return Verdict.REFUSED
-        for frame in frames:
+            return Held(everything)
+        self.has_overflowed = True
+        return Held(everything, is_slow=True)
+
+    def _take(self, frame: Frame, policy: str, rest: list[Frame]) -> bool:
+        """Whether one frame is taken, as if it had come alone; `rest` are it and what comes with it after it."""
+        if policy == "conflate":
+            keys = {later.key for later in rest}
+            self.waiting = [w for w in self.waiting if w.channel != frame.channel or w.key not in keys]
+            if any(later.key == frame.key for later in rest[1:]):
+                return True
+        if policy != "drop_newest":
             self._make_room(frame)
-        return Verdict.HELD
+        if self.fits(frame):
+            self.waiting.append(frame)
+            return True
+        self.lose(frame)
+        self.has_overflowed = self.has_overflowed or len(frame.data) <= BYTES
+        return False
 
     def _make_room(self, frame: Frame) -> None:
-        while not self.fits(frame):
+        while not self.fits(frame) and len(frame.data) + self.transport_bytes <= BYTES:
+            self.has_overflowed = True
             droppable = [w for w in self.waiting if w.policy in ("drop_oldest", "conflate")]
-            if not droppable or len(frame.data) + self.transport_bytes > BYTES:
-                self.lose(frame)
+            if not droppable:
                 return
             self.waiting.remove(droppable[0])
             self.lose(droppable[0])
-        self.waiting.append(frame)
 
 
 sizes = st.one_of(st.integers(3, 12), st.integers(3, 12), st.integers(55, 80))
@@ -141,11 +153,13 @@ def step(real: Outbox, model: NaiveOutbox, number: int, what: str, more: object)
             Frame(f"{number:02}{place}".encode().ljust(size, b"."), what, key) for place, (size, key) in enumerate(more)
         ]
         before = len(frames) + len([w for w in model.waiting if w.policy != CONTROL])
-        verdict, dropped = real.enqueue(chunk(what, frames), model.transport_bytes)
-        assert verdict is model.enqueue(frames[:])
+        held, dropped = real.enqueue(chunk(what, frames), model.transport_bytes)
+        expected = model.enqueue(frames)
+        assert (list(held.refused), held.is_slow) == (list(expected.refused), expected.is_slow)
         after = len([w for w in model.waiting if w.policy != CONTROL])
-        assert dropped == (0 if verdict is Verdict.SLOW else before - after)
-        if verdict is Verdict.HELD and POLICIES[what] in ("disconnect", "drop_newest"):
+        assert dropped == (0 if held.is_slow else before - after)
+        assert real.has_overflowed is model.has_overflowed
+        if not held.refused and POLICIES[what] in ("disconnect", "drop_newest"):
             assert real.size + model.transport_bytes <= BYTES
 
 
@@ -181,22 +195,23 @@ def test_conflate_keeps_the_latest_of_each_key_in_each_channel() -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
     for channel in ("c", "c2"):
         outbox.enqueue(frames_of(channel, "a1", "b1"), 0)
-        assert outbox.enqueue(frames_of(channel, "a2", "a3"), 0) == (Verdict.HELD, 2)
+        assert outbox.enqueue(frames_of(channel, "a2", "a3"), 0) == (HELD, 2)
     assert drain(outbox) == b"b1a3b1a3"
     assert outbox.lost is None
 
 
 def test_bytes_in_the_transport_count_as_waiting() -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
-    assert outbox.enqueue(frames_of("d", "x" * 10), BYTES - 9) == (Verdict.SLOW, 0)
-    assert outbox.enqueue(frames_of("d", "x" * 10), BYTES - 10) == (Verdict.HELD, 0)
+    assert outbox.enqueue(frames_of("d", "x" * 10), BYTES - 9) == (Held(range(1), is_slow=True), 0)
+    assert outbox.enqueue(frames_of("d", "x" * 10), BYTES - 10) == (HELD, 0)
 
 
 @pytest.mark.parametrize("channel", ["d", "o", "n"])
 def test_a_message_larger_than_the_whole_queue_is_skipped_with_a_notice_and_nobody_is_cut_off(channel: str) -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
     outbox.enqueue(frames_of(channel, "small"), 0)
-    assert outbox.enqueue(frames_of(channel, "x" * (BYTES + 1)), 0) == (Verdict.REFUSED, 1)
+    assert outbox.enqueue(frames_of(channel, "x" * (BYTES + 1)), 0) == (Held([0]), 1)
+    assert not outbox.has_overflowed
     assert outbox.lost == {channel: 1}
     assert drain(outbox) == b"small"
 
@@ -207,3 +222,19 @@ def test_clearing_forgets_everything_and_says_how_many_messages_waited() -> None
     outbox.control(b"pong")
     assert outbox.clear() == 2
     assert outbox.messages == outbox.size == outbox.control_bytes == len(outbox) == 0
+
+
+def test_of_a_chunk_what_conflate_keeps_stays_in_the_order_of_publication() -> None:
+    outbox = Outbox(Bounds(MESSAGES, BYTES))
+    assert outbox.enqueue(frames_of("c", "a1", "b1", "a2"), 0) == (HELD, 1)
+    assert drain(outbox) == b"b1a2"
+
+
+def test_what_does_not_fit_is_refused_and_what_comes_after_it_is_taken() -> None:
+    huge = "x" * (BYTES + 1)
+    for channel in ("o", "n", "c"):
+        outbox = Outbox(Bounds(MESSAGES, BYTES))
+        assert outbox.enqueue(frames_of(channel, "1", huge, "2"), 0) == (Held([1]), 1)
+        assert outbox.lost == {channel: 1}
+        assert not outbox.has_overflowed
+        assert drain(outbox) == b"12"

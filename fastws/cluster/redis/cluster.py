@@ -127,14 +127,14 @@ class RedisCluster:
         except FastWSError as error:
             receipt.refused(error)
             return
-        self.nodes.request(node, "send", [connection_id, letter], partial(_settle, receipt))
+        self.nodes.request(node, "send", [connection_id, letter], partial(_resolve, receipt))
 
     def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
         node = self._node_elsewhere(connection_id)
         if node is None:
             self._local.send_raw(connection_id, body, receipt)
         else:
-            self.nodes.request(node, "send_raw", [connection_id, body], partial(_settle, receipt))
+            self.nodes.request(node, "send_raw", [connection_id, body], partial(_resolve, receipt))
 
     async def revoke(self, *, token_id: str | None, user: str | None) -> None:
         """Here at once; on the others and in Redis before this returns. Raises BrokerUnavailable."""
@@ -228,7 +228,7 @@ class _Outcome:
         self.figures.set_exception(error)
 
 
-def _settle(receipt: Receipt, answer: object) -> None:
+def _resolve(receipt: Receipt, answer: object) -> None:
     if isinstance(answer, Gone):
         receipt.done(0, 0)
     elif isinstance(answer, FastWSError):

@@ -34,7 +34,7 @@ class RedisMessageIds:
         self._under_way: set[str] = set()
 
     async def reserve(self, message_id: str) -> Mapping[str, int] | None:
-        """None: the caller is first, and must `settle`. Else how the first try ended, once it has ended.
+        """None: the caller is first, and must call `record_outcome`. Else how the first try ended, once it has ended.
 
         Raises BrokerUnavailable, or Unavailable where the first try takes too long.
         """
