@@ -57,6 +57,7 @@ from fastws.listening import Listeners
 from fastws.logs import LogLevel, log_through_logging
 from fastws.metrics import Counters
 from fastws.settings import check, flush_intervals, slow_policies
+from fastws.standard_streams import open_closed_descriptors
 from fastws.vocabulary.identity import Identity
 
 log = structlog.stdlib.get_logger("fastws.server")
@@ -118,6 +119,7 @@ class Server:
     async def start(self) -> None:
         """Listen. The server answers from the moment this returns; where it raises, nothing is left behind."""
         self._check_that_one_process_will_do()
+        open_closed_descriptors()
         log_through_logging()
         self._assemble()
         self._is_started = True

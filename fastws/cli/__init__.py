@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 from fastws import __version__
 from fastws.errors import ConfigError
+from fastws.standard_streams import open_closed_streams
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -84,7 +85,12 @@ def _refuse(unknown: Sequence[str], command: argparse.ArgumentParser) -> NoRetur
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns its exit code: 0 done, 1 failed, 2 asked for something that cannot be."""
+    """Run a command: `arguments`, or what this process was started with, which is a process of our own then.
+
+    Returns its exit code: 0 done, 1 failed, 2 asked for something that cannot be.
+    """
+    if arguments is None:
+        open_closed_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
     options, unknown = parser(given[0] if given else "").parse_known_args(given)
     if unknown:
