@@ -10,6 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from fastws.connection.capacity import raise_descriptor_limit
+from fastws.ending import LATE_SECONDS, end_within, hurry, hurry_on_signals
 from fastws.server import Server
 
 log = structlog.stdlib.get_logger("fastws.running")
@@ -30,7 +31,10 @@ class Orders:
 
     def stop(self) -> None:
         """SIGTERM, SIGINT: drain; the second time leave at once."""
-        (self.hurrying if self.stopping.is_set() else self.stopping).set()
+        if self.stopping.is_set():
+            self.hurrying.set()
+            hurry()
+        self.stopping.set()
 
     def make_room(self) -> None:
         """SIGUSR2: another process listens on our sockets by now, and takes who comes."""
@@ -65,24 +69,20 @@ async def serve_until_told(server: Server, ready: Callable[[], None], *, lifelin
         _quieten_the_collector()
         ready()
         await orders.stopping.wait()
+        end_within(server.config.drain_timeout + LATE_SECONDS)
         draining = asyncio.create_task(server.drain(is_replaced=orders.is_replaced))
-        hurry = asyncio.create_task(orders.hurrying.wait())
-        await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
-        for task in (draining, hurry):
+        hurrying = asyncio.create_task(orders.hurrying.wait())
+        await asyncio.wait((draining, hurrying), return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, hurrying):
             task.cancel()
-        outcome, _ = await asyncio.gather(draining, hurry, return_exceptions=True)
+        outcome, _ = await asyncio.gather(draining, hurrying, return_exceptions=True)
         if isinstance(outcome, Exception):
             log.error("error of ours while draining", exc_info=outcome)
+        end_within()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)
-    be_deaf()
+    hurry_on_signals()
     return orders.is_orphan
-
-
-def be_deaf() -> None:
-    """On the way out one more signal changes nothing: Python gives it its default meaning there, exit code and all."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _quieten_the_collector() -> None:

@@ -14,6 +14,7 @@ import structlog
 import uvloop
 
 from fastws.config import Config
+from fastws.ending import run_own_process
 from fastws.errors import ConfigError
 from fastws.logs import start_logging
 from fastws.running import serve_until_told
@@ -31,15 +32,13 @@ def main() -> int:
         name: tuple(value) if isinstance(value, list) else value for name, value in order["config"].items()
     }
     config = Config(**values)
-    listener = start_logging(config.log_format, config.log_level)
+    start_logging(config.log_format, config.log_level)
     structlog.contextvars.bind_contextvars(worker=order["slot"])
     try:
         return _serve(order, config)
     except ConfigError as error:
         _report(order["report"], "error", error.message)
         return 2
-    finally:
-        listener.stop()
 
 
 def _serve(order: dict[str, Any], config: Config) -> int:
@@ -70,4 +69,4 @@ def _report(pipe: int, kind: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_own_process(main))

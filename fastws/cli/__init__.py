@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Final, NoReturn
 
 from fastws import __version__
+from fastws.ending import run_own_process
 from fastws.errors import ConfigError
 from fastws.standard_streams import open_closed_streams
 
@@ -89,10 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns its exit code: 0 done, 1 failed, 2 asked for something that cannot be.
     """
-    if arguments is None:
-        open_closed_streams()
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    options, unknown = parser(given[0] if given else "").parse_known_args(given)
+    if arguments is not None:
+        return _run(arguments)
+    open_closed_streams()
+    return run_own_process(lambda: _run(sys.argv[1:]))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options, unknown = parser(arguments[0] if arguments else "").parse_known_args(arguments)
     if unknown:
         _refuse(unknown, options.parser)
     run: Command = options.run
