@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-import uvloop
 
 from fastws.config import Config
 from fastws.ending import run_own_process
 from fastws.errors import ConfigError
 from fastws.logs import start_logging
+from fastws.running import run as run_loop
 from fastws.running import serve_until_told
 from fastws.server import Server
 
@@ -51,7 +51,7 @@ def _serve(order: dict[str, Any], config: Config) -> int:
     )
     if order["log_level"] != config.log_level:
         server.log_level.set(order["log_level"])
-    is_orphan = uvloop.run(
+    is_orphan = run_loop(
         serve_until_told(server, lambda: _report(order["report"], "ready", ""), lifeline=order["lifeline"])
     )
     if is_orphan:

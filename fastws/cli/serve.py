@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 import structlog
-import uvloop
 
 from fastws.access.permissions import is_loopback
 from fastws.brokers.redis_embedded import EMBEDDED, EmbeddedRedis
@@ -19,6 +18,7 @@ from fastws.cli.flags import add_setting_flags, config_from, see_modules_here
 from fastws.config import Config
 from fastws.listening import CannotListen, place_of
 from fastws.logs import start_logging
+from fastws.running import run as run_loop
 from fastws.running import serve_until_told
 from fastws.server import Server
 from fastws.workers import Supervisor
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         if config.workers > 1:
             return _supervise(options, config, made_up)
         server = Server(config, is_key_made_up="jwt_secret" in made_up)
-        uvloop.run(serve_until_told(server, lambda: _say(introduction(server, made_up))))
+        run_loop(serve_until_told(server, lambda: _say(introduction(server, made_up))))
     except OSError as error:
         cannot = error if isinstance(error, CannotListen) else CannotListen(place_of(config), error)
         print(f"fastws: cannot listen on {cannot.where}: {cannot.reason}", file=sys.stderr)
