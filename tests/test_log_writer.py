@@ -138,6 +138,12 @@ def test_a_disk_that_has_room_again_is_noticed_though_nothing_more_is_logged() -
         assert not log.flush(PATIENCE_SECONDS)
         os.dup2(saved, writer)
         assert read_until(reader, bool) == [f"1 {DROPPED}"]
+        os.dup2(full, writer)
+        log.put(record("lost"))
+        assert not log.flush(PATIENCE_SECONDS)
+        os.dup2(saved, writer)
+        assert log.flush(PATIENCE_SECONDS)
+        assert read_until(reader, bool) == [f"1 {DROPPED}"]
         os.close(full)
         os.close(saved)
 

@@ -61,6 +61,13 @@ async def test_who_stops_waiting_leaves_nothing_behind_but_the_thread(name_serve
     assert resolver._under_way == {}
 
 
+def test_one_that_has_stopped_waiting_keeps_the_answer_from_nobody() -> None:
+    answers = [resolver.Answer(), resolver.Answer()]
+    answers[0].cancel()
+    resolver._tell(answers, FOUND)
+    assert answers[1].result(0) == FOUND
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [

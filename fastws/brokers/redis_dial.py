@@ -86,7 +86,6 @@ async def _connect(plain: socket.socket, address: tuple[Any, ...]) -> None:
     """Not `loop.sock_connect`: of a link-local address uvloop's loses the scope."""
     loop = asyncio.get_running_loop()
     plain.setblocking(False)  # noqa: FBT003 its only form
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     number = plain.connect_ex(address)
     if number == errno.EINPROGRESS:
         writable = asyncio.Event()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -133,6 +134,21 @@ async def test_where_no_address_takes_us_the_error_is_the_systems(name_server: N
     name_server.answer = []
     with pytest.raises(OSError, match="no address"):
         await dial(RedisAddress(host="redis.example", port=1), "fastws-test")
+
+
+async def test_an_attempt_that_is_given_up_leaves_no_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_dial, "CONNECT_SECONDS", 0.1)
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # more than may wait: those after them hear nothing
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        with pytest.raises(TimeoutError):
+            await dial(RedisAddress(host="127.0.0.1", port=full.getsockname()[1]), "fastws-test")
+        gc.collect()  # a socket that is left open warns here, which is an error
 
 
 async def test_a_silent_name_server_is_named(name_server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
