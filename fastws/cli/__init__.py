@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import Final, NoReturn
 
 from fastws import __version__
-from fastws.ending import run_own_process
 from fastws.errors import ConfigError
+from fastws.server.exit import run_own_process
 from fastws.standard_streams import open_closed_streams
 
 Command = Callable[[argparse.Namespace], int]
