@@ -1,17 +1,18 @@
-"""Logs: structured; text on a terminal, JSON lines otherwise; written by a thread, so that a slow pipe stops nobody."""
+"""Logs: structured; text on a terminal, JSON lines otherwise."""
 
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import os
-import queue
 import sys
+import threading
 from typing import Final
 
 import structlog
 
-MAX_WAITING_LINES: Final = 10_000
+from fastws.log_writer import LogHandler, LogWriter
+
+STDERR: Final = 2
 LEVELS: Final = ("debug", "info", "warning", "error")
 OURS: Final = "fastws"
 
@@ -61,39 +62,6 @@ class LogLevel:
         self.set(back if self.is_debug else "debug")
 
 
-class DroppingQueueHandler(logging.handlers.QueueHandler):
-    """Hands lines to the writing thread; when that is MAX_WAITING_LINES behind, counts instead of waiting."""
-
-    def __init__(self, lines: queue.Queue[object]) -> None:
-        super().__init__(lines)
-        self.dropped = 0
-        self._told_dropped = 0
-
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record  # rendered by the writing thread; nothing in it changes meanwhile
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        try:
-            if self.dropped > self._told_dropped:
-                self.queue.put_nowait(self._confession())
-                self._told_dropped = self.dropped
-            self.queue.put_nowait(record)
-        except queue.Full:
-            self.dropped += 1
-
-    def _confession(self) -> logging.LogRecord:
-        """The line that stands where lines are missing."""
-        text = f"{self.dropped - self._told_dropped} log lines dropped: whoever reads the log was too slow"
-        return logging.LogRecord("fastws.logs", logging.WARNING, __file__, 0, text, None, None)
-
-
-class _QuietStream(logging.StreamHandler):  # type: ignore[type-arg] # generic only in typeshed
-    """Writes lines; a stream that is closed or full is no reason to stop serving."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 logging's name
-        """Nobody is left to tell: the log itself is what failed."""
-
-
 def log_through_logging() -> None:
     """Where nobody has configured structlog, as in an application that embeds the server: hand its lines to `logging`.
 
@@ -113,8 +81,8 @@ def log_through_logging() -> None:
     )
 
 
-def start_logging(log_format: str, log_level: str) -> logging.handlers.QueueListener:
-    """Send structlog's and the standard library's records to stderr. The caller stops what is returned."""
+def start_logging(log_format: str, log_level: str) -> None:
+    """Send structlog's and the standard library's records to stderr, and what Python itself would print there."""
     is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     # https://no-color.org: set to anything but nothing.
     has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
@@ -136,16 +104,23 @@ def start_logging(log_format: str, log_level: str) -> logging.handlers.QueueList
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    stream = _QuietStream(sys.stderr)
-    stream.setFormatter(formatter)
-    lines: queue.Queue[object] = queue.Queue(MAX_WAITING_LINES)
-    handler = DroppingQueueHandler(lines)
+    # Not through sys.stderr: whoever is stuck in its `write` holds its lock, and with it the end of the process.
+    writer = LogWriter(STDERR, formatter, encoding=sys.stderr.encoding or "utf-8")
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [LogHandler(writer)]
     # Debug lines of other libraries (asyncio, httpx, …) tell an operator of ours nothing.
     root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[log_level.upper()]))
     logging.getLogger(OURS).setLevel(log_level.upper())
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    listener = logging.handlers.QueueListener(lines, stream)
-    listener.start()
-    return listener
+    _log_what_python_prints()
+
+
+def _log_what_python_prints() -> None:
+    """Python prints warnings and some exceptions to stderr, where the thread that does so waits for the reader."""
+    logging.captureWarnings(capture=True)
+    sys.unraisablehook = lambda error: log.error(
+        "error of ours in a finalizer", where=repr(error.object), exc_info=error.exc_value
+    )
+    threading.excepthook = lambda error: log.error(
+        "error of ours in a thread", where=repr(error.thread), exc_info=error.exc_value
+    )

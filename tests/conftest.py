@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fastws.logs import log_through_logging
+from tests.name_server import name_server
 from tests.redis_server import _shared_redis_server, own_redis_server, redis_server
 from tests.serving import join, open_raw, serve
 
-__all__ = ["_shared_redis_server", "join", "open_raw", "own_redis_server", "redis_server", "serve"]
+__all__ = ["_shared_redis_server", "join", "name_server", "open_raw", "own_redis_server", "redis_server", "serve"]
 
 # Before any test captures lines: a server that starts would otherwise replace what captures them.
 log_through_logging()

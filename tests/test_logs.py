@@ -6,26 +6,26 @@ import json
 import logging
 import os
 import pty
-import queue
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from fastws.logs import DroppingQueueHandler, LogLevel
+from fastws.logs import LogLevel
 
 PROGRAM = """
 import logging, structlog
+from fastws.log_writer import flush_logs
 from fastws.logs import LogLevel, start_logging
-listener = start_logging({format!r}, {level!r})
+start_logging({format!r}, {level!r})
 log = structlog.stdlib.get_logger("fastws.somewhere")
 log.debug("first"); log.info("second", user="ann")
 logging.getLogger("asyncio").debug("not ours")
 level = LogLevel({level!r})
 level.toggle_debug(); log.debug("third")
 level.toggle_debug(); log.debug("fourth"); log.info("fifth")
-listener.stop()
+assert flush_logs(30)
 """
 
 
@@ -90,23 +90,6 @@ def test_each_level_is_set_on_our_loggers_alone() -> None:
     assert logging.getLogger().level == root
 
 
-def test_lines_that_nobody_took_are_counted_and_confessed() -> None:
-    lines: queue.Queue[object] = queue.Queue(2)
-    handler = DroppingQueueHandler(lines)
-
-    def say(text: str) -> None:
-        handler.handle(logging.LogRecord("x", logging.INFO, "", 0, text, None, None))
-
-    for number in range(5):
-        say(str(number))
-    assert handler.dropped == 3
-    lines.get()
-    lines.get()
-    say("after")
-    texts = [line.getMessage() for line in (lines.get(), lines.get()) if isinstance(line, logging.LogRecord)]
-    assert texts == ["3 log lines dropped: whoever reads the log was too slow", "after"]
-
-
 def test_an_application_that_embeds_the_server_gets_lines_through_its_own_logging() -> None:
     program = """
 import logging, structlog
@@ -124,3 +107,31 @@ log.warning("as the application wants it")
     assert (done.stderr + done.stdout).splitlines()[0] == first
     assert '{"event": "as the application wants it"}' in done.stderr + done.stdout
     assert "connection opened" not in done.stderr + done.stdout
+
+
+def test_what_python_itself_would_print_is_logged() -> None:
+    program = """
+import threading, warnings
+from fastws.log_writer import flush_logs
+from fastws.logs import start_logging
+
+class Finalized:
+    def __del__(self):
+        raise ValueError("in a finalizer")
+
+def fail():
+    raise ValueError("in a thread")
+
+start_logging("json", "info")
+warnings.warn("a warning")
+Finalized()
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+flush_logs(30)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines[1:]] == ["error of ours in a finalizer", "error of ours in a thread"]
+    assert [word in lines[number].get("exception", "") for number, word in ((1, "finalizer"), (2, "thread"))]
+    assert "a warning" in lines[0]["event"]

@@ -12,6 +12,8 @@ from typing import Final, NoReturn
 
 from fastws import __version__
 from fastws.errors import ConfigError
+from fastws.server.exit import run_own_process
+from fastws.standard_streams import open_closed_streams
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -84,9 +86,18 @@ def _refuse(unknown: Sequence[str], command: argparse.ArgumentParser) -> NoRetur
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns its exit code: 0 done, 1 failed, 2 asked for something that cannot be."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    options, unknown = parser(given[0] if given else "").parse_known_args(given)
+    """Run a command: `arguments`, or what this process was started with, which is a process of our own then.
+
+    Returns its exit code: 0 done, 1 failed, 2 asked for something that cannot be.
+    """
+    if arguments is not None:
+        return _run(arguments)
+    open_closed_streams()
+    return run_own_process(lambda: _run(sys.argv[1:]))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options, unknown = parser(arguments[0] if arguments else "").parse_known_args(arguments)
     if unknown:
         _refuse(unknown, options.parser)
     run: Command = options.run

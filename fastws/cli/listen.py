@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from typing import Final
 
 from fastws.cli.colours import paint
 from fastws.codec.json_text import JSON
 from fastws.errors import ConfigError, FastWSError
+from fastws.resolver import run as run_loop
 
 EPILOG: Final = """\
 examples:
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.dialect == "workspaces" and options.token is None:
         raise ConfigError("--token: without one the server speaks jobs at /ws; see `fastws token --help`")
-    return asyncio.run(_listen(options))
+    return run_loop(_listen(options))
 
 
 async def _listen(options: argparse.Namespace) -> int:

@@ -6,10 +6,11 @@ import argparse
 import os
 import secrets
 import sys
+import threading
 from dataclasses import replace
 from typing import Any, Final
 
-import uvloop
+import structlog
 
 from fastws.access.local_peers import is_anonymous_by_default, is_loopback
 from fastws.brokers.redis.embedded import EMBEDDED, EmbeddedRedis
@@ -17,9 +18,12 @@ from fastws.cli.flags import add_setting_flags, config_from, see_modules_here
 from fastws.config import Config
 from fastws.logs import start_logging
 from fastws.server.listening import CannotListen, place_of
+from fastws.server.process import run as run_loop
 from fastws.server.process import serve_until_told
 from fastws.server.server import Server
 from fastws.workers import Supervisor
+
+log = structlog.stdlib.get_logger("fastws.cli")
 
 # What the supervisor itself holds.
 _UNCHANGING: Final = ("host", "port", "unix_socket", "workers", "redis_url")
@@ -48,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     see_modules_here()
     config = config_from(options)
     config, made_up = make_up_secrets(config)
-    listener = start_logging(config.log_format, config.log_level)
+    start_logging(config.log_format, config.log_level)
     redis: EmbeddedRedis | None = None
     try:
         if config.redis_url == EMBEDDED:
@@ -57,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         if config.workers > 1:
             return _supervise(options, config, made_up)
         server = Server(config, made_up=made_up)
-        uvloop.run(serve_until_told(server, lambda: _say(introduction(server, made_up))))
+        run_loop(serve_until_told(server, lambda: _say(introduction(server, made_up))))
     except OSError as error:
         cannot = error if isinstance(error, CannotListen) else CannotListen(place_of(config), error)
         print(f"fastws: cannot listen on {cannot.where}: {cannot.reason}", file=sys.stderr)
@@ -65,7 +69,6 @@ def run(options: argparse.Namespace) -> int:
     finally:
         if redis is not None:
             redis.stop()
-        listener.stop()
     return 0
 
 
@@ -95,10 +98,15 @@ def _reread(options: argparse.Namespace, before: Config, made_up: frozenset[str]
 
 
 def _say(text: str) -> None:
-    """Print the introduction; whoever was to read it may have left, which is no reason not to serve."""
+    """Print the introduction in a thread: who was to read it may be slow or gone, which is no reason not to serve."""
+    threading.Thread(target=_print, args=(text,), name="fastws-introduction", daemon=True).start()
+
+
+def _print(text: str) -> None:
     try:
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
+        log.warning("the introduction could not be printed", error=str(error))
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

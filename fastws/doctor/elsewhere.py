@@ -19,6 +19,7 @@ from fastws.callouts.jwks import FETCH_SECONDS, HEADERS, JwksAnswer
 from fastws.callouts.loading import is_url
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
+from fastws.resolver import lookup
 
 CONNECT_SECONDS: Final = 3.0
 MAX_SHOWN: Final = 64
@@ -86,10 +87,11 @@ def check_reachable(setting: str, url: str) -> Finding:
     """Connect, and shake hands where it is https; the application itself is asked nothing."""
     parts = httpx.URL(url)
     shown, port = shown_url(url), parts.port or (443 if parts.scheme == "https" else 80)
-    if getproxies().get(parts.scheme) and not proxy_bypass(parts.host):
+    if _is_proxied(parts):
         remedy = f"put {parts.host} into NO_PROXY if it is on this side of the proxy"
         return warn(setting, f"{shown} is asked through the proxy that the environment names", remedy)
     try:
+        _wait_for_name(parts, CONNECT_SECONDS)
         with socket.create_connection((parts.host, port), CONNECT_SECONDS) as plain:
             if parts.scheme == "https":
                 httpx.create_ssl_context().wrap_socket(plain, server_hostname=parts.host).close()
@@ -152,6 +154,7 @@ def _list(keys: Sequence[_Key]) -> str:
 def _fetch(url: str) -> object:
     """The document at `url`, in FETCH_SECONDS for each step and for all of them."""
     deadline = time.monotonic() + FETCH_SECONDS
+    _wait_for_name(httpx.URL(url), FETCH_SECONDS)
     with (
         httpx.Client(timeout=FETCH_SECONDS, follow_redirects=False) as client,
         client.stream("GET", url, headers=HEADERS) as response,
@@ -162,6 +165,17 @@ def _fetch(url: str) -> object:
             if time.monotonic() > deadline:
                 raise TimeoutError
     return answer.document()
+
+
+def _is_proxied(url: httpx.URL) -> bool:
+    return bool(getproxies().get(url.scheme)) and not proxy_bypass(url.host)
+
+
+def _wait_for_name(url: httpx.URL, seconds: float) -> None:
+    """Raise TimeoutError where the name server is silent, which no time limit of a client's covers."""
+    if url.host and not _is_proxied(url):
+        # A name that is not there is said by who connects.
+        lookup(url.host, url.port).exception(seconds)
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:

@@ -16,6 +16,7 @@ from fastws.brokers.redis.embedded import EMBEDDED
 from fastws.brokers.redis.wire.address import parse_address
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
+from fastws.resolver import lookup
 
 CONNECT_SECONDS: Final = 3.0
 PINGS: Final = 20
@@ -41,6 +42,14 @@ def check_redis(config: Config) -> Iterator[Finding]:
         yield ok("redis", "one of its own, started by `fastws serve` for this machine")
         return
     address = parse_address(config.redis_url)
+    try:
+        # A name that is not there is said by who connects; no time limit of redis-py covers one that is not found.
+        lookup(None if address.path else address.host, address.port).exception(CONNECT_SECONDS)
+    except TimeoutError:
+        yield fail(
+            "redis", f"{address}: the name server does not answer", "correct /etc/resolv.conf, or give an IP address"
+        )
+        return
     client = redis.Redis.from_url(
         config.redis_url,
         socket_timeout=CONNECT_SECONDS,

@@ -125,7 +125,7 @@ class Hub:
         """Tell every member of `name` that publications may have been missed, before anything newer."""
         self.flush_channel(name)
         for member in self.members(name):
-            self._guarded(member.tell, Gap(name))
+            self._guarded(member.notify, Gap(name))
 
     def _guarded(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """What others do when they are told of something is theirs: an error is reported, and touches nobody else."""

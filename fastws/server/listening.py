@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from fastws.config import Config
 from fastws.errors import ConfigError
+from fastws.resolver import resolve
 from fastws.server.tls import Tls
 from fastws.server.unix_socket import BACKLOG, UnixServer, listen_at
 from fastws.settings import host_and_port
@@ -74,11 +75,12 @@ class Listeners:
                 unix = await loop.create_unix_server(make, sock=listen_at(Path(config.unix_socket)), **options)
                 self._servers.append(UnixServer(unix, config.unix_socket))
                 return
-            server = await loop.create_server(make, config.host, config.port, **options)
+            sockets = await bind_all(config.host, config.port)
         except OSError as error:
             raise CannotListen(place_of(config), error) from None
-        self.port = server.sockets[0].getsockname()[1]
-        self._servers.append(server)
+        self.port = sockets[0].getsockname()[1]
+        for listening in sockets:
+            self._servers.append(await loop.create_server(make, sock=listening, **options))
 
     async def open_private(self, make: MakeProtocol, path: Path) -> None:
         """Listen for the other workers of this machine."""
@@ -88,10 +90,11 @@ class Listeners:
         """Listen at `metrics_address`. Workers share it: each shows the figures of all. Raises ConfigError."""
         host, port = host_and_port(address)
         try:
-            server = await asyncio.get_running_loop().create_server(make, host, port, reuse_port=is_shared)
+            sockets = await bind_all(host, port, is_shared=is_shared)
         except OSError as error:
             raise ConfigError(f"metrics_address: {CannotListen(address, error)}") from None
-        self._servers.append(server)
+        for listening in sockets:
+            self._servers.append(await asyncio.get_running_loop().create_server(make, sock=listening))
 
     def leave_inherited(self) -> None:
         """Listen no more on the sockets that a supervisor has opened: a successor does."""
@@ -103,3 +106,35 @@ class Listeners:
         for server in self._servers:
             server.close()
         self._servers = []
+
+
+async def bind_all(host: str, port: int, *, is_shared: bool = False) -> list[socket.socket]:
+    """A socket that listens on each address of `host`, all on one port. Raises OSError, and leaves none open then."""
+    sockets: list[socket.socket] = []
+    try:
+        for found in dict.fromkeys(await resolve(host or None, port, flags=socket.AI_PASSIVE)):
+            address = (found.address[0], port, *found.address[2:])
+            sockets.append(bind(found.family, address, is_shared=is_shared))
+            sockets[-1].listen(BACKLOG)
+            port = port or int(sockets[-1].getsockname()[1])
+    except BaseException:
+        for listening in sockets:
+            listening.close()
+        raise
+    return sockets
+
+
+def bind(family: int, address: tuple[str | int, ...], *, is_shared: bool) -> socket.socket:
+    """A socket bound to `address`; `is_shared`: to be joined there by others of this user. Raises OSError."""
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import structlog
+import uvloop
 
 from fastws.admission.capacity import raise_descriptor_limit
+from fastws.resolver import resolve
+from fastws.server.exit import LATE_SECONDS, end_within, hurry, hurry_on_signals
 from fastws.server.server import Server
+
+T = TypeVar("T")
 
 log = structlog.stdlib.get_logger("fastws.running")
 
@@ -30,7 +36,10 @@ class Shutdown:
 
     def stop(self) -> None:
         """SIGTERM, SIGINT: drain; the second time leave at once."""
-        (self.hurrying if self.stopping.is_set() else self.stopping).set()
+        if self.stopping.is_set():
+            self.hurrying.set()
+            hurry()
+        self.stopping.set()
 
     def hand_over(self) -> None:
         """SIGUSR2: another process listens on our sockets by now, and takes who comes."""
@@ -43,6 +52,47 @@ class Shutdown:
         log.error("the supervisor is gone: leaving too")
         self.is_orphan = True
         self.hand_over()
+
+
+class Loop(uvloop.Loop):
+    """uvloop, but names are looked up by our resolver.
+
+    libuv's has four threads, of which lookups take two at a time: nothing else is found while a name server is silent,
+    and neither the loop's nor the process's end goes past a thread that waits for one. Hooks and the HTTP client
+    (JWKS, callbacks) look up by this as well.
+    """
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 the name that it has in asyncio
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        return await resolve(host, port, family=family, type=type, proto=proto, flags=flags)
+
+    async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
+        if host is None or options.get("sock") is not None:
+            return await super().create_connection(protocol_factory, host, port, **options)
+        asked = {name: options.pop(name) for name in ("family", "proto", "flags") if name in options}
+        if options.get("ssl"):
+            options["server_hostname"] = options.get("server_hostname") or host
+        failure: OSError = OSError(f"{host} has no address")
+        for found in await resolve(host, port, **asked):
+            address, number, *_ = found.address
+            try:
+                return await super().create_connection(protocol_factory, address, number, **options)
+            except OSError as error:
+                failure = error
+        raise failure
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run `main` on a loop of ours, in a process of ours."""
+    return uvloop.run(main, loop_factory=Loop)
 
 
 async def serve_until_told(server: Server, ready: Callable[[], None], *, lifeline: int | None = None) -> bool:
@@ -61,28 +111,43 @@ async def serve_until_told(server: Server, ready: Callable[[], None], *, lifelin
     if lifeline is not None:
         loop.add_signal_handler(signal.SIGUSR2, orders.hand_over)
         loop.add_reader(lifeline, orders.supervisor_lost, lifeline)
-    async with server:
-        _tune_gc()
-        ready()
-        await orders.stopping.wait()
-        draining = asyncio.create_task(server.drain(is_replaced=orders.is_replaced))
-        hurry = asyncio.create_task(orders.hurrying.wait())
-        await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
-        for task in (draining, hurry):
-            task.cancel()
-        outcome, _ = await asyncio.gather(draining, hurry, return_exceptions=True)
-        if isinstance(outcome, Exception):
-            log.error("error of ours while draining", exc_info=outcome)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)
-    ignore_signals()
+    try:
+        if await _is_started(server, orders):
+            _tune_gc()
+            ready()
+            await orders.stopping.wait()
+            end_within(server.config.drain_timeout + LATE_SECONDS)
+            await _drain(server, orders)
+    finally:
+        end_within()
+        await server.stop()
+    hurry_on_signals()
     return orders.is_orphan
 
 
-def ignore_signals() -> None:
-    """On the way out one more signal changes nothing: Python gives it its default meaning there, exit code and all."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+async def _is_started(server: Server, orders: Shutdown) -> bool:
+    """Start `server`. False: it was told to stop before that was done."""
+    starting, stopping = asyncio.create_task(server.start()), asyncio.create_task(orders.stopping.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if starting.done():
+        await starting
+        return True
+    starting.cancel()
+    await asyncio.wait((starting,))
+    return False
+
+
+async def _drain(server: Server, orders: Shutdown) -> None:
+    """Until everybody has left, or the second signal comes."""
+    draining = asyncio.create_task(server.drain(is_replaced=orders.is_replaced))
+    hurrying = asyncio.create_task(orders.hurrying.wait())
+    await asyncio.wait((draining, hurrying), return_when=asyncio.FIRST_COMPLETED)
+    for task in (draining, hurrying):
+        task.cancel()
+    outcome, _ = await asyncio.gather(draining, hurrying, return_exceptions=True)
+    if isinstance(outcome, Exception):
+        log.error("error of ours while draining", exc_info=outcome)
 
 
 def _tune_gc() -> None:

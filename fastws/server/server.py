@@ -54,6 +54,7 @@ from fastws.session.commands import COMMANDS
 from fastws.session.services import Limits, Services
 from fastws.session.verifications import Verifications
 from fastws.settings import check, flush_intervals, slow_policies
+from fastws.standard_streams import open_closed_descriptors
 from fastws.telemetry.all_workers import AllWorkerMetrics, WorkerMetrics
 from fastws.telemetry.exited_workers import SOCKET_SUFFIX
 from fastws.telemetry.exposition import Exposition, not_on_this_port
@@ -129,6 +130,7 @@ class Server:
     async def start(self) -> None:
         """Listen. The server answers from the moment this returns; where it raises, nothing is left behind."""
         self._check_that_one_process_will_do()
+        open_closed_descriptors()
         log_through_logging()
         self._assemble()
         self._is_started = True

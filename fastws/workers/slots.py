@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from fastws.config import Config
+from fastws.server.listening import bind
 from fastws.server.unix_socket import BACKLOG, listen_at
 from fastws.workers.child import Child
 
@@ -55,7 +56,7 @@ class Slot:
     def reopen(self) -> None:
         """Have sockets again where `note_death` closed them; the worker begins to listen. Raises OSError."""
         if not self.sockets:
-            self.sockets = [_bind(address) for address in self.addresses]
+            self.sockets = [bind(*address, is_shared=True) for address in self.addresses]
 
     def close(self) -> None:
         for listener in self.sockets:
@@ -73,7 +74,7 @@ def open_slots(config: Config) -> list[Slot]:
     addresses = _addresses(config.host, config.port)
     slots = []
     for number in range(config.workers):
-        sockets = [_bind(address) for address in addresses]
+        sockets = [bind(*address, is_shared=True) for address in addresses]
         for listener in sockets:
             listener.listen(BACKLOG)
         slots.append(Slot(number, addresses, sockets))
@@ -87,29 +88,9 @@ def _addresses(host: str, port: int) -> list[Address]:
     for family, _, _, _, place in found:
         # The scope of an IPv6 address and its flow stay as they are.
         address = (int(family), (str(place[0]), port, *place[2:]))
-        with _socket(address, is_shared=False) as probe:
+        with bind(*address, is_shared=False) as probe:
             # Without SO_REUSEPORT and listening: else two servers of one user would share the port unasked.
             probe.listen(1)
             port = port or int(probe.getsockname()[1])
         addresses.append((address[0], (str(place[0]), port, *place[2:])))
     return list(dict.fromkeys(addresses))
-
-
-def _bind(address: Address) -> socket.socket:
-    return _socket(address, is_shared=True)
-
-
-def _socket(address: Address, *, is_shared: bool) -> socket.socket:
-    family, place = address
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(place)
-    except OSError:
-        listener.close()
-        raise
-    return listener

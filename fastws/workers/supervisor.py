@@ -18,7 +18,7 @@ import structlog
 from fastws.config import Config
 from fastws.errors import ConfigError
 from fastws.logs import LogLevel
-from fastws.server.process import ignore_signals
+from fastws.server.exit import HURRY_SECONDS, end_within, hurry_on_signals
 from fastws.telemetry.exited_workers import add_exited
 from fastws.workers.child import Child
 from fastws.workers.rolling import Rolling
@@ -31,6 +31,8 @@ log = structlog.stdlib.get_logger("fastws.workers")
 READY_SECONDS: Final = 30.0
 # On top of drain_timeout: who is still there is killed.
 LATE_SECONDS: Final = 5.0
+# On top of what a worker takes to leave at once.
+LAST_SECONDS: Final = 1.0
 # Where nobody has ever been ready, so many deaths of one worker end the start.
 START_DEATHS: Final = 3
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
@@ -136,7 +138,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         """The first time everybody drains; the second time, and every time after, nobody has any time left."""
-        seconds = LATE_SECONDS if self._is_stopping else self.config.drain_timeout + LATE_SECONDS
+        seconds = HURRY_SECONDS + LAST_SECONDS if self._is_stopping else self.config.drain_timeout + LATE_SECONDS
         for child in self._children():
             # Whoever leaves already takes another signal as "at once".
             if self._is_stopping or not child.is_leaving:
@@ -236,6 +238,7 @@ class Supervisor:
 
     def _end(self) -> None:
         """Whatever brought us here: no worker, no socket and no file is left behind."""
+        end_within()
         for child in self._children():
             child.signal(signal.SIGKILL)
             child.process.wait()
@@ -245,7 +248,7 @@ class Supervisor:
         if self.config.unix_socket is not None:
             Path(self.config.unix_socket).unlink(missing_ok=True)
         self._selector.close()
-        ignore_signals()
+        hurry_on_signals()
         self._signals.close()
         os.close(self._lifeline)
         os.close(self._lifeline_end)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-import uvloop
 
 from fastws.config import Config
 from fastws.errors import ConfigError
 from fastws.logs import start_logging
+from fastws.server.exit import run_own_process
+from fastws.server.process import run as run_loop
 from fastws.server.process import serve_until_told
 from fastws.server.server import Server
 
@@ -31,15 +32,13 @@ def main() -> int:
         name: tuple(value) if isinstance(value, list) else value for name, value in order["config"].items()
     }
     config = Config(**values)
-    listener = start_logging(config.log_format, config.log_level)
+    start_logging(config.log_format, config.log_level)
     structlog.contextvars.bind_contextvars(worker=order["slot"])
     try:
         return _serve(order, config)
     except ConfigError as error:
         _report(order["report"], "error", error.message)
         return 2
-    finally:
-        listener.stop()
 
 
 def _serve(order: dict[str, Any], config: Config) -> int:
@@ -52,7 +51,7 @@ def _serve(order: dict[str, Any], config: Config) -> int:
     )
     if order["log_level"] != config.log_level:
         server.log_level.set(order["log_level"])
-    is_orphan = uvloop.run(
+    is_orphan = run_loop(
         serve_until_told(server, lambda: _report(order["report"], "ready", ""), lifeline=order["lifeline"])
     )
     if is_orphan:
@@ -70,4 +69,4 @@ def _report(pipe: int, kind: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_own_process(main))

@@ -20,6 +20,7 @@ from fastws.doctor import elsewhere
 from fastws.doctor.elsewhere import check_elsewhere
 from fastws.doctor.finding import Finding, Verdict
 from tests.doctor.test_configuration import pair
+from tests.name_server import NameServer
 
 
 class Provider:
@@ -196,6 +197,17 @@ def test_one_that_does_not_answer_holds_the_doctor_up_for_a_bounded_time(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         # https: it takes the connection and says nothing to the handshake.
         finding = look(**{setting: f"https://127.0.0.1:{silent.getsockname()[1]}/"})
+    assert finding.verdict is Verdict.FAIL
+    assert "no answer within 0.05 s" in finding.state
+
+
+@pytest.mark.parametrize("setting", ["jwt_jwks_url", "authorizer"])
+def test_a_silent_name_server_is_waited_for_a_bounded_time(
+    setting: str, name_server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "FETCH_SECONDS", 0.05)
+    monkeypatch.setattr(elsewhere, "CONNECT_SECONDS", 0.05)
+    finding = look(**{setting: "https://elsewhere.example/"})
     assert finding.verdict is Verdict.FAIL
     assert "no answer within 0.05 s" in finding.state
 

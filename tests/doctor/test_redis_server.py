@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fastws.config import Config
+from fastws.doctor import redis_server as redis_server_checks
 from fastws.doctor.finding import Finding, Verdict
 from fastws.doctor.redis_server import buffer_finding, check_redis, clock_finding
+from tests.name_server import NameServer
 from tests.redis_server import RedisServer, free_port
 
 
@@ -34,6 +36,15 @@ def test_a_redis_that_is_not_there_fails_and_no_password_is_shown(password: str)
     assert finding.verdict is Verdict.FAIL
     assert "refused" in finding.state
     assert "hunter2" not in finding.state + finding.remedy
+
+
+def test_a_silent_name_server_is_waited_for_a_bounded_time(
+    name_server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_server_checks, "CONNECT_SECONDS", 0.05)
+    (finding,) = look("redis://:hunter2@redis.example:6379/0").values()
+    assert finding.verdict is Verdict.FAIL
+    assert finding.state == "redis://redis.example:6379/0: the name server does not answer"
 
 
 def test_a_wrong_password_fails(own_redis_server: RedisServer) -> None:

@@ -18,6 +18,7 @@ from fastws.errors import ConfigError
 
 EMBEDDED: Final = "embedded"
 START_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 2.0
 FIRST_BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 10.0
 WELL_SECONDS: Final = 30.0
@@ -74,7 +75,7 @@ class EmbeddedRedis:
         self._stopping.set()
         if self._process is not None:
             self._process.terminate()
-        self._keeper.join(START_SECONDS)
+        self._keeper.join(STOP_SECONDS)
         if self._process is not None and self._is_running:
             self._process.kill()
             self._process.wait()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, NamedTuple, cast
+import errno
+import os
+import socket
+from typing import Any, Final, NamedTuple, cast
 
 import hiredis
 
 from fastws.brokers.redis.wire.address import RedisAddress
 from fastws.brokers.redis.wire.resp import pack
+from fastws.resolver import Found, resolve
 
+LOOKUP_SECONDS: Final = 3.0
 CONNECT_SECONDS: Final = 3.0
 RESP_3: Final = 3
 
@@ -28,20 +33,70 @@ class Dialled(NamedTuple):
 async def dial(address: RedisAddress, name: str) -> Dialled:
     """Connect to `address` and introduce ourselves as `name`; the caller then sets its own protocol.
 
-    Raises OSError, TimeoutError (after CONNECT_SECONDS) or Refused; nothing stays open then.
+    Raises OSError (also where its name is not found within LOOKUP_SECONDS), TimeoutError (after CONNECT_SECONDS) or
+    Refused; nothing stays open then.
     """
     loop = asyncio.get_running_loop()
     handshake = _Handshake(handshake_commands(address, name), loop.create_future())
     try:
+        found = [] if address.path is not None else await _found(address.host, address.port)
         async with asyncio.timeout(CONNECT_SECONDS):
             if address.path is not None:
                 await loop.create_unix_connection(lambda: handshake, address.path)
             else:
-                await loop.create_connection(lambda: handshake, address.host, address.port, ssl=address.tls)
+                plain = await _connected(address.host, found)
+                name_in_certificate = None if address.tls is None else address.host
+                await loop.create_connection(
+                    lambda: handshake, sock=plain, ssl=address.tls, server_hostname=name_in_certificate
+                )
             return Dialled(cast(asyncio.Transport, handshake.transport), await handshake.outcome)
     except BaseException:
         handshake.abandon()
         raise
+
+
+async def _found(host: str, port: int) -> list[Found]:
+    """The addresses of `host`. Raises OSError, also where the name server takes more than LOOKUP_SECONDS."""
+    try:
+        async with asyncio.timeout(LOOKUP_SECONDS):
+            return await resolve(host, port)
+    except TimeoutError:
+        raise OSError(f"the name server does not answer for {host}") from None
+
+
+async def _connected(host: str, found: list[Found]) -> socket.socket:
+    """A socket connected to the first of the addresses `found` that takes it. Raises OSError."""
+    failure = OSError(f"{host} has no address")
+    for one in found:
+        plain = socket.socket(one.family, one.type, one.proto)
+        try:
+            await _connect(plain, one.address)
+        except OSError as error:
+            plain.close()
+            failure = error
+        except BaseException:
+            plain.close()
+            raise
+        else:
+            return plain
+    raise failure
+
+
+async def _connect(plain: socket.socket, address: tuple[Any, ...]) -> None:
+    """Not `loop.sock_connect`: of a link-local address uvloop's loses the scope."""
+    loop = asyncio.get_running_loop()
+    plain.setblocking(False)  # noqa: FBT003 its only form
+    number = plain.connect_ex(address)
+    if number == errno.EINPROGRESS:
+        writable = asyncio.Event()
+        loop.add_writer(plain, writable.set)
+        try:
+            await writable.wait()
+        finally:
+            loop.remove_writer(plain)
+        number = plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if number:
+        raise OSError(number, os.strerror(number))
 
 
 def handshake_commands(address: RedisAddress, name: str) -> list[tuple[bytes, ...]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,9 +19,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fastws.brokers.redis.wire import handshake as redis_dial
 from fastws.brokers.redis.wire.address import RedisAddress, parse_address
 from fastws.brokers.redis.wire.handshake import Refused, dial, handshake_commands
+from fastws.resolver import Found
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import PATIENCE_SECONDS, AwaitedReceipt, subscribed
 from tests.brokers.redis.test_broker import running
+from tests.name_server import NameServer
 from tests.redis_server import RedisServer, free_port
 
 
@@ -103,6 +107,54 @@ async def test_what_is_no_redis_is_refused() -> None:
     async with stranger(b"HTTP/1.1 400 Bad Request\r\n\r\n") as address:
         with pytest.raises(Refused, match="no Redis"):
             await dial(address, "fastws-test")
+
+
+async def test_of_several_addresses_the_first_that_takes_us_is_taken(
+    redis_server: RedisServer, name_server: NameServer
+) -> None:
+    name_server.speak.set()
+    name_server.answer = [
+        Found(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, redis_server.port))
+        for address in ("127.0.0.77", "127.0.0.1")
+    ]
+    transport, client_id = await dial(RedisAddress(host="redis.example", port=redis_server.port), "fastws-test")
+    assert client_id is not None
+    plain = transport.get_extra_info("socket")
+    assert plain.getpeername() == ("127.0.0.1", redis_server.port)
+    assert plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    transport.abort()
+    await asyncio.sleep(0)
+
+
+async def test_where_no_address_takes_us_the_error_is_the_systems(name_server: NameServer) -> None:
+    name_server.speak.set()
+    name_server.answer = [Found(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.77", 1))]
+    with pytest.raises(ConnectionRefusedError):
+        await dial(RedisAddress(host="redis.example", port=1), "fastws-test")
+    name_server.answer = []
+    with pytest.raises(OSError, match="no address"):
+        await dial(RedisAddress(host="redis.example", port=1), "fastws-test")
+
+
+async def test_an_attempt_that_is_given_up_leaves_no_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_dial, "CONNECT_SECONDS", 0.1)
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # more than may wait: those after them hear nothing
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        with pytest.raises(TimeoutError):
+            await dial(RedisAddress(host="127.0.0.1", port=full.getsockname()[1]), "fastws-test")
+        gc.collect()  # a socket that is left open warns here, which is an error
+
+
+async def test_a_silent_name_server_is_named(name_server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_dial, "LOOKUP_SECONDS", 0.05)
+    with pytest.raises(OSError, match=r"the name server does not answer for redis\.example"):
+        await dial(RedisAddress(host="redis.example"), "fastws-test")
 
 
 async def test_nobody_there_is_an_os_error() -> None:
