@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from dataclasses import dataclass
 from typing import Final, NoReturn
@@ -19,13 +18,10 @@ from fastws.admission.admission import Admission
 from fastws.admission.capacity import Capacity, CapacityRules
 from fastws.callouts.event_hook import EventHook
 from fastws.callouts.gateway_events import Caller, connect_event
-from fastws.codec.codec import Codec
 from fastws.codec.negotiate import negotiate
 from fastws.dialects.dialect import Dialect, StartingChannels
 from fastws.dialects.mount import Mounts
-from fastws.dialects.wire_form import Compression, DialectForm
 from fastws.errors import (
-    FastWSError,
     Forbidden,
     Misdirected,
     NotFound,
@@ -33,13 +29,9 @@ from fastws.errors import (
     Unavailable,
 )
 from fastws.session.services import Services
-from fastws.session.session import Session
-from fastws.transport.websocket import Connection
 from fastws.vocabulary.connection_ids import connection_ids
 from fastws.vocabulary.identity import Identity
-from fastws.wire.deflate import Deflate
-from fastws.wire.deflate import negotiate as negotiate_deflate
-from fastws.wire.handshake import accept_response, check_upgrade, subprotocols
+from fastws.wire.handshake import check_upgrade, subprotocols
 from fastws.wire.http_reader import Request
 
 log = structlog.stdlib.get_logger("fastws.gate")
@@ -67,9 +59,6 @@ class GateRules:
     handshake_seconds: float
     keep_alive_seconds: float
     is_tls: bool
-    compression: bool
-    compression_level: int
-    compression_min_bytes: int
 
 
 class Gate:
@@ -79,7 +68,6 @@ class Gate:
         self._services = services
         self._mounts = mounts
         self._rules = rules
-        self._forms: dict[tuple[str, str, int], DialectForm] = {}
         self.capacity = Capacity(rules.capacity, services.counters, descriptors=rules.descriptors)
         self.handshake_seconds = rules.handshake_seconds
         self.keep_alive_seconds = rules.keep_alive_seconds
@@ -182,10 +170,6 @@ class Gate:
             self._emptied.clear()
             await self._emptied.wait()
 
-    def count_refusal(self, error: FastWSError, address: str) -> None:
-        self._services.counters.refused[(error.status, error.reason)] += 1
-        self._services.connection_log.refused(error, address)
-
     def _check_room(self) -> None:
         if not self._rules.enable_realtime:
             raise Unavailable("real-time connections are switched off", reason="switched_off", retry_after_seconds=60)
@@ -222,64 +206,9 @@ class Gate:
             return True
         return self._rules.local_peers.includes(request, address)
 
-    def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
-        """Let a client in: `transport` is its connection's from now on; the 101, its greeting."""
-        services, request, identity = self._services, admission.request, admission.identity
-        deflate = self._negotiate_deflate(request)
-        connection = Connection(
-            services,
-            transport,
-            admission.connection_id,
-            address=sys.intern(admission.address),
-            user_agent=sys.intern((request.header("user-agent") or "")[:MAX_USER_AGENT_LENGTH]),
-            deflate=deflate,
-        )
-        dialect = admission.dialect
-        form = self._form(dialect, admission.codec, deflate)
-        connection.session = session = Session(services, connection, form, identity, admission.starting)
-        session.anonymous_allowed = admission.anonymous_allowed
-        # First the protocol, then the limits: for what the transport still holds of answers before this one, or of the
-        # TLS handshake, it calls `pause_writing`, and `resume_writing` later. Both must reach the same protocol.
-        transport.set_protocol(connection)
-        # Paused as soon as the kernel takes less than all. uvloop's TLS compares by >=, plain sockets by >.
-        transport.set_write_buffer_limits(high=1 if self._rules.is_tls else 0, low=0)
-        services.roster.add(connection)
-        services.counters.opened[dialect.name] += 1
-        self.capacity.enter(admission.user, admission.address)
-        if identity is not None:
-            services.heartbeat.watch_expiry(connection, identity.expires_at + services.token_verifier.leeway_seconds)
-        session.cork = [
-            accept_response(
-                request,
-                subprotocol=admission.subprotocol,
-                extensions=None if deflate is None else deflate.response,
-            )
-        ]
-        session.begin()
-        session.uncork()
-        services.connection_log.opened(connection)
-        return connection
-
-    def _negotiate_deflate(self, request: Request) -> Deflate | None:
-        offers = request.header("sec-websocket-extensions")
-        return None if offers is None or not self._rules.compression else negotiate_deflate(offers)
-
-    def _form(self, dialect: Dialect, codec: Codec, deflate: Deflate | None) -> DialectForm:
-        window_bits = 0 if deflate is None else deflate.window_bits
-        key = (dialect.name, codec.name, window_bits)
-        form = self._forms.get(key)
-        if form is None:
-            rules = self._rules
-            compression = (
-                Compression(rules.compression_level, rules.compression_min_bytes, window_bits) if window_bits else None
-            )
-            form = self._forms[key] = DialectForm(dialect, codec, compression)
-        return form
-
-    def left(self, connection: Connection) -> None:
-        """`connection` is gone: its share of user and address is free again."""
-        identity = connection.identity
-        self.capacity.leave(None if identity is None else identity.user, connection.address)
+    def leave(self, user: str | None, address: str) -> None:
+        """A connection is gone: its share of user and address is free again."""
+        self.capacity.leave(user, address)
         if not self.open_connections:
             self._emptied.set()
 

@@ -36,7 +36,7 @@ def authorize(session: Session, action: Action, channel: str, then: Callable[[],
         allowed = authorizer.known(session.identity, action, channel)
     if allowed is None and authorizer is not None:
         session.suspend()
-        services.heartbeat.spawn(_ask_elsewhere(session, authorizer, action, channel, then, request_id))
+        services.spawn(_ask_elsewhere(session, authorizer, action, channel, then, request_id))
     elif allowed:
         then()
     else:
@@ -52,7 +52,7 @@ async def _ask_elsewhere(
     request_id: RequestId,
 ) -> None:
     allowed = await authorizer.allows(session.identity, action, channel)
-    if session.connection.is_gone:
+    if session.peer.is_gone:
         return
 
     def answer() -> None:
@@ -68,8 +68,8 @@ async def _ask_elsewhere(
 
 async def leave_forbidden_channels(session: Session, authorizer: Authorizer, leave: Callable[[str], None]) -> None:
     """Ask again for every channel this client is in; `leave` those that are refused now."""
-    for name in session.connection.channel_names:
-        if not await authorizer.allows(session.identity, "subscribe", name) and not session.connection.is_gone:
+    for name in session.peer.channel_names:
+        if not await authorizer.allows(session.identity, "subscribe", name) and not session.peer.is_gone:
             leave(name)
 
 

@@ -36,7 +36,7 @@ def subscribe(session: Session, command: Subscribe, request_id: RequestId) -> No
 
 
 def _join(session: Session, name: str, request_id: RequestId) -> None:
-    connection, limits = session.connection, session.services.limits
+    connection, limits = session.peer, session.services.limits
     hub = session.services.hub
     is_member = hub.audience_of(connection, name) is not None
     if not is_member and len(connection.audiences) >= limits.channels:
@@ -48,9 +48,9 @@ def _join(session: Session, name: str, request_id: RequestId) -> None:
 
 def unsubscribe(session: Session, command: Unsubscribe, request_id: RequestId) -> None:
     hub = session.services.hub
-    if hub.audience_of(session.connection, command.channel) is not None:
+    if hub.audience_of(session.peer, command.channel) is not None:
         session.flush_before_reply(command.channel)
-        hub.unsubscribe(session.connection, command.channel)
+        hub.unsubscribe(session.peer, command.channel)
     session.send_reply(Unsubscribed(command.channel), request_id)
 
 
@@ -70,7 +70,7 @@ def send(session: Session, command: Send, request_id: RequestId) -> None:
 
 
 def _publish(session: Session, command: Send, request_id: RequestId) -> None:
-    services, sender = session.services, session.connection.id
+    services, sender = session.services, session.peer.id
     services.counters.publications["client"] += 1
     publication = Publication(
         command.channel,
@@ -88,7 +88,7 @@ def _publish(session: Session, command: Send, request_id: RequestId) -> None:
 
 
 def send_direct(session: Session, command: SendDirect, request_id: RequestId) -> None:
-    publication = Publication("", command.event, command.data, None, session.connection.id)
+    publication = Publication("", command.event, command.data, None, session.peer.id)
     target = session.services.roster.get(command.connection_id)
     if target is None:
         receipt = DirectAcknowledgement(session, command.connection_id, request_id)
@@ -120,12 +120,12 @@ def refresh(session: Session, command: Refresh, request_id: RequestId) -> None:
         _renew(session, session.identity, command.token, request_id)
     else:
         session.suspend()
-        services.heartbeat.spawn(_renew_in_turn(session, session.identity, command.token, request_id))
+        services.spawn(_renew_in_turn(session, session.identity, command.token, request_id))
 
 
 async def _renew_in_turn(session: Session, former: Identity, token: str, request_id: RequestId) -> None:
     await session.services.verifications.turn(token)
-    if session.connection.is_gone:
+    if session.peer.is_gone:
         return
 
     def renew() -> None:
@@ -145,13 +145,13 @@ def _renew(session: Session, former: Identity, token: str, request_id: RequestId
     if services.revocations.is_revoked(identity):
         raise Forbidden("the token does not hold")
     session.identity = identity
-    services.heartbeat.watch_expiry(session.connection, identity.expires_at + services.token_verifier.leeway_seconds)
+    services.expiry.watch_expiry(session.peer, identity.expires_at + services.token_verifier.leeway_seconds)
     session.send_reply(Refreshed(identity.expires_at), request_id)
     if services.authorizer is not None:
         leaving = leave_forbidden_channels(session, services.authorizer, lambda name: _leave(session, name))
-        services.heartbeat.spawn(leaving)
+        services.spawn(leaving)
         return
-    for name in session.connection.channel_names:
+    for name in session.peer.channel_names:
         if not services.permissions.may_subscribe(
             identity, name, needs_token=session.form.dialect.needs_token, anonymous_allowed=session.anonymous_allowed
         ):
@@ -160,25 +160,25 @@ def _renew(session: Session, former: Identity, token: str, request_id: RequestId
 
 def _leave(session: Session, name: str) -> None:
     session.flush_before_reply(name)
-    session.services.hub.unsubscribe(session.connection, name)
+    session.services.hub.unsubscribe(session.peer, name)
     session.send_reply(Left(name))
 
 
 def change_filter(session: Session, command: ChangeFilter, request_id: RequestId) -> None:
     home, hub = session.starting.home, session.services.hub
-    audience = None if home is None else hub.audience_of(session.connection, home)
+    audience = None if home is None else hub.audience_of(session.peer, home)
     if home is None or audience is None:
         raise BadRequest("there is nothing to filter here")
     changed = command.change(audience.filter)
     if session.flush_before_reply(home):
-        hub.subscribe(session.connection, home, session.form, changed)
+        hub.subscribe(session.peer, home, session.form, changed)
         session.send_reply(FilterChanged(changed, command.subscribed), request_id)
 
 
 def request_metrics(session: Session, command: RequestMetrics, request_id: RequestId) -> None:
     home = session.starting.home or ""
     # A refreshed token may have taken the workspace away: then its figures go, too.
-    if session.services.hub.audience_of(session.connection, home) is None:
+    if session.services.hub.audience_of(session.peer, home) is None:
         raise Forbidden("the token does not allow this workspace any more")
 
     def answer(data: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.wire_form import DialectForm
@@ -16,6 +16,7 @@ from fastws.errors import (
     UnknownAction,
     UnsupportedData,
 )
+from fastws.session.ports import Peer
 from fastws.session.services import Services
 from fastws.vocabulary.commands import Request, RequestId
 from fastws.vocabulary.filters import Filter
@@ -27,9 +28,6 @@ from fastws.vocabulary.replies import (
     Reply,
 )
 from fastws.wire.opcodes import BINARY, TEXT
-
-if TYPE_CHECKING:
-    from fastws.transport.websocket import Connection
 
 # What a connection has read, by opcode; or the requests of a message of which some are done.
 Message = tuple[int, bytes | tuple[Request, ...]]
@@ -48,12 +46,12 @@ class Session:
         "anonymous_allowed",
         "backlog",
         "connected_at",
-        "connection",
         "cork",
         "corked_bytes",
         "form",
         "identity",
         "is_held",
+        "peer",
         "rate_full_at",
         "refresh_at",
         "services",
@@ -64,13 +62,13 @@ class Session:
     def __init__(
         self,
         services: Services,
-        connection: Connection,
+        peer: Peer,
         form: DialectForm,
         identity: Identity | None,
         starting: StartingChannels,
     ) -> None:
         self.services = services
-        self.connection = connection
+        self.peer = peer
         self.form = form
         self.identity = identity
         self.starting = starting
@@ -100,7 +98,7 @@ class Session:
             if names:
                 self.listen(names.pop(0), join_next)
             else:
-                self.send_reply(Connected(self.connection.id, self.starting.workspace))
+                self.send_reply(Connected(self.peer.id, self.starting.workspace))
 
         join_next()
 
@@ -119,7 +117,7 @@ class Session:
             return
         end = _end_of(allowed, messages)
         self.perform(messages[:end])
-        if not self.connection.is_gone:
+        if not self.peer.is_gone:
             self._over_the_rate(messages[end:])
 
     def perform(self, messages: Sequence[Message]) -> None:
@@ -138,15 +136,15 @@ class Session:
                 try:
                     requests = read(opcode, payload, codec)
                 except InvalidText as error:
-                    self.connection.fail(error)
+                    self.peer.fail(error)
                     break
                 except FastWSError as error:
                     requests = ((None, error),)
             elif opcode > BINARY:
-                self.connection.control(opcode, payload)
+                self.peer.control(opcode, payload)
                 continue
             else:
-                self.connection.fail(UnsupportedData("this connection speaks msgpack: send binary frames"))
+                self.peer.fail(UnsupportedData("this connection speaks msgpack: send binary frames"))
                 break
             self._do(requests, payload)
             if self._keep_back(messages, position + 1):
@@ -179,7 +177,7 @@ class Session:
             return
         try:
             hook.default(
-                self.connection.id,
+                self.peer.id,
                 len(payload),
                 lambda: self.form.as_text(payload),
                 lambda answer: self._relay_answer(answer, request_id),
@@ -189,7 +187,7 @@ class Session:
 
     def _relay_answer(self, answer: str | bytes | FastWSError, request_id: RequestId) -> None:
         """Pass on what the application answered to a message."""
-        if self.connection.is_gone:
+        if self.peer.is_gone:
             return
         if isinstance(answer, FastWSError):
             self.refuse(answer, request_id)
@@ -204,7 +202,7 @@ class Session:
         if self.corked_bytes > MAX_CORKED_BYTES:
             self.uncork()
             self.cork = []
-            if self.backlog is None and self.connection.is_crowded:
+            if self.backlog is None and self.peer.is_crowded:
                 self.suspend()
                 self.is_held = True
         if self.backlog is None:
@@ -234,7 +232,7 @@ class Session:
         self.strikes += refused
         self.refuse(RateLimited(f"too many messages: {refused} were not processed; send more slowly"), None)
         if self.strikes > max(self.services.limits.message_burst, MIN_STRIKES):
-            self.connection.end(1008, "too many messages", label="rate_limited")
+            self.peer.end(1008, "too many messages", label="rate_limited")
             return
         # However many messages stand before it, a ping is answered (RFC 6455 section 5.5.2), and a close, too.
         self.perform([message for message in messages if message[0] > BINARY])
@@ -255,16 +253,16 @@ class Session:
             cork.append(frame)
             return
         self.cork = [frame]
-        self.services.corked.append(self)
-        if len(self.services.corked) == 1 and not self.services.hub.tick.is_running:
-            self.services.uncork()
+        self.services.batch.corked.append(self)
+        if len(self.services.batch.corked) == 1 and not self.services.hub.tick.is_running:
+            self.services.batch.uncork()
 
     def uncork(self) -> None:
         """Write what this turn has answered."""
         cork, self.cork = self.cork, None
         self.corked_bytes = 0
         if cork:
-            self.connection.write_control(cork[0] if len(cork) == 1 else b"".join(cork))
+            self.peer.write_control(cork[0] if len(cork) == 1 else b"".join(cork))
 
     def refuse(self, error: FastWSError, request_id: RequestId) -> None:
         self.send_reply(Failure(error.code, error.message, error.channel), request_id)
@@ -278,7 +276,7 @@ class Session:
         if not hub.is_flushed(channel):
             self._uncork_before()
             hub.flush_channel(channel)
-        return not self.connection.is_gone
+        return not self.peer.is_gone
 
     def _uncork_before(self) -> None:
         """Write what this turn has answered so far: it stands before what is written next."""
@@ -296,7 +294,7 @@ class Session:
 
         def enter() -> None:
             if self.flush_before_reply(name):
-                hub.subscribe(self.connection, name, self.form, filter_)
+                hub.subscribe(self.peer, name, self.form, filter_)
                 then()
             elif not hub.count(name):
                 broker.unlisten(name)
@@ -328,13 +326,13 @@ class Session:
     def _hand_over(self, frame: bytes, publication: Publication) -> bool:
         """After what was said before on this client's channels. False, too, if it has been too slow for that."""
         counters = self.services.counters
-        connection = self.connection
+        connection = self.peer
         if any(not self.services.hub.tick.is_flushed(audience.channel) for audience in connection.audiences):
             self._uncork_before()
             self.services.hub.flush_channels_of(connection)
         if connection.is_gone:
             return False
-        if self.cork is not None and connection.outbox is None:
+        if self.cork is not None and connection.takes_at_once:
             self.cork.append(frame)
         elif not connection.deliver(frame, publication):
             counters.dropped["direct"] += 1
@@ -366,13 +364,13 @@ class Session:
         """Read no further until `proceed`: an answer from elsewhere is awaited."""
         if self.backlog is None:
             self.backlog = []
-            self.connection.stop_reading()
+            self.peer.stop_reading()
 
     def proceed(self, then: Callable[[], None]) -> None:
         """The answer is there: do `then`, and after it what came meanwhile, unless `then` has to wait in its turn."""
         backlog = self._take_backlog()
         then()
-        if self.connection.is_gone:
+        if self.peer.is_gone:
             self.backlog = None
         elif self.backlog is not None:
             self.backlog[:0] = backlog or ()
@@ -380,18 +378,18 @@ class Session:
             self.backlog = backlog  # nothing newer is done before it
             asyncio.get_running_loop().call_soon(self.go_on)
         else:
-            self.connection.go_on_reading()
+            self.peer.go_on_reading()
 
     def go_on(self) -> None:
         """Do what was kept back, unless this client has to read first."""
-        if self.backlog is not None and self.connection.is_crowded:
+        if self.backlog is not None and self.peer.is_crowded:
             self.is_held = True
             return
         backlog = self._take_backlog()
         if backlog:
-            self.connection.process(backlog)
+            self.peer.process(backlog)
         if self.backlog is None:
-            self.connection.go_on_reading()
+            self.peer.go_on_reading()
 
     def _take_backlog(self) -> list[Message] | None:
         backlog, self.backlog = self.backlog, None

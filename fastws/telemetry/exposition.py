@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -55,14 +55,21 @@ _PLAIN: Final = (
 )
 
 
+class BrokerState(Protocol):
+    """What a broker says of itself."""
+
+    @property
+    def is_up(self) -> bool: ...
+
+
 class ServerCollector(Collector):
     """Reads the plain integers of one process when it is asked to."""
 
-    def __init__(self, counters: Counters, hub: Hub, roster: Roster, is_broker_up: Callable[[], bool]) -> None:
+    def __init__(self, counters: Counters, hub: Hub, roster: Roster, broker: BrokerState) -> None:
         self._counters = counters
         self._hub = hub
         self._roster = roster
-        self._is_broker_up = is_broker_up
+        self._broker = broker
 
     def collect(self) -> Iterator[Metric]:
         counters = self._counters
@@ -96,7 +103,7 @@ class ServerCollector(Collector):
             (
                 "fastws_broker_up",
                 "Whether what is published comes back",
-                int(self._is_broker_up()),
+                int(self._broker.is_up),
             ),
         ):
             yield GaugeMetricFamily(name, meaning, value=value)
@@ -130,9 +137,9 @@ def _histogram(name: str, meaning: str, histogram: Histogram) -> Metric:
 class Exposition:
     """Renders everything for a scrape."""
 
-    def __init__(self, counters: Counters, hub: Hub, roster: Roster, is_broker_up: Callable[[], bool]) -> None:
+    def __init__(self, counters: Counters, hub: Hub, roster: Roster, broker: BrokerState) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(ServerCollector(counters, hub, roster, is_broker_up))
+        self._registry.register(ServerCollector(counters, hub, roster, broker))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 

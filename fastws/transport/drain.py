@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
 from fastws.admission.gate import Gate
-from fastws.session.services import Services
+from fastws.hub.hub import Hub
+from fastws.hub.roster import Roster
 
 log = structlog.stdlib.get_logger("fastws.drain")
 
@@ -20,7 +22,15 @@ ENTERING_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 0.02
 
 
-async def drain(services: Services, gate: Gate, *, seconds: float, is_replaced: bool) -> None:
+async def drain(
+    roster: Roster,
+    hub: Hub,
+    gate: Gate,
+    tasks_done: Callable[[], Awaitable[None]],
+    *,
+    seconds: float,
+    is_replaced: bool,
+) -> None:
     """Close every client with 1012 over `seconds`, no more than their number / `seconds` in any second; at once where
     nobody is connected. HTTP connections that are idle are closed first. Twice is once. Who does not answer its close
     holds it up for ANSWER_SECONDS at most.
@@ -35,19 +45,19 @@ async def drain(services: Services, gate: Gate, *, seconds: float, is_replaced: 
     gate.capacity.close_idle()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds + ANSWER_SECONDS
-    await _close_all(services, seconds)
+    await _close_all(roster, hub, seconds)
     if is_replaced:
         await _accept_pending_upgrades(gate, min(deadline, loop.time() + ENTERING_SECONDS))
         gate.is_draining = True
-        await _close_all(services, 0.0)
+        await _close_all(roster, hub, 0.0)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
             await gate.until_empty()
-            await services.heartbeat.until_done()
+            await tasks_done()
 
 
-async def _close_all(services: Services, seconds: float) -> None:
-    clients = list(services.roster)
+async def _close_all(roster: Roster, hub: Hub, seconds: float) -> None:
+    clients = list(roster)
     if not clients:
         return
     log.info("draining", connections=len(clients), seconds=seconds)
@@ -58,7 +68,7 @@ async def _close_all(services: Services, seconds: float) -> None:
         due = begun + seconds * position / len(clients)
         if due > loop.time():
             await asyncio.sleep(due - loop.time())
-        services.hub.flush_channels_of(client)
+        hub.flush_channels_of(client)
         client.end(1012, reason, label="drain")
 
 

@@ -10,13 +10,14 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
 
 from fastws.counters import Counters
 from fastws.hub.roster import Roster
+from fastws.session.ports import Peer
 
 if TYPE_CHECKING:
     from fastws.transport.outbox import Outbox
@@ -117,10 +118,9 @@ class Heartbeat:
         self._left_in_round = 0
         self._beats_left = 0
         self._endings: dict[Ending, float] = {}
-        self._expiries: dict[Connection, float] = {}
+        self._expiries: dict[Peer, float] = {}
         # Of those who have not answered a ping while something waited for them, as of the last round.
         self._uptakes: dict[Connection, Uptake] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._handle: asyncio.TimerHandle | None = None
         self._due = 0.0
         self.now = time.monotonic()
@@ -131,8 +131,6 @@ class Heartbeat:
     def stop(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        for task in self._tasks:
-            task.cancel()
 
     def expect_end(self, ending: Ending, seconds: float) -> None:
         """Abort `ending` unless it is gone in `seconds`."""
@@ -150,9 +148,9 @@ class Heartbeat:
         for ending in list(self._endings):
             reset(ending.transport)
 
-    def watch_expiry(self, connection: Connection, expires_at: float) -> None:
-        """Close `connection` with 4401 when its token is over (`expires_at`: seconds since the epoch)."""
-        self._expiries[connection] = expires_at
+    def watch_expiry(self, peer: Peer, expires_at: float) -> None:
+        """Close `peer` with 4401 when its token is over (`expires_at`: seconds since the epoch)."""
+        self._expiries[peer] = expires_at
 
     def is_taking(self, connection: Connection) -> bool:
         """Whether `connection` is at what waited for it a round ago, and has got on since."""
@@ -161,22 +159,6 @@ class Heartbeat:
         if now.waiting:
             self._uptakes[connection] = now
         return now.is_going_on(before)
-
-    def spawn(self, work: Coroutine[None, None, None]) -> None:
-        """Run `work` beside the loop; it ends with the server at the latest."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-
-    async def until_done(self) -> None:
-        """Return when nothing that was spawned is under way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("error of ours in a task", exc_info=error)
 
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()

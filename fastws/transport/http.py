@@ -15,7 +15,9 @@ from fastws.admission.admission import Admission
 from fastws.admission.gate import Gate
 from fastws.callouts.event_hook import EventHook
 from fastws.errors import FastWSError, NotFound, Unavailable
-from fastws.session.services import Services
+from fastws.session.ports import Spawn
+from fastws.transport.opening import Opening
+from fastws.transport.services import TransportServices
 from fastws.wire.http_reader import HttpReader, Request, render_response
 from fastws.wire.proxy_protocol import read_proxy_header
 from fastws.wire.response import Response
@@ -54,20 +56,24 @@ class HttpConnection(asyncio.Protocol):
         "_is_proxied",
         "_is_resting",
         "_lingering",
+        "_opening",
         "_peer",
         "_proxy_header",
         "_reader",
         "_services",
+        "_spawn",
         "address",
         "transport",
     )
 
     def __init__(
         self,
-        services: Services,
+        services: TransportServices,
         gate: Gate,
+        opening: Opening,
         endpoints: Endpoints,
         error_response: ErrorResponse,
+        spawn: Spawn,
         max_body_bytes: int,
         *,
         is_internal: bool = False,
@@ -75,6 +81,8 @@ class HttpConnection(asyncio.Protocol):
         """`is_internal`: the address is not for clients, so no upgrades, proxies and limits."""
         self._services = services
         self._gate = gate
+        self._opening = opening
+        self._spawn = spawn
         self._endpoints = endpoints
         self._error_response = error_response
         self._reader = HttpReader(MAX_HEADER_BYTES, max_body_bytes)
@@ -242,7 +250,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._answering = True
         self.transport.pause_reading()
-        self._services.heartbeat.spawn(self._admit_in_turn(request))
+        self._spawn(self._admit_in_turn(request))
 
     async def _admit_in_turn(self, request: Request) -> None:
         """Admit when it is this client's turn to have its token verified."""
@@ -261,13 +269,13 @@ class HttpConnection(asyncio.Protocol):
 
     def _admit(self, request: Request) -> None:
         admission = self._gate.admit(request, self.address)
-        hook = self._services.hook
+        hook = self._services.lifecycle.hook
         self._answering = True  # what comes is no longer ours to read
         if hook is None:
             self._open(admission)
         else:
             self.transport.pause_reading()
-            self._services.heartbeat.spawn(self._upgrade_later(admission, hook))
+            self._spawn(self._upgrade_later(admission, hook))
 
     async def _upgrade_later(self, admission: Admission, hook: EventHook) -> None:
         """Upgrade when the application has agreed to it."""
@@ -290,7 +298,7 @@ class HttpConnection(asyncio.Protocol):
                 hook.disconnected(admission.connection_id, 1006, "never opened")
 
     def _open(self, admission: Admission) -> None:
-        connection = self._gate.open(admission, self.transport)
+        connection = self._opening.open(admission, self.transport)
         self._gate.capacity.sockets -= 1
         rest = self._reader.trailing()
         if rest:
@@ -304,7 +312,7 @@ class HttpConnection(asyncio.Protocol):
         self._answering = True
         # What waits is one read at most.
         self.transport.pause_reading()
-        self._services.heartbeat.spawn(self._answer_later(request, answer))
+        self._spawn(self._answer_later(request, answer))
 
     async def _answer_later(self, request: Request, answer: Awaitable[Response]) -> None:
         try:
@@ -346,7 +354,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse(self, error: FastWSError) -> None:
         """Answer what cannot be served, and close: after an error the next request's beginning is not certain."""
-        self._gate.count_refusal(error, self.address)
+        self._services.lifecycle.refused(error, self.address)
         response = self._error_response(error)
         self.transport.write(render_response(response.status, list(response.headers), response.body, keep_alive=False))
         self._close()

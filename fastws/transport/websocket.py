@@ -10,10 +10,10 @@ from typing import Final
 import structlog
 
 from fastws.errors import FastWSError, ProtocolViolation
-from fastws.session.services import Services
 from fastws.session.session import Message
 from fastws.transport.connection_log import who
 from fastws.transport.heartbeat import reset
+from fastws.transport.services import TransportServices
 from fastws.transport.states import TRANSITIONS, Event, State
 from fastws.transport.writer import Writer, forget
 from fastws.vocabulary.identity import Identity
@@ -50,7 +50,7 @@ class Connection(Writer):
 
     def __init__(
         self,
-        services: Services,
+        services: TransportServices,
         transport: asyncio.Transport,
         connection_id: str,
         *,
@@ -145,7 +145,7 @@ class Connection(Writer):
     def eof_received(self) -> bool:
         """The peer will send no more: so we are done, too (returning False closes the transport once it is written)."""
         if self.state is State.OPEN:
-            self._count_end(1006, "lost")
+            self.services.lifecycle.closed(self, 1006, "lost")
         self._step(Event.PEER_FAILS)
         self._forget_waiting()
         self.services.heartbeat.expect_end(self, CLOSE_SECONDS)
@@ -210,7 +210,7 @@ class Connection(Writer):
         """Close from our side. The peer has 5 s to answer before the connection is aborted."""
         if self.state is not State.OPEN:
             return
-        self._count_end(code, label, reason)
+        self.services.lifecycle.closed(self, code, label, reason)
         self.session.uncork()
         self.write_control(close_frame(code, reason))
         self._step(Event.WE_CLOSE)
@@ -223,7 +223,7 @@ class Connection(Writer):
         if self.state is not State.OPEN:
             return
         code = error.violation_code if isinstance(error, ProtocolViolation) else error.close_code
-        self._count_end(code, error.code, error.message)
+        self.services.lifecycle.closed(self, code, error.code, error.message)
         self.session.uncork()
         self.write_control(close_frame(code, error.message))
         self._step(Event.PEER_FAILS)
@@ -245,20 +245,11 @@ class Connection(Writer):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.state is State.OPEN:
-            self._count_end(1006, "lost")
+            self.services.lifecycle.closed(self, 1006, "lost")
         self._step(Event.LOST)
         self.parser = None
         self.outbox = None
-        self.services.heartbeat.forget(self)
-        self.services.left(self)
-
-    def _count_end(self, code: int, label: str, reason: str = "") -> None:
-        # A client may choose among 2,000 codes from 3000 on: no reason for as many series of figures.
-        counted = code // 1000 * 1000 if label == "client" and code >= 3000 else code
-        self.services.counters.closed[(counted, label)] += 1
-        self.services.connection_log.closed(self, code, label)
-        if self.services.hook is not None:
-            self.services.hook.disconnected(self.id, code, reason)
+        self.services.lifecycle.gone(self)
 
     def _step(self, event: Event) -> None:
         """Enter the next state; who leaves OPEN hears nothing more."""
@@ -268,15 +259,14 @@ class Connection(Writer):
             self.send = forget
             self._resume_publishers(self.outbox)
             self.session.backlog = None
-            self.services.roster.remove(self)
-            self.services.hub.leave(self)
+            self.services.lifecycle.left(self)
 
     def _answer_close(self, payload: bytes) -> None:
         """The peer closes: echo its code (RFC 6455 section 5.5.1), then close the TCP connection, as servers do."""
         if self.state is not State.OPEN:
             return
         code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
-        self._count_end(code, "client", payload[2:].decode("utf-8", "replace"))
+        self.services.lifecycle.closed(self, code, "client", payload[2:].decode("utf-8", "replace"))
         self.session.uncork()
         self._forget_waiting()
         self.write_control(close_frame(code if code != 1005 else 1000))

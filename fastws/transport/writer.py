@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from fastws.hub.channel import Audience, Chunk
 from fastws.hub.ports import GONE, HELD, Held
-from fastws.session.services import Services
 from fastws.transport.backpressure import PublisherPause
 from fastws.transport.outbox import Outbox
+from fastws.transport.services import TransportServices
 from fastws.transport.states import State
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Lag
@@ -36,7 +36,7 @@ class Writer(asyncio.Protocol):
 
     __slots__ = ("_audiences", "outbox", "publisher_pause", "send", "services", "session", "state", "transport")
 
-    def __init__(self, services: Services, transport: asyncio.Transport) -> None:
+    def __init__(self, services: TransportServices, transport: asyncio.Transport) -> None:
         self.services = services
         self.transport = transport
         # `transport.write` itself while the client reads: no frame of ours stands between the hub and the socket.
@@ -72,11 +72,7 @@ class Writer(asyncio.Protocol):
         if not services.hub.tick.is_joint:
             self.transport.write(data)
             return
-        pieces = services.gathered.get(self)
-        if pieces is None:
-            services.gathered[self] = [data]
-        else:
-            pieces.append(data)
+        services.batch.gather(self, data)
 
     def write_control(self, frames: bytes) -> None:
         """Frames of the control lane: replies, pongs, closes. Never dropped."""
@@ -87,6 +83,10 @@ class Writer(asyncio.Protocol):
             outbox.control(frames)
             if self.is_crowded:
                 self.stop_reading()
+
+    @property
+    def takes_at_once(self) -> bool:
+        return self.outbox is None
 
     @property
     def is_crowded(self) -> bool:

@@ -53,7 +53,7 @@ async def scrape() -> Scrape:
 def _own(server: Server) -> str:
     from fastws.telemetry.exposition import Exposition
 
-    return Exposition(server.counters, server.hub, server.roster, lambda: server.broker.is_up).render().decode()
+    return Exposition(server.counters, server.hub, server.roster, server.broker).render().decode()
 
 
 @pytest.fixture(scope="session")

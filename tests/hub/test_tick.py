@@ -278,7 +278,7 @@ class BrokenListener(Listener):
         raise RuntimeError("a bug in a member")
 
 
-@pytest.mark.parametrize("breaks", ["send", "hold", "cut_off"])
+@pytest.mark.parametrize("breaks", ["send", "enqueue", "cut_off"])
 def test_a_member_that_raises_has_failed_and_the_others_hear(wheel: Wheel, breaks: str) -> None:
     errors: list[Exception] = []
     hub = a_hub_of(wheel, errors)

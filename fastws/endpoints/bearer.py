@@ -1,0 +1,32 @@
+"""The user behind a plain request, by its bearer token."""
+
+from __future__ import annotations
+
+from fastws.access.broadcast_key import bearer
+from fastws.access.revocation import Revocations
+from fastws.access.tokens import Tokens
+from fastws.errors import Unauthorized
+from fastws.session.verifications import Verifications
+from fastws.vocabulary.identity import Identity
+
+
+class BearerTokens:
+    """Verifies `Authorization: Bearer <JWT>` of plain requests, within the budget of a loop turn."""
+
+    __slots__ = ("_revocations", "_tokens", "_verifications")
+
+    def __init__(self, tokens: Tokens, revocations: Revocations, verifications: Verifications) -> None:
+        self._tokens = tokens
+        self._revocations = revocations
+        self._verifications = verifications
+
+    async def __call__(self, authorization: str | None) -> Identity:
+        """The user of this header. Raises Unauthorized."""
+        token = bearer(authorization)
+        if token is None:
+            raise Unauthorized("`Authorization: Bearer <JWT>` is needed here")
+        await self._verifications.turn(token)
+        identity = self._tokens.verify(token)
+        if self._revocations.is_revoked(identity):
+            raise Unauthorized("the token does not hold")
+        return identity

@@ -1,0 +1,265 @@
+"""The composition root: makes the parts of a server and gives each the others that it needs. No logic of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from fastws.access.rate_limit import Bucket
+from fastws.access.sigv4 import AwsCredentials
+from fastws.admission.capacity import CapacityRules, free_descriptors
+from fastws.admission.gate import Gate, GateRules
+from fastws.brokers.memory import MemoryBroker
+from fastws.brokers.redis.broker import RedisBroker
+from fastws.callouts.authorizer import Authorizer
+from fastws.callouts.event_hook import EventHook
+from fastws.callouts.metrics_hook import MetricsHook
+from fastws.cluster.one_process import OneProcess
+from fastws.cluster.redis.cluster import RedisCluster
+from fastws.config import Config
+from fastws.counters import Counters
+from fastws.endpoints.answers import error_response
+from fastws.endpoints.application import Application
+from fastws.endpoints.bearer import BearerTokens
+from fastws.endpoints.log_level import LogLevelEndpoint
+from fastws.endpoints.router import FIGURES, Handler, Router
+from fastws.hub.hub import Hub
+from fastws.hub.roster import Roster
+from fastws.hub.rules import Rules
+from fastws.logs import LogLevel
+from fastws.server.admittance import Admittance
+from fastws.server.embedding import InProcessBroadcaster
+from fastws.server.status import Status
+from fastws.server.tasks import Tasks
+from fastws.session.commands import COMMANDS
+from fastws.session.metrics_source import MetricsSource
+from fastws.session.services import Limits, Services
+from fastws.session.verifications import Verifications
+from fastws.settings import flush_intervals, slow_policies
+from fastws.telemetry.all_workers import AllWorkerMetrics, WorkerMetrics
+from fastws.telemetry.exposition import Exposition, not_on_this_port
+from fastws.transport.connection_log import ConnectionLog
+from fastws.transport.heartbeat import Heartbeat
+from fastws.transport.http import HttpConnection
+from fastws.transport.lifecycle import Lifecycle
+from fastws.transport.opening import CompressionRules, Opening
+from fastws.transport.services import FrameLimits, TransportServices
+from fastws.transport.write_batch import WriteBatch
+
+log = structlog.stdlib.get_logger("fastws.server")
+
+MAX_SIBLING_BODY_BYTES = 4096
+# Around the data of a broadcast: names, ids to exclude.
+MAX_BODY_OVERHEAD_BYTES = 4096
+
+
+class Assembly:
+    """The parts of one running server. Made on its event loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        admittance: Admittance,
+        *,
+        node_id: str,
+        counters: Counters,
+        roster: Roster,
+        log_level: LogLevel,
+        workers_folder: Path | None,
+    ) -> None:
+        self._config = config
+        self._admittance = admittance
+        self._counters = counters
+        self._roster = roster
+        self.tasks = Tasks()
+        self.heartbeat = Heartbeat(
+            roster, counters, ping_seconds=config.ping_interval, idle_seconds=config.idle_timeout
+        )
+        self.verifications = Verifications(admittance.tokens)
+        self.batch = WriteBatch()
+        self.hub = self._make_hub()
+        self.broker = self._make_broker(node_id)
+        self.hub.emptied = self.broker.unlisten
+        self.cluster = self._make_cluster()
+        self.metrics_hook = self._make_metrics_hook()
+        self.authorizer = self._make_authorizer()
+        self.event_hook = None if config.event_hook is None else EventHook(config.event_hook, counters)
+        self.services = self._make_services()
+        self.gate = Gate(self.services, admittance.mounts, self._gate_rules(node_id))
+        self.status = Status(self.gate, self.broker)
+        self.connection_log = ConnectionLog(log_level)
+        self.transport_services = self._make_transport_services()
+        is_tls = admittance.tls is not None
+        compression = CompressionRules.of(config)
+        self.opening = Opening(self.services, self.transport_services, compression, is_tls=is_tls)
+        self.broadcaster = self._make_broadcaster()
+        self.application = self._make_application()
+        self._make_routers(log_level, workers_folder)
+
+    def client_protocol(self) -> HttpConnection:
+        """The protocol of a connection on an address for clients."""
+        return self._http(self.router, self._config.max_message_bytes + MAX_BODY_OVERHEAD_BYTES, is_internal=False)
+
+    def scrape_protocol(self) -> HttpConnection:
+        """The protocol of a connection on `metrics_address`."""
+        return self._http(self.scrape_router, MAX_SIBLING_BODY_BYTES, is_internal=True)
+
+    def worker_protocol(self) -> HttpConnection:
+        """The protocol of a connection from another worker of this machine."""
+        return self._http(self.worker_router, MAX_SIBLING_BODY_BYTES, is_internal=True)
+
+    def _http(self, router: Router, max_body_bytes: int, *, is_internal: bool) -> HttpConnection:
+        return HttpConnection(
+            self.transport_services,
+            self.gate,
+            self.opening,
+            router,
+            error_response,
+            self.tasks.spawn,
+            max_body_bytes,
+            is_internal=is_internal,
+        )
+
+    def _make_hub(self) -> Hub:
+        config, loop = self._config, asyncio.get_running_loop()
+        return Hub(
+            counters=self._counters,
+            schedule=loop.call_soon,
+            schedule_later=loop.call_later,
+            rules=Rules(slow_policies(config), flush_intervals(config)),
+            after_flush=self.batch,
+            failed=_log_channel_error,
+        )
+
+    def _make_broker(self, node_id: str) -> MemoryBroker | RedisBroker:
+        if self._config.redis_url is None:
+            return MemoryBroker(self.hub, self._config)
+        return RedisBroker(self.hub, self._config, node_id=node_id, counters=self._counters)
+
+    def _make_cluster(self) -> OneProcess | RedisCluster:
+        revocations = self._admittance.revocations
+        here = OneProcess(self.hub, self._roster, revocations)
+        if isinstance(self.broker, MemoryBroker):
+            return here
+        return RedisCluster(self.broker, here, self.hub, self._roster, revocations)
+
+    def _make_metrics_hook(self) -> MetricsHook | None:
+        where, template = self._config.metrics_hook, self._config.workspace_channel
+        return None if where is None else MetricsHook(where, template, self.tasks.spawn)
+
+    def _make_authorizer(self) -> Authorizer | None:
+        where = self._config.authorizer
+        return None if where is None else Authorizer(where, timeout_seconds=self._config.authorizer_timeout)
+
+    def _make_services(self) -> Services:
+        admittance = self._admittance
+        return Services(
+            limits=Limits.of(self._config),
+            commands=COMMANDS,
+            mounts=admittance.mounts,
+            hub=self.hub,
+            broker=self.broker,
+            roster=self._roster,
+            counters=self._counters,
+            permissions=admittance.permissions,
+            token_verifier=admittance.tokens,
+            revocations=admittance.revocations,
+            authorizer=self.authorizer,
+            verifications=self.verifications,
+            spawn=self.tasks.spawn,
+            expiry=self.heartbeat,
+            batch=self.batch,
+            send_elsewhere=self.cluster.send,
+            metrics_source=MetricsSource(self.hub, self.broker, self.metrics_hook).find,
+            hook=self.event_hook,
+        )
+
+    def _make_transport_services(self) -> TransportServices:
+        lifecycle = Lifecycle(
+            gate=self.gate,
+            hub=self.hub,
+            roster=self._roster,
+            counters=self._counters,
+            heartbeat=self.heartbeat,
+            log=self.connection_log,
+            hook=self.event_hook,
+        )
+        return TransportServices(
+            limits=FrameLimits.of(self._config),
+            hub=self.hub,
+            roster=self._roster,
+            counters=self._counters,
+            batch=self.batch,
+            heartbeat=self.heartbeat,
+            lifecycle=lifecycle,
+        )
+
+    def _gate_rules(self, node_id: str) -> GateRules:
+        config, admittance = self._config, self._admittance
+        return GateRules(
+            node_id=node_id,
+            allow_anonymous=admittance.permissions.allow_anonymous,
+            anonymous_was_set=config.allow_anonymous is not None,
+            local_peers=admittance.local_peers,
+            enable_realtime=config.enable_realtime,
+            allowed_origins=admittance.allowed_origins,
+            allowed_hosts=admittance.allowed_hosts,
+            trusted_proxies=admittance.trusted_proxies,
+            proxy_protocol=config.proxy_protocol,
+            capacity=CapacityRules.of(config),
+            descriptors=free_descriptors(),
+            handshake_seconds=config.handshake_timeout,
+            keep_alive_seconds=config.keep_alive_timeout,
+            is_tls=admittance.tls is not None,
+        )
+
+    def _make_broadcaster(self) -> InProcessBroadcaster:
+        return InProcessBroadcaster(
+            self._config,
+            hub=self.hub,
+            broker=self.broker,
+            roster=self._roster,
+            cluster=self.cluster,
+            counters=self._counters,
+        )
+
+    def _make_application(self) -> Application:
+        config, admittance = self._config, self._admittance
+        rate = config.broadcast_rate
+        return Application(
+            hub=self.hub,
+            broker=self.broker,
+            roster=self._roster,
+            counters=self._counters,
+            cluster=self.cluster,
+            status=self.status,
+            tokens=admittance.tokens,
+            revocations=admittance.revocations,
+            broadcast_keys=admittance.broadcast_keys,
+            aws_credentials=AwsCredentials(config.aws_credentials),
+            has_configured_keys=admittance.has_configured_keys,
+            local_peers=admittance.local_peers,
+            broadcast_bucket=Bucket(rate, max(rate, 1.0)) if rate else None,
+            identify=BearerTokens(admittance.tokens, admittance.revocations, self.verifications),
+            max_message_bytes=config.max_message_bytes,
+        )
+
+    def _make_routers(self, log_level: LogLevel, workers_folder: Path | None) -> None:
+        exposition = Exposition(self._counters, self.hub, self._roster, self.broker)
+        metrics: Handler = exposition
+        endpoint = LogLevelEndpoint(log_level)
+        self.worker_metrics: WorkerMetrics | None = None
+        if workers_folder is not None:
+            self.worker_metrics = WorkerMetrics(exposition, workers_folder)
+            self.worker_router = Router(self.application, self.worker_metrics, endpoint)
+            metrics = workers = AllWorkerMetrics(self.worker_metrics, workers_folder)
+            endpoint = LogLevelEndpoint(log_level, workers.tell)
+        self.scrape_router = Router(self.application, metrics, endpoint, only=FIGURES)
+        public = metrics if self._config.metrics_address is None else not_on_this_port
+        self.router = Router(self.application, public, endpoint, websocket_paths=self._admittance.mounts.table)
+
+
+def _log_channel_error(error: Exception) -> None:
+    log.error("error of ours while writing a channel", exc_info=error)

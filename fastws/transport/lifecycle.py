@@ -1,0 +1,79 @@
+"""The life of a connection, as the rest of the server hears of it: opened, closed, gone; each once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastws.admission.gate import Gate
+from fastws.callouts.event_hook import EventHook
+from fastws.counters import Counters
+from fastws.errors import FastWSError
+from fastws.hub.hub import Hub
+from fastws.hub.roster import Roster
+from fastws.transport.connection_log import ConnectionLog
+
+if TYPE_CHECKING:
+    from fastws.transport.heartbeat import Heartbeat
+    from fastws.transport.websocket import Connection
+
+# From here on a client may choose a close code of its own (RFC 6455 section 7.4.2).
+FIRST_OWN_CODE = 3000
+
+
+class Lifecycle:
+    """Tells roster, hub, admission, counters, log, event hook and heartbeat."""
+
+    __slots__ = ("_counters", "_gate", "_heartbeat", "_hub", "_roster", "hook", "log")
+
+    def __init__(
+        self,
+        *,
+        gate: Gate,
+        hub: Hub,
+        roster: Roster,
+        counters: Counters,
+        heartbeat: Heartbeat,
+        log: ConnectionLog,
+        hook: EventHook | None,
+    ) -> None:
+        self._gate = gate
+        self._hub = hub
+        self._roster = roster
+        self._counters = counters
+        self._heartbeat = heartbeat
+        self.log = log
+        self.hook = hook
+
+    def opened(self, connection: Connection, expires_at: float | None) -> None:
+        """`connection` has been let in; its token expires at `expires_at` (seconds since the epoch)."""
+        self._roster.add(connection)
+        self._counters.opened[connection.dialect_name] += 1
+        identity = connection.identity
+        self._gate.capacity.enter(None if identity is None else identity.user, connection.address)
+        if expires_at is not None:
+            self._heartbeat.watch_expiry(connection, expires_at)
+
+    def closed(self, connection: Connection, code: int, label: str, reason: str = "") -> None:
+        """`connection` ends, while its channels are still known. `label` is the reason in metrics."""
+        # A client may choose among 2,000 codes: they would be as many series of figures.
+        counted = code // 1000 * 1000 if label == "client" and code >= FIRST_OWN_CODE else code
+        self._counters.closed[(counted, label)] += 1
+        self.log.closed(connection, code, label)
+        if self.hook is not None:
+            self.hook.disconnected(connection.id, code, reason)
+
+    def left(self, connection: Connection) -> None:
+        """`connection` hears nothing more: it leaves the roster and its channels."""
+        self._roster.remove(connection)
+        self._hub.leave(connection)
+
+    def gone(self, connection: Connection) -> None:
+        """The socket of `connection` is closed."""
+        self._heartbeat.forget(connection)
+        identity = connection.identity
+        self._gate.leave(None if identity is None else identity.user, connection.address)
+
+    def refused(self, error: FastWSError, address: str) -> None:
+        """A handshake, or a request that cannot be read, was answered with `error`."""
+        self._counters.refused[(error.status, error.reason)] += 1
+        self.log.refused(error, address)

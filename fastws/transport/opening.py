@@ -1,0 +1,109 @@
+"""Opening: an admitted request becomes a connection, with its 101 and its greeting in one write."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+from fastws.admission.admission import Admission
+from fastws.codec.codec import Codec
+from fastws.config import Config
+from fastws.dialects.dialect import Dialect
+from fastws.dialects.wire_form import Compression, DialectForm
+from fastws.session.services import Services
+from fastws.session.session import Session
+from fastws.transport.services import TransportServices
+from fastws.transport.websocket import Connection
+from fastws.wire.deflate import Deflate
+from fastws.wire.deflate import negotiate as negotiate_deflate
+from fastws.wire.handshake import accept_response
+
+MAX_USER_AGENT_LENGTH: Final = 256
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class CompressionRules:
+    """Settings of the same names."""
+
+    is_on: bool
+    level: int
+    min_bytes: int
+
+    @classmethod
+    def of(cls, config: Config) -> CompressionRules:
+        """The rules that `config` sets."""
+        return cls(
+            is_on=config.compression == "on", level=config.compression_level, min_bytes=config.compression_min_bytes
+        )
+
+
+class Opening:
+    """Opens connections. Keeps one wire form for each kind of reader."""
+
+    __slots__ = ("_compression", "_forms", "_is_tls", "_services", "_transport_services")
+
+    def __init__(
+        self, services: Services, transport_services: TransportServices, compression: CompressionRules, *, is_tls: bool
+    ) -> None:
+        self._services = services
+        self._transport_services = transport_services
+        self._compression = compression
+        self._is_tls = is_tls
+        self._forms: dict[tuple[str, str, int], DialectForm] = {}
+
+    def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
+        """Let a client in; `transport` belongs to its connection from now on."""
+        request, identity = admission.request, admission.identity
+        deflate = self._negotiate_deflate(admission)
+        connection = Connection(
+            self._transport_services,
+            transport,
+            admission.connection_id,
+            address=sys.intern(admission.address),
+            user_agent=sys.intern((request.header("user-agent") or "")[:MAX_USER_AGENT_LENGTH]),
+            deflate=deflate,
+        )
+        form = self._form(admission.dialect, admission.codec, deflate)
+        connection.session = session = Session(self._services, connection, form, identity, admission.starting)
+        session.anonymous_allowed = admission.anonymous_allowed
+        self._take_over(transport, connection)
+        leeway_seconds = self._services.token_verifier.leeway_seconds
+        lifecycle = self._transport_services.lifecycle
+        lifecycle.opened(connection, None if identity is None else identity.expires_at + leeway_seconds)
+        session.cork = [
+            accept_response(
+                request,
+                subprotocol=admission.subprotocol,
+                extensions=None if deflate is None else deflate.response,
+            )
+        ]
+        session.begin()
+        session.uncork()
+        lifecycle.log.opened(connection)
+        return connection
+
+    def _take_over(self, transport: asyncio.Transport, connection: Connection) -> None:
+        """First the protocol, then the limits.
+
+        For what the transport still holds of earlier answers, or of the TLS handshake, it calls `pause_writing`, and
+        `resume_writing` later. Both must reach the same protocol.
+        """
+        transport.set_protocol(connection)
+        # Paused as soon as the kernel takes less than all. uvloop's TLS compares by >=, plain sockets by >.
+        transport.set_write_buffer_limits(high=1 if self._is_tls else 0, low=0)
+
+    def _negotiate_deflate(self, admission: Admission) -> Deflate | None:
+        offers = admission.request.header("sec-websocket-extensions")
+        return None if offers is None or not self._compression.is_on else negotiate_deflate(offers)
+
+    def _form(self, dialect: Dialect, codec: Codec, deflate: Deflate | None) -> DialectForm:
+        window_bits = 0 if deflate is None else deflate.window_bits
+        key = (dialect.name, codec.name, window_bits)
+        form = self._forms.get(key)
+        if form is None:
+            rules = self._compression
+            compression = Compression(rules.level, rules.min_bytes, window_bits) if window_bits else None
+            form = self._forms[key] = DialectForm(dialect, codec, compression)
+        return form
