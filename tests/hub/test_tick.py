@@ -272,7 +272,7 @@ class BrokenListener(Listener):
     def __init__(self, name: str, breaks: str) -> None:
         super().__init__(name, room=0)
         setattr(self, breaks, self._break)
-        self.reads = breaks not in ("hold", "cut_off")
+        self.reads = breaks not in ("enqueue", "cut_off")
 
     def _break(self, *_: object) -> bool:
         raise RuntimeError("a bug in a member")
