@@ -8,13 +8,14 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
 from fastws.config import Config
 from fastws.connection.protocol import CLOSE_SECONDS
 from fastws.connection.tls import Tls
 from fastws.errors import ConfigError
 from fastws.settings import host_and_port
+from fastws.tls_server import MakeSocket, TlsServer
 from fastws.unix_server import BACKLOG, UnixServer, listen_at
 
 # Said after the reason, where there is more to say than the system does.
@@ -45,36 +46,43 @@ def place_of(config: Config) -> str:
     return config.unix_socket or f"{host}:{config.port}"
 
 
+class _Server(Protocol):
+    def close(self) -> None: ...
+
+
 class Listeners:
     """Everything that one server listens on. `port` is the TCP port of its clients, 0 where there is none."""
 
     def __init__(self) -> None:
         self.port = 0
-        self._servers: list[asyncio.Server | UnixServer] = []
+        self._servers: list[_Server] = []
         self._inherited = 0
 
     async def open(
-        self, make: MakeProtocol, config: Config, tls: Tls | None, inherited: Sequence[socket.socket] = ()
+        self, make: MakeSocket, config: Config, tls: Tls | None, inherited: Sequence[socket.socket] = ()
     ) -> None:
         """Listen for clients. Raises CannotListen."""
-        loop = asyncio.get_running_loop()
-        options: dict[str, Any] = {"backlog": BACKLOG}
-        if tls is not None:
-            options["ssl"] = tls.context
-            options["ssl_handshake_timeout"] = config.handshake_timeout
-            options["ssl_shutdown_timeout"] = CLOSE_SECONDS
+
+        async def serve(listener: socket.socket) -> _Server:
+            loop = asyncio.get_running_loop()
+            if tls is not None:
+                return _tls_server(make, config, tls, [listener])
+            if listener.family == socket.AF_UNIX and not inherited:
+                return await loop.create_unix_server(make, sock=listener, backlog=BACKLOG)
+            return await loop.create_server(make, sock=listener, backlog=BACKLOG)
+
         if inherited:
             for listening in inherited:
-                self._servers.append(await loop.create_server(make, sock=listening, **options))
+                self._servers.append(await serve(listening))
             self._inherited = len(inherited)
             self.port = config.port
             return
         try:
             if config.unix_socket is not None:
-                unix = await loop.create_unix_server(make, sock=listen_at(Path(config.unix_socket)), **options)
+                unix = await serve(listen_at(Path(config.unix_socket)))
                 self._servers.append(UnixServer(unix, config.unix_socket))
                 return
-            server = await loop.create_server(make, config.host, config.port, **options)
+            server = await _open_tcp(make, config, tls)
         except OSError as error:
             raise CannotListen(place_of(config), error) from None
         self.port = server.sockets[0].getsockname()[1]
@@ -101,5 +109,24 @@ class Listeners:
     def close(self) -> None:
         """Listen no more."""
         for server in self._servers:
-            server.close()
+            if isinstance(server, TlsServer):
+                server.abort()
+            else:
+                server.close()
         self._servers = []
+
+
+async def _open_tcp(make: MakeSocket, config: Config, tls: Tls | None) -> asyncio.Server | TlsServer:
+    """Listen at `host` and `port`. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(make, config.host, config.port, backlog=BACKLOG, start_serving=tls is None)
+    if tls is None:
+        return server
+    # The loop knows best how to resolve and bind; the sockets outlive its server as duplicates.
+    bound = [socket.socket(fileno=os.dup(listener.fileno())) for listener in server.sockets]
+    server.close()
+    return _tls_server(make, config, tls, bound)
+
+
+def _tls_server(make: MakeSocket, config: Config, tls: Tls, sockets: Sequence[socket.socket]) -> TlsServer:
+    return TlsServer(make, tls, sockets, handshake_seconds=config.handshake_timeout, shutdown_seconds=CLOSE_SECONDS)
