@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.connection.tls_peer import TlsPeer
 from tests.hostile.certificates import Certificate, serial_of
 from tests.hostile.conftest import Connect, Run
 from tests.hostile.raw_client import RawClient, upgrade
 from tests.redis_server import RedisServer
+from tests.transport.tls_peer import TlsPeer
 
 MIB = 1 << 20
 
