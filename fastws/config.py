@@ -81,7 +81,9 @@ class Config:
     enable_realtime: bool = setting(True, "false refuses every upgrade with 503")
     max_connections: int = setting(0, "connections of this process; 0 = bounded by the file limit only")
     max_connections_per_user: int = setting(0, "connections of one user; 0 = no limit")
-    max_connections_per_ip: int = setting(0, "connections from one address (IPv6: one /64); 0 = no limit")
+    max_connections_per_ip: int = setting(
+        0, "clients from one address (IPv6: one /64), and as many plain requests beside them; 0 = no limit"
+    )
     max_channels_per_connection: int = setting(128, "channels one connection may be subscribed to")
     max_channels: int = setting(1_000_000, "channels of this process")
     max_message_bytes: int = setting(

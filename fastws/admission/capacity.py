@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -59,7 +60,8 @@ class Idle(Protocol):
 class Capacity:
     """Counts sockets and connections. Everything here happens before a client's token is looked at, or costs less.
 
-    `sockets` are accepted and not upgraded, `connections` upgraded and not yet gone. Both hold a descriptor.
+    `sockets` are accepted and not upgraded, those amid a TLS handshake too; `connections` are upgraded and not yet
+    gone. Both hold a descriptor. An address may have so many of the one, and as many of the other.
     """
 
     __slots__ = (
@@ -68,10 +70,13 @@ class Capacity:
         "_connects",
         "_counters",
         "_idle",
+        "_idle_of",
         "_rules",
+        "_sockets_of",
         "_unsaid",
         "_warned_at",
         "connections",
+        "limits_addresses",
         "max_connections",
         "max_sockets",
         "sockets",
@@ -81,16 +86,19 @@ class Capacity:
         """`descriptors` is how many the process may still open (see `free_descriptors`)."""
         own = min(OWN_DESCRIPTORS, descriptors // SMALLEST_PART)
         http = min(HTTP_DESCRIPTORS, descriptors // SMALLEST_PART)
-        self.max_sockets = max(descriptors - own, 1)
         ceiling = max(descriptors - own - http, 1)
         self.max_connections = min(rules.max_connections or ceiling, ceiling)
+        self.max_sockets = max(min(descriptors - own, self.max_connections + http), 1)
+        self.limits_addresses = rules.max_connections_per_ip > 0
         self._rules = rules
         self._counters = counters
         self._connects = Bucket(rules.connect_rate, max(rules.connect_rate, 1.0)) if rules.connect_rate else None
         self._by_address: dict[str, int] = defaultdict(int)
         self._by_user: dict[str, int] = defaultdict(int)
-        # From the one that has been idle longest on.
-        self._idle: dict[Idle, None] = {}
+        self._sockets_of: dict[str, int] = defaultdict(int)
+        # From the one that has been idle longest on, with the address that it counts for, if any; and of each address.
+        self._idle: dict[Idle, str] = {}
+        self._idle_of: dict[str, dict[Idle, None]] = {}
         self._warned_at = float("-inf")
         self._unsaid = 0
         self.sockets = 0
@@ -103,28 +111,62 @@ class Capacity:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether not even a plain request may be read: what is left of the file limit is for Redis and the logs."""
+        """Whether not even a plain request may be read: what is left of the file limit is for Redis and the logs.
+
+        `max_connections` leaves as much room beyond it as the file limit does.
+        """
         return self.sockets + self.connections > self.max_sockets
 
-    def rest(self, idle: Idle) -> None:
-        """`idle` waits for its next request: it gives way to whoever needs its place."""
-        self._idle[idle] = None
+    def check_socket(self) -> None:
+        """Raise Unavailable where the socket that was counted last is one too many, and nobody idle gives way to it."""
+        if self.is_exhausted and not self._give_way(self._idle):
+            self.refused()
+            raise Unavailable("the server is full; come again later", reason="full", retry_after_seconds=5)
+
+    def take_share(self, address: str) -> str:
+        """Count a socket for `address`; returns the key to give it back with.
+
+        Raises RateLimited where the address has its share of sockets already, none of which is idle.
+        """
+        key = address_key(address)
+        if self._sockets_of.get(key, 0) >= self._rules.max_connections_per_ip and not self._give_way(
+            self._idle_of.get(key, {})
+        ):
+            self._counters.rate_limited["address"] += 1
+            raise RateLimited("too many connections from this address", reason="address_limit")
+        self._sockets_of[key] += 1
+        return key
+
+    def give_back(self, key: str) -> None:
+        """One socket fewer of an address."""
+        _decrement(self._sockets_of, key)
+
+    def rest(self, idle: Idle, key: str) -> None:
+        """`idle`, which counts for `key` ("" for no address), waits for its next request: it gives way to others."""
+        self._idle[idle] = key
+        if key:
+            self._idle_of.setdefault(key, {})[idle] = None
 
     def wake(self, idle: Idle) -> None:
         """`idle` is at work, or gone."""
-        self._idle.pop(idle, None)
+        key = self._idle.pop(idle, "")
+        if key:
+            others = self._idle_of[key]
+            del others[idle]
+            if not others:
+                del self._idle_of[key]
 
     def close_idle(self) -> None:
         """No further request is waited for."""
-        while self._give_way():
+        while self._give_way(self._idle):
             pass
 
-    def _give_way(self) -> bool:
-        """Let the connection that has been idle longest go; False if there is none."""
-        idle = next(iter(self._idle), None)
+    def _give_way(self, among: Iterable[Idle]) -> bool:
+        """Let the connection go that has been idle longest `among` these; False if there is none."""
+        idle = next(iter(among), None)
         if idle is None:
             return False
-        del self._idle[idle]
+        self.wake(idle)
         idle.give_way()
         return True
 

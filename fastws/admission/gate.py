@@ -71,7 +71,6 @@ class Gate:
         self.capacity = Capacity(rules.capacity, services.counters, descriptors=rules.descriptors)
         self.handshake_seconds = rules.handshake_seconds
         self.keep_alive_seconds = rules.keep_alive_seconds
-        self.is_tls = rules.is_tls
         # No upgrade is let in any more.
         self.is_draining = False
         # Every answer is the last one on its connection: the process is about to end.
@@ -91,6 +90,10 @@ class Gate:
     def expects_proxy_header(self, peer: str) -> bool:
         """Whether the first bytes from `peer` are to be a PROXY protocol header."""
         return self._rules.proxy_protocol and self._rules.trusted_proxies.trusts(peer)
+
+    def is_proxy(self, peer: str) -> bool:
+        """Whether `peer` is trusted to speak for others."""
+        return self._rules.trusted_proxies.trusts(peer)
 
     def client_address(self, request: Request, peer: str) -> str:
         """Who sends this request: `peer`, or the client for whom a trusted proxy speaks."""

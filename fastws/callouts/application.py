@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -78,12 +79,17 @@ class ApplicationCall:
         return await self._function(*arguments)
 
     async def _in_thread(self, arguments: tuple[object, ...], body: object) -> object:
-        assert self._function is not None  # noqa: S101 # set with _call
         await self._slots.acquire()
         loop = asyncio.get_running_loop()
-        running = _threads().submit(self._function, *arguments)
+        running = _threads().submit(self._run, *arguments)
         running.add_done_callback(lambda _: self._release(loop))
         return await asyncio.wrap_future(running)
+
+    def _run(self, *arguments: object) -> object:
+        # A thread that hangs is named in the log when the process ends without it.
+        threading.current_thread().name = f"fastws-{self._setting}"
+        assert self._function is not None  # noqa: S101 # set with _call
+        return self._function(*arguments)
 
     def _release(self, loop: asyncio.AbstractEventLoop) -> None:
         if not loop.is_closed():

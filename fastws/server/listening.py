@@ -8,12 +8,13 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
 from fastws.config import Config
 from fastws.errors import ConfigError
 from fastws.resolver import resolve
 from fastws.server.tls import Tls
+from fastws.server.tls_server import MakeSocket, TlsServer
 from fastws.server.unix_socket import BACKLOG, UnixServer, listen_at
 from fastws.settings import host_and_port
 from fastws.transport.websocket import CLOSE_SECONDS
@@ -46,33 +47,40 @@ def place_of(config: Config) -> str:
     return config.unix_socket or f"{host}:{config.port}"
 
 
+class _Server(Protocol):
+    def close(self) -> None: ...
+
+
 class Listeners:
     """Everything that one server listens on. `port` is the TCP port of its clients, 0 where there is none."""
 
     def __init__(self) -> None:
         self.port = 0
-        self._servers: list[asyncio.Server | UnixServer] = []
+        self._servers: list[_Server] = []
         self._inherited = 0
 
     async def open(
-        self, make: MakeProtocol, config: Config, tls: Tls | None, inherited: Sequence[socket.socket] = ()
+        self, make: MakeSocket, config: Config, tls: Tls | None, inherited: Sequence[socket.socket] = ()
     ) -> None:
         """Listen for clients. Raises CannotListen."""
-        loop = asyncio.get_running_loop()
-        options: dict[str, Any] = {"backlog": BACKLOG}
-        if tls is not None:
-            options["ssl"] = tls.context
-            options["ssl_handshake_timeout"] = config.handshake_timeout
-            options["ssl_shutdown_timeout"] = CLOSE_SECONDS
+
+        async def serve(listener: socket.socket) -> _Server:
+            loop = asyncio.get_running_loop()
+            if tls is not None:
+                return _tls_server(make, config, tls, [listener])
+            if listener.family == socket.AF_UNIX and not inherited:
+                return await loop.create_unix_server(make, sock=listener, backlog=BACKLOG)
+            return await loop.create_server(make, sock=listener, backlog=BACKLOG)
+
         if inherited:
             for listening in inherited:
-                self._servers.append(await loop.create_server(make, sock=listening, **options))
+                self._servers.append(await serve(listening))
             self._inherited = len(inherited)
             self.port = config.port
             return
         try:
             if config.unix_socket is not None:
-                unix = await loop.create_unix_server(make, sock=listen_at(Path(config.unix_socket)), **options)
+                unix = await serve(listen_at(Path(config.unix_socket)))
                 self._servers.append(UnixServer(unix, config.unix_socket))
                 return
             sockets = await bind_all(config.host, config.port)
@@ -80,7 +88,7 @@ class Listeners:
             raise CannotListen(place_of(config), error) from None
         self.port = sockets[0].getsockname()[1]
         for listening in sockets:
-            self._servers.append(await loop.create_server(make, sock=listening, **options))
+            self._servers.append(await serve(listening))
 
     async def open_private(self, make: MakeProtocol, path: Path) -> None:
         """Listen for the other workers of this machine."""
@@ -104,7 +112,10 @@ class Listeners:
     def close(self) -> None:
         """Listen no more."""
         for server in self._servers:
-            server.close()
+            if isinstance(server, TlsServer):
+                server.abort()
+            else:
+                server.close()
         self._servers = []
 
 
@@ -138,3 +149,7 @@ def bind(family: int, address: tuple[str | int, ...], *, is_shared: bool) -> soc
         bound.close()
         raise
     return bound
+
+
+def _tls_server(make: MakeSocket, config: Config, tls: Tls, sockets: Sequence[socket.socket]) -> TlsServer:
+    return TlsServer(make, tls, sockets, handshake_seconds=config.handshake_timeout, shutdown_seconds=CLOSE_SECONDS)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
 import socket
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 # Connections that may wait to be accepted, on any listening socket of ours.
 BACKLOG: Final = 4096
 
 
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
 class UnixServer:
     """`server`, listening at `path`. Neither loop takes the file away before Python 3.13."""
 
-    def __init__(self, server: asyncio.Server, path: str) -> None:
+    def __init__(self, server: Closable, path: str) -> None:
         self._server = server
         self._path = path
         self._inode = os.stat(path).st_ino

@@ -73,9 +73,9 @@ async def _close_all(roster: Roster, hub: Hub, seconds: float) -> None:
 
 
 async def _accept_pending_upgrades(gate: Gate, deadline: float) -> None:
-    """Until nobody is left who was accepted and has not asked; of those amid a TLS handshake nobody knows how many."""
+    """Until nobody is left who was accepted and has not asked."""
     loop = asyncio.get_running_loop()
     # Who was accepted in this very turn of the loop is counted in the next.
     await asyncio.sleep(LOOK_SECONDS)
-    while (gate.capacity.sockets or gate.is_tls) and loop.time() < deadline:  # noqa: ASYNC110 sockets leave on a hot path, which sets no event
+    while gate.capacity.sockets and loop.time() < deadline:  # noqa: ASYNC110 sockets leave on a hot path, which sets no event
         await asyncio.sleep(LOOK_SECONDS)

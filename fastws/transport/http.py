@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, cast
 
 import structlog
 
-from fastws.access.proxies import UNIX
 from fastws.admission.admission import Admission
 from fastws.admission.gate import Gate
 from fastws.callouts.event_hook import EventHook
-from fastws.errors import FastWSError, NotFound, Unavailable
+from fastws.errors import FastWSError, NotFound
 from fastws.session.ports import Spawn
+from fastws.transport.counted_socket import CountedSocket, peer_of
 from fastws.transport.opening import Opening
 from fastws.transport.services import TransportServices
 from fastws.wire.http_reader import HttpReader, Request, render_response
@@ -41,7 +40,7 @@ class Endpoints(Protocol):
         ...
 
 
-class HttpConnection(asyncio.Protocol):
+class HttpConnection(CountedSocket):
     """A connection until it is upgraded. One request is answered at a time; pipelined ones wait their turn."""
 
     __slots__ = (
@@ -49,20 +48,16 @@ class HttpConnection(asyncio.Protocol):
         "_answering",
         "_endpoints",
         "_error_response",
-        "_gate",
         "_head",
         "_is_blocked",
-        "_is_internal",
         "_is_proxied",
         "_is_resting",
         "_lingering",
         "_opening",
-        "_peer",
         "_proxy_header",
         "_reader",
         "_services",
         "_spawn",
-        "address",
         "transport",
     )
 
@@ -79,8 +74,8 @@ class HttpConnection(asyncio.Protocol):
         is_internal: bool = False,
     ) -> None:
         """`is_internal`: the address is not for clients, so no upgrades, proxies and limits."""
+        super().__init__(gate, services.lifecycle, is_internal=is_internal)
         self._services = services
-        self._gate = gate
         self._opening = opening
         self._spawn = spawn
         self._endpoints = endpoints
@@ -94,31 +89,28 @@ class HttpConnection(asyncio.Protocol):
         self._head: Request | None = None
         # Bytes that may still come after our last answer; None while there may be a next one.
         self._lingering: int | None = None
-        self._is_internal = is_internal
         # Made when the socket is accepted, `connection_made` when TLS is up: the time of both counts.
         self._accepted_at = time.monotonic()
         # What has come of the PROXY protocol's header; None where none is expected, or no longer.
         self._proxy_header: bytes | None = None
         self._is_proxied = False
-        self._peer = ""
-        self.address = ""
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's, though they have their methods.
         self.transport = cast(asyncio.Transport, transport)
+        self.is_made = True
         gate = self._gate
-        gate.capacity.sockets += 1
-        peer = _peer_of(transport)
-        if peer is None:
-            self.transport.abort()
-            return
-        self._peer = self.address = peer
-        if gate.capacity.is_exhausted and not self._is_internal:
-            gate.capacity.refused()
-            self._refuse(Unavailable("the server is full; come again later", reason="full", retry_after_seconds=5))
-            self.transport.close()
-            return
+        if self._share is None:
+            peer = peer_of(transport)
+            if peer is None:
+                self.transport.abort()
+                return
+            refusal = self.enter(peer)
+            if refusal is not None:
+                self._refuse(refusal)
+                self.transport.close()
+                return
         if gate.expects_proxy_header(self._peer) and not self._is_internal:
             self._proxy_header = b""
         spent = time.monotonic() - self._accepted_at
@@ -133,7 +125,9 @@ class HttpConnection(asyncio.Protocol):
 
     def _rest(self) -> None:
         self._is_resting = True
-        self._gate.capacity.rest(self)
+        if self._share and self.address != self._peer:
+            self._count_for_nobody()  # until the proxy says for whom it asks next
+        self._gate.capacity.rest(self, self._share or "")
         self._services.heartbeat.expect_end(self, self._gate.keep_alive_seconds)
 
     def _wake(self) -> None:
@@ -144,8 +138,9 @@ class HttpConnection(asyncio.Protocol):
         self._services.heartbeat.expect_end(self, self._gate.handshake_seconds)
 
     def give_way(self) -> None:
-        """Close a connection that waits for its next request."""
+        """Close a connection that waits for its next request: somebody needs its place."""
         self._is_resting = False
+        self.leave()
         if self.transport.can_write_eof() or self.transport.get_write_buffer_size():
             self.transport.close()
         else:
@@ -179,6 +174,8 @@ class HttpConnection(asyncio.Protocol):
         self._proxy_header = None
         self._is_proxied = not header.is_own
         self._peer = self.address = header.source or self._peer
+        if header.source is not None and self._gate.capacity.limits_addresses:
+            self._count_for(header.source)
         return data[header.size :]
 
     def _next_request(self) -> None:
@@ -213,6 +210,8 @@ class HttpConnection(asyncio.Protocol):
         request.is_proxied = self._is_proxied
         if not self._is_internal:
             self.address = self._gate.client_address(request, self._peer)
+            if self.address != self._peer and self._gate.capacity.limits_addresses:
+                self._count_for(self.address)
             self._gate.check_host(request)
 
     def _serve(self, request: Request) -> None:
@@ -299,7 +298,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _open(self, admission: Admission) -> None:
         connection = self._opening.open(admission, self.transport)
-        self._gate.capacity.sockets -= 1
+        self.leave()
         rest = self._reader.trailing()
         if rest:
             connection.data_received(rest)
@@ -382,19 +381,7 @@ class HttpConnection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gate.capacity.sockets -= 1
+        self.leave()
         if self._is_resting:
             self._gate.capacity.wake(self)
         self._services.heartbeat.forget(self)
-
-
-def _peer_of(transport: asyncio.BaseTransport) -> str | None:
-    """The address of who is connected, UNIX on a Unix socket; None for who has reset the connection already.
-
-    What such a peer has sent may still be there to be read: it must not pass for somebody on this machine.
-    """
-    peer = transport.get_extra_info("peername")
-    if isinstance(peer, tuple):
-        return str(peer[0])
-    connection = transport.get_extra_info("socket")
-    return UNIX if connection is not None and connection.family == socket.AF_UNIX else None

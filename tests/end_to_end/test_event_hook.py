@@ -85,7 +85,7 @@ async def test_a_query_and_the_user_of_a_token_are_told(serve: Serve, join: Join
 
 async def test_a_sync_function_runs_in_a_thread(serve: Serve, join: Join) -> None:
     await join(await serve(event_hook=LAMBDA))
-    assert [name.startswith("fastws-callout") for name in application.threads] == [True]
+    assert [name.startswith("fastws-event_hook") for name in application.threads] == [True]
 
 
 @pytest.mark.parametrize(

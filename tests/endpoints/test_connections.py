@@ -104,3 +104,20 @@ async def test_ids_are_unguessable_and_safe_in_an_address(serve: Serve, join: Jo
     ids = {(await join(server)).id for _ in range(20)}
     assert len(ids) == 20
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{22,}", connection_id) for connection_id in ids)
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "sizes"), [(3, 4, [3]), (3, 3, [3]), (4, 3, [3, 1]), (4, 2, [2, 2]), (0, 1, [0])]
+)
+async def test_the_cursor_is_null_exactly_at_the_last_page(
+    serve: Serve, join: Join, ask: Ask, count: int, limit: int, sizes: list[int]
+) -> None:
+    server = await serve()
+    for _ in range(count):
+        await join(server)
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = (await ask(server, "GET", f"/connections?limit={limit}&cursor={cursor}")).json
+        seen.append(len(page["connections"]))
+        cursor = page["cursor"]
+    assert seen == sizes

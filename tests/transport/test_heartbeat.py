@@ -156,25 +156,6 @@ async def test_an_error_with_one_client_does_not_stop_the_heart(roster: Roster, 
     assert len(well.looks) >= 1
 
 
-async def test_what_was_spawned_is_waited_for_and_ends_with_the_server(roster: Roster) -> None:
-    heartbeat = Heartbeat(roster, Counters(), ping_seconds=1.0, idle_seconds=4.0)
-    done = asyncio.Event()
-
-    async def work() -> None:
-        done.set()
-
-    async def endless() -> None:
-        await asyncio.Event().wait()
-
-    heartbeat.spawn(work())
-    await heartbeat.until_done()
-    assert done.is_set()
-    heartbeat.spawn(endless())
-    heartbeat.stop()
-    async with asyncio.timeout(1):
-        await heartbeat.until_done()
-
-
 @pytest.mark.parametrize(
     ("before", "now", "is_going_on"),
     [

@@ -11,7 +11,7 @@ import pytest
 
 from fastws.server.server import Server
 from fastws.transport.websocket import Connection
-from tests.hostile.raw_client import PING, PONG, TEXT, masked
+from tests.hostile.raw_client import CLOSE, PING, PONG, TEXT, masked
 from tests.serving import OpenRaw, RawSocket, Serve
 
 SUBSCRIBE = masked(TEXT, json.dumps({"action": "subscribe", "channel": "a"}).encode())
@@ -122,3 +122,48 @@ async def test_a_sign_of_life_begins_the_count_again(serve: Serve, open_raw: Ope
         while (await raw.receive())[0] != TEXT:
             pass
     assert rounds_until_closed(connection) == ROUNDS + 1
+
+
+# --- nothing after a close
+
+CLOSE_FRAME = masked(CLOSE, (1000).to_bytes(2, "big"))
+
+
+async def frames_until_the_end(raw: RawSocket) -> list[int]:
+    opcodes = []
+    try:
+        while True:
+            opcodes.append((await raw.receive())[0])
+    except asyncio.IncompleteReadError:
+        return opcodes
+
+
+@pytest.mark.parametrize("has_outbox", [False, True])
+async def test_no_frame_is_written_after_our_close(serve: Serve, open_raw: OpenRaw, *, has_outbox: bool) -> None:
+    server = await serve(**QUEUE)
+    raw, connection = await subscribed(server, open_raw)
+    while has_outbox and connection.outbox is None:
+        await server.broadcaster.publish("a", "e", "x" * 100_000)
+    connection.end(1000, "over", label="operator")
+    connection.end(1001, "twice", label="operator")
+    connection.revoke()
+    connection.expire()
+    connection.push(b"\x8a\x00")
+    connection.send(b"\x8a\x00")
+    await server.broadcaster.publish("a", "e", "late")
+    await server.broadcaster.send(connection.id, "e", "late")
+    await raw.send_bytes(masked(PING, b"x") + SUBSCRIBE + CLOSE_FRAME)
+    opcodes = await frames_until_the_end(raw)
+    assert opcodes.index(CLOSE) == len(opcodes) - 1
+
+
+async def test_nothing_is_processed_after_the_peers_close(serve: Serve, open_raw: OpenRaw) -> None:
+    server = await serve(**QUEUE)
+    other, _ = await subscribed(server, open_raw)
+    raw = await open_raw(server)
+    await raw.receive()
+    send = masked(TEXT, json.dumps({"action": "send", "channel": "a", "event": "e"}).encode())
+    await raw.send_bytes(CLOSE_FRAME + masked(PING, b"x") + send)
+    assert await frames_until_the_end(raw) == [CLOSE]
+    await other.send(PING, b"")
+    assert await other.receive() == (PONG, b"")  # and nothing before it
