@@ -50,7 +50,7 @@ from fastws.endpoints.one_process import OneProcess
 from fastws.endpoints.router import FIGURES, Handler, Router
 from fastws.endpoints.siblings import AllWorkers, OwnFigures
 from fastws.errors import ConfigError, Unauthorized
-from fastws.hub.hub import Hub
+from fastws.hub.hub import Hub, LongestRun
 from fastws.hub.roster import Roster
 from fastws.hub.rules import Rules
 from fastws.listening import Listeners
@@ -150,6 +150,8 @@ class Server:
             schedule=loop.call_soon,
             schedule_later=loop.call_later,
             rules=Rules(slow_policies(config), flush_intervals(config)),
+            # Half of a queue: a client that has just got one run has room for the next.
+            longest_run=LongestRun(max(config.max_queue_messages // 2, 1), max(config.max_queue_bytes // 2, 1)),
             settled=lambda: self.context.settle(),
             emptied=lambda name: self.broker.unlisten(name),
             failed=lambda error: log.error("error of ours while writing a channel", exc_info=error),
