@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import Final
 
+from fastws.counters import Counters
 from fastws.errors import BadRequest, FastWSError
 from fastws.hub.channel import Audience, Channel, Chunk
 from fastws.hub.ports import Held, Member, Receipt, WireForm
-from fastws.metrics import Counters
 from fastws.vocabulary.publication import Publication
 
 # Members written to before the loop may look at its sockets again: some 5 ms of sends.
@@ -18,7 +18,7 @@ SLICE: Final = 512
 Failed = Callable[[Exception], None]
 # The frames of a run that were made, by wire form and position.
 Framed = dict[tuple[WireForm, int], bytes]
-# Bytes of one chunk from which its publishers wait for sockets that did not take it (connection/brake.py).
+# Bytes of one chunk from which its publishers wait for sockets that did not take it (transport/backpressure.py).
 BULK: Final = 65_536
 
 
@@ -37,7 +37,7 @@ def fan_out(channel: Channel, counters: Counters, failed: Failed) -> Iterator[in
         failed(error)
         outcome.fail(FastWSError("internal error", channel=channel.name))
     if receipts is not None:
-        outcome.settle(receipts, failed)
+        outcome.resolve(receipts, failed)
 
 
 def _fan_out(
@@ -136,7 +136,7 @@ def _send(members: Sequence[Member], data: bytes, failed: Failed) -> tuple[list[
 def _slow_down(members: Sequence[Member], senders: set[str], failed: Failed) -> None:
     for member in members:
         try:
-            member.slow_down(senders)
+            member.apply_backpressure(senders)
         except Exception as error:  # noqa: BLE001 handed on; the others are written to all the same
             failed(error)
 
@@ -156,7 +156,7 @@ def _hold(
     for member in behind:
         held = Held(everything)
         try:
-            held = member.hold(chunk)
+            held = member.enqueue(chunk)
             if held.is_slow:
                 member.cut_off(channel.name)
         except Exception as error:  # noqa: BLE001 handed on; one member's error must not silence the others
@@ -200,7 +200,7 @@ class _Outcome:
         """None of them was published as it should be."""
         self.errors = dict.fromkeys(range(len(self.sent)), error)
 
-    def settle(self, receipts: Sequence[tuple[Receipt, int]], failed: Failed) -> None:
+    def resolve(self, receipts: Sequence[tuple[Receipt, int]], failed: Failed) -> None:
         for receipt, position in receipts:
             error = self.errors.get(position)
             try:
@@ -208,7 +208,7 @@ class _Outcome:
                     receipt.refused(error)
                 else:
                     receipt.done(self.offered + self.sent[position], self.failed[position])
-            except Exception as raised:  # noqa: BLE001 handed on; the other receipts are settled all the same
+            except Exception as raised:  # noqa: BLE001 handed on; the other receipts are after_flush all the same
                 failed(raised)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ParamSpec
 
+from fastws.counters import Counters
 from fastws.hub.channel import Audience, Channel, rough_bytes
 from fastws.hub.ports import Member, Receipt, WireForm
 from fastws.hub.rules import Rules
 from fastws.hub.tick import Schedule, ScheduleLater, Tick
-from fastws.metrics import Counters
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Gap
@@ -55,7 +55,7 @@ class Hub:
         schedule_later: ScheduleLater,
         rules: Rules | None = None,
         longest_run: LongestRun | None = None,
-        settled: Callable[[], None] = _nothing,
+        after_flush: Callable[[], None] = _nothing,
         emptied: Callable[[str], None] = _nothing,
         failed: Callable[[Exception], None] = _raise,
     ) -> None:
@@ -63,7 +63,7 @@ class Hub:
         self.subscriptions = 0
         self.emptied = emptied
         self._failed = failed
-        self.tick = Tick(counters, schedule, schedule_later, settled, failed)
+        self.tick = Tick(counters, schedule, schedule_later, after_flush, failed)
         self._rules = rules or Rules()
         self._longest_run = longest_run or LongestRun(sys.maxsize, sys.maxsize)
 
@@ -140,7 +140,7 @@ class Hub:
 
     def gap(self, name: str) -> None:
         """Tell every member of `name` that publications may have been missed, before anything newer."""
-        self.settle(name)
+        self.flush_channel(name)
         for member in self.members(name):
             self._guarded(member.tell, Gap(name))
 
@@ -175,12 +175,12 @@ class Hub:
         if not self.tick.is_empty:
             self.tick.flush()
 
-    def is_settled(self, name: str) -> bool:
+    def is_flushed(self, name: str) -> bool:
         """Whether nothing said on channel `name` waits to be written, now or at the end of its interval."""
         channel = self.channels.get(name)
-        return channel is None or self.tick.is_settled(channel)
+        return channel is None or self.tick.is_flushed(channel)
 
-    def settle(self, name: str) -> None:
+    def flush_channel(self, name: str) -> None:
         """Write what was said on channel `name`: before a reply that must not overtake it, or a new member.
 
         A member may turn out to be too slow for it. What was said on other channels is not written earlier for that.

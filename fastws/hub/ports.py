@@ -47,18 +47,18 @@ class Member(Protocol):
     # Takes bytes to the socket. Truthy: others wait before it, nothing was taken, use `hold`.
     send: Callable[[bytes], object]
 
-    def hold(self, chunk: Chunk) -> Held:
+    def enqueue(self, chunk: Chunk) -> Held:
         """Keep `chunk` for when the client reads again, within its bounds and by the channel's policy.
 
         Called after `send` took nothing, before the loop runs again. A client that reads again all the same gets it.
         """
         ...
 
-    def slow_down(self, senders: Collection[str]) -> None:
+    def apply_backpressure(self, senders: Collection[str]) -> None:
         """If this client's socket has not taken all it was given, `senders` are to wait for it a little."""
         ...
 
-    def tell(self, reply: Reply) -> None:
+    def notify(self, reply: Reply) -> None:
         """Tell this client something it did not ask for (a gap), in its dialect's words."""
         ...
 
@@ -92,4 +92,20 @@ class Broker(Protocol):
 
     def unlisten(self, channel: str) -> None:
         """The last local subscriber of `channel` has left."""
+        ...
+
+
+class Deliverer(Protocol):
+    """The hub seen from a broker: everything that is published enters here, and nowhere else."""
+
+    def deliver(self, publication: Publication, receipt: Receipt | None = None) -> None:
+        """Hand `publication` to the local subscribers of its channel; `receipt` hears how many took it."""
+        ...
+
+    def gap(self, channel: str) -> None:
+        """Tell the subscribers of `channel`, before anything newer, that they may have missed something."""
+        ...
+
+    def count(self, channel: str) -> int:
+        """How many local subscribers `channel` has."""
         ...

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from fastws.counters import Counters
 from fastws.hub.channel import Channel
 from fastws.hub.fan_out import SLICE, fan_out
-from fastws.metrics import Counters
 
 Schedule = Callable[[Callable[[], None]], object]
 ScheduleLater = Callable[[float, Callable[[], None]], object]
@@ -19,12 +19,13 @@ class Tick:
     """Collects channels that have something to say; one flush per loop iteration writes them all.
 
     `schedule` runs a callback in the next iteration (asyncio's `call_soon`), `schedule_later` after seconds
-    (`call_later`); both injected, so that tests turn the wheel by hand. `settled` is called after each flush, when
+    (`call_later`); both injected, so that tests turn the wheel by hand. `after_flush` is called after each flush, when
     receipts have been told and their replies can be written together. `failed` is told of an error of ours in writing
     one channel, or in what a receipt or a member does with it; the others are written all the same.
     """
 
     __slots__ = (
+        "_after_flush",
         "_batch",
         "_counters",
         "_current",
@@ -35,7 +36,6 @@ class Tick:
         "_is_scheduled",
         "_schedule",
         "_schedule_later",
-        "_settled",
         "_work",
         "is_joint",
         "is_running",
@@ -46,13 +46,13 @@ class Tick:
         counters: Counters,
         schedule: Schedule,
         schedule_later: ScheduleLater,
-        settled: Callable[[], None],
+        after_flush: Callable[[], None],
         failed: Callable[[Exception], None],
     ) -> None:
         self._counters = counters
         self._schedule = schedule
         self._schedule_later = schedule_later
-        self._settled = settled
+        self._after_flush = after_flush
         self._failed = failed
         self._dirty: list[Channel] = []
         self._delayed: dict[float, list[Channel]] = {}
@@ -93,13 +93,13 @@ class Tick:
             return
         self._run(budget=None)
 
-    def is_settled(self, channel: Channel) -> bool:
+    def is_flushed(self, channel: Channel) -> bool:
         """Whether nothing said on `channel` waits to be written, now or at the end of its interval."""
         return not channel.run and (self._work is None or self._current is not channel)
 
     def flush_channel(self, channel: Channel) -> None:
         """Write everything that was said on `channel`, at once; the writing of others goes on in its turns."""
-        if self.is_running or self.is_settled(channel):
+        if self.is_running or self.is_flushed(channel):
             return
         self.is_running = True
         try:
@@ -164,12 +164,12 @@ class Tick:
             self._end()
 
     def _end(self) -> None:
-        """Whatever has been raised: what is left has its turn, and what was written is settled."""
+        """Whatever has been raised: what is left has its turn, and what was written is after_flush."""
         if not self.is_empty and not self._is_scheduled:
             self._wake()
         try:
-            self._settled()
-        except Exception as error:  # noqa: BLE001 handed on; the next flush is settled all the same
+            self._after_flush()
+        except Exception as error:  # noqa: BLE001 handed on; the next flush is after_flush all the same
             self._failed(error)
 
     def _write(self, budget: int | None) -> None:

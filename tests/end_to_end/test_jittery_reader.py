@@ -12,7 +12,7 @@ from typing import cast
 
 from websockets.frames import Frame, Opcode
 
-from fastws.connection.protocol import Connection
+from fastws.transport.websocket import Connection
 from fastws.vocabulary.publication import Publication
 from tests.serving import PATIENCE_SECONDS, UPGRADE, OpenRaw, RawSocket, Serve
 

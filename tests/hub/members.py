@@ -102,7 +102,7 @@ class Listener:
             self.reads = self.writes_left > 0
         return False
 
-    def hold(self, chunk: Chunk) -> Held:
+    def enqueue(self, chunk: Chunk) -> Held:
         assert not self.reads, "it has read meanwhile, and may have heard newer publications"
         assert b"".join(chunk.frames) == chunk.data
         assert len(chunk.frames) == len(chunk.keys)
@@ -116,10 +116,10 @@ class Listener:
         self.refused += lines[taken:]
         return Held(range(taken, len(lines)))
 
-    def slow_down(self, senders: Collection[str]) -> None:
+    def apply_backpressure(self, senders: Collection[str]) -> None:
         """Nobody publishes through it."""
 
-    def tell(self, reply: Reply) -> None:
+    def notify(self, reply: Reply) -> None:
         self.told.append(reply)
 
     def cut_off(self, channel: str) -> None:

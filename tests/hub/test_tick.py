@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from fastws.counters import Counters
 from fastws.errors import FastWSError
 from fastws.hub.fan_out import BULK, SLICE
 from fastws.hub.hub import Hub
-from fastws.metrics import Counters
 from fastws.vocabulary.publication import Encoded, Publication
 from tests.hub.members import LineForm, Listener, Note, Wheel
 
@@ -164,7 +164,7 @@ def test_a_subscription_between_two_slices_hears_only_what_comes_after(hub: Hub,
     hub.deliver(Publication("news", "e", 1))
     wheel.turn()
     late = listener("late")
-    hub.settle("news")
+    hub.flush_channel("news")
     hub.subscribe(late, "news", FORM)
     assert all(member.heard == ["news|e|1"] for member in members)
     hub.deliver(Publication("news", "e", 2))
@@ -182,7 +182,7 @@ def test_a_channel_whose_interval_ends_during_slices_can_be_joined(hub: Hub, whe
     wheel.turn()  # the first slice of news
     wheel.advance(0.05)  # slow:1 is due, and waits for the other slices
     late = listener("late")
-    hub.settle("slow:1")
+    hub.flush_channel("slow:1")
     hub.subscribe(late, "slow:1", FORM)
     wheel.run_out()
     assert first.heard == ["slow:1|e|1"]
@@ -234,7 +234,7 @@ def a_hub_of(
         counters=Counters(),
         schedule=wheel.schedule,
         schedule_later=wheel.schedule_later,
-        settled=settled,
+        after_flush=settled,
         emptied=emptied,
         failed=errors.append,
     )
@@ -311,8 +311,8 @@ def test_bulk_slows_its_senders_down_though_a_member_raises(wheel: Wheel) -> Non
     hub = a_hub_of(wheel, errors)
     slowed: list[set[str]] = []
     other = Listener("other")
-    other.slow_down = slowed.append  # type: ignore[method-assign, assignment] # what the hub calls
-    for member in (BrokenListener("b", "slow_down"), other):
+    other.apply_backpressure = slowed.append  # type: ignore[method-assign, assignment] # what the hub calls
+    for member in (BrokenListener("b", "apply_backpressure"), other):
         hub.subscribe(member, "news", FORM)
     hub.deliver(Publication("news", "e", "x" * BULK, sender="s"))
     hub.deliver(Publication("news", "e", "by nobody"))
@@ -330,7 +330,7 @@ def test_what_is_told_of_settled_flushes_and_empty_channels_may_raise(wheel: Whe
     def breaks(_: str = "") -> None:
         raise RuntimeError("a bug above the hub")
 
-    hub = a_hub_of(wheel, errors, settled=breaks, emptied=breaks)
+    hub = a_hub_of(wheel, errors, after_flush=breaks, emptied=breaks)
     member, leaver = Listener("a"), Listener("b")
     for name in ("news", "other"):
         hub.subscribe(leaver, name, FORM)
@@ -368,11 +368,11 @@ def test_the_hub_goes_on_whatever_its_own_report_raises(wheel: Wheel, listener: 
 def test_settling_a_channel_writes_what_it_holds(hub: Hub, listener: Maker, name: str) -> None:
     member = listener("a")
     hub.subscribe(member, name, FORM)
-    assert hub.is_settled(name)
+    assert hub.is_flushed(name)
     hub.deliver(Publication(name, "e", 1))
-    assert not hub.is_settled(name)
-    hub.settle(name)
-    assert hub.is_settled(name)
+    assert not hub.is_flushed(name)
+    hub.flush_channel(name)
+    assert hub.is_flushed(name)
     assert member.heard == [f"{name}|e|1"]
 
 
@@ -398,12 +398,12 @@ def test_what_one_channel_has_to_say_at_once_leaves_the_slices_of_others_alone(
     wheel.turn()
     for name in ("other", "slow:1"):
         hub.deliver(Publication(name, "e", 2))
-    assert not hub.is_settled("news")
-    hub.settle("other")
+    assert not hub.is_flushed("news")
+    hub.flush_channel("other")
     hub.subscribe(listener("b"), "slow:1", FORM)
     hub.subscribe(listener("c"), "new", FORM)
     hub.unsubscribe(member, "other")
-    hub.settle("nobody is here")
+    hub.flush_channel("nobody is here")
     hub.gap("slow:1")
     assert member.heard == ["other|e|2", "slow:1|e|2"]
     assert written(members) == SLICE
@@ -411,7 +411,7 @@ def test_what_one_channel_has_to_say_at_once_leaves_the_slices_of_others_alone(
     assert written(members) == 2 * SLICE
     wheel.run_out()
     assert written(members) == 3 * SLICE
-    assert hub.is_settled("news")
+    assert hub.is_flushed("news")
 
 
 def test_a_channel_amid_its_slices_is_written_to_its_end_and_its_next_run_too(
@@ -422,7 +422,7 @@ def test_a_channel_amid_its_slices_is_written_to_its_end_and_its_next_run_too(
     hub.deliver(Publication("other", "e", 1))
     wheel.turn()
     hub.deliver(Publication("news", "e", 2))
-    hub.settle("news")
+    hub.flush_channel("news")
     assert all(member.heard == ["news|e|1", "news|e|2"] for member in members)
     assert written(others) == 0
     wheel.run_out()
@@ -453,7 +453,7 @@ def test_a_channel_written_between_its_turns_is_written_once_in_each(hub: Hub, w
     for number in range(3):
         for name in ("news", "slow:1"):
             hub.deliver(Publication(name, "e", number))
-            hub.settle(name)
+            hub.flush_channel(name)
     assert len(wheel.soon) == len(wheel.timers) == 1
     wheel.run_out()
     assert member.writes == 6
