@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastws.hub.ports import Member, Receipt, WireForm
 from fastws.vocabulary.filters import Filter
-from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.publication import Encoded, Publication
 
 
 class Audience:
@@ -23,7 +25,17 @@ class Audience:
 class Channel:
     """A name with at least one local subscriber, and what was said on it since the last flush."""
 
-    __slots__ = ("audiences", "flush_seconds", "is_listed", "name", "policy", "receipts", "run")
+    __slots__ = (
+        "audiences",
+        "flush_seconds",
+        "is_delayed",
+        "is_due",
+        "name",
+        "policy",
+        "receipts",
+        "run",
+        "run_bytes",
+    )
 
     def __init__(self, name: str, policy: str, flush_seconds: float) -> None:
         self.name = name
@@ -32,8 +44,11 @@ class Channel:
         self.audiences: dict[tuple[WireForm, Filter | None], Audience] = {}
         self.run: list[Publication] = []
         self.receipts: list[tuple[Receipt, int]] | None = None
-        # Whether the tick has it in a list, of those that are due or of those that wait for their interval.
-        self.is_listed = False
+        # About how large the run is; kept only where a flush interval lets it grow.
+        self.run_bytes = 0
+        # Whether the tick has it in its list of those that are due, and of those that wait for their interval.
+        self.is_due = False
+        self.is_delayed = False
 
     @property
     def subscribers(self) -> int:
@@ -54,3 +69,23 @@ class Chunk:
         self.frames = frames
         self.data = data
         self.keys = keys
+
+
+def rough_bytes(data: object) -> int:
+    """About how many bytes `data` has in any codec. Costs 0.1 µs a value."""
+    size = 0
+    rest = [data]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, Encoded):
+            size += len(value.body)
+        elif isinstance(value, str | bytes):
+            size += len(value) + 2
+        elif isinstance(value, Mapping):
+            rest += value.keys()
+            rest += value.values()
+        elif isinstance(value, list | tuple):
+            rest += value
+        else:
+            size += 4
+    return size

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import ParamSpec
 
 from fastws.counters import Counters
-from fastws.hub.channel import Audience, Channel
+from fastws.hub.channel import Audience, Channel, rough_bytes
 from fastws.hub.ports import Member, Receipt, WireForm
 from fastws.hub.rules import Rules
 from fastws.hub.tick import Schedule, ScheduleLater, Tick
@@ -25,16 +27,25 @@ def _raise(error: Exception) -> None:
     raise error
 
 
+@dataclass(slots=True, frozen=True)
+class LongestRun:
+    """How much of one channel a flush interval may hold back."""
+
+    messages: int
+    bytes: int
+
+
 class Hub:
     """Channels and their members.
 
     Within one channel everybody hears the same publications in the same order. Who subscribes hears nothing that was
     said before, who unsubscribes nothing that is said after. `emptied` is called with the name of a channel whose
-    last member left, `failed` with an error of ours in writing one channel. Not thread-safe: everything happens on one
+    last member left, `failed` with an error of ours in writing one channel. What a flush interval holds back is
+    written earlier once it is `longest_run`. Not thread-safe: everything happens on one
     event loop.
     """
 
-    __slots__ = ("_failed", "_rules", "channels", "emptied", "subscriptions", "tick")
+    __slots__ = ("_failed", "_longest_run", "_rules", "channels", "emptied", "subscriptions", "tick")
 
     def __init__(
         self,
@@ -43,6 +54,7 @@ class Hub:
         schedule: Schedule,
         schedule_later: ScheduleLater,
         rules: Rules | None = None,
+        longest_run: LongestRun | None = None,
         after_flush: Callable[[], None] = _nothing,
         emptied: Callable[[str], None] = _nothing,
         failed: Callable[[Exception], None] = _raise,
@@ -53,6 +65,7 @@ class Hub:
         self._failed = failed
         self.tick = Tick(counters, schedule, schedule_later, after_flush, failed)
         self._rules = rules or Rules()
+        self._longest_run = longest_run or LongestRun(sys.maxsize, sys.maxsize)
 
     def deliver(self, publication: Publication, receipt: Receipt | None = None) -> None:
         """THE ONE DOOR: `publication` goes to every member of its channel at the end of this iteration.
@@ -72,6 +85,10 @@ class Hub:
                 channel.receipts = []
             channel.receipts.append((receipt, len(run)))
         run.append(publication)
+        if channel.flush_seconds:
+            channel.run_bytes += rough_bytes(publication.data)
+            if len(run) >= self._longest_run.messages or channel.run_bytes >= self._longest_run.bytes:
+                self.tick.hasten(channel)
 
     def subscribe(self, member: Member, name: str, form: WireForm, filter_: Filter | None = None) -> None:
         """`member` hears `name` from now on; a filter given again replaces the one before. Idempotent.

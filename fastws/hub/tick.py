@@ -73,12 +73,16 @@ class Tick:
 
     def add(self, channel: Channel) -> None:
         """`channel` is about to get the first publication of its run."""
-        if channel.is_listed:
-            return  # since a run that was written in between
-        channel.is_listed = True
         if channel.flush_seconds:
             self._delay(channel)
-            return
+        else:
+            self.hasten(channel)
+
+    def hasten(self, channel: Channel) -> None:
+        """Write `channel` in the next turn, whatever interval it has."""
+        if channel.is_due:
+            return  # since a run that was written in between
+        channel.is_due = True
         self._dirty.append(channel)
         if not self._is_scheduled:
             self._wake()
@@ -112,12 +116,14 @@ class Tick:
 
     def flush_all(self) -> None:
         """Write everything, what flush intervals hold back included."""
-        for channels in self._delayed.values():
-            self._dirty.extend(channels)
-            channels.clear()
+        for seconds in self._delayed:
+            self._end_interval(seconds)
         self.flush()
 
     def _delay(self, channel: Channel) -> None:
+        if channel.is_delayed:
+            return  # since a run that was written in between
+        channel.is_delayed = True
         seconds = channel.flush_seconds
         waiting = self._delayed.get(seconds)
         if waiting is None:
@@ -127,12 +133,18 @@ class Tick:
         waiting.append(channel)
 
     def _interval_over(self, seconds: float) -> None:
-        channels, self._delayed[seconds] = self._delayed[seconds], []
-        if not channels:
-            return
-        self._dirty.extend(channels)
-        if not self._is_scheduled:
+        self._end_interval(seconds)
+        if self._dirty and not self._is_scheduled:
             self._turn()
+
+    def _end_interval(self, seconds: float) -> None:
+        """What was held back for `seconds` is due."""
+        channels, self._delayed[seconds] = self._delayed[seconds], []
+        for channel in channels:
+            channel.is_delayed = False
+            if channel.run and not channel.is_due:
+                channel.is_due = True
+                self._dirty.append(channel)
 
     def _wake(self) -> None:
         self._is_scheduled = True
@@ -186,6 +198,6 @@ class Tick:
                 self._batch, self._dirty = self._dirty[::-1], []
                 self._is_joint_batch = len(self._batch) > 1
             self._current = channel = self._batch.pop()
-            channel.is_listed = False
+            channel.is_due = False
             if channel.run:  # else it was written in between
                 return fan_out(channel, self._counters, self._failed)

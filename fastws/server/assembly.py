@@ -25,7 +25,7 @@ from fastws.endpoints.application import Application
 from fastws.endpoints.bearer import BearerTokens
 from fastws.endpoints.log_level import LogLevelEndpoint
 from fastws.endpoints.router import FIGURES, Handler, Router
-from fastws.hub.hub import Hub
+from fastws.hub.hub import Hub, LongestRun
 from fastws.hub.roster import Roster
 from fastws.hub.rules import Rules
 from fastws.logs import LogLevel
@@ -129,6 +129,8 @@ class Assembly:
             schedule=loop.call_soon,
             schedule_later=loop.call_later,
             rules=Rules(slow_policies(config), flush_intervals(config)),
+            # Half of a queue: a client that has just got one run has room for the next.
+            longest_run=LongestRun(max(config.max_queue_messages // 2, 1), max(config.max_queue_bytes // 2, 1)),
             after_flush=self.batch,
             failed=_log_channel_error,
         )

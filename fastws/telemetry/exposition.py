@@ -32,12 +32,7 @@ _LABELLED: Final = (
     ("fastws_handshakes_refused", "Upgrades and requests refused", ("status", "reason"), "refused"),
     ("fastws_messages_received", "Messages from clients", ("dialect",), "received"),
     ("fastws_publications", "Publications accepted, by where they came from", ("source",), "publications"),
-    (
-        "fastws_slow_consumers",
-        "Queues of clients that overflowed, by the policy that decided",
-        ("policy",),
-        "slow_consumers",
-    ),
+    ("fastws_slow_consumers", "Queues of clients that overflowed, by policy", ("policy",), "slow_consumers"),
     ("fastws_dropped_messages", "Messages not delivered, by reason", ("reason",), "dropped"),
     ("fastws_rate_limited", "Messages and requests over a rate", ("kind",), "rate_limited"),
     ("fastws_feed_rejected", "Payloads of a feed that were no such message", ("feed",), "feed_rejected"),

@@ -112,19 +112,23 @@ class Outbox:
         return Held(range(len(chunk.frames)), is_slow=True), 0
 
     def _is_burst(self, chunk: Chunk, transport_bytes: int) -> bool:
-        """Whether this may still be a burst to a client that reads: many messages, none of them waiting for long.
+        """Whether this is, or may still be, a burst to a client that reads: nothing has been waiting for long.
 
-        Then the bound on messages does not speak yet (spec 6), the one on bytes does.
+        Then the bound on messages does not speak yet (spec 6), the one on bytes does; at first without what the
+        transport holds, all of which it was given while it took everything.
         """
-        return (
-            chunk.policy == "disconnect"
-            and time.monotonic() - self._since < BURST_SECONDS
-            and self._bytes + transport_bytes + len(chunk.data) <= self._bounds.bytes
-        )
+        if chunk.policy != "disconnect":
+            return False
+        size = self._bytes + len(chunk.data)
+        if time.monotonic() - self._since < BURST_SECONDS:
+            return size <= self._bounds.bytes
+        return not self._messages and size + transport_bytes <= self._bounds.bytes
 
     def _is_too_much(self, chunk: Chunk, transport_bytes: int) -> bool:
-        """Whether the client is to be cut off for what it is given, not the sizes of single messages."""
-        return len(chunk.frames) > 1 or len(chunk.data) <= self._bounds.bytes
+        """Whether the client is to be cut off: not for what alone is larger than its queue, one message or one run."""
+        if len(chunk.frames) == 1:
+            return len(chunk.data) <= self._bounds.bytes
+        return bool(self._messages) or not self._fits(1, len(chunk.frames[0]), transport_bytes)
 
     def control(self, data: bytes) -> None:
         """A reply, error, pong or close: waits in its turn, is never dropped."""

@@ -16,6 +16,7 @@ from websockets.frames import Frame, Opcode
 from fastws.server.server import Server
 from fastws.transport.websocket import Connection
 from fastws.transport.writer import MAX_CONTROL_BYTES
+from fastws.vocabulary.publication import Publication
 from tests.serving import PATIENCE_SECONDS, Join, Message, OpenRaw, RawSocket, Serve, Talker
 
 TEXT, CLOSE = 1, 8
@@ -237,3 +238,23 @@ async def test_nobody_cut_off_inside_its_own_request_comes_back(
             await asyncio.sleep(0)
     assert server.hub.channels == {}
     assert server.hub.subscriptions == 0
+
+
+async def test_who_reads_all_the_time_gets_a_run_larger_than_its_queue(serve: Serve, join: Join) -> None:
+    server = await serve(flush_interval=("c=200",), max_queue_messages=100, max_queue_bytes=100_000)
+    reader, publisher = await join(server), await join(server)
+    await reader.ask({"action": "subscribe", "channel": "c"})
+    count = 2000
+
+    async def publish() -> None:
+        for _ in range(count // 50):
+            for _ in range(50):
+                server.broker.publish(Publication("c", "e", "x" * 1000))
+            await publisher.hears_nothing()
+
+    publishing = asyncio.create_task(publish())
+    for _ in range(count):
+        assert (await reader.hear())["event"] == "e"
+    await publishing
+    assert server.counters.slow_consumers == {}
+    assert server.counters.closed == {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from fastws.counters import Counters
-from fastws.hub.hub import Hub
+from fastws.hub.hub import Hub, LongestRun
 from fastws.hub.rules import Rules
 from tests.hub.members import Listener, Wheel
 
@@ -24,12 +24,16 @@ def counters() -> Counters:
 
 @pytest.fixture
 def hub(wheel: Wheel, counters: Counters) -> Hub:
-    """A hub whose `slow:…` channels are held back for 50 ms and whose `drop:…` channels refuse when full."""
+    """A hub whose `slow:…` channels are held back for 50 ms, up to 4 messages and 1000 bytes.
+
+    Its `drop:…` channels refuse when full.
+    """
     return Hub(
         counters=counters,
         schedule=wheel.schedule,
         schedule_later=wheel.schedule_later,
         rules=Rules([("drop:*", "drop_newest")], [("slow:*", 0.05)]),
+        longest_run=LongestRun(messages=4, bytes=1000),
     )
 
 

@@ -10,7 +10,7 @@ from fastws.counters import Counters
 from fastws.errors import FastWSError
 from fastws.hub.fan_out import BULK, SLICE
 from fastws.hub.hub import Hub
-from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.publication import Encoded, Publication
 from tests.hub.members import LineForm, Listener, Note, Wheel
 
 FORM = LineForm("all")
@@ -462,3 +462,43 @@ def test_a_channel_written_between_its_turns_is_written_once_in_each(hub: Hub, w
     wheel.run_out()
     assert member.heard[-2:] == ["news|e|3", "slow:1|e|3"]
     assert hub.tick.is_empty
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param([1, 1, 1, 1], id="messages"),
+        pytest.param(["x" * 100, "x" * 900], id="text"),
+        pytest.param([b"x" * 100, [{"x" * 450: ("x" * 450,)}]], id="a value"),
+        pytest.param([1, 1, Encoded("json", b"x" * 992)], id="encoded"),
+    ],
+)
+def test_an_interval_holds_back_no_more_than_a_queue_may_take(
+    hub: Hub, wheel: Wheel, listener: Maker, data: list[object]
+) -> None:
+    member = listener("a")
+    hub.subscribe(member, "slow:1", FORM)
+    for _ in range(3):
+        for value in data[:-1]:
+            hub.deliver(Publication("slow:1", "e", value))
+        wheel.turn()
+        assert member.heard == []
+        hub.deliver(Publication("slow:1", "e", data[-1]))
+        hub.deliver(Publication("slow:1", "e", "in the same turn"))
+        wheel.turn()
+        assert len(member.heard) == len(data) + 1
+        assert member.writes == 1
+        wheel.run_out()
+        assert member.writes == 1
+        member.heard.clear()
+        member.writes = 0
+        assert hub.tick.is_empty
+
+
+def test_other_channels_hold_back_nothing_and_have_no_longest_run(hub: Hub, wheel: Wheel, listener: Maker) -> None:
+    member = listener("a")
+    hub.subscribe(member, "news", FORM)
+    for number in range(10):
+        hub.deliver(Publication("news", "e", number))
+    wheel.turn()
+    assert member.writes == 1

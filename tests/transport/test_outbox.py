@@ -77,6 +77,15 @@ class NaiveOutbox:
         if len(frames) == 1 and len(frames[0].data) > BYTES:
             self.lose(frames[0])
             return Held(everything)
+        alone = not any(waiting.policy != CONTROL for waiting in self.waiting)
+        if alone and len(frames) > 1:  # one run that is larger than the queue, in messages or in bytes
+            if sum(len(f.data) for f in [*self.waiting, *frames]) + self.transport_bytes <= BYTES:
+                self.waiting += frames
+                return Held()
+            if self.fits(frames[0]):
+                return Held(
+                    [at for at, frame in enumerate(frames) if not self._take(frame, "drop_newest", frames[at:])]
+                )
         self.has_overflowed = True
         return Held(everything, is_slow=True)
 
@@ -116,17 +125,23 @@ transports = st.tuples(st.just("transport"), st.integers(0, 30))
 steps = st.lists(st.one_of(holds, holds, holds, controls, takes, transports), max_size=40)
 
 
+def old_outbox() -> Outbox:
+    """One whose client has not read for a second."""
+    outbox = Outbox(Bounds(MESSAGES, BYTES))
+    outbox._since -= 1.0
+    return outbox
+
+
 @given(steps=steps)
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_it_does_what_the_naive_model_does(steps: list[tuple[str, object]]) -> None:
-    real, model = Outbox(Bounds(MESSAGES, BYTES)), NaiveOutbox()
+    real, model = old_outbox(), NaiveOutbox()
     for number, (what, more) in enumerate(steps):
         step(real, model, number, what, more)
         assert real.messages == sum(frame.policy != CONTROL for frame in model.waiting)
         assert real.size == sum(len(frame.data) for frame in model.waiting)
         assert real.control_bytes == sum(len(frame.data) for frame in model.waiting if frame.policy == CONTROL)
         assert (real.lost or {}) == model.lost
-        assert real.messages <= MESSAGES
     assert drain(real) == b"".join(frame.data for frame in model.waiting)
     assert real.messages == real.size == real.control_bytes == len(real) == 0
 
@@ -201,7 +216,7 @@ def test_conflate_keeps_the_latest_of_each_key_in_each_channel() -> None:
 
 
 def test_bytes_in_the_transport_count_as_waiting() -> None:
-    outbox = Outbox(Bounds(MESSAGES, BYTES))
+    outbox = old_outbox()
     assert outbox.enqueue(frames_of("d", "x" * 10), BYTES - 9) == (Held(range(1), is_slow=True), 0)
     assert outbox.enqueue(frames_of("d", "x" * 10), BYTES - 10) == (HELD, 0)
 
@@ -238,3 +253,37 @@ def test_what_does_not_fit_is_refused_and_what_comes_after_it_is_taken() -> None
         assert outbox.lost == {channel: 1}
         assert not outbox.has_overflowed
         assert drain(outbox) == b"12"
+
+
+def test_many_messages_at_once_are_no_slowness_before_a_tenth_of_a_second_is_over() -> None:
+    burst = [str(number) for number in range(MESSAGES)]
+    outbox = Outbox(Bounds(MESSAGES, BYTES))
+    for _ in range(3):
+        assert outbox.enqueue(frames_of("d", *burst), 0) == (HELD, 0)
+    outbox._since -= outbox_module.BURST_SECONDS
+    assert outbox.enqueue(frames_of("d", "x"), 0)[0].is_slow
+    for channel in ("o", "n", "c"):
+        outbox = Outbox(Bounds(MESSAGES, BYTES))
+        outbox.enqueue(frames_of(channel, *burst), 0)
+        assert outbox.enqueue(frames_of(channel, "x"), 0)[1] == 1
+
+
+def test_what_the_transport_was_given_while_it_took_everything_is_no_slowness_at_first() -> None:
+    outbox = Outbox(Bounds(MESSAGES, BYTES))
+    assert outbox.enqueue(frames_of("d", "x" * (BYTES - 1)), 100 * BYTES) == (HELD, 0)
+    assert outbox.enqueue(frames_of("d", "xx"), 100 * BYTES)[0].is_slow
+
+
+def test_one_run_larger_than_an_empty_queue_cuts_nobody_off() -> None:
+    many = frames_of("d", *map(str, range(MESSAGES + 2)))
+    outbox = old_outbox()
+    outbox.control(b"pong")
+    assert outbox.enqueue(many, 0) == (HELD, 0)
+    assert outbox.enqueue(frames_of("d", "x"), 0)[0].is_slow
+
+    large = frames_of("d", "x" * (BYTES - 9), "x" * 10, "y" * 9)
+    outbox = old_outbox()
+    assert outbox.enqueue(large, 0) == (Held([1]), 1)
+    assert outbox.lost == {"d": 1}
+    assert outbox.has_overflowed
+    assert old_outbox().enqueue(large, 10)[0].is_slow  # the transport is as full as a queue may be

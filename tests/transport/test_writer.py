@@ -185,3 +185,16 @@ async def test_a_direct_message_that_is_refused_is_no_slow_policy(serve: Serve) 
     assert [connection.take(publication) for _ in range(2)] == [True, False]
     assert server.counters.slow_consumers == {}
     assert server.counters.dropped == {"direct": 1}
+
+
+async def test_a_bulk_publisher_goes_on_as_soon_as_its_slow_subscriber_has_read(serve: Serve) -> None:
+    server = await serve()
+    pipe, _ = connect(server, "c")
+    publishing, publisher = connect(server)
+    pipe.take(0)
+    say(publisher, {"action": "send", "channel": "c", "event": "e", "data": "x" * 70_000})
+    server.hub.flush()
+    assert not publishing.is_reading
+    pipe.take()
+    assert publishing.is_reading
+    assert publisher.publisher_pause is None
