@@ -159,9 +159,14 @@ class EventHook:
         if answer is _FAILED:
             session.refuse(FastWSError("the application did not answer"), request_id)
             return
-        body = body_in(answer)
-        if body is not None:
-            session.put(session.form.verbatim(_bytes(session, body)))
+        try:
+            body = body_in(answer)
+            frame = None if body is None else session.form.verbatim(_bytes(session, body))
+        except (FastWSError, ValueError):
+            session.refuse(FastWSError("the application did not answer"), request_id)
+            raise
+        if frame is not None:
+            session.put(frame)
 
     def _note(self, route: str, outcome: str, error: Exception | None = None) -> None:
         self._counters.hook_calls[(route, outcome)] += 1
