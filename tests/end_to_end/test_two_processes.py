@@ -10,7 +10,7 @@ import httpx
 import msgpack
 import pytest
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.end_to_end.ears import get, until
 from tests.hostile.server_process import ServerProcess
 from tests.redis_server import RedisServer

@@ -20,7 +20,7 @@ from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
 from fastws.config import Config
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.redis_server import RedisServer
 from tests.serving import KEY, SECRET, Join, OpenRaw, Serve
 
