@@ -104,7 +104,11 @@ class EventHook:
             if answer is _FAILED:
                 reply(FastWSError("the application did not answer"))
                 return
-            body = body_in(answer)
+            try:
+                body = body_in(answer)
+            except (FastWSError, ValueError):
+                reply(FastWSError("the application did not answer"))
+                raise
             if body is not None:
                 reply(body)
 

@@ -191,8 +191,13 @@ class Session:
             return
         if isinstance(answer, FastWSError):
             self.refuse(answer, request_id)
-        else:
-            self.write_reply_frame(self.form.verbatim(self.form.from_text(answer)))
+            return
+        try:
+            frame = self.form.verbatim(self.form.from_text(answer))
+        except (FastWSError, ValueError):
+            self.refuse(FastWSError("the application did not answer"), request_id)
+            raise
+        self.write_reply_frame(frame)
 
     def _keep_back(self, messages: Sequence[Message], start: int) -> bool:
         """If an answer from elsewhere is awaited, keep the messages from `start` on for later.

@@ -256,7 +256,9 @@ async def test_messages_that_wait_for_the_application_take_no_more_than_their_by
         assert answer["answer to"]["n"] == number
 
 
-@pytest.mark.parametrize("answer", [RuntimeError("broken"), {"body": 5}, {"body": "§", "isBase64Encoded": True}])
+@pytest.mark.parametrize(
+    "answer", [RuntimeError("broken"), {"body": 5}, {"body": "§", "isBase64Encoded": True}, {"body": "half: \ud83d"}]
+)
 async def test_a_failure_is_counted_and_the_next_message_is_served(serve: Serve, join: Join, answer: object) -> None:
     server = await serve(event_hook=COROUTINE)
     client = await join(server)
@@ -264,8 +266,8 @@ async def test_a_failure_is_counted_and_the_next_message_is_served(serve: Serve,
     application.answers["$default"] = answer
     await client.say({"action": "tea", "id": 1})
     await told()
-    if isinstance(answer, Exception):
-        assert (await client.hear())["code"] == "internal"
+    reply = await client.hear()
+    assert (reply["code"], reply["id"]) == ("internal", 1)
     application.answers["$default"] = {"body": "well"}
     await client.say({"action": "tea"})
     assert await client.socket.recv() == "well"
