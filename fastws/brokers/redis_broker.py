@@ -136,7 +136,7 @@ class RedisBroker:
                 receipt.refused(error)
             return
         if receipt is not None:
-            self.receipts.expect(number, receipt, channel, awaits_echo=self.subscriptions.hears(channel))
+            self.receipts.expect(number, receipt, channel, awaits_echo=self.subscriptions.may_hear(channel))
         self.commander.publish(place.name, payload, partial(self._published, number))
 
     def listen(self, channel: str, ready: Callable[[], None]) -> None:

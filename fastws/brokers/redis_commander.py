@@ -108,9 +108,9 @@ class RedisCommander(asyncio.Protocol):
         self._arm()
 
     def give_up(self, reason: str) -> None:
-        """End the present connection, for `reason`; the link opens another."""
-        self._reason = reason
+        """End the present connection, if there is one, for `reason`; the link opens another."""
         if self._transport is not None:
+            self._reason = self._reason or reason
             self._transport.abort()
 
     def connected(self, transport: asyncio.Transport, client_id: int | None) -> None:

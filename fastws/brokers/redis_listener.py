@@ -69,9 +69,9 @@ class RedisListener(asyncio.Protocol):
         self._change(names)
 
     def give_up(self, reason: str) -> None:
-        """End the present connection, for `reason`; the link opens another."""
-        self._reason = reason
+        """End the present connection, if there is one, for `reason`; the link opens another."""
         if self._transport is not None:
+            self._reason = self._reason or reason
             self._transport.abort()
 
     def ping(self) -> None:

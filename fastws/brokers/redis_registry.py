@@ -30,15 +30,19 @@ _log = structlog.get_logger("fastws.redis")
 
 
 class _Node:
-    """Another process as this one knows it. `seq` is the number of the last message that `figures` contain."""
+    """Another process as this one knows it. `seq` is the number of the last message that `figures` contain.
 
-    __slots__ = ("asked_at", "figures", "heard_at", "is_complete", "seq")
+    `next_part` is the part that comes next of the answer that is being taken, whose messages all carry `seq`.
+    """
+
+    __slots__ = ("asked_at", "figures", "heard_at", "is_complete", "next_part", "seq")
 
     def __init__(self, heard_at: float) -> None:
         self.figures = Figures()
         self.heard_at = heard_at
         self.asked_at = float("-inf")
         self.is_complete = False
+        self.next_part = 0
         self.seq = 0
 
 
@@ -122,8 +126,8 @@ class RedisRegistry:
             raise BadRequest("figures are asked for by a node's id")
         parts = list(_parts(self._told))
         for position, part in enumerate(parts):
-            frame = {"node": self._broker.node_id, "seq": self._seq, "first": position == 0}
-            self._nodes.tell(asker, "figures", {**frame, "last": position == len(parts) - 1, **part})
+            frame = {"node": self._broker.node_id, "seq": self._seq, "part": position, "parts": len(parts)}
+            self._nodes.tell(asker, "figures", {**frame, **part})
 
     # --- hearing
 
@@ -149,15 +153,23 @@ class RedisRegistry:
             self._nodes.tell(node_id, "figures?", self._broker.node_id)
 
     def _take_part(self, body: object) -> None:
+        """One part of another node's figures. An answer that lacks a part is not taken: the node is asked again."""
         message, node_id, seq = _checked(body)
         node = self._others.get(node_id)
         if node is None:
             return
-        if message.get("first"):
+        part = message.get("part")
+        if part == 0:
             self._subtract(node)
+            node.next_part = 0
+        elif part != node.next_part or seq != node.seq:
+            node.is_complete = False
+            node.next_part = 0
+            return
         self._apply(node, message)
         node.seq = seq
-        node.is_complete = bool(message.get("last"))
+        node.next_part += 1
+        node.is_complete = node.next_part == message.get("parts")
 
     def _apply(self, node: _Node, message: Mapping[str, object]) -> None:
         for table in _TABLES:

@@ -67,6 +67,13 @@ class RedisSubscriptions:
         subscription = self._subscriptions.get(channel)
         return subscription is not None and subscription.is_confirmed
 
+    def may_hear(self, channel: str) -> bool:
+        """Whether it may come back: Redis has confirmed the channel, or is being asked for it again after a loss."""
+        subscription = self._subscriptions.get(channel)
+        if subscription is None:
+            return False
+        return subscription.is_confirmed or (subscription.has_gap and self._listener.is_up)
+
     def confirmed(self, name: bytes) -> None:
         """Redis has confirmed `name`. First the gap notice, then whoever waited: newcomers missed nothing."""
         route = self.routes.get(name)

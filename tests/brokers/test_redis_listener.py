@@ -161,3 +161,15 @@ async def test_pong_is_a_sign_of_life_and_nothing_else(pong: bytes) -> None:
     log.listener.data_received(pong)
     assert log.listener.heard_at > 0.0
     assert log.events == ["up"]
+
+
+async def test_each_connection_ends_for_its_own_first_reason() -> None:
+    log = Log()
+    log.listener.give_up("there is none to end")
+    log.connect()
+    log.listener.connection_lost(None)
+    log.connect()
+    log.listener.give_up("first")
+    log.listener.give_up("second")
+    log.listener.connection_lost(None)
+    assert log.events == ["up", ("down", "closed by Redis"), "up", ("down", "first")]
