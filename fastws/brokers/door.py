@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from fastws.errors import FastWSError
 from fastws.hub.ports import Receipt
 from fastws.vocabulary.publication import Publication
 
@@ -17,6 +18,10 @@ class Door(Protocol):
 
     def gap(self, channel: str) -> None:
         """Tell the subscribers of `channel`, before anything newer, that they may have missed something."""
+        ...
+
+    def fail(self, channel: str, error: FastWSError) -> None:
+        """Tell the subscribers of `channel` that nothing is heard there for now."""
         ...
 
     def count(self, channel: str) -> int:

@@ -8,20 +8,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import hiredis
 import structlog
 
 from fastws.brokers.door import Door
 from fastws.brokers.last_metrics import METRICS_UPDATE, is_kept
 from fastws.brokers.patience import PATIENT, Patience
+from fastws.brokers.redis_acl import channel_rule
 from fastws.brokers.redis_address import parse_address
 from fastws.brokers.redis_canary import RedisCanary
 from fastws.brokers.redis_commander import RedisCommander
 from fastws.brokers.redis_link import RedisLink
-from fastws.brokers.redis_listener import RedisListener
+from fastws.brokers.redis_listener import Names, RedisListener
 from fastws.brokers.redis_metrics import RedisMetrics
 from fastws.brokers.redis_names import RedisNames
 from fastws.brokers.redis_receipts import RedisReceipts
-from fastws.brokers.redis_subscriptions import RedisSubscriptions
+from fastws.brokers.redis_refusals import RedisRefusals
+from fastws.brokers.redis_subscriptions import RedisSubscriptions, Refused
 from fastws.brokers.rejections import Rejections
 from fastws.config import Config
 from fastws.errors import BadRequest, BrokerUnavailable, ConfigError, FastWSError
@@ -76,8 +79,12 @@ class RedisBroker:
         self.remote_count: Callable[[str], int] = _nobody
         name = f"fastws-{self.node_id}"
         self.commander = RedisCommander(f"{name}-commands", self._commander_up, self._commander_down, patience)
-        self.listener = RedisListener(self._hear, self._confirmed, self._listener_up, self._listener_down)
-        self.subscriptions = RedisSubscriptions(door, self.names, self.listener, patience.linger_seconds)
+        self.listener = RedisListener(
+            self._hear, self._confirmed, self._listener_up, self._listener_down, self._refused
+        )
+        remedy = channel_rule(config, self.address.username or "default")
+        self.refusals = RedisRefusals(self.listener.ask_again, lambda: asyncio.get_running_loop().time(), remedy)
+        self.subscriptions = RedisSubscriptions(door, self.names, self.listener, self.refusals, patience.linger_seconds)
         self.receipts = RedisReceipts(door.count, lambda channel: self.remote_count(channel))
         self._door = door
         self._links = (
@@ -88,6 +95,7 @@ class RedisBroker:
         self._services: dict[bytes, Service] = {}
         self._canary_name = self.names.service("canary", self.node_id)
         self._canary: RedisCanary | None = None
+        self._may_sing = True
         self._first_canary = asyncio.Event()
         self._number = 0
         self._rejections = Rejections()
@@ -99,6 +107,11 @@ class RedisBroker:
     def is_up(self) -> bool:
         """Whether messages come through Redis: one of our own did in the last 3 seconds."""
         return self._canary is not None and self._canary.is_fresh
+
+    @property
+    def canary_is_forbidden(self) -> bool:
+        """Whether Redis's ACL keeps the canary from being published or heard."""
+        return not self._may_sing or (self._canary_name,) in self.refusals
 
     async def start(self) -> None:
         """Connect. Returns when messages come through, or after a second without Redis; it goes on trying."""
@@ -139,8 +152,11 @@ class RedisBroker:
             self.receipts.expect(number, receipt, channel, awaits_echo=self.subscriptions.may_hear(channel))
         self.commander.publish(place.name, payload, partial(self._published, number))
 
-    def listen(self, channel: str, ready: Callable[[], None]) -> None:
-        self.subscriptions.listen(channel, ready)
+    def listen(self, channel: str, ready: Callable[[], None], refused: Refused | None = None) -> None:
+        self.subscriptions.listen(channel, ready, refused)
+
+    def refusal(self, channel: str) -> BrokerUnavailable | None:
+        return self.subscriptions.refusal(channel)
 
     def unlisten(self, channel: str) -> None:
         self.subscriptions.unlisten(channel, asyncio.get_running_loop().time())
@@ -203,11 +219,24 @@ class RedisBroker:
         service = self._services.get(name)
         try:
             if service is not None:
+                self.refusals.heard((name,))
+                self.listener.accepted((name,))
                 service.began()
             else:
                 self.subscriptions.confirmed(name)
         except Exception:  # noqa: BLE001 one subscriber's bug must not cost those behind it
             _log.exception("a subscription could not be confirmed")
+
+    def _refused(self, names: Names, name: bytes, reason: str) -> None:
+        """Redis's ACL refuses `name`, or, without `names`, the command of that name."""
+        if not names:
+            self.refusals.log(name.decode(), name, reason)
+            return
+        self.refusals.refused(names, name, reason)
+        try:
+            self.subscriptions.refused(names)
+        except Exception:  # noqa: BLE001 one subscriber's bug must not cost those behind it
+            _log.exception("a subscription could not be refused")
 
     def _listener_up(self) -> None:
         self._both_up()
@@ -232,7 +261,13 @@ class RedisBroker:
 
     def _sing(self) -> None:
         if self._canary is not None and self.listener.is_up and self.commander.is_up:
-            self.commander.publish(self._canary_name, self._canary.song(), _nothing)
+            self.commander.publish(self._canary_name, self._canary.song(), self._sung)
+
+    def _sung(self, reply: object) -> None:
+        """The canary's own return says more than Redis's answer, unless that is that it may not sing at all."""
+        self._may_sing = not (isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOPERM"))
+        if not self._may_sing:
+            self.refusals.log("PUBLISH", self._canary_name, str(reply))
 
     def _hear_canary(self, payload: bytes) -> None:
         if self._canary is not None:
@@ -247,6 +282,7 @@ class RedisBroker:
         self._schedule_beat()
         self._sing()
         self.subscriptions.sweep(now)
+        self.refusals.sweep(now)
         self.receipts.sweep(now)
         if not was_held_up:
             self._check_lines(now)
@@ -264,6 +300,8 @@ class RedisBroker:
             self.listener.give_up(f"silent for {silence_seconds:.0f} s")
         elif silence_seconds > self.patience.ping_seconds:
             self.listener.ping()
+        if self.canary_is_forbidden:
+            return  # other connections would bring it back no more than these
         if self.commander.is_up and self._canary is not None and self._canary.is_lost():
             self.listener.give_up("it answers, but what is published does not come back")
             self.commander.give_up("it answers, but what is published does not come back")
@@ -272,7 +310,3 @@ class RedisBroker:
 def _nobody(channel: str) -> int:
     """No other process is known."""
     return 0
-
-
-def _nothing(reply: object) -> None:
-    """The canary's own return says more than Redis's answer."""

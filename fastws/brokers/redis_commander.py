@@ -12,6 +12,7 @@ import structlog
 
 from fastws.brokers.patience import PATIENT, Patience
 from fastws.brokers.redis_words import pack
+from fastws.brokers.rejections import Rejections
 from fastws.errors import BrokerUnavailable
 
 MAX_WAITING: Final = 10_000
@@ -67,6 +68,7 @@ class RedisCommander(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._reason = ""
+        self._refusals = Rejections()
 
     def publish(self, name: bytes, payload: bytes, answered: Answered) -> None:
         """PUBLISH `payload`; the answer is the number of Redis clients that got it."""
@@ -86,9 +88,17 @@ class RedisCommander(asyncio.Protocol):
         if isinstance(reply, BrokerUnavailable):
             raise reply
         if isinstance(reply, hiredis.ReplyError):
-            _log.warning("redis refused a command", command=str(words[0]), reason=str(reply))
+            self.log_refusal(words[0], reply)
             raise BrokerUnavailable("Redis refused the command")
         return reply
+
+    def log_refusal(self, command: bytes | str | int | float, reply: object) -> None:
+        """What is to hear the reply of a `command` that nobody waits for: errors are logged, once a minute each."""
+        if isinstance(reply, hiredis.ReplyError):
+            name = command.decode() if isinstance(command, bytes) else str(command)
+            count = self._refusals.due(name)
+            if count:
+                _log.warning("redis refused a command", command=name, reason=str(reply), count=count)
 
     def send(self, packed: bytes, answered: Answered) -> None:
         """Send a packed command at the end of this loop turn; `answered` may be called at once."""

@@ -41,7 +41,7 @@ class RedisNodes:
 
     def tell(self, node: str, kind: str, body: object) -> None:
         """Say something that needs no answer."""
-        self._publish(node, {"kind": kind, "body": body}, _nothing)
+        self._publish(node, {"kind": kind, "body": body}, self._published_unasked)
 
     def request(self, node: str, kind: str, body: object, answered: Answered) -> None:
         """Ask `node`; `answered` hears the answer or the error, once, within `patience.request_seconds`."""
@@ -76,6 +76,10 @@ class RedisNodes:
             self._end(number, Gone("the process that had this connection is gone"))
         elif not isinstance(reply, int):
             self._end(number, BrokerUnavailable("Redis refused the question"))
+
+    def _published_unasked(self, reply: object) -> None:
+        """Whoever needs to know has a time limit."""
+        self._broker.commander.log_refusal("PUBLISH", reply)
 
     def _end(self, number: int, answer: object) -> None:
         asked = self._asked.pop(number, None)
@@ -113,15 +117,11 @@ class RedisNodes:
         except Exception as error:  # noqa: BLE001 the asker is told, and no stranger's question may end in a crash
             _log.exception("a question of another process could not be answered")
             text = error.message if isinstance(error, FastWSError) else "internal error"
-            self._publish(asker, {"kind": _ANSWER, "number": number, "error": text}, _nothing)
+            self._publish(asker, {"kind": _ANSWER, "number": number, "error": text}, self._published_unasked)
 
     def _answer(self, asker: str, number: int, body: object) -> None:
-        self._publish(asker, {"kind": _ANSWER, "number": number, "body": body}, _nothing)
+        self._publish(asker, {"kind": _ANSWER, "number": number, "body": body}, self._published_unasked)
 
 
 def _began() -> None:
     """Questions that were lost in a gap end by their time limit."""
-
-
-def _nothing(reply: object) -> None:
-    """Whoever needs to know has a time limit."""

@@ -117,8 +117,12 @@ class RedisRegistry:
         for part in _parts(changes):
             self._seq += 1
             message = {"node": self._broker.node_id, "seq": self._seq, **part}
-            self._broker.commander.publish(self._channel, MSGPACK.dumps(message), _nothing)
+            self._broker.commander.publish(self._channel, MSGPACK.dumps(message), self._published)
         self._told = now
+
+    def _published(self, reply: object) -> None:
+        """A message that was lost leaves a hole in the numbers, and whoever misses it asks."""
+        self._broker.commander.log_refusal("PUBLISH", reply)
 
     def _tell_all(self, asker: object) -> None:
         """Everything that was told up to now, in parts; Redis keeps them before whatever is told next."""
@@ -248,7 +252,3 @@ def _table(value: object) -> dict[str, int]:
     if not isinstance(value, dict) or not all(type(count) is int and count >= 0 for count in value.values()):
         raise BadRequest("figures of a node are counts by name")
     return value
-
-
-def _nothing(reply: object) -> None:
-    """A message that was lost leaves a hole in the numbers, and whoever misses it asks."""

@@ -23,9 +23,15 @@ class Rejections:
 
     def note(self, kind: str, reason: str) -> None:
         """One more of `kind`. A long `reason` is cut: it may quote what a stranger published."""
+        count = self.due(kind)
+        if count:
+            _log.warning("message from redis rejected", kind=kind, reason=reason[:200], count=count)
+
+    def due(self, kind: str) -> int:
+        """One more of `kind`: how many there were since the last log line if another is due, else 0."""
         now = self._clock()
         self._counts[kind] = self._counts.get(kind, 0) + 1
         if now - self._logged_at.get(kind, float("-inf")) < LOG_SECONDS:
-            return
+            return 0
         self._logged_at[kind] = now
-        _log.warning("message from redis rejected", kind=kind, reason=reason[:200], count=self._counts.pop(kind))
+        return self._counts.pop(kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from fastws.errors import FastWSError
 from fastws.hub.channel import Audience, Channel
 from fastws.hub.ports import Member, Receipt, WireForm
 from fastws.hub.rules import Rules
@@ -11,7 +12,7 @@ from fastws.hub.tick import Schedule, ScheduleLater, Tick
 from fastws.metrics import Counters
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.publication import Publication
-from fastws.vocabulary.replies import Gap
+from fastws.vocabulary.replies import Failure, Gap
 
 
 def _nothing(_: str = "") -> None:
@@ -122,6 +123,12 @@ class Hub:
         self.settle(name)
         for member in self.members(name):
             member.tell(Gap(name))
+
+    def fail(self, name: str, error: FastWSError) -> None:
+        """Tell every member of `name`, who stays a member, that nothing is heard there for now."""
+        self.settle(name)
+        for member in self.members(name):
+            member.tell(Failure(error.code, error.message, name))
 
     def audience_of(self, member: Member, name: str) -> Audience | None:
         """The audience in which `member` hears `name`; None if it does not."""

@@ -75,8 +75,17 @@ class Broker(Protocol):
         """Publish. Returns at once and never raises; `receipt` hears how it ended."""
         ...
 
-    def listen(self, channel: str, ready: Callable[[], None]) -> None:
-        """The first local subscriber of `channel` is coming: call `ready` once what is published there arrives here."""
+    def listen(
+        self, channel: str, ready: Callable[[], None], refused: Callable[[FastWSError], None] | None = None
+    ) -> None:
+        """The first local subscriber of `channel` is coming: call `ready` once what is published there arrives here.
+
+        Where that is not allowed to this server call `refused` instead; `ready` if it is None.
+        """
+        ...
+
+    def refusal(self, channel: str) -> FastWSError | None:
+        """Why new subscribers of `channel`, which may have some, will not hear it for now; None: they will."""
         ...
 
     def unlisten(self, channel: str) -> None:
