@@ -24,6 +24,7 @@ from fastws.brokers.redis_metrics import RedisMetrics
 from fastws.brokers.redis_names import RedisNames
 from fastws.brokers.redis_receipts import RedisReceipts
 from fastws.brokers.redis_refusals import RedisRefusals
+from fastws.brokers.redis_role import RedisRole
 from fastws.brokers.redis_subscriptions import RedisSubscriptions, Refused
 from fastws.brokers.rejections import Rejections
 from fastws.config import Config
@@ -78,7 +79,11 @@ class RedisBroker:
         # Set by the registry, which knows the other processes.
         self.remote_count: Callable[[str], int] = _nobody
         name = f"fastws-{self.node_id}"
-        self.commander = RedisCommander(f"{name}-commands", self._commander_up, self._commander_down, patience)
+        self.commander = RedisCommander(
+            f"{name}-commands", self._commander_up, self._commander_down, patience, self._leave_replica
+        )
+        self._role = RedisRole(self.commander, self._leave_replica)
+        self._role_asked_at = float("-inf")
         self.listener = RedisListener(
             self._hear, self._confirmed, self._listener_up, self._listener_down, self._refused
         )
@@ -96,6 +101,7 @@ class RedisBroker:
         self._canary_name = self.names.service("canary", self.node_id)
         self._canary: RedisCanary | None = None
         self._may_sing = True
+        self._hears_canary = False
         self._first_canary = asyncio.Event()
         self._number = 0
         self._rejections = Rejections()
@@ -117,7 +123,7 @@ class RedisBroker:
         """Connect. Returns when messages come through, or after a second without Redis; it goes on trying."""
         loop = asyncio.get_running_loop()
         self._canary = RedisCanary(loop.time, self.counters.broker_lag.observe, self.patience)
-        self.serve(self._canary_name, self._hear_canary, self._sing)
+        self.serve(self._canary_name, self._hear_canary, self._canary_began)
         self._tasks = [loop.create_task(link.run()) for link in self._links]
         self._schedule_beat()
         with contextlib.suppress(TimeoutError):
@@ -242,6 +248,7 @@ class RedisBroker:
         self._both_up()
 
     def _commander_up(self) -> None:
+        self._role.connected()
         self._both_up()
         self._sing()
 
@@ -253,21 +260,38 @@ class RedisBroker:
 
     def _listener_down(self, reason: str) -> None:
         self.counters.broker_reconnects += 1
+        self._hears_canary = False
         self.receipts.no_echoes()
         self.subscriptions.lost()
 
     def _commander_down(self, reason: str) -> None:
         self.counters.broker_reconnects += 1
 
+    def _leave_replica(self, reason: str) -> None:
+        """What is published on a replica reaches nobody elsewhere: not ready, and both connections begin again.
+
+        The handshake lets nobody in who is a replica, so both end on a primary.
+        """
+        if self._canary is not None:
+            self._canary.forget()
+        self.commander.give_up(reason)
+        self.listener.give_up(reason)
+
     def _sing(self) -> None:
         if self._canary is not None and self.listener.is_up and self.commander.is_up:
-            self.commander.publish(self._canary_name, self._canary.song(), self._sung)
+            self.commander.publish(self._canary_name, self._canary.song(), partial(self._sung, self._hears_canary))
 
-    def _sung(self, reply: object) -> None:
+    def _sung(self, is_heard: bool, reply: object) -> None:  # noqa: FBT001 partial binds it
         """The canary's own return says more than Redis's answer, unless that is that it may not sing at all."""
+        if is_heard and self._role.is_stray(reply):
+            self.listener.give_up("it is another Redis than the one that commands go to")
         self._may_sing = not (isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOPERM"))
         if not self._may_sing:
             self.refusals.log("PUBLISH", self._canary_name, str(reply))
+
+    def _canary_began(self) -> None:
+        self._hears_canary = True
+        self._sing()
 
     def _hear_canary(self, payload: bytes) -> None:
         if self._canary is not None:
@@ -281,6 +305,9 @@ class RedisBroker:
         was_held_up = now - self._beat_due > _HELD_UP_SECONDS
         self._schedule_beat()
         self._sing()
+        if self.commander.is_up and now - self._role_asked_at >= self.patience.role_seconds:
+            self._role_asked_at = now
+            self._role.ask()
         self.subscriptions.sweep(now)
         self.refusals.sweep(now)
         self.receipts.sweep(now)

@@ -40,6 +40,7 @@ class RedisCommander(asyncio.Protocol):
     What is not answered in `patience.answer_seconds` is refused, and the connection given up: nothing is sent
     twice. A new connection first closes the old one in Redis, so that nothing that may still lie there unread
     is carried out after what is sent now. Between `on_up` and `on_down(reason)` commands flow.
+    `on_read_only(reason)` hears that Redis refused to write.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class RedisCommander(asyncio.Protocol):
         on_up: Callable[[], None],
         on_down: Callable[[str], None],
         patience: Patience = PATIENT,
+        on_read_only: Callable[[str], None] | None = None,
     ) -> None:
         self.on_lost: Callable[[str], None] = _nobody
         self.is_up = False
         self._name = name
         self._on_up = on_up
         self._on_down = on_down
+        self._on_read_only = on_read_only
         self._patience = patience
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
@@ -160,13 +163,20 @@ class RedisCommander(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
-                if not isinstance(reply, hiredis.PushNotification):
-                    self._answer(self._in_flight.popleft(), reply)
+                if isinstance(reply, hiredis.PushNotification):
+                    continue
+                self._answer(self._in_flight.popleft(), reply)
+                if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("READONLY"):
+                    self._read_only(str(reply))
         except (hiredis.ProtocolError, IndexError):
             self.give_up("what answers there is no Redis")
             return
         if self._waiting:
             self._flush()
+
+    def _read_only(self, reason: str) -> None:
+        if self._on_read_only is not None:
+            self._on_read_only(reason)
 
     def _fence(self, reply: object) -> None:
         """Close our old connection if Redis still has it; the name proves that the number is ours."""
