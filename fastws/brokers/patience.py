@@ -22,6 +22,8 @@ class Patience:
     canary_lost_seconds: float = 5.0
     # How often Redis is asked whether it is still the primary.
     role_seconds: float = 2.0
+    # How often, at most, revocations here and in Redis are compared.
+    revocations_seconds: float = 4.0
     # A channel nobody here listens to any more is kept so long, against churn.
     linger_seconds: float = 3.0
     # Nodes tell each other what changed, and forget one that has been silent.

@@ -33,7 +33,7 @@ class LocalCluster(Protocol):
     async def close(self, connection_id: str) -> bool: ...
     def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None: ...
     def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None: ...
-    async def revoke(self, *, token_id: str | None, user: str | None) -> None: ...
+    async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None: ...
 
 
 T = TypeVar("T")
@@ -140,14 +140,11 @@ class RedisCluster(Generic[T]):
         else:
             self.nodes.request(node, "send_raw", [connection_id, body], partial(_settle, receipt))
 
-    async def revoke(self, *, token_id: str | None, user: str | None) -> None:
+    async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None:
         """Here at once; on the others and in Redis before this returns. Raises BrokerUnavailable."""
-        await self._local.revoke(token_id=token_id, user=user)
-        now = self._revoked.snapshot()
-        wanted = {"tokens": token_id, "users": user}
-        await self.revocations.tell(
-            {table: {name: now[table][name]} for table, name in wanted.items() if name in now[table]}
-        )
+        await self._local.revoke(token_id=token_id, user=user, expires_at=expires_at)
+        tokens, users = (() if name is None else (name,) for name in (token_id, user))
+        await self.revocations.tell(self._revoked.of(tokens=tokens, users=users))
 
     async def claim(self, message_id: str) -> Mapping[str, int] | None:
         """None: first of all processes. Raises BrokerUnavailable, Unavailable (the first try is still under way)."""

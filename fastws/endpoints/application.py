@@ -64,8 +64,8 @@ class Cluster(Protocol):
         """`body` verbatim as one message to a connection wherever it is; `receipt` hears the same as of `send`."""
         ...
 
-    async def revoke(self, *, token_id: str | None, user: str | None) -> None:
-        """Revoke on every process."""
+    async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None:
+        """Revoke on every process. `expires_at` is the token's own `exp`, where it is known."""
         ...
 
     async def claim(self, message_id: str) -> Mapping[str, int] | None:

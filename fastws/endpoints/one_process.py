@@ -103,9 +103,9 @@ class OneProcess:
             return
         receipt.done(int(delivered), int(not delivered))
 
-    async def revoke(self, *, token_id: str | None, user: str | None) -> None:
+    async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None:
         if token_id is not None:
-            self._revocations.revoke_token(token_id)
+            self._revocations.revoke_token(token_id, expires_at)
         if user is not None:
             self._revocations.revoke_user(user)
         for client in list(self._roster):
