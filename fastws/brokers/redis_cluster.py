@@ -153,6 +153,12 @@ class RedisCluster(Generic[T]):
     async def settle(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
         await self.message_ids.settle(message_id, outcome)
 
+    def publishing(self, message_id: str) -> None:
+        self.message_ids.publishing(message_id)
+
+    def leave(self, message_id: str) -> None:
+        self.message_ids.leave(message_id)
+
     # --- asking and answering
 
     def _node_elsewhere(self, connection_id: str) -> str | None:

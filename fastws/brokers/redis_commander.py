@@ -13,7 +13,7 @@ import structlog
 from fastws.brokers.patience import PATIENT, Patience
 from fastws.brokers.redis_words import pack
 from fastws.brokers.rejections import Rejections
-from fastws.errors import BrokerUnavailable
+from fastws.errors import BrokerUnavailable, OutcomeUnknown
 
 MAX_WAITING: Final = 10_000
 MAX_WAITING_BYTES: Final = 16_777_216
@@ -144,7 +144,7 @@ class RedisCommander(asyncio.Protocol):
         if was_up:
             self._stale_client_id = self._client_id
             self._down_since = asyncio.get_running_loop().time()
-        refusal = BrokerUnavailable("Redis did not answer; it may or may not have been published")
+        refusal = OutcomeUnknown("Redis did not answer; it may or may not have been published")
         in_flight, self._in_flight = self._in_flight, deque()
         for command in in_flight:
             self._answer(command, refusal)

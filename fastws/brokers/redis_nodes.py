@@ -12,7 +12,7 @@ import structlog
 
 from fastws.brokers.redis_broker import RedisBroker
 from fastws.codec.msgpack_binary import MSGPACK
-from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, Gone
+from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, Gone, OutcomeUnknown
 
 # Answers a question of another node from its body; what it returns travels back as msgpack.
 Handler = Callable[[object], object | Awaitable[object]]
@@ -47,7 +47,7 @@ class RedisNodes:
         """Ask `node`; `answered` hears the answer or the error, once, within `patience.request_seconds`."""
         self._number = number = self._number + 1
         timer = asyncio.get_running_loop().call_later(
-            self._broker.patience.request_seconds, partial(self._end, number, BrokerUnavailable("no answer in time"))
+            self._broker.patience.request_seconds, partial(self._end, number, OutcomeUnknown("no answer in time"))
         )
         self._asked[number] = (answered, timer)
         question = {"kind": kind, "body": body, "number": number, "from": self._broker.node_id}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from fastws.errors import BrokerUnavailable, FastWSError
+from fastws.errors import FastWSError, OutcomeUnknown
 from fastws.hub.ports import Receipt
 
 # A publication that Redis confirmed comes back within a round trip; this long only if the listener lost it.
@@ -86,7 +86,7 @@ class RedisReceipts:
 
     def refuse_all(self) -> None:
         for number in list(self._pending):
-            self.refused(number, BrokerUnavailable("the server is stopping"))
+            self.refused(number, OutcomeUnknown("the server is stopping"))
 
     def _missed(self, number: int, pending: _Pending) -> None:
         """Published, but the local subscribers did not get it: they are told of a gap, the sender that they failed."""

@@ -69,11 +69,19 @@ class Cluster(Protocol):
         ...
 
     async def claim(self, message_id: str) -> Mapping[str, int] | None:
-        """Be the first to publish under this id, on any process: None, and the caller must `settle` it.
+        """Be the first to publish under this id, on any process: None, and the caller must `settle` or `leave` it.
 
         Otherwise how the first try ended (see `settle`), in the last 5 minutes; one that is under way is waited for.
         Raises Unavailable where that takes too long, BrokerUnavailable.
         """
+        ...
+
+    def publishing(self, message_id: str) -> None:
+        """What the caller publishes next, without waiting for anything before, goes out under this id."""
+        ...
+
+    def leave(self, message_id: str) -> None:
+        """How the publication under this id ends is not known: it may have been made, and is not made again."""
         ...
 
     async def settle(self, message_id: str, outcome: Mapping[str, int] | None) -> None:

@@ -117,3 +117,9 @@ class OneProcess:
 
     async def settle(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
         self._message_ids.settle(message_id, outcome)
+
+    def publishing(self, message_id: str) -> None:
+        """A claim in memory ends with the process that made it."""
+
+    def leave(self, message_id: str) -> None:
+        self._message_ids.leave(message_id)

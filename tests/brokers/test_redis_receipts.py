@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastws.brokers.redis_receipts import ECHO_SECONDS, RedisReceipts
-from fastws.errors import BrokerUnavailable, FastWSError
+from fastws.errors import BrokerUnavailable, FastWSError, OutcomeUnknown
 
 
 class Heard:
@@ -106,5 +106,5 @@ def test_everybody_hears_of_the_end(receipts: RedisReceipts) -> None:
     for number, receipt in enumerate(heard):
         receipts.expect(number, receipt, "c", awaits_echo=bool(number))
     receipts.refuse_all()
-    assert [receipt.outcomes for receipt in heard] == [[BrokerUnavailable]] * 2
+    assert [receipt.outcomes for receipt in heard] == [[OutcomeUnknown]] * 2
     assert receipts.echoed(0) is None
