@@ -301,3 +301,21 @@ async def test_error_that_is_no_names_fault_ends_the_connection(error: str) -> N
     assert log.wire.is_aborted
     log.listener.connection_lost(None)
     assert log.events == ["up", ("down", error)]
+
+
+async def test_commands_that_a_lost_connection_never_answered_explain_nothing_on_the_next() -> None:
+    log = Log()
+    log.listener.want((b"a",))
+    log.listener.want((b"b",))
+    log.connect()
+    await asyncio.sleep(0)
+    log.listener.ping()
+    log.listener.connection_lost(None)
+    log.listener.drop((b"a",))
+    log.wire = Wire()
+    log.connect()
+    await asyncio.sleep(0)
+    assert log.wire.commands() == [[b"SUBSCRIBE", b"b"]]
+    log.listener.data_received(REFUSED)
+    assert log.wire.commands() == []
+    assert log.events[-1] == ("refused", (b"b",), b"b")
