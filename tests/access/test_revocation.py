@@ -195,3 +195,17 @@ def test_two_who_know_the_same_count_the_same_whatever_their_clocks(entries: dic
         moment, count = revoked.count_ahead(table)
         kept = [at for at in entries.values() if at + lifetime > others and at > START - lifetime]
         assert count == sum(at >= moment for at in kept)
+
+
+def test_what_was_made_longer_is_not_dropped_with_its_first_hour() -> None:
+    clock = Clock()
+    revoked = Revocations(clock)
+    revoked.merge({"tokens": {"t1": START + 60}})
+    revoked.merge({"tokens": {"t1": START + DAY}})
+    assert revoked.count_ahead("tokens")[1] == 1
+    clock.now += DAY - 1
+    revoked.merge({"tokens": {"t2": START + 2 * DAY}})
+    assert revoked.is_revoked(bearer("t1"))
+    clock.now += DAY / 2
+    revoked.merge({})
+    assert len(revoked) == 1

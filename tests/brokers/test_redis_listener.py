@@ -319,3 +319,18 @@ async def test_commands_that_a_lost_connection_never_answered_explain_nothing_on
     log.listener.data_received(REFUSED)
     assert log.wire.commands() == []
     assert log.events[-1] == ("refused", (b"b",), b"b")
+
+
+async def test_refused_name_that_was_dropped_is_asked_for_like_any_other() -> None:
+    log = Log()
+    log.listener.want((b"bad",))
+    log.connect()
+    await asyncio.sleep(0)
+    log.listener.data_received(REFUSED)
+    log.listener.drop((b"bad",))
+    await asyncio.sleep(0)
+    log.wire.commands()
+    log.listener.want((b"bad",))
+    log.listener.want((b"good",))
+    await asyncio.sleep(0)
+    assert log.wire.commands() == [[b"SUBSCRIBE", b"bad", b"good"]]
