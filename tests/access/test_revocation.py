@@ -209,3 +209,14 @@ def test_what_was_made_longer_is_not_dropped_with_its_first_hour() -> None:
     clock.now += DAY / 2
     revoked.merge({})
     assert len(revoked) == 1
+
+
+def test_the_count_begins_with_an_hour_that_no_clock_has_reached() -> None:
+    clock = Clock()
+    revoked = Revocations(clock)
+    clock.now = START - START % 3600 + 3600
+    assert revoked.count_ahead("tokens")[0] == clock.now + 3600
+    clock.now -= CLOCK_SECONDS + 1
+    assert revoked.count_ahead("tokens")[0] == clock.now + CLOCK_SECONDS + 1
+    clock.now += 1
+    assert revoked.count_ahead("tokens")[0] == clock.now + CLOCK_SECONDS + 3600
