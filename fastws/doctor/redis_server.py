@@ -12,9 +12,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
-from fastws.brokers.redis_acl import acl_rule
-from fastws.brokers.redis_address import parse_address
-from fastws.brokers.redis_embedded import EMBEDDED
+from fastws.brokers.redis.acl import acl_rule
+from fastws.brokers.redis.embedded import EMBEDDED
+from fastws.brokers.redis.wire.address import parse_address
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
 from fastws.vocabulary.channels import WORKSPACE_ID

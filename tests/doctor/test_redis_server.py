@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fastws.brokers.redis_acl import acl_rule
+from fastws.brokers.redis.acl import acl_rule
 from fastws.config import Config
 from fastws.doctor.finding import Finding, Verdict
 from fastws.doctor.redis_server import buffer_finding, check_redis, clock_finding
-from tests.brokers.documented_user import url_of_documented_user
+from tests.brokers.redis.documented_user import url_of_documented_user
 from tests.redis_server import RedisServer, free_port
 
 

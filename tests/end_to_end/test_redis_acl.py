@@ -6,7 +6,7 @@ import time
 
 import jwt
 
-from tests.brokers.documented_user import url_of_documented_user
+from tests.brokers.redis.documented_user import url_of_documented_user
 from tests.end_to_end.ears import get, post
 from tests.redis_server import RedisServer
 from tests.serving import SECRET, Join, Serve

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from fastws.brokers import redis_message_ids
-from fastws.server import Server
+from fastws.cluster.redis import message_ids as redis_message_ids
+from fastws.server.server import Server
 from tests.brokers.recording_hub import passes
 from tests.redis_server import RedisServer
 from tests.serving import KEY, PATIENCE_SECONDS, Join, Serve
