@@ -85,7 +85,13 @@ class Counted:
 def test_listener(benchmark: Any, server: RedisServer, protocol: int, *, decodes: bool) -> None:
     async def run() -> float:
         counted, subscribed = Counted(decodes=decodes), asyncio.Event()
-        listener = RedisListener(counted.message, lambda name: subscribed.set(), lambda: None, lambda reason: None)
+        listener = RedisListener(
+            counted.message,
+            lambda name: subscribed.set(),
+            lambda: None,
+            lambda reason: None,
+            lambda names, name, reason: None,
+        )
         listener.want((NAME,))
         transport, client_id = await dial(parse_address(f"{server.url}?protocol={protocol}"), "bench")
         transport.set_protocol(listener)

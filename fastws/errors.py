@@ -140,6 +140,10 @@ class BrokerUnavailable(FastWSError):
     close_code = 1013
 
 
+class OutcomeUnknown(BrokerUnavailable):
+    """Redis, or another process, was asked and did not answer: it may have been done."""
+
+
 class Unencodable(BadRequest):
     """A payload that can be read but not written in a subscriber's codec (NaN, too deep, an unknown type)."""
 

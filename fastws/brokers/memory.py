@@ -9,6 +9,7 @@ from dataclasses import replace
 from fastws.brokers.last_metrics import METRICS_UPDATE, LastMetrics, is_kept
 from fastws.config import Config
 from fastws.dialects.feeds import job_of
+from fastws.errors import FastWSError
 from fastws.hub.ports import Deliverer, Receipt
 from fastws.vocabulary.channels import workspace_channels
 from fastws.vocabulary.publication import Publication
@@ -48,9 +49,15 @@ class MemoryBroker:
             publication = self._number(publication)
         self._deliverer.deliver(publication, receipt)
 
-    def listen(self, channel: str, ready: Callable[[], None]) -> None:
+    def listen(
+        self, channel: str, ready: Callable[[], None], refused: Callable[[FastWSError], None] | None = None
+    ) -> None:
         """Call `ready` at once: what is published from now on arrives."""
         ready()
+
+    def refusal(self, channel: str) -> FastWSError | None:
+        """Everything is heard."""
+        return None
 
     def unlisten(self, channel: str) -> None:
         """Nobody elsewhere has to know."""

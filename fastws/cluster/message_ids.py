@@ -12,6 +12,8 @@ REMEMBERED_SECONDS: Final = 300.0
 MAX_MESSAGE_IDS: Final = 100_000
 
 Outcome = Mapping[str, int]
+# An id of which it is only known that it was published.
+UNKNOWN_OUTCOME: Final[Outcome] = {"sent": 0, "failed": 0, "stale": 0, "duplicate": 1}
 
 
 class _Try:
@@ -57,6 +59,10 @@ class MessageIds:
         if first.ended is not None:
             first.ended.set()
             first.ended = None
+
+    def leave(self, message_id: str) -> None:
+        """How the try under this id ends is not known: who comes again hears that it is a duplicate."""
+        self.record_outcome(message_id, UNKNOWN_OUTCOME)
 
     def _make_room(self, now: float) -> None:
         tries = self._tries

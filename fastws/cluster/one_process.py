@@ -102,9 +102,9 @@ class OneProcess:
             return
         receipt.done(int(delivered), int(not delivered))
 
-    async def revoke(self, *, token_id: str | None, user: str | None) -> None:
+    async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None:
         if token_id is not None:
-            self._revocations.revoke_token(token_id)
+            self._revocations.revoke_token(token_id, expires_at)
         if user is not None:
             self._revocations.revoke_user(user)
         for client in list(self._roster):
@@ -116,3 +116,9 @@ class OneProcess:
 
     async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
         self._message_ids.record_outcome(message_id, outcome)
+
+    def publishing(self, message_id: str) -> None:
+        """A claim in memory ends with the process that made it."""
+
+    def leave(self, message_id: str) -> None:
+        self._message_ids.leave(message_id)

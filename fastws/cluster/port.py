@@ -55,16 +55,24 @@ class Cluster(Protocol):
         """`body` verbatim as one message to a connection wherever it is; `receipt` hears the same as of `send`."""
         ...
 
-    async def revoke(self, *, token_id: str | None, user: str | None) -> None:
-        """Revoke on every process."""
+    async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None:
+        """Revoke on every process. `expires_at` is the token's own `exp`, where it is known."""
         ...
 
     async def reserve(self, message_id: str) -> Mapping[str, int] | None:
-        """Be the first to publish under this id, on any process: None, and the caller must call `record_outcome`.
+        """Be the first to publish under this id, on any process: None, and then call `record_outcome` or `leave`.
 
-        Otherwise how the first try ended (see `record_outcome`), in the last 5 minutes; a try under way is waited
-        for. Raises Unavailable where that takes too long, BrokerUnavailable.
+        Otherwise how the first try ended (see `record_outcome`), in the last 5 minutes; a try under way is waited for.
+        Raises Unavailable where that takes too long, BrokerUnavailable.
         """
+        ...
+
+    def publishing(self, message_id: str) -> None:
+        """What the caller publishes next, without waiting for anything before, goes out under this id."""
+        ...
+
+    def leave(self, message_id: str) -> None:
+        """How the publication under this id ends is not known: it may have been made, and is not made again."""
         ...
 
     async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:

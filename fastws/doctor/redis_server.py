@@ -9,14 +9,16 @@ from typing import Any, Final, cast
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
+from fastws.brokers.redis.acl import acl_rule
 from fastws.brokers.redis.embedded import EMBEDDED
 from fastws.brokers.redis.wire.address import parse_address
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
 from fastws.resolver import lookup
+from fastws.vocabulary.channels import WORKSPACE_ID
 
 CONNECT_SECONDS: Final = 3.0
 PINGS: Final = 20
@@ -31,6 +33,8 @@ _START: Final = (
 )
 
 Answers = Mapping[str, Any]
+# redis-py leaves `execute_command` and `pubsub` without types.
+Untyped = Any
 
 
 def check_redis(config: Config) -> Iterator[Finding]:
@@ -60,15 +64,17 @@ def check_redis(config: Config) -> Iterator[Finding]:
     with client:
         try:
             seconds = ping_seconds(client.ping)
-            info = cast("Answers", client.info())
+            info = _info(client)
         except (RedisError, OSError) as error:
             yield fail("redis", f"{address} does not answer: {error}", _START)
             return
         yield _server(str(address), info)
+        yield _permissions(client, config, address.username or "default")
         yield _latency(seconds)
         yield buffer_finding(_setting(client, "client-output-buffer-limit"))
         yield _clients(_setting(client, "maxclients"), info, config.workers)
-        yield _clock(client, config.jwt_leeway)
+        if _may(client, ("TIME",)):
+            yield _clock(client, config.jwt_leeway)
 
 
 def ping_seconds(ping: Callable[[], object]) -> float:
@@ -79,6 +85,69 @@ def ping_seconds(ping: Callable[[], object]) -> float:
         ping()
         spans.append(time.perf_counter() - began)
     return statistics.median(spans)
+
+
+def _info(client: Untyped) -> Answers:
+    """INFO; where the ACL lacks that, the role alone; nothing where it lacks ROLE too."""
+    try:
+        return cast("Answers", client.info())
+    except NoPermissionError:
+        pass
+    try:
+        return {"role": client.execute_command("ROLE")[0]}
+    except NoPermissionError:
+        return {}
+
+
+def _permissions(client: Untyped, config: Config, user: str) -> Finding:
+    """Tries what fastws does. Nothing is published on the feeds, where backends and clients would hear it."""
+    check, prefix = "redis permissions", config.redis_prefix
+    missing = [command[0] for command in _commands(f"{prefix}doctor") if not _may(client, command)]
+    channels = (f"{prefix}doctor", config.jobs_channel, config.workspace_channel.replace(WORKSPACE_ID, "doctor"))
+    missing += [f"SUBSCRIBE {channel}" for channel in channels if not _may_subscribe(client, channel)]
+    remedy = acl_rule(config, user)
+    if not missing:
+        unsure = [command[0] for command in (("ROLE",), ("CLIENT", "ID")) if not _may(client, command)]
+        if unsure:
+            return warn(
+                check, f"{user} may not use {', '.join(unsure)}: it works, but failures are noticed later", remedy
+            )
+        return ok(check, f"{user} may do all that fastws does")
+    return fail(check, f"{user} may not use {', '.join(missing)}", remedy)
+
+
+def _commands(name: str) -> tuple[tuple[str, ...], ...]:
+    """One of each kind, on a key and a channel that nobody uses; the key is deleted in the end."""
+    return (
+        ("PUBLISH", name, ""),
+        ("ZADD", name, "GT", "0", "doctor"),
+        ("ZCOUNT", name, "0", "0"),
+        ("ZRANGE", name, "0", "0"),
+        ("ZREMRANGEBYSCORE", name, "0", "0"),
+        ("SET", name, "", "EX", "1"),
+        ("GET", name),
+        ("DEL", name),
+    )
+
+
+def _may(client: Untyped, command: tuple[str, ...]) -> bool:
+    try:
+        client.execute_command(*command)
+    except NoPermissionError:
+        return False
+    except ResponseError:
+        return True  # it was let through, and failed for another reason (OOM, READONLY): others tell of that
+    return True
+
+
+def _may_subscribe(client: Untyped, channel: str) -> bool:
+    with client.pubsub() as listener:
+        listener.subscribe(channel)
+        try:
+            listener.get_message(timeout=CONNECT_SECONDS)
+        except NoPermissionError:
+            return False
+    return True
 
 
 def _server(address: str, info: Answers) -> Finding:

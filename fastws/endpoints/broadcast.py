@@ -8,7 +8,7 @@ from typing import Final
 
 from fastws.endpoints.application import Application
 from fastws.endpoints.bodies import answer, read_object
-from fastws.errors import BadRequest, FastWSError, RateLimited
+from fastws.errors import BadRequest, FastWSError, OutcomeUnknown, RateLimited
 from fastws.vocabulary.channels import check_channel_name
 from fastws.vocabulary.publication import NOBODY, Publication
 from fastws.wire.request import Request
@@ -106,11 +106,17 @@ async def _publish(
     known = await application.cluster.reserve(message_id)
     if known is not None:
         return dict(known)
-    outcome = None
+    application.cluster.publishing(message_id)
     try:
         outcome = await _publish_now(application, publication, connection_id)
-    finally:
-        await application.cluster.record_outcome(message_id, outcome)
+    except (OutcomeUnknown, asyncio.CancelledError):
+        # Nobody waits for the outcome any more, or it never comes: it may have been published all the same.
+        application.cluster.leave(message_id)
+        raise
+    except BaseException:
+        await application.cluster.record_outcome(message_id, None)
+        raise
+    await application.cluster.record_outcome(message_id, outcome)
     return outcome
 
 

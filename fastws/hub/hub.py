@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import ParamSpec
 
 from fastws.counters import Counters
+from fastws.errors import FastWSError
 from fastws.hub.channel import Audience, Channel, rough_bytes
 from fastws.hub.ports import Member, Receipt, WireForm
 from fastws.hub.rules import Rules
 from fastws.hub.tick import Schedule, ScheduleLater, Tick
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.publication import Publication
-from fastws.vocabulary.replies import Gap
+from fastws.vocabulary.replies import Failure, Gap
 
 P = ParamSpec("P")
 
@@ -150,6 +151,12 @@ class Hub:
             call(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 handed on
             self._failed(error)
+
+    def fail(self, name: str, error: FastWSError) -> None:
+        """Tell every member of `name`, who stays a member, that nothing is heard there for now."""
+        self.flush_channel(name)
+        for member in self.members(name):
+            self._guarded(member.notify, Failure(error.code, error.message, name))
 
     def audience_of(self, member: Member, name: str) -> Audience | None:
         """The audience in which `member` hears `name`; None if it does not."""

@@ -86,8 +86,17 @@ class Broker(Protocol):
         """Publish. Returns at once and never raises; `receipt` hears how it ended."""
         ...
 
-    def listen(self, channel: str, ready: Callable[[], None]) -> None:
-        """The first local subscriber of `channel` is coming: call `ready` once what is published there arrives here."""
+    def listen(
+        self, channel: str, ready: Callable[[], None], refused: Callable[[FastWSError], None] | None = None
+    ) -> None:
+        """The first local subscriber of `channel` is coming: call `ready` once what is published there arrives here.
+
+        Where that is not allowed to this server call `refused` instead; `ready` if it is None.
+        """
+        ...
+
+    def refusal(self, channel: str) -> FastWSError | None:
+        """Why new subscribers of `channel`, which may have some, will not hear it for now; None: they will."""
         ...
 
     def unlisten(self, channel: str) -> None:
@@ -104,6 +113,10 @@ class Deliverer(Protocol):
 
     def gap(self, channel: str) -> None:
         """Tell the subscribers of `channel`, before anything newer, that they may have missed something."""
+        ...
+
+    def fail(self, channel: str, error: FastWSError) -> None:
+        """Tell the subscribers of `channel` that nothing is heard there for now."""
         ...
 
     def count(self, channel: str) -> int:

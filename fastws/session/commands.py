@@ -43,7 +43,11 @@ def _join(session: Session, name: str, request_id: RequestId) -> None:
         raise TooManyChannels(f"a connection may be in {limits.channels} channels; leave one first", channel=name)
     if name not in hub.channels and len(hub.channels) >= limits.total_channels:
         raise TooManyChannels("the server carries no more channels; join one that is there", channel=name)
-    session.listen(name, lambda: session.send_reply(Subscribed(name), request_id))
+    session.listen(
+        name,
+        lambda: session.send_reply(Subscribed(name), request_id),
+        lambda error: session.refuse(error, request_id),
+    )
 
 
 def unsubscribe(session: Session, command: Unsubscribe, request_id: RequestId) -> None:

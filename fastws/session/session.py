@@ -19,7 +19,6 @@ from fastws.errors import (
 from fastws.session.ports import Peer
 from fastws.session.services import Services
 from fastws.vocabulary.commands import Request, RequestId
-from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
@@ -91,14 +90,17 @@ class Session:
     # --- beginning and end
 
     def begin(self) -> None:
-        """Join the channels of the place and greet."""
+        """Join the channels of the place and greet, then say which of them are not heard for now."""
         names = list(self.starting.channels)
+        unheard: list[FastWSError] = []
 
         def join_next() -> None:
             if names:
-                self.listen(names.pop(0), join_next)
+                self.listen(names.pop(0), join_next, unheard.append, stays=True)
             else:
                 self.send_reply(Connected(self.peer.id, self.starting.workspace))
+                for error in unheard:
+                    self.refuse(error, None)
 
         join_next()
 
@@ -292,30 +294,52 @@ class Session:
 
     # --- channels and publications for this client
 
-    def listen(self, name: str, then: Callable[[], None], filter_: Filter | None = None) -> None:
-        """Be a member of `name`, then go on: at once, or when the broker has made sure that it will hear."""
+    def listen(
+        self,
+        name: str,
+        then: Callable[[], None],
+        refused: Callable[[FastWSError], None],
+        *,
+        stays: bool = False,
+    ) -> None:
+        """Be a member of `name`, then go on: at once, or when the broker has made sure that it will hear.
+
+        Where the broker may not hear `name`, `refused` is told. Who `stays` is a member all the same, and hears as
+        soon as the broker does.
+        """
         hub, broker = self.services.hub, self.services.broker
         is_answered = is_waiting = False
 
         def enter() -> None:
             if self.flush_before_reply(name):
-                hub.subscribe(self.peer, name, self.form, filter_)
+                hub.subscribe(self.peer, name, self.form)
                 then()
             elif not hub.count(name):
                 broker.unlisten(name)
 
-        def ready() -> None:
+        def turn_down(error: FastWSError) -> None:
+            refused(error)
+            if stays:
+                enter()
+            elif not hub.count(name):
+                broker.unlisten(name)
+
+        def go_on(do: Callable[[], None]) -> None:
             nonlocal is_answered
             is_answered = True
             if is_waiting:
-                self.proceed(enter)
+                self.proceed(do)
             else:
-                enter()
+                do()
 
         if hub.count(name):
-            enter()
+            error = broker.refusal(name)
+            if error is None:
+                enter()
+            else:
+                turn_down(error)
             return
-        broker.listen(name, ready)
+        broker.listen(name, lambda: go_on(enter), lambda error: go_on(lambda: turn_down(error)))
         if not is_answered:
             is_waiting = True
             self.suspend()

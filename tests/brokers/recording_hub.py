@@ -14,12 +14,13 @@ from fastws.hub.ports import Receipt
 from fastws.vocabulary.publication import Encoded, Publication
 
 GAP = "gap"
+UNHEARD = "unheard"
 # A bound that says only that something never comes; how soon it must come is for constants to promise.
 PATIENCE_SECONDS = 30.0
 
 
 class RecordingHub:
-    """What brokers need of the hub. `heard[channel]` holds the data of publications, and GAP for gap notices."""
+    """What brokers need of the hub. `heard[channel]` holds the data of publications, and notices: GAP, UNHEARD."""
 
     def __init__(self) -> None:
         self.heard: dict[str, list[Any]] = defaultdict(list)
@@ -38,6 +39,11 @@ class RecordingHub:
 
     def gap(self, channel: str) -> None:
         self.heard[channel].append(GAP)
+        self._changed.set()
+
+    def fail(self, channel: str, error: FastWSError) -> None:
+        assert error.channel == channel
+        self.heard[channel].append(UNHEARD)
         self._changed.set()
 
     def count(self, channel: str) -> int:

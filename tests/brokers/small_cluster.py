@@ -87,9 +87,9 @@ class Local:
     def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
         self.send(connection_id, Publication("", "raw", body), receipt)
 
-    async def revoke(self, *, token_id: str | None, user: str | None) -> None:
+    async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None:
         if token_id is not None:
-            self.revocations.revoke_token(token_id)
+            self.revocations.revoke_token(token_id, expires_at)
         if user is not None:
             self.revocations.revoke_user(user)
 

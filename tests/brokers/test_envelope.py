@@ -43,6 +43,15 @@ def test_any_body_passes_through_undecoded(event: str, kind: str | None, seq: in
     assert envelope.decode(envelope.encode(publication), "c").publication == publication
 
 
+@pytest.mark.parametrize("publication", [FULL, Publication("c", "e", Encoded("msgpack", b"x"))])
+def test_an_envelope_cut_off_at_its_body_is_refused(publication: Publication) -> None:
+    whole = envelope.encode(publication)
+    body = publication.data.body  # type: ignore[union-attr]
+    with pytest.raises(BadRequest, match="before its body"):
+        envelope.decode(whole.removesuffix(body), "c")
+    assert envelope.decode(whole, "c").publication.data == publication.data
+
+
 @pytest.mark.parametrize("data", [None, True, 1.5, "é", [1, {"a": None}], {"deep": [[[]]]}])
 def test_decoded_data_travels_as_json(data: object) -> None:
     sent = envelope.decode(envelope.encode(Publication("c", "e", data)), "c").publication.data

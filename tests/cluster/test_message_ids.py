@@ -66,3 +66,14 @@ async def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
     assert await ids.reserve("m1") == DONE
     assert await ids.reserve("m0") is None
     assert len(ids._tries) == MAX_MESSAGE_IDS
+
+
+async def test_a_try_that_is_left_is_not_made_again() -> None:
+    ids = MessageIds()
+    assert await ids.reserve("m1") is None
+    other = asyncio.ensure_future(ids.reserve("m1"))
+    await asyncio.sleep(0)
+    ids.leave("m1")
+    duplicate = {"sent": 0, "failed": 0, "stale": 0, "duplicate": 1}
+    assert await other == duplicate
+    assert await ids.reserve("m1") == duplicate

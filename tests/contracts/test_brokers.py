@@ -21,6 +21,7 @@ from fastws.hub.ports import Held
 from fastws.vocabulary.publication import Encoded, Publication
 from fastws.vocabulary.replies import Reply
 from tests.brokers.recording_hub import AwaitedReceipt
+from tests.brokers.redis.documented_user import url_of_documented_user
 from tests.redis_server import RedisServer
 
 JOBS = "botrix:jobs:updates"
@@ -108,13 +109,15 @@ async def _running(side: Side) -> AsyncIterator[Side]:
         await side.broker.stop()
 
 
-@pytest.fixture(params=["memory", "redis", "redis with RESP3"])
+@pytest.fixture(params=["memory", "redis", "redis with RESP3", "redis with the user of the README"])
 async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
     if request.param == "memory":
         made = Side(lambda hub: MemoryBroker(hub))
     else:
         server: RedisServer = request.getfixturevalue("redis_server")
         url = server.url + ("?protocol=3" if request.param.endswith("3") else "")
+        if request.param.endswith("README"):
+            url = url_of_documented_user(server)
         made = Side(lambda hub: RedisBroker(hub, Config(redis_url=url)))
     async with _running(made):
         yield made

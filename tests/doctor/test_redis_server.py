@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from fastws.brokers.redis.acl import acl_rule
 from fastws.config import Config
 from fastws.doctor import redis_server as redis_server_checks
 from fastws.doctor.finding import Finding, Verdict
 from fastws.doctor.redis_server import buffer_finding, check_redis, clock_finding
+from tests.brokers.redis.documented_user import url_of_documented_user
 from tests.name_server import NameServer
 from tests.redis_server import RedisServer, free_port
 
@@ -19,7 +21,14 @@ def look(url: str | None, **settings: object) -> dict[str, Finding]:
 
 def test_a_good_redis_is_named_with_its_version(redis_server: RedisServer) -> None:
     findings = look(redis_server.url)
-    assert list(findings) == ["redis", "redis latency", "redis output buffer", "redis maxclients", "clock"]
+    assert list(findings) == [
+        "redis",
+        "redis permissions",
+        "redis latency",
+        "redis output buffer",
+        "redis maxclients",
+        "clock",
+    ]
     assert {finding.verdict for finding in findings.values()} == {Verdict.OK}
     with redis_server.client() as client:
         assert client.info()["redis_version"] in findings["redis"].state
@@ -94,3 +103,39 @@ def test_clocks_may_differ_by_a_second(skew: float, verdict: Verdict, word: str)
     finding = clock_finding(skew, 30.0)
     assert finding.verdict is verdict
     assert word in finding.state
+
+
+def test_documented_user_is_all_that_is_needed(own_redis_server: RedisServer) -> None:
+    findings = look(url_of_documented_user(own_redis_server))
+    assert findings["redis"].verdict is Verdict.OK
+    assert findings["redis permissions"].verdict is Verdict.OK
+    with own_redis_server.client() as client:
+        assert client.keys() == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "verdict", "state"),
+    [
+        (("resetchannels", "&fastws:*"), Verdict.FAIL, "SUBSCRIBE botrix:jobs:updates, SUBSCRIBE workspace:doctor"),
+        (("-publish", "-set"), Verdict.FAIL, "PUBLISH, SET"),
+        (("resetkeys",), Verdict.FAIL, "ZADD, ZCOUNT, ZRANGE, ZREMRANGEBYSCORE, SET, GET, DEL"),
+        (("-role", "-client"), Verdict.WARN, "ROLE, CLIENT"),
+    ],
+)
+def test_what_the_acl_lacks_is_named_with_the_rule_that_allows_it(
+    own_redis_server: RedisServer, rules: tuple[str, ...], verdict: Verdict, state: str
+) -> None:
+    url = url_of_documented_user(own_redis_server)
+    with own_redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "fastws", *rules)
+    finding = look(url)["redis permissions"]
+    assert finding.verdict is verdict
+    assert state in finding.state
+    assert finding.remedy == acl_rule(Config(), "fastws")
+
+
+def test_replica_is_found_by_its_role_where_info_is_not_allowed(own_redis_server: RedisServer) -> None:
+    url = url_of_documented_user(own_redis_server)
+    with own_redis_server.client() as client:
+        client.replicaof("127.0.0.1", str(free_port()))
+    assert look(url)["redis"].verdict is Verdict.FAIL

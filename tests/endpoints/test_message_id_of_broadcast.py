@@ -6,14 +6,17 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
+from fastws.cluster.redis import message_ids as redis_message_ids
 from fastws.server.server import Server
+from tests.brokers.recording_hub import passes
 from tests.redis_server import RedisServer
-from tests.serving import KEY, Join, Serve
+from tests.serving import KEY, PATIENCE_SECONDS, Join, Serve
 
 
 async def post(server: Server, body: dict[str, Any]) -> tuple[int, Any]:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as http:
         answer = await http.post(
             f"http://127.0.0.1:{server.port}/broadcast", json=body, headers={"Authorization": f"Bearer {KEY}"}
         )
@@ -90,3 +93,24 @@ async def test_a_message_that_redis_did_not_take_is_heard_when_it_is_sent_again(
     while heard[-1].get("event") != "e":
         heard.append(await client.hear())
     assert heard[-1]["data"] == 1
+
+
+async def test_a_message_that_is_flushed_after_its_claim_has_run_out_is_heard_once(
+    serve: Serve, join: Join, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first try is answered by the flush, much later; meanwhile Redis knows that it was published."""
+    monkeypatch.setattr(redis_message_ids, "PATIENCE_SECONDS", -1.0)
+    slow = await serve(redis_url=redis_server.url, flush_interval=("news=60000",))
+    other = await serve(redis_url=redis_server.url)
+    client = await join(slow)
+    await client.ask({"action": "subscribe", "channel": "news"})
+    first = asyncio.create_task(post(slow, message()))
+    with redis_server.client() as redis:
+        await passes(lambda: (redis.get("fastws:message:m1") or b"").startswith(b"!"))
+        assert redis.ttl("fastws:message:m1") > 290
+    duplicate = (200, {"sent": 0, "failed": 0, "stale": 0, "duplicate": 1})
+    assert await post(other, message()) == duplicate
+    assert await post(slow, message()) == duplicate
+    await client.ask({"action": "unsubscribe", "channel": "news"})
+    assert await first == (200, {"sent": 1, "failed": 0, "stale": 0})
+    assert await post(other, message()) == await first

@@ -15,7 +15,7 @@ OTHERS = ("client", "bench", "backend", "cli")
 # All that begin so are one row.
 ERROR_OF_OURS = "error of ours"
 # Attributes that are a ThrottledLog.
-THROTTLED = {"_rejections", "_failures"}
+THROTTLED = {"_rejections", "_failures", "_refusals"}
 # What `**who(connection)` and `**where` stand for.
 OF_WHO = {"connection", "user", "address", "dialect", "channels"}
 

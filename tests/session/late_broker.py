@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastws.brokers.memory import MemoryBroker
-from fastws.errors import BrokerUnavailable
+from fastws.errors import BrokerUnavailable, FastWSError
 from fastws.hub.ports import Receipt
 from fastws.server.server import Server
 from fastws.vocabulary.publication import Publication
@@ -20,7 +20,9 @@ class LateBroker(MemoryBroker):
         self.unlistened: list[str] = []
         self.is_away = False
 
-    def listen(self, channel: str, ready: Callable[[], None]) -> None:
+    def listen(
+        self, channel: str, ready: Callable[[], None], refused: Callable[[FastWSError], None] | None = None
+    ) -> None:
         self.waiting.setdefault(channel, []).append(ready)
 
     def unlisten(self, channel: str) -> None:

@@ -8,18 +8,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import hiredis
 import structlog
 
 from fastws.brokers.last_metrics import METRICS_UPDATE, is_kept
+from fastws.brokers.redis.acl import channel_rule
 from fastws.brokers.redis.channels import RedisNames
 from fastws.brokers.redis.last_metrics import RedisMetrics
 from fastws.brokers.redis.probe import RedisProbe
 from fastws.brokers.redis.receipts import RedisReceipts
-from fastws.brokers.redis.subscriptions import RedisSubscriptions
+from fastws.brokers.redis.refusals import RedisRefusals
+from fastws.brokers.redis.role import RedisRole
+from fastws.brokers.redis.subscriptions import RedisSubscriptions, Refused
 from fastws.brokers.redis.wire.address import parse_address
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.link import RedisLink
-from fastws.brokers.redis.wire.listener import RedisListener
+from fastws.brokers.redis.wire.listener import Names, RedisListener
 from fastws.brokers.redis.wire.timeouts import PATIENT, RedisTimeouts
 from fastws.config import Config
 from fastws.counters import Counters
@@ -74,9 +78,19 @@ class RedisBroker:
         # Set by the registry, which knows the other processes.
         self.remote_count: Callable[[str], int] = _nobody
         name = f"fastws-{self.node_id}"
-        self.commander = RedisCommander(f"{name}-commands", self._commander_up, self._commander_down, timeouts)
-        self.listener = RedisListener(self._hear, self._confirmed, self._listener_up, self._listener_down)
-        self.subscriptions = RedisSubscriptions(deliverer, self.names, self.listener, timeouts.linger_seconds)
+        self.commander = RedisCommander(
+            f"{name}-commands", self._commander_up, self._commander_down, timeouts, self._leave_replica
+        )
+        self._role = RedisRole(self.commander, self._leave_replica)
+        self._role_asked_at = float("-inf")
+        self.listener = RedisListener(
+            self._hear, self._confirmed, self._listener_up, self._listener_down, self._refused
+        )
+        remedy = channel_rule(config, self.address.username or "default")
+        self.refusals = RedisRefusals(self.listener.ask_again, lambda: asyncio.get_running_loop().time(), remedy)
+        self.subscriptions = RedisSubscriptions(
+            deliverer, self.names, self.listener, self.refusals, timeouts.linger_seconds
+        )
         self.receipts = RedisReceipts(deliverer.count, lambda channel: self.remote_count(channel))
         self._deliverer = deliverer
         self._links = (
@@ -87,6 +101,8 @@ class RedisBroker:
         self._services: dict[bytes, Service] = {}
         self._canary_name = self.names.service("canary", self.node_id)
         self._probe: RedisProbe | None = None
+        self._may_sing = True
+        self._hears_canary = False
         self._first_canary = asyncio.Event()
         self._number = 0
         self._rejections = ThrottledLog(_log)
@@ -99,11 +115,16 @@ class RedisBroker:
         """Whether messages come through Redis: one of our own did in the last 3 seconds."""
         return self._probe is not None and self._probe.is_fresh
 
+    @property
+    def canary_is_forbidden(self) -> bool:
+        """Whether Redis's ACL keeps the canary from being published or heard."""
+        return not self._may_sing or (self._canary_name,) in self.refusals
+
     async def start(self) -> None:
         """Connect. Returns when messages come through, or after a second without Redis; it goes on trying."""
         loop = asyncio.get_running_loop()
         self._probe = RedisProbe(loop.time, self.counters.broker_lag.observe, self.timeouts)
-        self.serve(self._canary_name, self._hear_canary, self._send_probe)
+        self.serve(self._canary_name, self._hear_canary, self._canary_began)
         self._tasks = [loop.create_task(link.run()) for link in self._links]
         self._schedule_beat()
         with contextlib.suppress(TimeoutError):
@@ -135,11 +156,14 @@ class RedisBroker:
                 receipt.refused(error)
             return
         if receipt is not None:
-            self.receipts.expect(number, receipt, channel, awaits_echo=self.subscriptions.hears(channel))
+            self.receipts.expect(number, receipt, channel, awaits_echo=self.subscriptions.may_hear(channel))
         self.commander.publish(redis_channel.name, payload, partial(self._published, number))
 
-    def listen(self, channel: str, ready: Callable[[], None]) -> None:
-        self.subscriptions.listen(channel, ready)
+    def listen(self, channel: str, ready: Callable[[], None], refused: Refused | None = None) -> None:
+        self.subscriptions.listen(channel, ready, refused)
+
+    def refusal(self, channel: str) -> BrokerUnavailable | None:
+        return self.subscriptions.refusal(channel)
 
     def unlisten(self, channel: str) -> None:
         self.subscriptions.unlisten(channel, asyncio.get_running_loop().time())
@@ -206,16 +230,30 @@ class RedisBroker:
         service = self._services.get(name)
         try:
             if service is not None:
+                self.refusals.heard((name,))
+                self.listener.accepted((name,))
                 service.began()
             else:
                 self.subscriptions.confirmed(name)
         except Exception:  # noqa: BLE001 one subscriber's bug must not cost those behind it
             _log.exception("a subscription could not be confirmed")
 
+    def _refused(self, names: Names, name: bytes, reason: str) -> None:
+        """Redis's ACL refuses `name`, or, without `names`, the command of that name."""
+        if not names:
+            self.refusals.log(name.decode(), name, reason)
+            return
+        self.refusals.refused(names, name, reason)
+        try:
+            self.subscriptions.refused(names)
+        except Exception:  # noqa: BLE001 one subscriber's bug must not cost those behind it
+            _log.exception("a subscription could not be refused")
+
     def _listener_up(self) -> None:
         self._both_up()
 
     def _commander_up(self) -> None:
+        self._role.connected()
         self._both_up()
         self._send_probe()
 
@@ -227,15 +265,38 @@ class RedisBroker:
 
     def _listener_down(self, reason: str) -> None:
         self.counters.broker_reconnects += 1
+        self._hears_canary = False
         self.receipts.no_echoes()
         self.subscriptions.lost()
 
     def _commander_down(self, reason: str) -> None:
         self.counters.broker_reconnects += 1
 
+    def _leave_replica(self, reason: str) -> None:
+        """What is published on a replica reaches nobody elsewhere: not ready, and both connections begin again.
+
+        The handshake lets nobody in who is a replica, so both end on a primary.
+        """
+        if self._probe is not None:
+            self._probe.forget()
+        self.commander.give_up(reason)
+        self.listener.give_up(reason)
+
     def _send_probe(self) -> None:
         if self._probe is not None and self.listener.is_up and self.commander.is_up:
-            self.commander.publish(self._canary_name, self._probe.payload(), _nothing)
+            self.commander.publish(self._canary_name, self._probe.payload(), partial(self._sung, self._hears_canary))
+
+    def _sung(self, is_heard: bool, reply: object) -> None:  # noqa: FBT001 partial binds it
+        """The canary's own return says more than Redis's answer, unless that is that it may not sing at all."""
+        if is_heard and self._role.is_stray(reply):
+            self.listener.give_up("it is another Redis than the one that commands go to")
+        self._may_sing = not (isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOPERM"))
+        if not self._may_sing:
+            self.refusals.log("PUBLISH", self._canary_name, str(reply))
+
+    def _canary_began(self) -> None:
+        self._hears_canary = True
+        self._send_probe()
 
     def _hear_canary(self, payload: bytes) -> None:
         if self._probe is not None:
@@ -249,7 +310,11 @@ class RedisBroker:
         was_held_up = now - self._beat_due > _HELD_UP_SECONDS
         self._schedule_beat()
         self._send_probe()
+        if self.commander.is_up and now - self._role_asked_at >= self.timeouts.role_seconds:
+            self._role_asked_at = now
+            self._role.ask()
         self.subscriptions.sweep(now)
+        self.refusals.sweep(now)
         self.receipts.sweep(now)
         if not was_held_up:
             self._check_lines(now)
@@ -267,6 +332,8 @@ class RedisBroker:
             self.listener.give_up(f"silent for {silence_seconds:.0f} s")
         elif silence_seconds > self.timeouts.ping_seconds:
             self.listener.ping()
+        if self.canary_is_forbidden:
+            return  # other connections would bring it back no more than these
         if self.commander.is_up and self._probe is not None and self._probe.is_lost():
             self.listener.give_up("it answers, but what is published does not come back")
             self.commander.give_up("it answers, but what is published does not come back")
@@ -275,7 +342,3 @@ class RedisBroker:
 def _nobody(channel: str) -> int:
     """No other process is known."""
     return 0
-
-
-def _nothing(reply: object) -> None:
-    """The canary's own return says more than Redis's answer."""

@@ -35,12 +35,17 @@ class RedisMetrics:
             return
         value = body.codec[:1].encode() + body.body
         key = self._key(publication.channel, metric_type)
-        self._commander.send(pack(b"SET", key, value, b"EX", KEPT_SECONDS), _nothing)
+        self._commander.send(pack(b"SET", key, value, b"EX", KEPT_SECONDS), self._kept)
+
+    def _kept(self, reply: object) -> None:
+        """Metrics come again: an update that could not be kept is nobody's error."""
+        self._commander.log_refusal("SET", reply)
 
     def find(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
         """Call `answer` with the data of the last one; `{}` where Redis has none, or does not answer in 2 s."""
 
         def answered(reply: object) -> None:
+            self._commander.log_refusal("GET", reply)
             codec = _CODECS.get(reply[:1]) if isinstance(reply, bytes) else None
             answer({} if codec is None or not isinstance(reply, bytes) else Encoded(codec, reply[1:]))
 
@@ -49,7 +54,3 @@ class RedisMetrics:
     def _key(self, channel: str, metric_type: str) -> bytes:
         """`fastws:metrics:<channel>:<type>`; no colon of a type can be taken for one of a channel."""
         return self._names.service("metrics", channel, metric_type.replace("%", "%25").replace(":", "%3A"))
-
-
-def _nothing(reply: object) -> None:
-    """Metrics come again; one update that could not be kept is no reason to say anything."""

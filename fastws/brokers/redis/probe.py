@@ -53,6 +53,10 @@ class RedisProbe:
         """Both connections are there: from now on it should be heard."""
         self._listening_since = self._clock()
 
+    def forget(self) -> None:
+        """What was heard proves nothing: not fresh before the next one comes back."""
+        self._heard_at = float("-inf")
+
     def is_lost(self) -> bool:
         """Whether connections that look well bring nothing back: then others are needed, each time later."""
         silent_since = max(self._heard_at, self._listening_since)

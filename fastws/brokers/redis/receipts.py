@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from fastws.errors import BrokerUnavailable, FastWSError
+from fastws.errors import FastWSError, OutcomeUnknown
 from fastws.hub.ports import Receipt
 
 # A publication that Redis confirmed comes back within a round trip; this long only if the listener lost it.
@@ -15,11 +15,12 @@ ECHO_SECONDS: Final = 1.0
 class _Pending:
     __slots__ = ("answered_at", "awaits_echo", "channel", "is_missed", "receipt")
 
-    def __init__(self, receipt: Receipt, channel: str, *, awaits_echo: bool) -> None:
+    def __init__(self, receipt: Receipt, channel: str, *, awaits_echo: bool, is_missed: bool) -> None:
         self.receipt = receipt
         self.channel = channel
         self.awaits_echo = awaits_echo
-        self.is_missed = False
+        # Local subscribers do not get it, whatever Redis answers. Once true, it stays true.
+        self.is_missed = is_missed
         self.answered_at: float | None = None
 
 
@@ -35,8 +36,12 @@ class RedisReceipts:
         return len(self._pending)
 
     def expect(self, number: int, receipt: Receipt, channel: str, *, awaits_echo: bool) -> None:
-        """`receipt` waits for publication `number`; `awaits_echo` if it will come back to this process too."""
-        self._pending[number] = _Pending(receipt, channel, awaits_echo=awaits_echo)
+        """`receipt` waits for publication `number`; `awaits_echo` if it will come back to this process too.
+
+        Where it will not, although the channel has local subscribers, these miss it.
+        """
+        is_missed = not awaits_echo and self._count(channel) > 0
+        self._pending[number] = _Pending(receipt, channel, awaits_echo=awaits_echo, is_missed=is_missed)
 
     def answered(self, number: int, now: float) -> None:
         """Redis has published it. Where it comes back here, the hub will know better how it ended."""
@@ -66,7 +71,7 @@ class RedisReceipts:
     def no_echoes(self) -> None:
         """The listener lost its connection: what was published may not come back, and nobody waits for it."""
         for number, pending in list(self._pending.items()):
-            pending.is_missed = pending.awaits_echo
+            pending.is_missed = pending.is_missed or pending.awaits_echo
             pending.awaits_echo = False
             if pending.answered_at is not None:
                 self._missed(number, pending)
@@ -81,7 +86,7 @@ class RedisReceipts:
 
     def refuse_all(self) -> None:
         for number in list(self._pending):
-            self.refused(number, BrokerUnavailable("the server is stopping"))
+            self.refused(number, OutcomeUnknown("the server is stopping"))
 
     def _missed(self, number: int, pending: _Pending) -> None:
         """Published, but the local subscribers did not get it: they are told of a gap, the sender that they failed."""

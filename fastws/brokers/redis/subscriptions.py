@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastws.brokers.redis.channels import Form, RedisNames
+from fastws.brokers.redis.refusals import RedisRefusals
 from fastws.brokers.redis.wire.listener import Names, RedisListener
+from fastws.errors import BrokerUnavailable
 from fastws.hub.ports import Deliverer
 
 Ready = Callable[[], None]
+Refused = Callable[[BrokerUnavailable], None]
 
 
 class _Subscription:
-    __slots__ = ("channel", "has_gap", "is_confirmed", "names", "waiting")
+    __slots__ = ("channel", "has_gap", "is_confirmed", "names", "refusal", "waiting")
 
     def __init__(self, channel: str, names: Names) -> None:
         self.channel = channel
@@ -20,18 +23,36 @@ class _Subscription:
         self.is_confirmed = False
         # Something may have been missed: the subscribers are told as soon as the channel is heard again.
         self.has_gap = False
-        self.waiting: list[Ready] = []
+        # Redis's ACL does not let this process hear it.
+        self.refusal: BrokerUnavailable | None = None
+        self.waiting: list[tuple[Ready, Refused | None]] = []
+
+    def turn_down(self, error: BrokerUnavailable, ready: Ready, refused: Refused | None) -> None:
+        """Whoever does not want to hear of a refusal becomes a subscriber all the same, with a gap."""
+        self.has_gap = True
+        if refused is None:
+            ready()
+        else:
+            refused(error)
 
 
 class RedisSubscriptions:
     """The channels that Redis is asked for: those with local subscribers, and for a while those that had some."""
 
-    def __init__(self, deliverer: Deliverer, names: RedisNames, listener: RedisListener, linger_seconds: float) -> None:
+    def __init__(
+        self,
+        deliverer: Deliverer,
+        names: RedisNames,
+        listener: RedisListener,
+        refusals: RedisRefusals,
+        linger_seconds: float,
+    ) -> None:
         # By Redis channel: the channel it carries, and in which form.
         self.routes: dict[bytes, tuple[str, Form]] = {}
         self._deliverer = deliverer
         self._names = names
         self._listener = listener
+        self._refusals = refusals
         self._linger_seconds = linger_seconds
         self._subscriptions: dict[str, _Subscription] = {}
         # Channels without local subscribers, and until when they are kept; in the order of their ends.
@@ -40,8 +61,11 @@ class RedisSubscriptions:
     def __len__(self) -> int:
         return len(self._subscriptions)
 
-    def listen(self, channel: str, ready: Ready) -> None:
-        """Call `ready` once Redis has confirmed `channel`; at once while Redis is away, a gap notice then follows."""
+    def listen(self, channel: str, ready: Ready, refused: Refused | None = None) -> None:
+        """Call `ready` once Redis has confirmed `channel`; at once while Redis is away, a gap notice then follows.
+
+        Where Redis's ACL refuses the channel `refused` is called instead.
+        """
         self._lingering.pop(channel, None)
         subscription = self._subscriptions.get(channel)
         if subscription is None:
@@ -51,8 +75,10 @@ class RedisSubscriptions:
             ready()
         elif subscription.is_confirmed:
             ready()
+        elif subscription.refusal is not None:
+            subscription.turn_down(subscription.refusal, ready, refused)
         else:
-            subscription.waiting.append(ready)
+            subscription.waiting.append((ready, refused))
 
     def unlisten(self, channel: str, now: float) -> None:
         """Nobody here needs `channel` any more; it is kept for a while, against churn."""
@@ -67,6 +93,36 @@ class RedisSubscriptions:
         subscription = self._subscriptions.get(channel)
         return subscription is not None and subscription.is_confirmed
 
+    def may_hear(self, channel: str) -> bool:
+        """Whether it may come back: Redis has confirmed the channel, or is being asked for it again after a loss."""
+        subscription = self._subscriptions.get(channel)
+        if subscription is None:
+            return False
+        is_asked_for = subscription.has_gap and subscription.refusal is None and self._listener.is_up
+        return subscription.is_confirmed or is_asked_for
+
+    def refusal(self, channel: str) -> BrokerUnavailable | None:
+        """The error for new subscribers of `channel`, if Redis's ACL does not let this process hear it."""
+        subscription = self._subscriptions.get(channel)
+        return None if subscription is None else subscription.refusal
+
+    def refused(self, names: Names) -> None:
+        """Redis's ACL refuses one of `names`: who waits is turned down, who is a subscriber already is told once."""
+        route = self.routes.get(names[0])
+        subscription = None if route is None else self._subscriptions.get(route[0])
+        if subscription is None:
+            return
+        channel = subscription.channel
+        is_news = subscription.refusal is None
+        subscription.refusal = error = BrokerUnavailable("Redis does not let this server hear it", channel=channel)
+        subscription.is_confirmed = False
+        subscription.has_gap = True
+        if is_news and self._deliverer.count(channel):
+            self._deliverer.fail(channel, error)
+        waiting, subscription.waiting = subscription.waiting, []
+        for ready, refused in waiting:
+            subscription.turn_down(error, ready, refused)
+
     def confirmed(self, name: bytes) -> None:
         """Redis has confirmed `name`. First the gap notice, then whoever waited: newcomers missed nothing."""
         route = self.routes.get(name)
@@ -74,11 +130,14 @@ class RedisSubscriptions:
         if subscription is None or name != subscription.names[-1]:
             return
         subscription.is_confirmed = True
+        subscription.refusal = None
+        self._refusals.heard(subscription.names)
+        self._listener.accepted(subscription.names)
         if subscription.has_gap:
             subscription.has_gap = False
             self._deliverer.gap(subscription.channel)
         waiting, subscription.waiting = subscription.waiting, []
-        for ready in waiting:
+        for ready, _ in waiting:
             ready()
 
     def lost(self) -> None:
@@ -87,8 +146,9 @@ class RedisSubscriptions:
         for subscription in list(self._subscriptions.values()):
             subscription.is_confirmed = False
             subscription.has_gap = True
+            subscription.refusal = None
             waiting, subscription.waiting = subscription.waiting, []
-            for ready in waiting:
+            for ready, _ in waiting:
                 ready()
 
     def sweep(self, now: float) -> None:
@@ -115,4 +175,5 @@ class RedisSubscriptions:
         subscription = self._subscriptions.pop(channel)
         for name in subscription.names:
             self.routes.pop(name, None)
+        self._refusals.forget(subscription.names)
         self._listener.drop(subscription.names)

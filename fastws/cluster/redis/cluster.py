@@ -34,7 +34,7 @@ class LocalCluster(Protocol):
     async def close(self, connection_id: str) -> bool: ...
     def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None: ...
     def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None: ...
-    async def revoke(self, *, token_id: str | None, user: str | None) -> None: ...
+    async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None: ...
 
 
 class RedisCluster:
@@ -136,14 +136,11 @@ class RedisCluster:
         else:
             self.nodes.request(node, "send_raw", [connection_id, body], partial(_resolve, receipt))
 
-    async def revoke(self, *, token_id: str | None, user: str | None) -> None:
+    async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None:
         """Here at once; on the others and in Redis before this returns. Raises BrokerUnavailable."""
-        await self._local.revoke(token_id=token_id, user=user)
-        now = self._revoked.snapshot()
-        wanted = {"tokens": token_id, "users": user}
-        await self.revocations.tell(
-            {table: {name: now[table][name]} for table, name in wanted.items() if name in now[table]}
-        )
+        await self._local.revoke(token_id=token_id, user=user, expires_at=expires_at)
+        tokens, users = (() if name is None else (name,) for name in (token_id, user))
+        await self.revocations.tell(self._revoked.of(tokens=tokens, users=users))
 
     async def reserve(self, message_id: str) -> Mapping[str, int] | None:
         """None: first of all processes. Raises BrokerUnavailable, Unavailable (the first try is still under way)."""
@@ -151,6 +148,12 @@ class RedisCluster:
 
     async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
         await self.message_ids.record_outcome(message_id, outcome)
+
+    def publishing(self, message_id: str) -> None:
+        self.message_ids.publishing(message_id)
+
+    def leave(self, message_id: str) -> None:
+        self.message_ids.leave(message_id)
 
     # --- asking and answering
 

@@ -12,7 +12,17 @@ import structlog
 
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.codec.msgpack_binary import MSGPACK
-from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, Forbidden, Gone, NotFound, RateLimited, TooLarge
+from fastws.errors import (
+    BadRequest,
+    BrokerUnavailable,
+    FastWSError,
+    Forbidden,
+    Gone,
+    NotFound,
+    OutcomeUnknown,
+    RateLimited,
+    TooLarge,
+)
 
 # Answers a question of another node from its body; what it returns travels back as msgpack.
 Handler = Callable[[object], object | Awaitable[object]]
@@ -45,7 +55,7 @@ class RedisNodes:
 
     def tell(self, node: str, kind: str, body: object) -> None:
         """Say something that needs no answer."""
-        self._publish(node, {"kind": kind, "body": body}, _nothing)
+        self._publish(node, {"kind": kind, "body": body}, self._published_unasked)
 
     def request(self, node: str, kind: str, body: object, answered: Answered) -> None:
         """Ask `node`; `answered` hears the answer or the error, once, within `timeouts.request_seconds`.
@@ -55,7 +65,7 @@ class RedisNodes:
         self._number = number = self._number + 1
         packed = MSGPACK.dumps({"kind": kind, "body": body, "number": number, "from": self._broker.node_id})
         timer = asyncio.get_running_loop().call_later(
-            self._broker.timeouts.request_seconds, partial(self._end, number, BrokerUnavailable("no answer in time"))
+            self._broker.timeouts.request_seconds, partial(self._end, number, OutcomeUnknown("no answer in time"))
         )
         self._asked[number] = (answered, timer)
         self._broker.commander.publish(self._channel(node), packed, partial(self._published, number))
@@ -83,6 +93,10 @@ class RedisNodes:
             self._end(number, Gone("the process that had this connection is gone"))
         elif not isinstance(reply, int):
             self._end(number, BrokerUnavailable("Redis refused the question"))
+
+    def _published_unasked(self, reply: object) -> None:
+        """Whoever needs to know has a time limit."""
+        self._broker.commander.log_refusal("PUBLISH", reply)
 
     def _end(self, number: int, answer: object) -> None:
         asked = self._asked.pop(number, None)
@@ -125,7 +139,7 @@ class RedisNodes:
             self._refuse(asker, number, error)
 
     def _answer(self, asker: str, number: int, body: object) -> None:
-        self._publish(asker, {"kind": _ANSWER, "number": number, "body": body}, _nothing)
+        self._publish(asker, {"kind": _ANSWER, "number": number, "body": body}, self._published_unasked)
 
     def _refuse(self, asker: str, number: int, error: Exception) -> None:
         """Answer with an error, which is the same for the asker as if it had asked in its own process."""
@@ -133,7 +147,7 @@ class RedisNodes:
             _log.error("a question of another process could not be answered", exc_info=error)
             error = FastWSError("internal error")
         answer = {"kind": _ANSWER, "number": number, "error": error.message, "code": error.code}
-        self._publish(asker, answer, _nothing)
+        self._publish(asker, answer, self._published_unasked)
 
 
 def _error_of(code: object, text: str) -> FastWSError:
@@ -143,7 +157,3 @@ def _error_of(code: object, text: str) -> FastWSError:
 
 def _began() -> None:
     """Questions that were lost in a gap end by their time limit."""
-
-
-def _nothing(reply: object) -> None:
-    """Whoever needs to know has a time limit."""

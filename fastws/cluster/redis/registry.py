@@ -30,15 +30,19 @@ _log = structlog.get_logger("fastws.redis")
 
 
 class _Node:
-    """Another process as this one knows it. `seq` is the number of the last message that `figures` contain."""
+    """Another process as this one knows it. `seq` is the number of the last message that `figures` contain.
 
-    __slots__ = ("asked_at", "figures", "heard_at", "is_complete", "seq")
+    `next_part` is the part that comes next of the answer that is being taken, whose messages all carry `seq`.
+    """
+
+    __slots__ = ("asked_at", "figures", "heard_at", "is_complete", "next_part", "seq")
 
     def __init__(self, heard_at: float) -> None:
         self.figures = Figures()
         self.heard_at = heard_at
         self.asked_at = float("-inf")
         self.is_complete = False
+        self.next_part = 0
         self.seq = 0
 
 
@@ -113,8 +117,12 @@ class RedisRegistry:
         for part in _parts(changes):
             self._seq += 1
             message = {"node": self._broker.node_id, "seq": self._seq, **part}
-            self._broker.commander.publish(self._channel, MSGPACK.dumps(message), _nothing)
+            self._broker.commander.publish(self._channel, MSGPACK.dumps(message), self._published)
         self._told = now
+
+    def _published(self, reply: object) -> None:
+        """A message that was lost leaves a hole in the numbers, and whoever misses it asks."""
+        self._broker.commander.log_refusal("PUBLISH", reply)
 
     def _tell_all(self, asker: object) -> None:
         """Everything that was told up to now, in parts; Redis keeps them before whatever is told next."""
@@ -122,8 +130,8 @@ class RedisRegistry:
             raise BadRequest("figures are asked for by a node's id")
         parts = list(_parts(self._told))
         for position, part in enumerate(parts):
-            frame = {"node": self._broker.node_id, "seq": self._seq, "first": position == 0}
-            self._nodes.tell(asker, "figures", {**frame, "last": position == len(parts) - 1, **part})
+            frame = {"node": self._broker.node_id, "seq": self._seq, "part": position, "parts": len(parts)}
+            self._nodes.tell(asker, "figures", {**frame, **part})
 
     # --- hearing
 
@@ -149,15 +157,23 @@ class RedisRegistry:
             self._nodes.tell(node_id, "figures?", self._broker.node_id)
 
     def _take_part(self, body: object) -> None:
+        """One part of another node's figures. An answer that lacks a part is not taken: the node is asked again."""
         message, node_id, seq = _checked(body)
         node = self._others.get(node_id)
         if node is None:
             return
-        if message.get("first"):
+        part = message.get("part")
+        if part == 0:
             self._subtract(node)
+            node.next_part = 0
+        elif part != node.next_part or seq != node.seq:
+            node.is_complete = False
+            node.next_part = 0
+            return
         self._apply(node, message)
         node.seq = seq
-        node.is_complete = bool(message.get("last"))
+        node.next_part += 1
+        node.is_complete = node.next_part == message.get("parts")
 
     def _apply(self, node: _Node, message: Mapping[str, object]) -> None:
         for table in _TABLES:
@@ -236,7 +252,3 @@ def _table(value: object) -> dict[str, int]:
     if not isinstance(value, dict) or not all(type(count) is int and count >= 0 for count in value.values()):
         raise BadRequest("figures of a node are counts by name")
     return value
-
-
-def _nothing(reply: object) -> None:
-    """A message that was lost leaves a hole in the numbers, and whoever misses it asks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastws.brokers.redis.receipts import ECHO_SECONDS, RedisReceipts
-from fastws.errors import BrokerUnavailable, FastWSError
+from fastws.errors import BrokerUnavailable, FastWSError, OutcomeUnknown
 
 
 class Heard:
@@ -39,7 +39,8 @@ def test_echo_settles_with_the_hubs_figures_and_the_others(receipts: RedisReceip
     assert len(receipts) == 0
 
 
-def test_answer_settles_where_nothing_comes_back(receipts: RedisReceipts) -> None:
+def test_answer_settles_where_nothing_comes_back() -> None:
+    receipts = RedisReceipts(count=lambda channel: 0, remote_count=lambda channel: 10)
     heard = Heard()
     receipts.expect(1, heard, "c", awaits_echo=False)
     receipts.answered(1, now=0.0)
@@ -55,6 +56,29 @@ def test_echo_that_the_listener_lost_counts_the_local_subscribers_as_failed(rece
     assert (early.outcomes, late.outcomes) == ([(10, 3)], [])
     receipts.answered(2, now=0.0)
     assert late.outcomes == [(10, 3)]
+
+
+def test_listener_lost_twice_before_the_answer_has_missed_it_all_the_same(receipts: RedisReceipts) -> None:
+    heard = Heard()
+    receipts.expect(1, heard, "c", awaits_echo=True)
+    receipts.no_echoes()
+    receipts.no_echoes()
+    receipts.answered(1, now=0.0)
+    assert heard.outcomes == [(10, 3)]
+
+
+def test_what_is_published_while_the_listener_is_away_has_failed_for_the_local_subscribers() -> None:
+    counts = [3]
+    receipts = RedisReceipts(count=lambda channel: counts[0], remote_count=lambda channel: 10)
+    missed, subscribed_later = Heard(), Heard()
+    receipts.expect(1, missed, "c", awaits_echo=False)
+    receipts.no_echoes()
+    receipts.answered(1, now=0.0)
+    counts[0] = 0
+    receipts.expect(2, subscribed_later, "c", awaits_echo=False)
+    counts[0] = 1
+    receipts.answered(2, now=0.0)
+    assert (missed.outcomes, subscribed_later.outcomes) == ([(10, 3)], [(10, 0)])
 
 
 def test_echo_that_never_comes_is_not_waited_for(receipts: RedisReceipts) -> None:
@@ -82,5 +106,5 @@ def test_everybody_hears_of_the_end(receipts: RedisReceipts) -> None:
     for number, receipt in enumerate(heard):
         receipts.expect(number, receipt, "c", awaits_echo=bool(number))
     receipts.refuse_all()
-    assert [receipt.outcomes for receipt in heard] == [[BrokerUnavailable]] * 2
+    assert [receipt.outcomes for receipt in heard] == [[OutcomeUnknown]] * 2
     assert receipts.echoed(0) is None

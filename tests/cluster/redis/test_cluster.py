@@ -94,6 +94,25 @@ async def test_newcomer_learns_a_large_table_in_parts(redis_server: RedisServer)
             await passes(lambda: len(b.cluster.registry.channels) == 2 * PART + 5)
 
 
+@pytest.mark.parametrize("lost", [0, 1, 2])
+async def test_an_answer_in_parts_that_lacks_one_is_asked_for_again(redis_server: RedisServer, lost: int) -> None:
+    """As when the listener is lost between two parts: half a table must not pass for the whole."""
+    size = 2 * PART + 5
+    async with processes(redis_server.url, "node_a") as (a,):
+        a.hub.subscribers.update({f"c{number}": 1 for number in range(size)})
+        async with processes(redis_server.url, "node_b") as (b,):
+            take, answers = b.cluster.nodes.notices["figures"], []
+
+            def take_all_but_one(body: object) -> None:
+                answers.append(len(answers))
+                if answers[-1] != lost:
+                    take(body)
+
+            b.cluster.nodes.notices["figures"] = take_all_but_one
+            await passes(lambda: b.cluster.registry.connections == 0 and len(answers) >= 4)
+            await passes(lambda: len(b.cluster.registry.channels) == size)
+
+
 async def test_figures_heal_after_redis_was_replaced(own_redis_server: RedisServer) -> None:
     async with processes(own_redis_server.url, "node_a", "node_b") as (a, b):
         a.hub.subscribers["admin"] = 1

@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
-from fastws.errors import BrokerUnavailable
-from tests.brokers.recording_hub import PATIENCE_SECONDS, passes
-from tests.brokers.small_cluster import processes
+from fastws.cluster.redis import message_ids as redis_message_ids
+from fastws.errors import BrokerUnavailable, OutcomeUnknown, Unavailable
+from fastws.vocabulary.publication import Publication
+from tests.brokers.recording_hub import PATIENCE_SECONDS, AwaitedReceipt, passes, subscribed
+from tests.brokers.small_cluster import Process, processes
 from tests.redis_server import RedisServer
 
 DONE = {"sent": 5, "failed": 0, "stale": 0}
@@ -75,3 +77,117 @@ async def test_without_redis_a_claim_is_refused_and_settling_does_not_raise(own_
         await a.cluster.record_outcome("m1", None)
         with pytest.raises(BrokerUnavailable):
             await a.cluster.reserve("m2")
+
+
+DUPLICATE = {"sent": 0, "failed": 0, "stale": 0, "duplicate": 1}
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second try waits for the first for no time at all."""
+    monkeypatch.setattr(redis_message_ids, "PATIENCE_SECONDS", -1.0)
+
+
+def publish(process: Process, value: int = 1) -> AwaitedReceipt:
+    """As POST /broadcast does after its claim."""
+    receipt = AwaitedReceipt()
+    process.cluster.publishing("m1")
+    process.broker.publish(Publication("news", "e", value), receipt)
+    return receipt
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_is_published_stays_so_however_long_its_outcome_takes(redis_server: RedisServer) -> None:
+    """With a `flush_interval` the outcome may come after the claim has run out."""
+    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
+        assert await a.cluster.reserve("m1") is None
+        with pytest.raises(Unavailable):
+            await b.cluster.reserve("m1")
+        await publish(a).outcome()
+        with redis_server.client() as client:
+            assert client.get(KEY) == b"!node_a"
+            assert 290 < client.ttl(KEY) <= 300
+        assert await b.cluster.reserve("m1") == DUPLICATE
+        assert await a.cluster.reserve("m1") == DUPLICATE
+        await a.cluster.record_outcome("m1", DONE)
+        assert await b.cluster.reserve("m1") == DONE
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_process_that_dies_after_its_publication_leaves_the_id_taken(redis_server: RedisServer) -> None:
+    async with processes(redis_server.url, "node_b") as (b,):
+        dying = Process(redis_server.url, "node_a")
+        await dying.broker.start()
+        await dying.cluster.start()
+        assert await dying.cluster.reserve("m1") is None
+        await publish(dying).outcome()
+        await dying.die()
+        assert await b.cluster.reserve("m1") == DUPLICATE
+
+
+async def test_second_try_hears_the_outcome_of_a_first_that_ends_in_time(redis_server: RedisServer) -> None:
+    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
+        assert await a.cluster.reserve("m1") is None
+        await publish(a).outcome()
+        other = asyncio.ensure_future(b.cluster.reserve("m1"))
+        await a.cluster.record_outcome("m1", DONE)
+        assert await other == DONE
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_publication_whose_answer_is_lost_is_not_made_twice(own_redis_server: RedisServer) -> None:
+    """Redis stops between claim and answer. Whether it had carried it out or not, it is heard once after a retry."""
+    async with processes(own_redis_server.url, "node_a", "node_b") as (a, b):
+        await subscribed(b.broker, b.hub, "news")
+        assert await a.cluster.reserve("m1") is None
+        own_redis_server.pause()
+        receipt = publish(a)
+        await asyncio.sleep(0)
+        with pytest.raises(OutcomeUnknown):
+            await receipt.outcome()
+        a.cluster.leave("m1")
+        own_redis_server.resume()
+        await passes(lambda: a.broker.commander.is_up)
+        known = await a.cluster.reserve("m1")
+        if known is None:
+            await publish(a).outcome()
+        else:
+            assert known == DUPLICATE
+        with own_redis_server.client() as client:
+            client.publish("fastws:channel:news", b'{"event":"e","data":"last"}')
+        await b.hub.until(lambda: "last" in b.hub.heard["news"])
+        assert b.hub.heard["news"].count(1) == 1
+
+
+async def test_process_that_was_held_up_does_not_trust_its_old_claim(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads that it was first when Redis has let go of that: somebody else may have been first since."""
+    monkeypatch.setattr(redis_message_ids, "UNDER_WAY_SECONDS", 1)
+    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
+        call = a.broker.commander.call
+        is_first = True
+
+        async def late(*words: bytes | str | int | float) -> object:
+            nonlocal is_first
+            reply = await call(*words)
+            if is_first:
+                is_first = False
+                with redis_server.client() as client:
+                    client.delete(KEY)
+                assert await b.cluster.reserve("m1") is None
+                await b.cluster.record_outcome("m1", DONE)
+                ended = asyncio.get_running_loop().time() + 0.5
+                await passes(lambda: asyncio.get_running_loop().time() >= ended)
+            return reply
+
+        monkeypatch.setattr(a.broker.commander, "call", late)
+        assert await a.cluster.reserve("m1") == DONE
+
+
+async def test_what_was_certainly_not_published_is_free_again(redis_server: RedisServer) -> None:
+    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
+        assert await a.cluster.reserve("m1") is None
+        a.cluster.publishing("m1")
+        await a.cluster.record_outcome("m1", None)
+        assert await b.cluster.reserve("m1") is None

@@ -12,7 +12,8 @@ import structlog
 
 from fastws.brokers.redis.wire.resp import pack
 from fastws.brokers.redis.wire.timeouts import PATIENT, RedisTimeouts
-from fastws.errors import BrokerUnavailable
+from fastws.errors import BrokerUnavailable, OutcomeUnknown
+from fastws.throttled_log import ThrottledLog
 
 MAX_WAITING: Final = 10_000
 MAX_WAITING_BYTES: Final = 16_777_216
@@ -39,6 +40,7 @@ class RedisCommander(asyncio.Protocol):
     What is not answered in `timeouts.answer_seconds` is refused, and the connection given up: nothing is sent
     twice. A new connection first closes the old one in Redis, so that nothing that may still lie there unread
     is carried out after what is sent now. Between `on_up` and `on_down(reason)` commands flow.
+    `on_read_only(reason)` hears that Redis refused to write.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class RedisCommander(asyncio.Protocol):
         on_up: Callable[[], None],
         on_down: Callable[[str], None],
         timeouts: RedisTimeouts = PATIENT,
+        on_read_only: Callable[[str], None] | None = None,
     ) -> None:
         self.on_lost: Callable[[str], None] = _nobody
         self.is_up = False
         self._name = name
         self._on_up = on_up
         self._on_down = on_down
+        self._on_read_only = on_read_only
         self._timeouts = timeouts
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
@@ -67,6 +71,7 @@ class RedisCommander(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._reason = ""
+        self._refusals = ThrottledLog(_log)
 
     def publish(self, name: bytes, payload: bytes, answered: Answered) -> None:
         """PUBLISH `payload`; the answer is the number of Redis clients that got it."""
@@ -86,9 +91,15 @@ class RedisCommander(asyncio.Protocol):
         if isinstance(reply, BrokerUnavailable):
             raise reply
         if isinstance(reply, hiredis.ReplyError):
-            _log.warning("redis refused a command", command=str(words[0]), reason=str(reply))
+            self.log_refusal(words[0], reply)
             raise BrokerUnavailable("Redis refused the command")
         return reply
+
+    def log_refusal(self, command: bytes | str | int | float, reply: object) -> None:
+        """What is to hear the reply of a `command` that nobody waits for: errors are logged, once a minute each."""
+        if isinstance(reply, hiredis.ReplyError):
+            name = command.decode() if isinstance(command, bytes) else str(command)
+            self._refusals.warning("redis refused a command", kind=name, reason=str(reply))
 
     def send(self, packed: bytes, answered: Answered) -> None:
         """Send a packed command at the end of this loop turn; `answered` may be called at once."""
@@ -108,9 +119,9 @@ class RedisCommander(asyncio.Protocol):
         self._arm()
 
     def give_up(self, reason: str) -> None:
-        """End the present connection, for `reason`; the link opens another."""
-        self._reason = reason
+        """End the present connection, if there is one, for `reason`; the link opens another."""
         if self._transport is not None:
+            self._reason = self._reason or reason
             self._transport.abort()
 
     def connected(self, transport: asyncio.Transport, client_id: int | None) -> None:
@@ -131,7 +142,7 @@ class RedisCommander(asyncio.Protocol):
         if was_up:
             self._stale_client_id = self._client_id
             self._down_since = asyncio.get_running_loop().time()
-        refusal = BrokerUnavailable("Redis did not answer; it may or may not have been published")
+        refusal = OutcomeUnknown("Redis did not answer; it may or may not have been published")
         in_flight, self._in_flight = self._in_flight, deque()
         for command in in_flight:
             self._answer(command, refusal)
@@ -150,13 +161,20 @@ class RedisCommander(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
-                if not isinstance(reply, hiredis.PushNotification):
-                    self._answer(self._in_flight.popleft(), reply)
+                if isinstance(reply, hiredis.PushNotification):
+                    continue
+                self._answer(self._in_flight.popleft(), reply)
+                if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("READONLY"):
+                    self._read_only(str(reply))
         except (hiredis.ProtocolError, IndexError):
             self.give_up("what answers there is no Redis")
             return
         if self._waiting:
             self._flush()
+
+    def _read_only(self, reason: str) -> None:
+        if self._on_read_only is not None:
+            self._on_read_only(reason)
 
     def _fence(self, reply: object) -> None:
         """Close our old connection if Redis still has it; the name proves that the number is ours."""

@@ -17,10 +17,15 @@ from fastws.resolver import Found, resolve
 LOOKUP_SECONDS: Final = 3.0
 CONNECT_SECONDS: Final = 3.0
 RESP_3: Final = 3
+# What an ACL may refuse.
+_OPTIONAL: Final = (b"CLIENT", b"ROLE", b"INFO")
+_ROLE: Final = (b"ROLE",)
+_INFO: Final = (b"INFO", b"replication")
+_CLIENT_ID: Final = (b"CLIENT", b"ID")
 
 
 class Refused(Exception):
-    """Redis answered the handshake with an error; `str()` is its own text (WRONGPASS, NOAUTH, LOADING, …)."""
+    """Redis did not let us in; `str()` is its own error (WRONGPASS, NOAUTH, LOADING, …), or that it is a replica."""
 
 
 class Dialled(NamedTuple):
@@ -100,7 +105,7 @@ async def _connect(plain: socket.socket, address: tuple[Any, ...]) -> None:
 
 
 def handshake_commands(address: RedisAddress, name: str) -> list[tuple[bytes, ...]]:
-    """What is sent at once before anything else. An ACL may refuse those that begin with CLIENT."""
+    """What is sent at once before anything else. An ACL may refuse CLIENT and ROLE; INFO is then asked for."""
     password = None if address.password is None else address.password.encode()
     username = None if address.username is None else address.username.encode()
     commands: list[tuple[bytes, ...]] = []
@@ -112,7 +117,17 @@ def handshake_commands(address: RedisAddress, name: str) -> list[tuple[bytes, ..
         commands.append((b"AUTH", password) if username is None else (b"AUTH", username, password))
     if address.database:
         commands.append((b"SELECT", str(address.database).encode()))
-    return [*commands, (b"PING",), (b"CLIENT", b"SETNAME", name.encode()), (b"CLIENT", b"ID")]
+    return [*commands, (b"PING",), (b"CLIENT", b"SETNAME", name.encode()), _ROLE, _CLIENT_ID]
+
+
+def primary_of(reply: object) -> str | None:
+    """The address of the primary, if `reply` to ROLE or INFO is that of a replica."""
+    if isinstance(reply, list) and len(reply) > 2 and reply[0] == b"slave" and isinstance(reply[1], bytes):
+        return f"{reply[1].decode(errors='replace')}:{reply[2]}"
+    if isinstance(reply, bytes) and b"role:slave" in reply:
+        fields = dict(line.partition(b":")[::2] for line in reply.split(b"\r\n"))
+        return b":".join((fields.get(b"master_host", b"?"), fields.get(b"master_port", b"?"))).decode(errors="replace")
+    return None
 
 
 class _Handshake(asyncio.Protocol):
@@ -139,7 +154,7 @@ class _Handshake(asyncio.Protocol):
         except hiredis.ProtocolError:
             self._fail(Refused("what answers there is no Redis"))
             return
-        if len(self._replies) >= len(self._commands):
+        if len(self._replies) >= len(self._commands) and not self._asks_by_info():
             self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -151,12 +166,25 @@ class _Handshake(asyncio.Protocol):
         if self.transport is not None:
             cast(asyncio.Transport, self.transport).abort()
 
+    def _asks_by_info(self) -> bool:
+        """Where ROLE is refused, one more question; whether its answer is now awaited."""
+        refused = isinstance(self._replies[self._commands.index(_ROLE)], hiredis.ReplyError)
+        if not refused or _INFO in self._commands:
+            return False
+        self._commands.append(_INFO)
+        cast(asyncio.Transport, self.transport).write(pack(*_INFO))
+        return True
+
     def _finish(self) -> None:
         for command, reply in zip(self._commands, self._replies, strict=False):
-            if isinstance(reply, hiredis.ReplyError) and command[0] != b"CLIENT":
+            if isinstance(reply, hiredis.ReplyError) and command[0] not in _OPTIONAL:
                 self._fail(Refused(str(reply)))
                 return
-        client_id = self._replies[-1]
+            primary = primary_of(reply) if command in (_ROLE, _INFO) else None
+            if primary is not None:
+                self._fail(Refused(f"it is a replica of {primary}"))
+                return
+        client_id = self._replies[self._commands.index(_CLIENT_ID)]
         if not self.outcome.done():
             self.outcome.set_result(client_id if isinstance(client_id, int) else None)
 

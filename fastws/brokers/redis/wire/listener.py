@@ -6,6 +6,7 @@ HOT: `data_received` runs for every message that any process publishes.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
@@ -18,10 +19,24 @@ from fastws.brokers.redis.wire.resp import pack
 BATCH: Final = 512
 # Names that one loop turn asks for: some 20 ms of work at most, even for a million channels.
 TURN: Final = 16_384
-_PING: Final = b"*1\r\n$4\r\nPING\r\n"
+_SUBSCRIBE: Final = b"SUBSCRIBE"
+_UNSUBSCRIBE: Final = b"UNSUBSCRIBE"
+_PING: Final = b"PING"
 
 # The names of one channel in Redis: subscribed in one command, so that nothing comes between them.
 Names = tuple[bytes, ...]
+
+
+class _Sent:
+    """A command under way: Redis owes it one reply for each of its names (a PING: one), or a single error."""
+
+    __slots__ = ("channels", "names", "owed", "verb")
+
+    def __init__(self, verb: bytes, channels: list[Names], names: list[bytes]) -> None:
+        self.verb = verb
+        self.channels = channels
+        self.names = names
+        self.owed = len(names) or 1
 
 
 class RedisListener(asyncio.Protocol):
@@ -29,7 +44,9 @@ class RedisListener(asyncio.Protocol):
 
     `on_message(name, payload)` is called for every message, synchronously and in Redis's order;
     `on_subscribed(name)` once Redis has confirmed that what is published there from now on arrives, and no
-    unsubscription is on its way behind. Neither may raise. `on_up` and `on_down(reason)` frame a connection.
+    unsubscription is on its way behind; `on_refused(names, name, reason)` where its ACL does not let this process
+    hear `name`, one of `names`, which are then left until `ask_again`. None of them may raise. `on_up` and
+    `on_down(reason)` frame a connection.
     """
 
     def __init__(
@@ -38,6 +55,7 @@ class RedisListener(asyncio.Protocol):
         on_subscribed: Callable[[bytes], None],
         on_up: Callable[[], None],
         on_down: Callable[[str], None],
+        on_refused: Callable[[Names, bytes, str], None],
     ) -> None:
         self.on_lost: Callable[[str], None] = _nobody
         self.heard_at = 0.0
@@ -46,6 +64,7 @@ class RedisListener(asyncio.Protocol):
         self._on_subscribed = on_subscribed
         self._on_up = on_up
         self._on_down = on_down
+        self._on_refused = on_refused
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self._wanted: dict[Names, None] = {}
@@ -53,6 +72,10 @@ class RedisListener(asyncio.Protocol):
         self._asked: set[Names] = set()
         # Per name: SUBSCRIBE and UNSUBSCRIBE commands not yet confirmed. Empty in quiet times.
         self._in_flight: dict[bytes, int] = {}
+        # Commands not yet answered, in the order in which Redis answers them.
+        self._sent: deque[_Sent] = deque()
+        # Refused before: each of their names is asked for in a command of its own, so that others are not refused.
+        self._alone: set[Names] = set()
         self._changed: dict[Names, None] = {}
         self._is_scheduled = False
         self._clock: Callable[[], float] = _no_time
@@ -66,18 +89,29 @@ class RedisListener(asyncio.Protocol):
     def drop(self, names: Names) -> None:
         """Unsubscribe from `names`."""
         self._wanted.pop(names, None)
+        self._alone.discard(names)
         self._change(names)
 
+    def ask_again(self, names: Names) -> None:
+        """Try once more to subscribe to `names`, which were refused."""
+        if names in self._wanted and names not in self._asked:
+            self._change(names)
+
+    def accepted(self, names: Names) -> None:
+        """`names` are heard: from now on they are asked for together with others."""
+        if self._alone:
+            self._alone.discard(names)
+
     def give_up(self, reason: str) -> None:
-        """End the present connection, for `reason`; the link opens another."""
-        self._reason = reason
+        """End the present connection, if there is one, for `reason`; the link opens another."""
         if self._transport is not None:
+            self._reason = self._reason or reason
             self._transport.abort()
 
     def ping(self) -> None:
         """Ask for a sign of life; whatever arrives moves `heard_at`."""
         if self._transport is not None:
-            self._transport.write(_PING)
+            self._transport.write(self._command(_PING, [], []))
 
     def connected(self, transport: asyncio.Transport, client_id: int | None) -> None:
         """A new connection: everything that is wanted is subscribed to again."""
@@ -87,6 +121,7 @@ class RedisListener(asyncio.Protocol):
         self._transport = transport
         self._asked.clear()
         self._in_flight.clear()
+        self._sent.clear()
         self._changed = dict.fromkeys(self._wanted)
         self.is_up = True
         self._on_up()
@@ -116,23 +151,69 @@ class RedisListener(asyncio.Protocol):
                 else:
                     self._confirm(reply)
                 reply = gets()
-        except hiredis.ProtocolError:
+        except (hiredis.ProtocolError, IndexError):
             self.give_up("what answers there is no Redis")
 
     def _confirm(self, reply: object) -> None:
-        """One reply that is no message: a confirmation, a pong, or a refusal that ends the connection."""
-        if isinstance(reply, hiredis.ReplyError):
-            self.give_up(str(reply))
-        if not isinstance(reply, list) or reply[0] not in (b"subscribe", b"unsubscribe"):
+        """One reply that is no message: a confirmation, a pong, or an error. Redis answers in the order of commands."""
+        sent = self._sent
+        if isinstance(reply, list):
+            kind = reply[0]
+            if kind == b"subscribe":
+                if self._is_last(reply[1]):
+                    self._on_subscribed(reply[1])
+            elif kind == b"unsubscribe":
+                self._is_last(reply[1])
+            elif kind != b"pong":
+                return
+        elif isinstance(reply, hiredis.ReplyError):
+            self._failed(sent.popleft() if sent else None, str(reply))
             return
-        name = reply[1]
-        outstanding = self._in_flight.get(name, 1) - 1
+        elif reply != b"PONG":
+            return
+        if sent:
+            command = sent[0]
+            command.owed -= 1
+            if not command.owed:
+                sent.popleft()
+
+    def _is_last(self, name: bytes) -> bool:
+        """One command with `name` has been answered: whether none is on its way behind."""
+        in_flight = self._in_flight
+        outstanding = in_flight.pop(name, 1) - 1
         if outstanding:
-            self._in_flight[name] = outstanding
+            in_flight[name] = outstanding
+        return not outstanding
+
+    def _failed(self, command: _Sent | None, error: str) -> None:
+        """What the ACL forbids concerns `command` alone; any other error, or one of no command, ends the connection."""
+        if command is None or not error.startswith("NOPERM"):
+            self.give_up(error)
             return
-        self._in_flight.pop(name, None)
-        if reply[0] == b"subscribe":
-            self._on_subscribed(name)
+        for name in command.names:
+            self._is_last(name)
+        if command.verb == _UNSUBSCRIBE:
+            # Messages that nobody wants go on arriving, and are dropped.
+            self._on_refused((), _UNSUBSCRIBE, error)
+        elif command.verb == _SUBSCRIBE and "channel" not in error:
+            self.give_up(error)  # the command itself is forbidden
+        elif len(command.names) == 1:
+            self._refuse(command.channels[0], command.names[0], error)
+        elif self._transport is not None:
+            # Redis refuses all names of a command for one of them, and does not say which.
+            again = [names for names in command.channels if names in self._asked]
+            self._transport.write(b"".join(self._one_by_one(again)))
+
+    def _refuse(self, names: Names, name: bytes, error: str) -> None:
+        """A channel is heard at all of its names or not at all."""
+        if names not in self._asked:
+            return
+        self._asked.discard(names)
+        self._alone.add(names)
+        others = [other for other in names if other != name]
+        if others and self._transport is not None:
+            self._transport.write(self._command(_UNSUBSCRIBE, [names], others))
+        self._on_refused(names, name, error)
 
     def _change(self, names: Names) -> None:
         if self._transport is not None:
@@ -156,7 +237,14 @@ class RedisListener(asyncio.Protocol):
         unsubscribe = [names for names in turn if names not in self._wanted and names in self._asked]
         self._asked.update(subscribe)
         self._asked.difference_update(unsubscribe)
-        commands = [*self._commands(b"SUBSCRIBE", subscribe), *self._commands(b"UNSUBSCRIBE", unsubscribe)]
+        alone = [names for names in subscribe if names in self._alone] if self._alone else []
+        if alone:
+            subscribe = [names for names in subscribe if names not in self._alone]
+        commands = [
+            *self._commands(_SUBSCRIBE, subscribe),
+            *self._one_by_one(alone),
+            *self._commands(_UNSUBSCRIBE, unsubscribe),
+        ]
         if commands:
             self._transport.write(b"".join(commands))
         if self._changed:
@@ -169,12 +257,23 @@ class RedisListener(asyncio.Protocol):
 
     def _commands(self, verb: bytes, channels: list[Names]) -> Iterator[bytes]:
         """Commands of some BATCH names; one channel's names always share a command."""
-        in_flight = self._in_flight
         for start in range(0, len(channels), BATCH):
-            batch = [name for names in channels[start : start + BATCH] for name in names]
-            for name in batch:
-                in_flight[name] = in_flight.get(name, 0) + 1
-            yield pack(verb, *batch)
+            batch = channels[start : start + BATCH]
+            yield self._command(verb, batch, [name for names in batch for name in names])
+
+    def _one_by_one(self, channels: list[Names]) -> Iterator[bytes]:
+        """A SUBSCRIBE for each name: an error then says which one is refused."""
+        for names in channels:
+            for name in names:
+                yield self._command(_SUBSCRIBE, [names], [name])
+
+    def _command(self, verb: bytes, channels: list[Names], names: list[bytes]) -> bytes:
+        """One command, to be written at once: its reply is now awaited."""
+        in_flight = self._in_flight
+        for name in names:
+            in_flight[name] = in_flight.get(name, 0) + 1
+        self._sent.append(_Sent(verb, channels, names))
+        return pack(verb, *names)
 
 
 def _nobody(reason: str) -> None:

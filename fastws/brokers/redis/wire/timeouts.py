@@ -20,6 +20,10 @@ class RedisTimeouts:
     probe_seconds: float = 1.0
     probe_late_seconds: float = 3.0
     probe_lost_seconds: float = 5.0
+    # How often Redis is asked whether it is still the primary.
+    role_seconds: float = 2.0
+    # How often, at most, revocations here and in Redis are compared.
+    revocations_seconds: float = 4.0
     # A channel nobody here listens to any more is kept so long, against churn.
     linger_seconds: float = 3.0
     # Nodes tell each other what changed, and forget one that has been silent.

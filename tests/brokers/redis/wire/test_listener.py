@@ -44,6 +44,7 @@ class Log:
             lambda name: self.events.append(("subscribed", name)),
             lambda: self.events.append("up"),
             lambda reason: self.events.append(("down", reason)),
+            lambda names, name, reason: self.events.append(("refused", names, name)),
         )
         self.wire = Wire()
 
@@ -141,7 +142,7 @@ async def test_new_connection_asks_for_what_is_wanted_now() -> None:
     assert log.events == ["up", ("down", "closed by Redis"), "up"]
 
 
-@pytest.mark.parametrize("data", [b"-NOPERM no\r\n", b"?what\r\n", b"*1\r\n$-9\r\n"])
+@pytest.mark.parametrize("data", [b"-NOPERM no\r\n", b"?what\r\n", b"*1\r\n$-9\r\n", b"*0\r\n"])
 async def test_refusal_or_nonsense_ends_the_connection(data: bytes) -> None:
     log = Log()
     log.connect()
@@ -161,3 +162,175 @@ async def test_pong_is_a_sign_of_life_and_nothing_else(pong: bytes) -> None:
     log.listener.data_received(pong)
     assert log.listener.heard_at > 0.0
     assert log.events == ["up"]
+
+
+async def test_each_connection_ends_for_its_own_first_reason() -> None:
+    log = Log()
+    log.listener.give_up("there is none to end")
+    log.connect()
+    log.listener.connection_lost(None)
+    log.connect()
+    log.listener.give_up("first")
+    log.listener.give_up("second")
+    log.listener.connection_lost(None)
+    assert log.events == ["up", ("down", "closed by Redis"), "up", ("down", "first")]
+
+
+REFUSED = b"-NOPERM No permissions to access a channel\r\n"
+
+
+def subscribed(*names: bytes) -> bytes:
+    return b"".join(push(b"subscribe", name, 1) for name in names)
+
+
+async def test_refused_name_is_found_one_by_one_and_the_others_are_heard() -> None:
+    log = Log()
+    for names in ((b"a",), (b"bad",), (b"ours", b"feed"), (b"z",)):
+        log.listener.want(names)
+    log.connect()
+    await asyncio.sleep(0)
+    assert log.wire.commands() == [[b"SUBSCRIBE", b"a", b"bad", b"ours", b"feed", b"z"]]
+    log.listener.data_received(REFUSED)
+    one_by_one = [b"a", b"bad", b"ours", b"feed", b"z"]
+    assert log.wire.commands() == [[b"SUBSCRIBE", name] for name in one_by_one]
+    log.listener.data_received(subscribed(b"a") + REFUSED + subscribed(b"ours", b"feed", b"z"))
+    assert log.events == [
+        "up",
+        ("subscribed", b"a"),
+        ("refused", (b"bad",), b"bad"),
+        *(("subscribed", name) for name in (b"ours", b"feed", b"z")),
+    ]
+    assert not log.wire.is_aborted
+
+
+@pytest.mark.parametrize(
+    ("answers", "refused", "left"),
+    [
+        (subscribed(b"ours") + REFUSED, b"feed", [[b"UNSUBSCRIBE", b"ours"]]),
+        (REFUSED + subscribed(b"feed"), b"ours", [[b"UNSUBSCRIBE", b"feed"]]),
+        (REFUSED + REFUSED, b"ours", [[b"UNSUBSCRIBE", b"feed"]]),
+    ],
+)
+async def test_channel_of_two_names_is_heard_at_both_or_at_none(
+    answers: bytes, refused: bytes, left: list[list[bytes]]
+) -> None:
+    log = Log()
+    log.listener.want((b"ours", b"feed"))
+    log.connect()
+    await asyncio.sleep(0)
+    log.listener.data_received(REFUSED)
+    log.wire.commands()
+    log.listener.data_received(answers)
+    assert log.wire.commands() == left
+    log.listener.data_received(push(b"unsubscribe", left[0][1], 0))
+    assert ("refused", (b"ours", b"feed"), refused) in log.events
+    assert ("subscribed", b"feed") not in log.events
+    assert [event for event in log.events if event[0] == "refused"] == [("refused", (b"ours", b"feed"), refused)]
+
+
+async def test_refused_name_is_asked_for_alone_until_it_is_accepted() -> None:
+    log = Log()
+    log.listener.want((b"bad",))
+    log.connect()
+    await asyncio.sleep(0)
+    log.listener.data_received(REFUSED)
+    log.wire.commands()
+    log.listener.want((b"good",))
+    log.listener.ask_again((b"bad",))
+    log.listener.ask_again((b"unknown",))
+    await asyncio.sleep(0)
+    assert log.wire.commands() == [[b"SUBSCRIBE", b"good"], [b"SUBSCRIBE", b"bad"]]
+    log.listener.data_received(subscribed(b"good", b"bad"))
+    log.listener.ask_again((b"bad",))
+    await asyncio.sleep(0)
+    assert log.wire.commands() == []
+    for accepted, commands in (
+        (False, [[b"SUBSCRIBE", b"good"], [b"SUBSCRIBE", b"bad"]]),
+        (True, [[b"SUBSCRIBE", b"bad", b"good"]]),
+    ):
+        if accepted:
+            log.listener.accepted((b"bad",))
+        log.listener.connection_lost(None)
+        log.connect()
+        await asyncio.sleep(0)
+        assert log.wire.commands() == commands
+
+
+async def test_what_was_dropped_meanwhile_is_neither_asked_for_nor_told() -> None:
+    log = Log()
+    for names in ((b"a",), (b"b",)):
+        log.listener.want(names)
+    log.connect()
+    await asyncio.sleep(0)
+    log.listener.drop((b"a",))
+    await asyncio.sleep(0)
+    assert log.wire.commands() == [[b"SUBSCRIBE", b"a", b"b"], [b"UNSUBSCRIBE", b"a"]]
+    log.listener.data_received(REFUSED + push(b"unsubscribe", b"a", 0))
+    assert log.wire.commands() == [[b"SUBSCRIBE", b"b"]]
+    log.listener.data_received(subscribed(b"b"))
+    assert log.events == ["up", ("subscribed", b"b")]
+
+
+async def test_each_error_is_that_of_its_own_command() -> None:
+    """A PING and an UNSUBSCRIBE between subscriptions: what is refused there is refused for nobody else."""
+    log = Log()
+    log.listener.want((b"a",))
+    log.connect()
+    await asyncio.sleep(0)
+    log.listener.ping()
+    log.listener.drop((b"a",))
+    log.listener.want((b"b",))
+    await asyncio.sleep(0)
+    assert [command[0] for command in log.wire.commands()] == [b"SUBSCRIBE", b"PING", b"SUBSCRIBE", b"UNSUBSCRIBE"]
+    no_command = b"-NOPERM this user has no permissions to run the 'ping' command\r\n"
+    log.listener.data_received(subscribed(b"a") + no_command + subscribed(b"b") + no_command)
+    assert log.events == ["up", ("subscribed", b"b"), ("refused", (), b"UNSUBSCRIBE")]
+    assert not log.wire.is_aborted
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["NOPERM this user has no permissions to run the 'subscribe' command", "LOADING Redis is loading", "ERR what"],
+)
+async def test_error_that_is_no_names_fault_ends_the_connection(error: str) -> None:
+    log = Log()
+    log.listener.want((b"a",))
+    log.connect()
+    await asyncio.sleep(0)
+    log.listener.data_received(f"-{error}\r\n".encode())
+    assert log.wire.is_aborted
+    log.listener.connection_lost(None)
+    assert log.events == ["up", ("down", error)]
+
+
+async def test_commands_that_a_lost_connection_never_answered_explain_nothing_on_the_next() -> None:
+    log = Log()
+    log.listener.want((b"a",))
+    log.listener.want((b"b",))
+    log.connect()
+    await asyncio.sleep(0)
+    log.listener.ping()
+    log.listener.connection_lost(None)
+    log.listener.drop((b"a",))
+    log.wire = Wire()
+    log.connect()
+    await asyncio.sleep(0)
+    assert log.wire.commands() == [[b"SUBSCRIBE", b"b"]]
+    log.listener.data_received(REFUSED)
+    assert log.wire.commands() == []
+    assert log.events[-1] == ("refused", (b"b",), b"b")
+
+
+async def test_refused_name_that_was_dropped_is_asked_for_like_any_other() -> None:
+    log = Log()
+    log.listener.want((b"bad",))
+    log.connect()
+    await asyncio.sleep(0)
+    log.listener.data_received(REFUSED)
+    log.listener.drop((b"bad",))
+    await asyncio.sleep(0)
+    log.wire.commands()
+    log.listener.want((b"bad",))
+    log.listener.want((b"good",))
+    await asyncio.sleep(0)
+    assert log.wire.commands() == [[b"SUBSCRIBE", b"bad", b"good"]]

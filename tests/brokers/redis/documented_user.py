@@ -1,0 +1,30 @@
+"""The Redis user that the README documents, made on a real Redis: it may do what is written there and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.redis_server import RedisServer
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def documented_rule() -> str:
+    """The one `ACL SETUSER` line of the README."""
+    (rule,) = [line for line in README.read_text().splitlines() if line.startswith("ACL SETUSER ")]
+    return rule
+
+
+def url_of_documented_user(server: RedisServer, *, database: int = 0) -> str:
+    """Make that user on `server`, allowed nothing before, and log in as it."""
+    _, _, user, *rules = documented_rule().split(" ")
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", user, "reset", *rules)
+        client.execute_command("ACL", "LOG", "RESET")
+    return f"unix://{user}:PASSWORD@{server.socket_path}?db={database}"
+
+
+def denied(server: RedisServer) -> list[str]:
+    """What Redis has refused since then, as `reason object`."""
+    with server.client() as client:
+        return sorted({f"{entry['reason']} {entry['object']}" for entry in client.acl_log()})
