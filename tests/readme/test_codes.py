@@ -132,9 +132,9 @@ def test_the_files_to_deploy_are_those_that_are_written() -> None:
 
 
 def test_the_broadcasters_calls_are_all_told() -> None:
-    from fastws.backend.calls import Calls
+    from fastws.backend.publishing_methods import PublishingMethods
 
     rows = table("Publishing from Python backends", "call", "goes to")
     shown = {code.partition("(")[0] for row in rows for code in codes(row[0])}
-    own = {name for name, member in vars(Calls).items() if callable(member) and not name.startswith("_")}
+    own = {name for name, member in vars(PublishingMethods).items() if callable(member) and not name.startswith("_")}
     assert shown == own - {"deliver", "publish", "send"} | {"broadcast_admin_event"}
