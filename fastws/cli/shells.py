@@ -69,9 +69,9 @@ def _choices_of_setting(name: str) -> tuple[str, ...]:
     setting = SETTINGS.get(name)
     if setting is None:
         return ()
-    if isinstance(setting.default, bool) or setting.metadata["kind"] == "boolean":
+    if setting.scalar is bool:
         return ("true", "false")
-    choices: tuple[str, ...] = setting.metadata["choices"]
+    choices = setting.choices
     return choices
 
 
