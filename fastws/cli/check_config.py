@@ -25,6 +25,7 @@ exit codes: 0 valid, 1 invalid
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="TOML file with settings, the same as --config")
+    parser.usage = "fastws check-config [FILE] [options]"
     add_setting_flags(parser)
 
 

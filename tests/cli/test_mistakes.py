@@ -31,6 +31,12 @@ def test_help_names_every_command(run: Run) -> None:
         assert re.search(rf"^    {command}\s", outcome.out, re.MULTILINE)
 
 
+def test_no_command_at_all_prints_the_help(run: Run) -> None:
+    outcome = run()
+    assert (outcome.code, outcome.err) == (2, "")
+    assert outcome.out == run("--help").out
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(run: Run, command: str) -> None:
     outcome = run(command, "--help")
@@ -46,7 +52,6 @@ def test_serve_has_a_flag_for_every_setting_with_its_meaning(run: Run) -> None:
 
 
 MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
-    ((), ("COMMAND",)),
     (("nonsense",), ("nonsense",)),
     (("serve", "--nonsense"), ("--nonsense",)),
     (("serve", "--por", "1"), ("--por",)),

@@ -35,13 +35,17 @@ async def test_publish_with_a_wrong_key_or_to_nobody_is_one_line_and_exit_code_1
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = await serve()
-    for url, key in ((f"http://127.0.0.1:{server.port}", "wrong"), ("http://127.0.0.1:9", KEY)):
+    for url, key, words in (
+        (f"http://127.0.0.1:{server.port}", "wrong", "set --key or FASTWS_BROADCAST_KEY"),
+        ("http://127.0.0.1:9", KEY, "fastws serve"),
+    ):
         assert await publish("news", "hello", "1", "--url", url, "--key", key) == 1
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith("fastws: ")
         assert err.count("\n") == 1
         assert key not in err
+        assert words in err
 
 
 async def test_publish_straight_through_redis(serve: Serve, join: Join, redis_server: RedisServer) -> None:

@@ -10,7 +10,7 @@ from fastws.cli import main
 from tests.serving import KEY, Serve
 
 REFUSED_LISTENERS = [
-    (("/", "--token", "hunter2"), "401"),
+    (("/", "--token", "hunter2"), "(401): give one with --token"),
     (("/", "news "), "white space"),
     (("/", "user:somebody"), "not allowed"),
     (("/nowhere",), "404"),

@@ -250,11 +250,11 @@ def test_embedded_redis_that_dies_costs_the_clients_of_all_workers_a_notice() ->
             assert json.loads(client.recv(PATIENCE_SECONDS))["data"] == "hello"
 
 
-def test_secrets_that_were_made_up_are_the_same_in_all_workers(supervise: Supervise) -> None:
+def test_generated_secrets_are_the_same_in_all_workers(supervise: Supervise) -> None:
     server = supervise(has_keys=False)
     assert server.process.stdout is not None
     lines = iter(server.process.stdout.readline, b"")
-    token, key = islice((next(lines).decode().strip() for line in lines if b"made up for this run" in line), 2)
+    token, key = islice((next(lines).decode().strip() for line in lines if b"using a temporary" in line), 2)
     for _ in range(12):
         headers = {"Authorization": f"Bearer {key}"}
         assert server.get("/connections", headers)[0] == 200
