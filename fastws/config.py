@@ -164,7 +164,7 @@ class Config:
     )
     slow_policy: tuple[str, ...] = setting(
         ("disconnect",),
-        "what happens when a client's queue is full: disconnect, drop_oldest, drop_newest or conflate; "
+        "policy for clients whose queue is full: disconnect, drop_oldest, drop_newest or conflate; "
         "PATTERN=POLICY for some channels",
         kind="pattern table",
         placeholder="[PATTERN=]POLICY",

@@ -16,7 +16,7 @@ _NOUNS: Final[dict[Scalar, str]] = {int: "an integer", float: "a number", str: "
 class Setting:
     """Everything that flags, parser, checks and documentation need to know about one setting.
 
-    `scalar` is the type of the value; for lists and tables, of each item or of what stands after PATTERN=. `minimum`
+    `scalar` is the type of the value; for lists and tables, of each item, or of the part after PATTERN=. `minimum`
     and `maximum` are inclusive; None means no limit.
     """
 
@@ -39,7 +39,7 @@ class Setting:
 
     @property
     def expected(self) -> str:
-        """What a valid value is, to follow "must be"."""
+        """A description of valid values, to follow "must be"."""
         if self.scalar is bool:
             return "true or false"
         if self.choices:
@@ -63,7 +63,7 @@ class Setting:
 
     @property
     def shown_default(self) -> str:
-        """The default as it is written in a file; "" where there is none."""
+        """The default as it is written in a file; "" if there is no default."""
         if self.default is None:
             return ""
         if isinstance(self.default, bool):

@@ -120,8 +120,7 @@ def _clients(config: Config) -> Finding:
     if not has_key and not is_local(config):
         return warn(
             "clients",
-            "no JWT key: all tokens are refused with 401"
-            + ("" if config.allow_anonymous else ", so nobody can connect"),
+            "no JWT key: all tokens are refused" + ("" if config.allow_anonymous else ", so all clients get 401"),
             "set jwt_secret, jwt_public_key or jwt_jwks_url",
         )
     if not has_key:
