@@ -39,10 +39,8 @@ def init_broadcaster(
     except ConfigError as error:
         if api_id is None or url is not None:
             raise
-        raise ConfigError(
-            f"`api_id` and `region` ({api_id}, {region}) identify an API Gateway, not a fastws server: "
-            "set FASTWS_URL=http://host:8000 to your server's address"
-        ) from error
+        what = f"`api_id` and `region` ({api_id}, {region}) identify an API Gateway, not a fastws server"
+        raise ConfigError(f"{what}: set FASTWS_URL=http://host:8000 to your server's address") from error
     with _lock:
         previous, _broadcaster = _broadcaster, fresh
     if previous is not None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from fastws.errors import ConfigError, FastWSError
+
+if TYPE_CHECKING:
+    from fastws.backend import Outcome
 
 EPILOG: Final = """\
 examples:
@@ -36,8 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from fastws.backend import Broadcaster, RedisBroadcaster
-
     text = sys.stdin.read() if options.data == "-" else options.data
     try:
         data = orjson.loads(text)
@@ -46,21 +47,26 @@ def run(options: argparse.Namespace) -> int:
             f"JSON: must be valid JSON, not {text[:80]!r} ({error}); strings need quotes: '\"text\"'"
         ) from None
     try:
-        if options.redis_url:
-            with RedisBroadcaster(options.redis_url) as broadcaster:
-                result: object = broadcaster.publish(options.channel, options.event, data)
-        else:
-            url = options.url or os.environ.get("FASTWS_URL", DEFAULT_URL)
-            key = options.key or os.environ.get("FASTWS_BROADCAST_KEY", "").partition(",")[0]
-            with Broadcaster(url, key, retry_seconds=RETRY_SECONDS) as http_broadcaster:
-                result = http_broadcaster.publish(options.channel, options.event, data)
+        outcome = _publish(options, data)
     except ConfigError as error:
         raise ConfigError(_with_options(error)) from None
     except FastWSError as error:
         print(f"fastws: {_with_options(error)}", file=sys.stderr)
         return 1
-    sys.stdout.buffer.write(orjson.dumps(result) + b"\n")
+    sys.stdout.buffer.write(orjson.dumps(outcome) + b"\n")
     return 0
+
+
+def _publish(options: argparse.Namespace, data: object) -> Outcome:
+    from fastws.backend import Broadcaster, RedisBroadcaster
+
+    if options.redis_url:
+        with RedisBroadcaster(options.redis_url) as broadcaster:
+            return broadcaster.publish(options.channel, options.event, data)
+    url = options.url or os.environ.get("FASTWS_URL", DEFAULT_URL)
+    key = options.key or os.environ.get("FASTWS_BROADCAST_KEY", "").partition(",")[0]
+    with Broadcaster(url, key, retry_seconds=RETRY_SECONDS) as http_broadcaster:
+        return http_broadcaster.publish(options.channel, options.event, data)
 
 
 def _with_options(error: FastWSError) -> str:

@@ -131,7 +131,7 @@ def start_up_text(server: Server, generated: frozenset[str]) -> str:
     http = "http://localhost/" if unix else server.url.replace("ws", "http", 1)
     lines = [f"fastws listens on {server.url}" + ("" if unix else f" (console: {http})")]
     for path, mount in sorted(server.mounts.table.items()):
-        lines.append(f"  {path:<16}{mount.name:<18}{_who(server, mount.without_token.needs_token)}")
+        lines.append(f"  {path:<16}{mount.name:<18}{_access(server, mount.without_token.needs_token)}")
     if not server.tokens.key_configured:
         lines.append("No JWT key set: all tokens are refused with 401. Set jwt_secret, jwt_public_key or jwt_jwks_url.")
     if not config.broadcast_key:
@@ -159,7 +159,7 @@ def _generated_lines(server: Server, generated: frozenset[str], curl: str, http:
     return lines
 
 
-def _who(server: Server, needs_token: bool) -> str:  # noqa: FBT001
+def _access(server: Server, needs_token: bool) -> str:  # noqa: FBT001
     if needs_token:
         return "token required"
     if not server.permissions.allow_anonymous:
