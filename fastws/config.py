@@ -24,7 +24,7 @@ class Config:
     )
     mounts: tuple[str, ...] = setting(
         (),
-        "adds a dialect at a path or replaces the one there; PATH=none removes it",
+        "dialect to serve at a path; PATH=none removes the one there",
         kind="path table",
         placeholder="PATH=DIALECT",
     )
@@ -79,7 +79,7 @@ class Config:
     jwt_issuer: str | None = setting(None, "required `iss` claim", placeholder="ISSUER")
     authorizer: str | None = setting(
         None,
-        "decides who may subscribe and publish, instead of the token's claims: package.module:function or an HTTP URL",
+        "package.module:function or HTTP URL that decides who may subscribe and publish, instead of claims",
         placeholder="FUNCTION|URL",
     )
     authorizer_timeout: float = setting(
@@ -186,13 +186,13 @@ class Config:
     compression_level: int = setting(6, "zlib compression level", minimum=1, maximum=9, placeholder="LEVEL")
     event_hook: str | None = setting(
         None,
-        "application hook for connection events: package.module:function or an HTTP URL",
+        "application hook for connection events: package.module:function or HTTP URL",
         group="Hooks and metrics",
         placeholder="FUNCTION|URL",
     )
     metrics_hook: str | None = setting(
         None,
-        "package.module:function(workspace, metric_type) that answers request_metrics. Default: the last update",
+        "package.module:function(workspace, metric_type) that answers request_metrics. Default: the last update is sent",
         placeholder="FUNCTION",
     )
     metrics_address: str | None = setting(
