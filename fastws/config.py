@@ -192,7 +192,7 @@ class Config:
     )
     metrics_hook: str | None = setting(
         None,
-        "package.module:function(workspace, metric_type) that answers request_metrics. Default: the last update is sent",
+        "package.module:function(workspace, metric_type) that answers request_metrics. Default: the last update",
         placeholder="FUNCTION",
     )
     metrics_address: str | None = setting(

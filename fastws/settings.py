@@ -213,9 +213,13 @@ def host_and_port(address: str) -> tuple[str, int]:
     """Return metrics_address as a host (without brackets) and a port."""
     host, colon, port = address.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not bare or (":" in bare and bare == host) or not port.isdecimal() or int(port) > 65535:
+    if not colon or not bare or (":" in bare and bare == host) or not _is_port(port):
         raise ConfigError(f"metrics_address: must be HOST:PORT, for example 127.0.0.1:9100, not {address!r}")
     return bare, int(port)
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and _is_allowed(SETTINGS["port"], int(text))
 
 
 def _table(setting: Setting, entries: Sequence[str]) -> list[tuple[str | None, str]]:

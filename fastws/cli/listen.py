@@ -63,6 +63,8 @@ async def _listen(options: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from None  # invalid arguments; no connection was attempted
     try:
         async with connection as client:
+            channels = f", subscribed to {', '.join(options.channel)}" if options.channel else ""
+            print(f"Connected to {options.url}{channels}. Press Ctrl-C to stop.", file=sys.stderr)
             async for message in client:
                 line = JSON.dumps(message).decode()
                 # Coloured, because a notice among many messages is easily missed.

@@ -64,13 +64,14 @@ async def test_listen_prints_one_line_each_and_stops_after_count(serve: Serve, j
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "fastws", "listen", url, "news", "--count", "2", "--format", codec),
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
+    assert process.stderr is not None
+    connected = await asyncio.wait_for(process.stderr.readline(), PATIENCE_SECONDS * 2)
+    assert connected.decode() == f"Connected to {url}, subscribed to news. Press Ctrl-C to stop.\n"
     sender = await join(server)
-    async with asyncio.timeout(PATIENCE_SECONDS * 2):
-        while not (await sender.ask({"action": "send", "channel": "news", "event": "e", "data": 0}))["sent"]:
-            pass  # it is not there yet
-    for number in (1, 2):
+    for number in (0, 1, 2):
         await sender.say({"action": "send", "channel": "news", "event": "e", "data": number})
     assert process.stdout is not None
     out = await asyncio.wait_for(process.stdout.read(), PATIENCE_SECONDS)
