@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         uvloop.run(serve_until_told(server, lambda: _print(start_up_text(server, generated))))
     except OSError as error:
         cannot = error if isinstance(error, CannotListen) else CannotListen(place_of(config), error)
-        print(f"fastws: cannot listen on {cannot.where}: {cannot.reason}{_remedy(cannot)}", file=sys.stderr)
+        print(f"fastws: cannot listen on {cannot.where}: {cannot.reason}{_remedy(cannot, config)}", file=sys.stderr)
         return 2
     finally:
         if redis is not None:
@@ -70,10 +70,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _remedy(error: CannotListen) -> str:
+def _remedy(error: CannotListen, config: Config) -> str:
     if error.errno != errno.EADDRINUSE:
         return ""
-    return "; another process uses this address: stop it, or choose another one (--port 0 picks a free port)"
+    is_port = config.unix_socket is None and error.where == place_of(config)
+    free_port = " (--port 0 picks a free port)" if is_port else ""
+    return f"; another process uses this address: stop it, or choose another address{free_port}"
 
 
 def _supervise(options: argparse.Namespace, config: Config, generated: frozenset[str]) -> int:

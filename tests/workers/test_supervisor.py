@@ -266,7 +266,9 @@ def test_port_that_is_taken_ends_the_start(redis_server: RedisServer, supervise:
     flags = ("--workers", "2", "--redis-url", redis_server.url, "--port", str(server.port))
     code, lines = run_to_its_end(*flags)
     assert code == 2
-    assert lines == [f"fastws: cannot listen on 127.0.0.1:{server.port}: Address already in use"]
+    (line,) = lines
+    assert line.startswith(f"fastws: cannot listen on 127.0.0.1:{server.port}: Address already in use; ")
+    assert "--port 0" in line
 
 
 def test_all_addresses_of_a_host_are_listened_on(supervise: Supervise) -> None:
@@ -289,7 +291,10 @@ def test_workers_share_a_unix_socket_that_is_gone_afterwards(redis_server: Redis
                 assert client.recv(100).startswith(b"HTTP/1.1 200 ")
         flags = ("--workers", "2", "--redis-url", redis_server.url, "--unix-socket", str(path))
         code, lines = run_to_its_end(*flags)
-        assert (code, lines) == (2, [f"fastws: cannot listen on {path}: Address already in use"])
+        assert code == 2
+        (line,) = lines
+        assert line.startswith(f"fastws: cannot listen on {path}: Address already in use; ")
+        assert "--port" not in line
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
     assert not path.exists()
