@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from fastws.cli.colours import paint
 from fastws.codec.json_text import JSON
-from fastws.errors import ConfigError, FastWSError, Unauthorized, Unavailable
+from fastws.errors import ConfigError, FastWSError, Forbidden, Unauthorized, Unavailable
 
 EPILOG: Final = """\
 examples:
@@ -82,6 +82,10 @@ def _explain(error: FastWSError, options: argparse.Namespace) -> str:
     """Return the error text with the options of this command instead of the arguments of the Python client."""
     if isinstance(error, Unauthorized):
         return f"{options.url} requires a valid token (401): give one with --token; see `fastws token --help`"
+    if isinstance(error, Forbidden):
+        return f"{error}; a protected channel requires a token that allows it (fastws token --channel)"
+    if "WRONG_VERSION_NUMBER" in str(error):  # OpenSSL's answer to a reply that is not TLS
+        return f"{options.url}: the server speaks ws:// at this address, not wss://"
     if isinstance(error, Unavailable) and options.dialect == "channels" and urlsplit(options.url).path.strip("/"):
         return f"{error} (if this path speaks another dialect than channels, add --dialect)"
     return str(error)
