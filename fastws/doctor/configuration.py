@@ -16,7 +16,7 @@ from fastws.access.proxies import UNIX
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
 from fastws.errors import ConfigError
-from fastws.server import Server
+from fastws.server.server import Server
 
 EXPIRY_WARNING_DAYS: Final = 14
 # Shorter prefixes contain more than proxies.
