@@ -1,4 +1,4 @@
-"""fastws: a WebSocket publish/subscribe server that fans out as fast as the kernel lets anyone do it."""
+"""fastws: a WebSocket publish/subscribe server."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __version__ = "0.1.0"
 __all__ = ["Config", "Server", "__version__", "load_config"]
 
 
-# Loaded when asked for: a backend's import needs no server.
-_PLACES = {"Config": "fastws.config", "Server": "fastws.server", "load_config": "fastws.settings"}
+# Imported on first use, because a backend does not need the server.
+_MODULES = {"Config": "fastws.config", "Server": "fastws.server", "load_config": "fastws.settings"}
 
 
 def __getattr__(name: str) -> object:
-    """What an application needs to embed the server: `fastws.Server`, `fastws.Config`, `fastws.load_config`."""
-    if name not in _PLACES:
+    """Import the names for embedding the server: `fastws.Server`, `fastws.Config`, `fastws.load_config`."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'fastws' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,142 +1,220 @@
-"""Every setting, defined once: its name, type, default and meaning serve the flag, the environment, the TOML file
-and the README's table."""
+"""All settings. Each definition serves the flag, the environment variable, the TOML key and the documentation."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Final
 
-
-def setting(default: Any, meaning: str, *, kind: str = "", secret: bool = False, choices: tuple[str, ...] = ()) -> Any:
-    """A setting's one definition. `kind` refines the annotation: list, duration, pattern table, path table."""
-    metadata = {"meaning": meaning, "kind": kind, "secret": secret, "choices": choices}
-    return field(default=default, metadata=metadata)
+from fastws.setting_definition import Setting, read_definitions, setting
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Config:
-    """The settings of one server. Times in seconds unless the meaning says otherwise, sizes in bytes."""
+    """The settings of one server. Times are in seconds unless the meaning says otherwise, sizes in bytes."""
 
-    host: str = setting("127.0.0.1", "address to listen on")
-    port: int = setting(8000, "TCP port to listen on; 0 = any free one")
-    unix_socket: str | None = setting(None, "path of a Unix socket to listen on instead of host and port")
-    workers: int = setting(1, "processes; more than 1 needs redis_url")
-    tls_cert: str | None = setting(None, "path of the certificate chain (PEM); with tls_key the port speaks TLS")
-    tls_key: str | None = setting(None, "path of the private key (PEM)")
+    host: str = setting("127.0.0.1", "address to listen on", group="Listening", placeholder="ADDRESS")
+    port: int = setting(
+        8000, "TCP port to listen on; 0 picks a free port", minimum=0, maximum=65535, placeholder="PORT"
+    )
+    unix_socket: str | None = setting(
+        None, "path of a Unix socket to listen on, instead of host and port", placeholder="PATH"
+    )
+    workers: int = setting(
+        1, "number of server processes; more than 1 requires redis_url", minimum=1, maximum=512, placeholder="N"
+    )
+    mounts: tuple[str, ...] = setting(
+        (),
+        "dialect to serve at a path; PATH=none removes the one there",
+        kind="path table",
+        placeholder="PATH=DIALECT",
+    )
+    enable_realtime: bool = setting(True, "accept WebSocket connections; false refuses all of them with 503")
+    drain_timeout: float = setting(
+        8.0,
+        "time over which clients are disconnected at shutdown; keep it below the stop timeout of your container "
+        "runtime (10 s in Docker)",
+        unit="seconds",
+        minimum=0,
+        maximum=86_400,
+    )
+    tls_cert: str | None = setting(
+        None, "certificate chain (PEM file); enables TLS together with tls_key", group="TLS", placeholder="FILE"
+    )
+    tls_key: str | None = setting(None, "private key (PEM file)", placeholder="FILE")
     redis_url: str | None = setting(
         None,
-        "redis://, rediss:// or unix:// of the Redis that joins processes; none = in-memory broker",
+        "Redis server that connects several processes: redis://, rediss:// or unix://, or `embedded` to start one. "
+        "Default: no Redis, in-memory broker",
+        group="Redis",
+        placeholder="URL",
         secret=True,
     )
-    redis_prefix: str = setting("fastws:", "what every key and channel of ours in Redis begins with")
-    jobs_channel: str = setting("botrix:jobs:updates", "Redis channel and channel name of the jobs feed")
+    redis_prefix: str = setting("fastws:", "prefix of all Redis keys and channels", placeholder="PREFIX")
+    jobs_channel: str = setting("botrix:jobs:updates", "channel of the jobs feed, also in Redis", placeholder="CHANNEL")
     workspace_channel: str = setting(
-        "workspace:{workspace_id}", "Redis channel and channel name of a workspace's events"
+        "workspace:{workspace_id}",
+        "channel of a workspace's events, also in Redis; must contain {workspace_id}",
+        placeholder="TEMPLATE",
     )
-    jwt_secret: str | None = setting(None, "secret of HS256/384/512 tokens, 32 bytes or more", secret=True)
-    jwt_public_key: str | None = setting(None, "public key of RS/ES/EdDSA tokens: PEM text or the path of a PEM file")
-    jwt_jwks_url: str | None = setting(None, "URL of a JWKS document with the public keys of RS/ES/EdDSA tokens")
+    jwt_secret: str | None = setting(
+        None,
+        "secret of HS256, HS384 and HS512 tokens; at least 32 bytes",
+        group="Tokens and access",
+        placeholder="SECRET",
+        secret=True,
+    )
+    jwt_public_key: str | None = setting(
+        None, "public key of RS, ES and EdDSA tokens: PEM text or the path of a PEM file", placeholder="PEM"
+    )
+    jwt_jwks_url: str | None = setting(
+        None, "URL of a JWKS document with the public keys of RS, ES and EdDSA tokens", placeholder="URL"
+    )
     jwt_algorithms: tuple[str, ...] = setting(
-        (), "algorithms accepted; default: those of the kinds of key that are configured", kind="list"
+        (), "accepted algorithms. Default: those that fit the configured keys", kind="list", placeholder="ALGORITHM"
     )
-    jwt_leeway: float = setting(30.0, "seconds by which exp and nbf may be off")
-    jwt_audience: str | None = setting(None, "required `aud` of a token")
-    jwt_issuer: str | None = setting(None, "required `iss` of a token")
+    jwt_leeway: float = setting(
+        30.0, "tolerance for clock differences when checking exp and nbf", unit="seconds", minimum=0, maximum=60
+    )
+    jwt_audience: str | None = setting(None, "required `aud` claim", placeholder="AUDIENCE")
+    jwt_issuer: str | None = setting(None, "required `iss` claim", placeholder="ISSUER")
     authorizer: str | None = setting(
-        None, "who decides instead of claims: package.module:function, or the URL of an HTTP callback"
+        None,
+        "package.module:function or HTTP URL that decides who may subscribe and publish, instead of claims",
+        placeholder="FUNCTION|URL",
     )
-    authorizer_timeout: float = setting(2.0, "seconds until an authorizer that has not answered counts as a refusal")
+    authorizer_timeout: float = setting(
+        2.0, "time limit for the authorizer; no answer means no", unit="seconds", minimum=0.01, maximum=60
+    )
     broadcast_key: tuple[str, ...] = setting(
         (),
-        "keys that backends send as Bearer; a new one beside the old for rotation",
+        "API keys for backends (`Authorization: Bearer KEY`); list two while rotating",
         kind="list",
+        placeholder="KEY",
         secret=True,
     )
     aws_credentials: tuple[str, ...] = setting(
-        (), "KEY_ID:SECRET pairs that may call the @connections API", kind="list", secret=True
+        (),
+        "access keys for the @connections API (SigV4)",
+        kind="list",
+        placeholder="KEY_ID:SECRET",
+        secret=True,
     )
     allow_anonymous: bool | None = setting(
         None,
-        "channels and jobs dialects without a token; default: only for direct connections from this machine",
-        kind="boolean",
+        "accept clients without a token (channels and jobs dialects). "
+        "Default: only direct connections from this machine",
     )
     protected_channels: tuple[str, ...] | None = setting(
         None,
-        "patterns nobody subscribes or sends to without a token that allows it; "
-        "default: user:**, workspace:**, and with a JWT key execution:**, workflow:**",
+        "channels that require a token which allows them. "
+        "Default: user:**, workspace:**, and with a JWT key also execution:**, workflow:**",
         kind="list",
+        placeholder="PATTERN",
     )
     allowed_origins: tuple[str, ...] = setting(
-        ("*",), "origins of browsers that may connect; * inside a name is a wildcard", kind="list"
+        ("*",), "origins that browsers may connect from; * is a wildcard", kind="list", placeholder="ORIGIN"
     )
     allowed_hosts: tuple[str, ...] = setting(
-        ("*",), "values of the Host header that are served; * inside a name is a wildcard", kind="list"
+        ("*",), "accepted values of the Host header; * is a wildcard", kind="list", placeholder="HOST"
     )
     trusted_proxies: tuple[str, ...] = setting(
-        (), "addresses or networks of proxies whose X-Forwarded-For is believed", kind="list"
+        (), "addresses or networks of proxies whose X-Forwarded-For is trusted", kind="list", placeholder="NETWORK"
     )
     proxy_protocol: bool = setting(
-        False, "expect the PROXY protocol (v1 or v2) from trusted_proxies before the request"
+        False, "expect a PROXY protocol header (v1 or v2) on connections from trusted_proxies"
     )
-    enable_realtime: bool = setting(True, "false refuses every upgrade with 503")
-    max_connections: int = setting(0, "connections of this process; 0 = bounded by the file limit only")
-    max_connections_per_user: int = setting(0, "connections of one user; 0 = no limit")
+    max_connections: int = setting(
+        0, "connections per process; 0 means only the file limit counts", group="Limits", minimum=0
+    )
+    max_connections_per_user: int = setting(0, "connections per user; 0 means no limit", minimum=0)
     max_connections_per_ip: int = setting(
-        0, "clients from one address (IPv6: one /64), and as many plain requests beside them; 0 = no limit"
+        0,
+        "clients per IP address (IPv6: per /64), and as many plain requests beside them; 0 means no limit",
+        minimum=0,
     )
-    max_channels_per_connection: int = setting(128, "channels one connection may be subscribed to")
-    max_channels: int = setting(1_000_000, "channels of this process")
+    max_channels_per_connection: int = setting(128, "subscriptions per connection", minimum=1, maximum=100_000)
+    max_channels: int = setting(1_000_000, "channels per process", minimum=1)
     max_message_bytes: int = setting(
-        1_048_576, "largest message of a client, after decompression, and largest HTTP body"
+        1_048_576,
+        "maximum size of a client's message (after decompression) and of an HTTP body",
+        unit="bytes",
+        minimum=125,
+        maximum=1 << 30,
     )
-    max_fragments: int = setting(4096, "fragments of one message, empty ones included")
-    max_queue_messages: int = setting(256, "messages that may wait for one client")
-    max_queue_bytes: int = setting(1_048_576, "bytes that may wait for one client, what the transport holds included")
+    max_fragments: int = setting(4096, "fragments per message, including empty ones", minimum=1)
+    message_rate: float = setting(
+        100_000.0, "messages per second that one connection may send on average; 0 means no limit", minimum=0
+    )
+    message_burst: int = setting(200_000, "messages that one connection may send in a burst", minimum=1)
+    broadcast_rate: float = setting(0.0, "publications per second over POST /broadcast; 0 means no limit", minimum=0)
+    connect_rate: float = setting(0.0, "new connections per second, per process; 0 means no limit", minimum=0)
+    handshake_timeout: float = setting(
+        10.0,
+        "time limit for the upgrade or an HTTP request to arrive",
+        unit="seconds",
+        minimum=0.1,
+        maximum=3600,
+    )
+    keep_alive_timeout: float = setting(
+        75.0,
+        "time that an HTTP connection may be idle between two requests; 0 means one request per connection",
+        unit="seconds",
+        minimum=0,
+        maximum=86_400,
+    )
+    ping_interval: float = setting(
+        30.0, "time between pings to a silent client; 0 turns pings off", unit="seconds", minimum=0
+    )
+    idle_timeout: float = setting(
+        120.0,
+        "time without a sign of life after which a client is closed with 1001; 0 turns this off",
+        unit="seconds",
+        minimum=0,
+    )
+    max_queue_messages: int = setting(256, "messages queued per slow client", group="Queues and delivery", minimum=1)
+    max_queue_bytes: int = setting(
+        1_048_576, "bytes queued per slow client, including asyncio's buffer", unit="bytes", minimum=1
+    )
     slow_policy: tuple[str, ...] = setting(
         ("disconnect",),
-        "what happens to a client whose queue is full: disconnect, drop_oldest, drop_newest, conflate; "
+        "policy for clients whose queue is full: disconnect, drop_oldest, drop_newest or conflate; "
         "PATTERN=POLICY for some channels",
         kind="pattern table",
+        placeholder="[PATTERN=]POLICY",
         choices=("disconnect", "drop_oldest", "drop_newest", "conflate"),
     )
     flush_interval: tuple[str, ...] = setting(
         ("0",),
-        "milliseconds that publications may wait to be joined into one write, 0 = one loop turn; "
+        "milliseconds to collect publications before one joint write; 0 means one turn of the event loop; "
         "PATTERN=MS for some channels",
         kind="pattern table",
-    )
-    ping_interval: float = setting(30.0, "seconds between pings to a silent client; 0 = none")
-    idle_timeout: float = setting(120.0, "seconds without a sign of life until a client is closed with 1001")
-    handshake_timeout: float = setting(10.0, "seconds from accept to the end of the upgrade or first request")
-    keep_alive_timeout: float = setting(
-        75.0, "seconds that an HTTP connection may be idle between two requests; 0 = one request each"
-    )
-    message_rate: float = setting(100_000.0, "messages a second one connection may send on average; 0 = no limit")
-    message_burst: int = setting(200_000, "messages one connection may send at once")
-    broadcast_rate: float = setting(0.0, "publications a second accepted by POST /broadcast; 0 = no limit")
-    connect_rate: float = setting(0.0, "upgrades a second this process accepts; 0 = no limit")
-    drain_timeout: float = setting(
-        8.0,
-        "seconds over which clients are closed at a stop; containers are killed after 10, raise both together",
+        scalar=float,
+        placeholder="[PATTERN=]MS",
+        unit="milliseconds",
+        minimum=0,
+        maximum=60_000,
     )
     compression: str = setting("off", "permessage-deflate", choices=("off", "on"))
-    compression_min_bytes: int = setting(256, "smallest message that is compressed")
-    compression_level: int = setting(6, "zlib level, 1 to 9")
-    mounts: tuple[str, ...] = setting(
-        (),
-        "PATH=DIALECT: adds to or overrides where dialects are mounted; =none takes one away",
-        kind="path table",
-    )
-    metrics_address: str | None = setting(
-        None, "HOST:PORT of an address of its own for /metrics; none = the public port"
+    compression_min_bytes: int = setting(256, "minimum size of a compressed message", unit="bytes", minimum=0)
+    compression_level: int = setting(6, "zlib compression level", minimum=1, maximum=9, placeholder="LEVEL")
+    event_hook: str | None = setting(
+        None,
+        "application hook for connection events: package.module:function or HTTP URL",
+        group="Hooks and metrics",
+        placeholder="FUNCTION|URL",
     )
     metrics_hook: str | None = setting(
         None,
-        "package.module:function(workspace, metric_type) whose result answers request_metrics; none = the last update",
+        "package.module:function(workspace, metric_type) that answers request_metrics. Default: the last update",
+        placeholder="FUNCTION",
     )
-    event_hook: str | None = setting(None, "application hook for connection events: package.module:function or URL")
-    log_format: str = setting("auto", "auto = text on a terminal, JSON otherwise", choices=("auto", "json", "text"))
-    log_level: str = setting("info", "least severe level that is logged", choices=("debug", "info", "warning", "error"))
+    metrics_address: str | None = setting(
+        None, "separate address for /metrics. Default: the public port", placeholder="HOST:PORT"
+    )
+    log_format: str = setting(
+        "auto", "auto means text on a terminal, JSON otherwise", group="Logging", choices=("auto", "json", "text")
+    )
+    log_level: str = setting("info", "minimum log level", choices=("debug", "info", "warning", "error"))
 
 
-SETTINGS = {f.name: f for f in fields(Config)}
+SETTINGS: Final[dict[str, Setting]] = {definition.name: definition for definition in read_definitions(Config)}

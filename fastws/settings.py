@@ -1,48 +1,23 @@
-"""Where settings come from: flag over environment over TOML file over default, all by config.py's definition."""
+"""Reading settings from flags, environment and TOML file, in this order of precedence, and checking them."""
 
 from __future__ import annotations
 
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import Field
+from math import isfinite
 from pathlib import Path
-from typing import Any, Final, get_args, get_type_hints
+from typing import Final
 
 from fastws.config import SETTINGS, Config
 from fastws.errors import ConfigError
+from fastws.setting_definition import Setting
 from fastws.vocabulary.channels import compile_pattern
 
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
-_HINTS: Final = get_type_hints(Config)
-# name: (least, most); None = unbounded
-_RANGES: Final[Mapping[str, tuple[float, float | None]]] = {
-    "port": (0, 65535),
-    "workers": (1, 512),
-    "jwt_leeway": (0, 60),
-    "authorizer_timeout": (0.01, 60),
-    "max_connections": (0, None),
-    "max_connections_per_user": (0, None),
-    "max_connections_per_ip": (0, None),
-    "max_channels_per_connection": (1, 100_000),
-    "max_channels": (1, None),
-    "max_message_bytes": (125, 1 << 30),
-    "max_fragments": (1, None),
-    "max_queue_messages": (1, None),
-    "max_queue_bytes": (1, None),
-    "ping_interval": (0, None),
-    "idle_timeout": (0, None),
-    "handshake_timeout": (0.1, 3600),
-    "keep_alive_timeout": (0, 86_400),
-    "message_rate": (0, None),
-    "message_burst": (1, None),
-    "broadcast_rate": (0, None),
-    "connect_rate": (0, None),
-    "drain_timeout": (0, 86_400),
-    "compression_min_bytes": (0, None),
-    "compression_level": (1, 9),
-}
+# Read where the FASTWS_ variable is not set.
+_OTHER_VARIABLES: Final = (("REDIS_URL", "redis_url"), ("ENABLE_REALTIME", "enable_realtime"))
 
 
 def load(
@@ -50,35 +25,30 @@ def load(
     environment: Mapping[str, str] | None = None,
     file: str | Path | None = None,
 ) -> Config:
-    """The Config of these sources, checked. Raises ConfigError: one line that names the setting."""
+    """Return the checked Config of these sources. Raises ConfigError, one line that names the setting."""
     values: dict[str, object] = {}
     if file is not None:
         values.update(_from_file(Path(file)))
     values.update(_from_environment(environment or {}))
     for name, value in (flags or {}).items():
         if value is not None:
-            values[name] = _parse(name, value, f"--{name.replace('_', '-')}")
+            values[name] = _parse(SETTINGS[name], value, f"--{name.replace('_', '-')}")
     return _checked(values)
 
 
 def load_config(file: str | Path | None = None, **settings: object) -> Config:
-    """The Config of an application that embeds the server: `settings` over FASTWS_… in the environment over `file`.
+    """Return the Config for an application that embeds the server: `settings` over FASTWS_… variables over `file`.
 
-    A setting that is None counts as not given. Raises ConfigError: one line that names the setting.
+    A setting that is None counts as not given. Raises ConfigError, one line that names the setting.
     """
     for name in settings:
         if name not in SETTINGS:
-            raise ConfigError(f"{name}: there is no such setting{_suggestion(name)}")
+            raise ConfigError(f"{name}: unknown setting{_suggestion(name)}")
     given = {name: value for name, value in settings.items() if value is not None}
     values = {} if file is None else _from_file(Path(file))
     values |= _from_environment(os.environ)
-    values |= {name: _parse(name, value, name) for name, value in given.items()}
+    values |= {name: _parse(SETTINGS[name], value, name) for name, value in given.items()}
     return _checked(values)
-
-
-def is_list(name: str) -> bool:
-    """Whether a setting takes several values."""
-    return "tuple" in str(_HINTS[name])
 
 
 def _checked(values: Mapping[str, object]) -> Config:
@@ -91,26 +61,23 @@ def _from_file(path: Path) -> dict[str, object]:
     try:
         document = tomllib.loads(path.read_text())
     except OSError as error:
-        raise ConfigError(f"--config: {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{path}: cannot read the file: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config: {path} is not valid TOML: {error}") from None
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
     values = {}
     for name, value in document.items():
         if name not in SETTINGS:
-            raise ConfigError(f"{path}: unknown setting {name!r}{_suggestion(name)}")
-        values[name] = _parse(name, value, f"{path}: {name}")
+            raise ConfigError(f"{path}: {name}: unknown setting{_suggestion(name)}")
+        values[name] = _parse(SETTINGS[name], value, f"{path}: {name}")
     return values
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
-    values = {}
-    for name in SETTINGS:
-        variable = f"FASTWS_{name.upper()}"
-        if variable in environment:
-            values[name] = _parse(name, environment[variable], variable)
-    for variable, name in (("REDIS_URL", "redis_url"), ("ENABLE_REALTIME", "enable_realtime")):
+    variables = [(f"FASTWS_{name.upper()}", name) for name in SETTINGS]
+    values: dict[str, object] = {}
+    for variable, name in (*variables, *_OTHER_VARIABLES):
         if name not in values and variable in environment:
-            values[name] = _parse(name, environment[variable], variable)
+            values[name] = _parse(SETTINGS[name], environment[variable], variable)
     return values
 
 
@@ -121,138 +88,146 @@ def _suggestion(name: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _parse(name: str, value: object, where: str) -> object:
-    """`value` as the setting's type. `where` names the source in errors."""
-    kind = _HINTS[name]
-    if is_list(name):
-        return _parse_list(value, where, SETTINGS[name])
-    kinds = [k for k in get_args(kind) if k is not type(None)] or [kind]
-    parser = {bool: _parse_bool, int: _parse_int, float: _parse_float, str: _parse_text}[kinds[0]]
-    parsed = parser(value, where)
-    choices: tuple[str, ...] = SETTINGS[name].metadata["choices"]
-    if choices and parsed not in choices:
-        raise ConfigError(f"{where}: {parsed!r} is none of {', '.join(choices)}")
-    return parsed
+def _parse(setting: Setting, value: object, where: str) -> object:
+    """Return `value` as the setting's type. `where` names the source in errors."""
+    return _parse_list(setting, value, where) if setting.is_list else _parse_scalar(setting, value, where)
 
 
-def _parse_list(value: object, where: str, setting: Field[Any]) -> tuple[str, ...]:
+def _parse_list(setting: Setting, value: object, where: str) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.split(",")
-    if isinstance(value, Mapping) and setting.metadata["kind"] in ("pattern table", "path table"):
+    if isinstance(value, Mapping) and setting.kind in ("pattern table", "path table"):
         value = [f"{key}={item}" for key, item in value.items()]
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = [str(value)]
     if not isinstance(value, Sequence) or not all(isinstance(item, str | int | float) for item in value):
-        raise ConfigError(f"{where}: a list of strings is needed")
+        raise ConfigError(f"{where}: must be a list of strings{_but_not(setting, value)}")
     return tuple(text for item in value if (text := str(item).strip()))
 
 
-def _parse_bool(value: object, where: str) -> bool:
+def _parse_scalar(setting: Setting, value: object, where: str) -> bool | int | float | str:
+    """Return `value` as the setting's scalar type, within its range and choices. Raises ConfigError."""
+    parsed: bool | int | float | str | None
+    if setting.scalar is bool:
+        parsed = _to_bool(value)
+    elif setting.scalar is str:
+        parsed = value if isinstance(value, str) else None
+    else:
+        parsed = _to_number(value, int if setting.scalar is int else float)
+    if parsed is None or not _is_allowed(setting, parsed):
+        raise ConfigError(f"{where}: must be {setting.expected}{_but_not(setting, value)}")
+    return parsed
+
+
+def _to_bool(value: object) -> bool | None:
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE:
-        return value.strip().lower() in _TRUE
-    raise ConfigError(f"{where}: {value!r} is neither true nor false")
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return word in _TRUE if word in _TRUE | _FALSE else None
 
 
-def _parse_int(value: object, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ConfigError(f"{where}: {value!r} is no whole number")
+def _to_number(value: object, kind: type[int] | type[float]) -> int | float | None:
+    if isinstance(value, bool) or not isinstance(value, int | str | kind):
+        return None
     try:
-        return int(value)
-    except ValueError:
-        raise ConfigError(f"{where}: {value!r} is no whole number") from None
+        number = kind(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if isfinite(number) else None
 
 
-def _parse_float(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ConfigError(f"{where}: {value!r} is no number")
-    try:
-        number = float(value)
-    except ValueError:
-        raise ConfigError(f"{where}: {value!r} is no number") from None
-    if number != number or number in (float("inf"), float("-inf")):
-        raise ConfigError(f"{where}: {value!r} is no finite number")
-    return number
+def _is_allowed(setting: Setting, value: object) -> bool:
+    if setting.choices:
+        return value in setting.choices
+    if not isinstance(value, int | float):
+        return True
+    is_too_small = setting.minimum is not None and value < setting.minimum
+    is_too_large = setting.maximum is not None and value > setting.maximum
+    return not is_too_small and not is_too_large
 
 
-def _parse_text(value: object, where: str) -> str:
-    if isinstance(value, str):
-        return value
-    raise ConfigError(f"{where}: {value!r} must be text in quotes")
+def _but_not(setting: Setting, value: object) -> str:
+    """The wrong value, for the end of an error; nothing for secrets."""
+    return "" if setting.is_secret else f", not {value!r}"
 
 
 def check(config: Config) -> None:
     """Raise ConfigError for values and combinations that cannot work."""
-    for name in SETTINGS:
-        if isinstance(getattr(config, name), str) and is_list(name):
-            # Each character would count as one: of a broadcast_key, as a key.
-            raise ConfigError(f"{name}: a tuple of strings is needed, not one string")
-    for name, (least, most) in _RANGES.items():
-        value = getattr(config, name)
-        if value < least or (most is not None and value > most):
-            bounds = f"{least} to {most}" if most is not None else f"{least} or more"
-            raise ConfigError(f"{name}: {value} is out of range; it must be {bounds}")
-    if (config.tls_cert is None) != (config.tls_key is None):
-        missing = "tls_key" if config.tls_key is None else "tls_cert"
-        raise ConfigError(f"{missing} is missing: TLS needs both tls_cert and tls_key")
-    if config.workers > 1 and config.redis_url is None:
-        raise ConfigError(
-            f"workers: {config.workers} processes need a Redis that joins them; start one (apt install redis-server, "
-            "or docker run -p 6379:6379 redis:7) and give --redis-url redis://127.0.0.1:6379; "
-            "or let fastws start its own: --redis-url embedded"
-        )
-    if 0 < config.idle_timeout < config.ping_interval:
-        raise ConfigError(
-            f"idle_timeout: {config.idle_timeout:g} s is shorter than ping_interval ({config.ping_interval:g} s)"
-        )
-    if "{workspace_id}" not in config.workspace_channel or config.workspace_channel == "{workspace_id}":
-        raise ConfigError("workspace_channel: it must contain {workspace_id} and a word beside it")
+    for setting in SETTINGS.values():
+        _check_value(setting, getattr(config, setting.name))
     slow_policies(config)
     flush_intervals(config)
     if config.metrics_address is not None:
         host_and_port(config.metrics_address)
     for pair in config.aws_credentials:
         if not all(pair.partition(":")[::2]):
-            raise ConfigError("aws_credentials: each must be KEY_ID:SECRET")
+            raise ConfigError("aws_credentials: each entry must have the form KEY_ID:SECRET")
+    if "{workspace_id}" not in config.workspace_channel or config.workspace_channel == "{workspace_id}":
+        raise ConfigError(
+            f"workspace_channel: must be {{workspace_id}} with a prefix or suffix, not {config.workspace_channel!r}"
+        )
+    _check_combinations(config)
+
+
+def _check_value(setting: Setting, value: object) -> None:
+    """Check a value that may not have been read by `load`: applications and tests create a Config directly."""
+    if setting.is_list:
+        if isinstance(value, str):
+            # Each character would count as one entry: of a broadcast_key, as a key.
+            raise ConfigError(f"{setting.name}: must be a tuple of strings, not one string")
+    elif value != setting.default:
+        _parse_scalar(setting, value, setting.name)
+
+
+def _check_combinations(config: Config) -> None:
+    if (config.tls_cert is None) != (config.tls_key is None):
+        missing, given = ("tls_key", "tls_cert") if config.tls_key is None else ("tls_cert", "tls_key")
+        raise ConfigError(f"{missing}: must be set together with {given}")
+    if config.workers > 1 and config.redis_url is None:
+        raise ConfigError(
+            f"workers: {config.workers} processes need Redis to exchange messages: set --redis-url embedded to let "
+            "fastws start one, or start one (apt install redis-server, or docker run -p 6379:6379 redis:7) and set "
+            "--redis-url redis://127.0.0.1:6379"
+        )
+    if 0 < config.idle_timeout < config.ping_interval:
+        raise ConfigError(
+            f"idle_timeout: must be at least ping_interval ({config.ping_interval:g} s), not {config.idle_timeout:g} s"
+        )
 
 
 def slow_policies(config: Config) -> list[tuple[str | None, str]]:
-    """slow_policy as (pattern or None, policy)."""
-    choices = SETTINGS["slow_policy"].metadata["choices"]
-    table = _table("slow_policy", config.slow_policy)
-    for _, policy in table:
-        if policy not in choices:
-            raise ConfigError(f"slow_policy: {policy!r} is none of {', '.join(choices)}")
-    return table
+    """Return slow_policy as (pattern or None, policy)."""
+    setting = SETTINGS["slow_policy"]
+    table = _table(setting, config.slow_policy)
+    return [(pattern, str(_parse_scalar(setting, policy, "slow_policy"))) for pattern, policy in table]
 
 
 def flush_intervals(config: Config) -> list[tuple[str | None, float]]:
-    """flush_interval as (pattern or None, seconds)."""
-    table = []
-    for pattern, text in _table("flush_interval", config.flush_interval):
-        milliseconds = _parse_float(text, "flush_interval")
-        if not 0 <= milliseconds <= 60_000:
-            raise ConfigError(f"flush_interval: {text} is out of range; it must be 0 to 60000 (milliseconds)")
-        table.append((pattern, milliseconds / 1000))
-    return table
+    """Return flush_interval as (pattern or None, seconds)."""
+    setting = SETTINGS["flush_interval"]
+    table = _table(setting, config.flush_interval)
+    return [(pattern, float(_parse_scalar(setting, text, "flush_interval")) / 1000) for pattern, text in table]
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """metrics_address as a host (without brackets) and a port."""
+    """Return metrics_address as a host (without brackets) and a port."""
     host, colon, port = address.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not bare or (":" in bare and bare == host) or not port.isdecimal() or int(port) > 65535:
-        raise ConfigError(f"metrics_address: {address!r} is no HOST:PORT such as 127.0.0.1:9100")
+    if not colon or not bare or (":" in bare and bare == host) or not _is_port(port):
+        raise ConfigError(f"metrics_address: must be HOST:PORT, for example 127.0.0.1:9100, not {address!r}")
     return bare, int(port)
 
 
-def _table(name: str, entries: Sequence[str]) -> list[tuple[str | None, str]]:
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and _is_allowed(SETTINGS["port"], int(text))
+
+
+def _table(setting: Setting, entries: Sequence[str]) -> list[tuple[str | None, str]]:
     table: list[tuple[str | None, str]] = []
     for entry in entries:
         pattern, equals, value = entry.rpartition("=")
         if equals and not pattern:
-            raise ConfigError(f"{name}: {entry!r} is neither VALUE nor PATTERN=VALUE")
+            raise ConfigError(f"{setting.name}: must be {setting.metavar}, not {entry!r}")
         if equals and pattern != "default":
             compile_pattern(pattern)
             table.append((pattern, value))

@@ -1,12 +1,10 @@
-"""What a backend imports to publish: broadcasters over HTTP and Redis, and the same calls as functions."""
+"""Publishing from Python backends: broadcasters over HTTP and Redis, and the same methods as functions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastws.backend.calls import Calls, Outcome
-from fastws.backend.over_http import AsyncBroadcaster, Broadcaster
-from fastws.backend.process_wide import (
+from fastws.backend.default_broadcaster import (
     broadcast_admin_event,
     broadcast_alert,
     broadcast_execution_completed,
@@ -22,6 +20,8 @@ from fastws.backend.process_wide import (
     register_connection,
     send,
 )
+from fastws.backend.http_broadcaster import AsyncBroadcaster, Broadcaster
+from fastws.backend.publishing_methods import Outcome, PublishingMethods
 from fastws.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -35,7 +35,7 @@ from fastws.errors import (
 )
 
 if TYPE_CHECKING:
-    from fastws.backend.over_redis import AsyncRedisBroadcaster, RedisBroadcaster
+    from fastws.backend.redis_broadcaster import AsyncRedisBroadcaster, RedisBroadcaster
 
 __all__ = [
     "AsyncBroadcaster",
@@ -43,11 +43,11 @@ __all__ = [
     "BadRequest",
     "Broadcaster",
     "BrokerUnavailable",
-    "Calls",
     "ConfigError",
     "FastWSError",
     "Forbidden",
     "Outcome",
+    "PublishingMethods",
     "RateLimited",
     "RedisBroadcaster",
     "TooLarge",
@@ -69,13 +69,13 @@ __all__ = [
     "send",
 ]
 
-_OVER_REDIS = ("AsyncRedisBroadcaster", "RedisBroadcaster")
+_NEED_REDIS = ("AsyncRedisBroadcaster", "RedisBroadcaster")
 
 
 def __getattr__(name: str) -> object:
-    """What needs redis-py, loaded when asked for: it is 6 MB, and the server and most backends go without."""
-    if name in _OVER_REDIS:
-        from fastws.backend import over_redis
+    """Import the Redis broadcasters on first use: redis-py takes 6 MB, and most backends do not need it."""
+    if name in _NEED_REDIS:
+        from fastws.backend import redis_broadcaster
 
-        return getattr(over_redis, name)
+        return getattr(redis_broadcaster, name)
     raise AttributeError(f"module 'fastws.backend' has no attribute {name!r}")

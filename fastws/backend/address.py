@@ -1,4 +1,4 @@
-"""Where the server of a backend is, and the key it is spoken to with."""
+"""The URL of the broadcast endpoint and the API key to call it with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HTTP_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 @dataclass(slots=True, frozen=True)
 class Address:
-    """`url` is that of the broadcast endpoint; `key` is the Bearer key and never shown."""
+    """`url` is the broadcast endpoint. `key` is sent as a Bearer token and left out of the repr."""
 
     url: str
     key: str | None = field(repr=False)
@@ -27,23 +27,23 @@ class Address:
 
 
 def find_address(url: str | None, key: str | None) -> Address:
-    """The address from the arguments, else from FASTWS_URL and FASTWS_BROADCAST_KEY.
+    """Return the address from the arguments, or from FASTWS_URL and FASTWS_BROADCAST_KEY where they are None.
 
-    `url` is the server's, `http://host:8000`, with or without the stage's path; the `ws://…` that clients use
-    does too. Of several keys, separated by commas as the server reads them, the first is used.
-    Raises ConfigError saying what is missing.
+    `url` is the server's base URL, such as `http://host:8000`, with or without a stage path. `ws://` and `wss://`
+    URLs work too. FASTWS_BROADCAST_KEY may hold several keys separated by commas; the first one is used.
+    Raises ConfigError.
     """
     url = url or os.environ.get("FASTWS_URL")
     if not url:
-        raise ConfigError("where is the server? Give its `url`, or set FASTWS_URL=http://host:8000")
+        raise ConfigError("no server URL: pass `url` or set FASTWS_URL=http://host:8000")
     parts = urlsplit(url.strip())
     scheme = HTTP_SCHEMES.get(parts.scheme.lower())
     if scheme is None or not parts.hostname:
-        raise ConfigError(f"`url` (FASTWS_URL) must be like http://host:8000 or https://host/production, not {url!r}")
+        raise ConfigError(f"`url` (FASTWS_URL) must look like http://host:8000 or https://host/production, not {url!r}")
     path = parts.path.rstrip("/")
     if not path.endswith("/broadcast"):
         path += "/broadcast"
     key = key if key is not None else os.environ.get("FASTWS_BROADCAST_KEY", "").split(",")[0].strip()
     if not key.isascii() or not key.isprintable():
-        raise ConfigError("`key` (FASTWS_BROADCAST_KEY) has a character that no HTTP header may carry")
+        raise ConfigError("`key` (FASTWS_BROADCAST_KEY) must contain only printable ASCII characters")
     return Address(f"{scheme}://{parts.netloc}{path}", key or None)

@@ -1,4 +1,4 @@
-"""Admin events: to channel `admin` and to registered connections, each connection once."""
+"""Admin events: sent to channel `admin` and to registered connections, once per connection."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Final
 
-from fastws.backend.calls import Outcome
 from fastws.backend.events import ADMIN_CHANNEL, ADMIN_EVENT
 from fastws.backend.message import Message
+from fastws.backend.publishing_methods import Outcome
 
-MOST_EXCLUDED: Final = 1000  # the server takes no more in one `exclude`
+MAX_EXCLUDED: Final = 1000  # the server's limit for one `exclude` list
 
 
 class RegisteredConnections:
-    """The connection ids a backend was told of, in memory; may be used from any thread."""
+    """The registered connection ids, kept in memory. Thread-safe."""
 
     def __init__(self) -> None:
         self._ids: dict[str, None] = {}
@@ -35,11 +35,12 @@ class RegisteredConnections:
 
 
 def admin_messages(data: object, registered: tuple[str, ...]) -> list[Message]:
-    """The messages of one admin event: the channel without the registered, then each of these by its id.
+    """Build the messages of one admin event.
 
-    Of more registered than one `exclude` takes the oldest, if they are subscribed too, hear it twice.
+    The first goes to the channel and excludes the registered connections; the others go to those connections, one
+    each. With more than MAX_EXCLUDED registered connections, the oldest get the event twice if they are subscribed.
     """
-    excluded = registered[-MOST_EXCLUDED:]
+    excluded = registered[-MAX_EXCLUDED:]
     to_subscribers = Message(channel=ADMIN_CHANNEL, event=ADMIN_EVENT, data=data, exclude=excluded)
     return [
         to_subscribers,
@@ -48,9 +49,9 @@ def admin_messages(data: object, registered: tuple[str, ...]) -> list[Message]:
 
 
 def tally(messages: Sequence[Message], outcomes: Sequence[Outcome]) -> tuple[Outcome, list[str]]:
-    """The sum of `outcomes`, and the connection ids among `messages` that turned out to be gone.
+    """Return the sum of `outcomes` and the ids of the connections that no longer exist.
 
-    A connection that is gone counts as stale and not as failed too: a failure is one that may be tried again.
+    A closed connection counts as stale but not as failed, because only failures can be retried.
     """
     total = Outcome(sent=0, failed=0, stale=0)
     gone = []

@@ -1,4 +1,4 @@
-"""What each named call of a backend says: pure mappings from its arguments to a message."""
+"""The messages of the named publishing methods: pure functions from arguments to a message."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ADMIN_CHANNEL = "admin"
 ADMIN_EVENT = "admin_event"
 
 
-def execution_started(channel: str, agent_id: str, run_id: str, user_id: str, more: Mapping[str, object]) -> Message:
-    """A run of an agent began. `more` goes into the data; `started_at` is now unless it stands there."""
-    data = {"agent_id": agent_id, "run_id": run_id, "user_id": user_id, "started_at": timestamp(), **more}
+def execution_started(channel: str, agent_id: str, run_id: str, user_id: str, extra: Mapping[str, object]) -> Message:
+    """A run of an agent has started. `extra` is added to the data; `started_at` defaults to now."""
+    data = {"agent_id": agent_id, "run_id": run_id, "user_id": user_id, "started_at": timestamp(), **extra}
     return Message(channel=channel, event="execution_started", data=data, feed="workspace")
 
 
@@ -23,12 +23,12 @@ def execution_completed(
     channel: str,
     agent_id: str,
     run_id: str,
-    success: bool,  # noqa: FBT001 # the seeds' callers may pass it by position
+    success: bool,  # noqa: FBT001 # existing callers may pass it by position
     runtime_seconds: float,
     credits_consumed: float,
-    more: Mapping[str, object],
+    extra: Mapping[str, object],
 ) -> Message:
-    """A run ended, well or not. `completed_at` is now unless it stands in `more`."""
+    """A run has ended, successfully or not. `extra` is added to the data; `completed_at` defaults to now."""
     data = {
         "agent_id": agent_id,
         "run_id": run_id,
@@ -36,18 +36,18 @@ def execution_completed(
         "runtime_seconds": runtime_seconds,
         "credits_consumed": credits_consumed,
         "completed_at": timestamp(),
-        **more,
+        **extra,
     }
     return Message(channel=channel, event="execution_completed", data=data, feed="workspace")
 
 
 def metrics_update(channel: str, metrics: Mapping[str, object]) -> Message:
-    """The figures of a dashboard; `metric_type` in `metrics` says which of them (absent = default)."""
+    """Metrics of a dashboard. `metric_type` in `metrics` names the kind of metrics (absent: `default`)."""
     return Message(channel=channel, event="metrics_update", data=dict(metrics), feed="workspace")
 
 
 def alert(channel: str, alert_type: str, alert_data: Mapping[str, object]) -> Message:
-    """An alert. The `priority` in `alert_data`, if any, stands beside the event too."""
+    """An alert. A `priority` in `alert_data` also becomes the priority of the event."""
     priority = alert_data.get("priority")
     return Message(
         channel=channel,
@@ -59,7 +59,7 @@ def alert(channel: str, alert_type: str, alert_data: Mapping[str, object]) -> Me
 
 
 def execution_update(execution_id: str, data: Mapping[str, object]) -> Message:
-    """The state of an execution changed; rooms clients hear `type` execution_update."""
+    """The state of an execution has changed. Rooms clients get it with `type` execution_update."""
     return Message(
         channel=f"execution:{execution_id}",
         event="status_changed",
@@ -69,7 +69,7 @@ def execution_update(execution_id: str, data: Mapping[str, object]) -> Message:
 
 
 def node_update(execution_id: str, node_id: str, data: Mapping[str, object]) -> Message:
-    """The state of one node of an execution changed; said in the execution's room with `type` node_update."""
+    """The state of one node of an execution has changed. Rooms clients get it with `type` node_update."""
     return Message(
         channel=f"execution:{execution_id}",
         event="status_changed",
@@ -79,6 +79,6 @@ def node_update(execution_id: str, node_id: str, data: Mapping[str, object]) -> 
 
 
 def job_update(channel: str, job_id: str | int, status: str, data: Mapping[str, object] | None) -> Message:
-    """A job's new status; id and status stand in the data too, as the workers of the jobs feed write it."""
-    named = {"job_id": str(job_id), "status": status}
-    return Message(channel=channel, event="job_update", data={**(data or {}), **named}, feed="jobs")
+    """The new status of a job. The data contains the job's id and status, as in the jobs feed."""
+    identity = {"job_id": str(job_id), "status": status}
+    return Message(channel=channel, event="job_update", data={**(data or {}), **identity}, feed="jobs")

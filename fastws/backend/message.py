@@ -1,4 +1,4 @@
-"""One message of a backend, as it was asked for and as `POST /broadcast` reads it."""
+"""A message to publish, and its form as a body of `POST /broadcast`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import orjson
 from fastws.errors import BadRequest
 from fastws.vocabulary.channels import check_channel_name
 
-JSON_OPTIONS = orjson.OPT_NON_STR_KEYS  # a backend's dict may have whole numbers as keys, as with `json.dumps`
+JSON_OPTIONS = orjson.OPT_NON_STR_KEYS  # allow integer keys in dicts, as `json.dumps` does
 FIELDS = ("channel", "connectionId", "event", "data", "type", "priority", "key", "exclude", "message_id")
 
 
-class More(TypedDict, total=False):
-    """What `publish` takes beside channel, event and data.
+class PublishOptions(TypedDict, total=False):
+    """The optional arguments of `publish`.
 
-    `type` is the kind a rooms client reads, `priority` the one beside a workspace event, `key` what the policy
-    `conflate` keeps the latest of (default: the event), `exclude` the ids of connections that shall not hear it,
-    `message_id` a name of your own for this publication (up to 255 characters): the server publishes one name
-    once within 5 minutes.
+    `type`: the message type for rooms clients. `priority`: the priority of a workspace event. `key`: the slow policy
+    `conflate` keeps the latest message of each key (default: the event). `exclude`: ids of connections that must not
+    get the message. `message_id`: your own id, up to 255 characters; the server publishes each id only once within
+    5 minutes.
     """
 
     type: str
@@ -38,10 +38,10 @@ def new_message_id() -> str:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Message:
-    """What goes to `channel`, or to the one connection `connection_id`.
+    """A message to `channel`, or to the single connection `connection_id`.
 
-    `feed` says that it belongs to one of the two feeds which have a Redis channel of their own. `message_id`
-    stays the same over every try, so that a try which was repeated for want of an answer is heard once.
+    `feed` is set for the two feeds that have their own Redis channels. `message_id` is the same on every retry, so
+    that the server publishes the message only once.
     """
 
     event: str
@@ -61,11 +61,11 @@ class Message:
         else:
             check_connection_id(self.connection_id)
         if not isinstance(self.event, str) or not self.event:
-            raise BadRequest("`event` must be a text that is not empty, like status_changed")
+            raise BadRequest("`event` must be a non-empty string, for example status_changed")
 
     def body(self) -> dict[str, object]:
-        """The message as a body of `POST /broadcast` (or an item of its `messages`)."""
-        address = {"channel": self.channel} if self.connection_id is None else {"connectionId": self.connection_id}
+        """Return the message as a body of `POST /broadcast`, or as an item of its `messages`."""
+        target = {"channel": self.channel} if self.connection_id is None else {"connectionId": self.connection_id}
         optional = {
             "type": self.type,
             "priority": self.priority,
@@ -73,7 +73,7 @@ class Message:
             "exclude": list(self.exclude) or None,
         }
         return {
-            **address,
+            **target,
             "event": self.event,
             "data": self.data,
             **{name: value for name, value in optional.items() if value is not None},
@@ -82,52 +82,50 @@ class Message:
 
 
 def check_connection_id(connection_id: object) -> str:
-    """Return `connection_id` if it can be one. Raises BadRequest otherwise."""
+    """Return `connection_id` if it is a non-empty string. Raises BadRequest otherwise."""
     if not isinstance(connection_id, str) or not connection_id:
-        raise BadRequest("the connection id must be the text that its client was told as `connection_id`")
+        raise BadRequest("the connection id must be the `connection_id` string that the server sent to the client")
     return connection_id
 
 
-def to_channel(channel: str, event: str, data: object, more: More) -> Message:
-    """The message of `publish(channel, event, data, **more)`. Raises BadRequest naming what is wrong."""
-    unknown = sorted(set(more) - set(More.__annotations__))
+def to_channel(channel: str, event: str, data: object, options: PublishOptions) -> Message:
+    """Build the message of `publish(channel, event, data, **options)`. Raises BadRequest."""
+    unknown = sorted(set(options) - set(PublishOptions.__annotations__))
     if unknown:
-        raise BadRequest(
-            f"`{unknown[0]}` is no field; beside channel, event and data: {', '.join(More.__annotations__)}"
-        )
-    if isinstance(more.get("exclude"), str):
-        raise BadRequest("`exclude` must be a list of connection ids, not one text")
+        raise BadRequest(f"unknown option `{unknown[0]}`; the options are {', '.join(PublishOptions.__annotations__)}")
+    if isinstance(options.get("exclude"), str):
+        raise BadRequest("`exclude` must be a list of connection ids, not a string")
     return Message(
         channel=check_channel_name(channel),
         event=event,
         data=data,
-        type=more.get("type"),
-        priority=more.get("priority"),
-        key=more.get("key"),
-        exclude=tuple(more.get("exclude", ())),
-        message_id=more.get("message_id") or new_message_id(),
+        type=options.get("type"),
+        priority=options.get("priority"),
+        key=options.get("key"),
+        exclude=tuple(options.get("exclude", ())),
+        message_id=options.get("message_id") or new_message_id(),
     )
 
 
 def from_body(body: Mapping[str, object]) -> Message:
-    """The message of one item of `publish_many`: a mapping in the words of `POST /broadcast`."""
+    """Build the message of one item of `publish_many`, a mapping with the fields of `POST /broadcast`."""
     unknown = sorted(set(body) - set(FIELDS))
     if unknown:
-        raise BadRequest(f"`{unknown[0]}` is no field of a message; there are {', '.join(FIELDS)}")
+        raise BadRequest(f"unknown field `{unknown[0]}`; the fields of a message are {', '.join(FIELDS)}")
     event = cast("str", body.get("event"))  # checked by Message
     if "connectionId" in body:
         message_id = cast("str", body.get("message_id")) or new_message_id()
         connection_id = check_connection_id(body["connectionId"])
         return Message(connection_id=connection_id, event=event, data=body.get("data"), message_id=message_id)
-    more = {name: body[name] for name in More.__annotations__ if body.get(name) is not None}
-    return to_channel(cast("str", body.get("channel")), event, body.get("data"), cast("More", more))
+    options = {name: body[name] for name in PublishOptions.__annotations__ if body.get(name) is not None}
+    return to_channel(cast("str", body.get("channel")), event, body.get("data"), cast("PublishOptions", options))
 
 
 def encode(body: object) -> bytes:
-    """`body` as JSON. Raises BadRequest for what JSON cannot say."""
+    """Encode `body` as JSON. Raises BadRequest if JSON has no such type."""
     try:
         return orjson.dumps(body, option=JSON_OPTIONS)
     except orjson.JSONEncodeError as error:
         raise BadRequest(
-            f"`data` cannot be said in JSON ({error}): send dicts, lists, texts, numbers, true, false, null"
+            f"`data` cannot be encoded as JSON ({error}): use dicts, lists, strings, numbers, booleans and None"
         ) from None

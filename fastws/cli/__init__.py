@@ -1,4 +1,4 @@
-"""The `fastws` command: one file a subcommand, one line of words for every mistake."""
+"""The `fastws` command: one module per subcommand; every error is one line on stderr."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastws.standard_streams import open_closed_streams
 
 Command = Callable[[argparse.Namespace], int]
 
-# Each a module of this package; its docstring's first line is the summary, EPILOG has examples and exit codes.
+# Each is a module of this package. The first line of its docstring is the summary; EPILOG has examples and exit codes.
 _COMMANDS: Final = (
     "serve",
     "token",
@@ -31,18 +31,18 @@ _COMMANDS: Final = (
 )
 
 EPILOG: Final = """\
-try it:
-  fastws serve                                    a server on 127.0.0.1:8000; it prints a key and a token
+getting started:
+  fastws serve                                    start a server on 127.0.0.1:8000; it prints a temporary key
   fastws listen ws://127.0.0.1:8000/ news         in a second terminal
-  fastws publish news hello '{"a":1}' --key KEY   in a third
+  fastws publish news hello '{"a":1}' --key KEY   in a third terminal
 
-exit codes: 0 done, 1 failed, 2 asked for something that cannot be (flag, setting), 130 interrupted
-Colours only on a terminal, and none where NO_COLOR is set. `fastws COMMAND --help` has examples of each.
+exit codes: 0 success, 1 failure, 2 invalid option or setting, 130 interrupted
+Output is coloured on terminals only, and not if NO_COLOR is set. `fastws COMMAND --help` shows examples.
 """
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """A bad flag is one clear line on stderr and exit code 2; usage is for --help."""
+    """Prints errors as one line on stderr, without the usage, and exits with code 2."""
 
     def error(self, message: str) -> NoReturn:
         print(f"fastws: {message}; see {self.prog} --help", file=sys.stderr)
@@ -50,7 +50,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def parser(command: str = "") -> argparse.ArgumentParser:
-    """The whole command line, or what is needed for `command`: no other's imports (`doctor` has redis-py)."""
+    """Return the parser of all commands, or only of `command`, so that the other modules are not imported."""
     root = OneLineParser(
         prog="fastws",
         description="A WebSocket publish/subscribe server.",
@@ -77,7 +77,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
 
 
 def _refuse(unknown: Sequence[str], command: argparse.ArgumentParser) -> NoReturn:
-    """What `command` does not know; of a flag, which one may have been meant."""
+    """Exit with an error for unknown arguments, and suggest the option that may have been meant."""
     flag = unknown[0].partition("=")[0]
     known = [name for action in command._actions for name in action.option_strings]
     close = get_close_matches(flag, known, n=1)
@@ -86,9 +86,9 @@ def _refuse(unknown: Sequence[str], command: argparse.ArgumentParser) -> NoRetur
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command: `arguments`, or what this process was started with, which is a process of our own then.
+    """Run a command: `arguments`, or those of this process, which then ends in its own way; see server/exit.py.
 
-    Returns its exit code: 0 done, 1 failed, 2 asked for something that cannot be.
+    Returns the exit code: 0 success, 1 failure, 2 invalid arguments. Without arguments it prints the help.
     """
     if arguments is not None:
         return _run(arguments)
@@ -96,8 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_own_process(lambda: _run(sys.argv[1:]))
 
 
-def _run(arguments: Sequence[str]) -> int:
-    options, unknown = parser(arguments[0] if arguments else "").parse_known_args(arguments)
+def _run(given: Sequence[str]) -> int:
+    if not given:
+        parser().print_help()
+        return 2
+    options, unknown = parser(given[0]).parse_known_args(given)
     if unknown:
         _refuse(unknown, options.parser)
     run: Command = options.run
@@ -109,6 +112,6 @@ def _run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone; nothing is left to tell it (docs.python.org, SIGPIPE).
+        # The reader of our output is gone, for example `head` (see "Note on SIGPIPE" in Python's signal module).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -1,4 +1,4 @@
-"""Say what is wrong with a configuration."""
+"""Check a configuration and name the settings that are wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Final
 
-from fastws.cli.flags import add_setting_flags, see_modules_here
+from fastws.cli.flags import add_setting_flags, given_settings, see_modules_here
 from fastws.config import SETTINGS
 from fastws.errors import ConfigError
 from fastws.server.server import Server
@@ -18,28 +18,27 @@ examples:
   fastws check-config fastws.toml
   FASTWS_PORT=9000 fastws check-config
 
-`fastws doctor` looks at the machine and at Redis too.
-exit codes: 0 good (what differs from the defaults is printed, secrets are not), 1 not
+`fastws doctor` also checks the machine and Redis.
+exit codes: 0 valid, 1 invalid
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="?", metavar="FILE", help="TOML file of settings; default: flags and environment")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="TOML file with settings, the same as --config")
+    parser.usage = "fastws check-config [FILE] [options]"
     add_setting_flags(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     see_modules_here()
-    given = vars(options)
     try:
-        flags = {name: given[name] for name in SETTINGS if given.get(name) is not None}
-        config = load(flags, os.environ, options.file or options.config)
-        Server(config)  # keys, certificates, mounts and patterns are read by the parts that use them
+        config = load(given_settings(options), os.environ, options.file or options.config)
+        Server(config)  # reads keys, certificates, mounts and patterns, and raises ConfigError
     except ConfigError as error:
         print(f"fastws: {error.message}", file=sys.stderr)
         return 1
     changed = {name: getattr(config, name) for name, s in SETTINGS.items() if getattr(config, name) != s.default}
-    print("The configuration is good.")
+    print("The configuration is valid." + (" Settings that differ from the defaults:" if changed else ""))
     for name, value in changed.items():
-        print(f"  {name} = {'(set)' if SETTINGS[name].metadata['secret'] else value}")
+        print(f"  {name} = {'(set)' if SETTINGS[name].is_secret else value}")
     return 0

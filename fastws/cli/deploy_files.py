@@ -1,4 +1,4 @@
-"""Write the files that run fastws elsewhere: systemd, container, compose, Kubernetes, proxies, monitoring."""
+"""Write deployment files: systemd, container, compose, Kubernetes, proxies, monitoring."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ examples:
   fastws deploy-files deploy
   fastws deploy-files /etc/systemd/system fastws.service
 
-A file that is there and differs is left alone, unless --force is given.
-exit codes: 0 written, 1 a file is in the way or cannot be written, 2 a name that is none
+Existing files with other contents are kept unless --force is given.
+exit codes: 0 written, 1 a file exists or cannot be written, 2 unknown file
 """
 
 MEANINGS: Final = {
-    "fastws.service": "systemd unit, hardened; reload rolls the workers",
+    "fastws.service": "systemd unit, hardened; reload restarts the workers one by one",
     "Containerfile": "image for docker or podman",
-    "compose.yml": "two servers, Redis and nginx on one machine",
-    "kubernetes.yml": "Deployment with probes and drain, Service, disruption budget, autoscaler",
-    "nginx.conf": "nginx before several servers",
-    "haproxy.cfg": "HAProxy before several servers",
+    "compose.yml": "docker compose: two servers, Redis and nginx",
+    "kubernetes.yml": "Kubernetes: Deployment, Service, PodDisruptionBudget, HorizontalPodAutoscaler",
+    "nginx.conf": "nginx as a load balancer",
+    "haproxy.cfg": "HAProxy as a load balancer",
     "prometheus-alerts.yml": "alert rules for Prometheus",
     "grafana-dashboard.json": "dashboard for Grafana",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", nargs="?", metavar="DIR", help="where to; made if it is not there")
-    parser.add_argument("name", nargs="*", metavar="FILE", help=f"only these: {', '.join(MEANINGS)}")
-    parser.add_argument("--force", action="store_true", help="overwrite what differs")
-    parser.add_argument("--list", action="store_true", help="say what there is, write nothing")
+    parser.add_argument("directory", nargs="?", metavar="DIR", help="directory to write to; created if missing")
+    parser.add_argument("name", nargs="*", metavar="FILE", help=f"files to write [all]: {', '.join(MEANINGS)}")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    parser.add_argument("--list", action="store_true", help="list the files and write nothing")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,10 +45,10 @@ def run(options: argparse.Namespace) -> int:
             print(f"{name:<24} {meaning}")
         return 0
     if options.directory is None:
-        raise ConfigError("DIR: where to? `fastws deploy-files deploy` writes all files into ./deploy")
+        raise ConfigError("missing DIR, for example: fastws deploy-files ./deploy")
     for name in options.name:
         if name not in MEANINGS:
-            raise ConfigError(f"FILE: {name!r} is none of {', '.join(MEANINGS)}")
+            raise ConfigError(f"FILE: must be one of {', '.join(MEANINGS)}, not {name!r}")
     try:
         return _write(Path(options.directory), options.name or list(MEANINGS), overwrites=options.force)
     except OSError as error:
@@ -57,19 +57,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def content(name: str) -> str:
-    """The file of this name, as the package brings it."""
+    """Return the text of a deployment file."""
     return (files("fastws") / "deploy" / name).read_text()
 
 
 def _write(directory: Path, names: list[str], *, overwrites: bool) -> int:
     directory.mkdir(parents=True, exist_ok=True)
-    is_clear = True
+    all_written = True
     for name in names:
         path, text = directory / name, content(name)
         if path.exists() and not overwrites and path.read_text() != text:
-            print(f"fastws: {path} is there and differs; --force overwrites it", file=sys.stderr)
-            is_clear = False
+            print(f"fastws: {path} exists and differs; use --force to overwrite it", file=sys.stderr)
+            all_written = False
             continue
         path.write_text(text)
         print(f"{path}  {MEANINGS[name]}")
-    return 0 if is_clear else 1
+    return 0 if all_written else 1

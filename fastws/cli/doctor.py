@@ -1,4 +1,4 @@
-"""Look at machine, settings, Redis and who else is asked, and say what to do."""
+"""Check the machine, settings, Redis and external services, and suggest fixes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastws.cli.colours import paint
 from fastws.cli.flags import add_setting_flags, config_from, see_modules_here
 from fastws.config import Config
 from fastws.doctor.configuration import check_configuration
-from fastws.doctor.elsewhere import check_elsewhere
+from fastws.doctor.external_services import check_external_services
 from fastws.doctor.finding import Finding, Verdict, fail
 from fastws.doctor.machine import check_machine, read_machine
 from fastws.doctor.python import check_python
@@ -22,7 +22,7 @@ from fastws.doctor.redis_server import check_redis
 from fastws.errors import ConfigError
 
 EPILOG: Final = """\
-Give it the flags, environment and file that `fastws serve` gets.
+Use the same options, environment and file as for `fastws serve`.
 
 examples:
   fastws doctor
@@ -30,14 +30,15 @@ examples:
   fastws doctor --redis-url redis://10.0.0.5:6379 --workers 4 --max-connections 50000
   fastws doctor --json | jq -c 'select(.verdict != "OK")'
 
-exit codes: 0 nothing fails, 1 something does, 2 a flag that is none
+exit codes: 0 no check failed, 1 a check failed, 2 unknown option
 """
 
 _COLOURS: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object a line: check, verdict, state, remedy")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line: check, verdict, state, remedy")
+    parser.usage = "fastws doctor [options]"
     add_setting_flags(parser)
 
 
@@ -53,17 +54,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def findings(options: argparse.Namespace) -> Iterator[Finding]:
-    """Everything looked at, in order. Settings that cannot be read are a finding, too."""
+    """Yield the findings of all checks, in order. Invalid settings are a finding, too."""
     yield from check_python()
     try:
         config = config_from(options)
     except ConfigError as error:
-        yield fail("settings", error.message, "see `fastws serve --help`; what follows is judged by the defaults")
+        yield fail("settings", error.message, "see `fastws serve --help`; the following checks assume default settings")
         yield from check_machine(read_machine(), Config())
         return
     yield from check_machine(read_machine(), config)
     yield from check_configuration(config)
-    yield from check_elsewhere(config)
+    yield from check_external_services(config)
     try:
         yield from check_redis(config)
     except ConfigError as error:

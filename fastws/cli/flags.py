@@ -1,4 +1,4 @@
-"""The flags of every setting, made from its one definition."""
+"""A flag for every setting, made from its definition."""
 
 from __future__ import annotations
 
@@ -6,43 +6,54 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
 
 from fastws.config import SETTINGS, Config
-from fastws.settings import is_list, load
+from fastws.setting_definition import Setting
+from fastws.settings import load
 
 
 def add_setting_flags(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> None:
-    """A flag for each setting (default: all of them), and --config."""
-    parser.add_argument("--config", metavar="FILE", help="TOML file of settings")
-    group = parser.add_argument_group("settings (flag over FASTWS_… in the environment over the file)")
-    for name in names if names is not None else SETTINGS:
-        setting = SETTINGS[name]
-        meaning = setting.metadata["meaning"].replace("%", "%%")
-        default: Any = setting.default
-        shown = "" if default in (None, (), "") else f" [{', '.join(default) if is_list(name) else default}]"
-        if is_list(name):
-            group.add_argument(
-                _flag(name), dest=name, action="append", metavar="X", help=f"{meaning}; repeatable{shown}"
-            )
-        else:
-            group.add_argument(_flag(name), dest=name, metavar="X", help=f"{meaning}{shown}")
-    if names is None:
-        group.add_argument("--mount", dest="mounts", action="append", metavar="PATH=DIALECT", help="as --mounts")
+    """Add a flag for each setting in `names` (default: all settings, in groups), and --config."""
+    parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    if names is not None:
+        group = parser.add_argument_group("settings (also FASTWS_… in the environment, or in the TOML file)")
+        for name in names:
+            _add_flag(group, SETTINGS[name])
+        return
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for setting in SETTINGS.values():
+        if setting.group not in groups:
+            groups[setting.group] = parser.add_argument_group(setting.group)
+        _add_flag(groups[setting.group], setting)
+
+
+def _add_flag(group: argparse._ArgumentGroup, setting: Setting) -> None:
+    flags = [f"--{setting.name.replace('_', '-')}"]
+    if setting.name == "mounts":
+        flags.append("--mount")
+    default = f" [{setting.shown_default}]" if setting.shown_default else ""
+    repeatable = "; repeatable" if setting.is_list else ""
+    group.add_argument(
+        *flags,
+        dest=setting.name,
+        action="append" if setting.is_list else "store",
+        metavar=setting.metavar,
+        help=f"{setting.meaning}{repeatable}{default}".replace("%", "%%"),
+    )
 
 
 def see_modules_here() -> None:
-    """Let `package.module:function` name what stands in the current folder too, after all that is installed."""
+    """Let `package.module:function` name modules in the current directory, after all installed packages."""
     if "" not in sys.path:
         sys.path.append("")
 
 
 def config_from(options: argparse.Namespace) -> Config:
-    """The Config of flags, environment and file. Raises ConfigError."""
+    """Return the Config of flags, environment and file. Raises ConfigError."""
+    return load(given_settings(options), os.environ, options.config)
+
+
+def given_settings(options: argparse.Namespace) -> dict[str, object]:
+    """Return the settings that were given as flags."""
     given = vars(options)
-    flags = {name: given[name] for name in SETTINGS if given.get(name) is not None}
-    return load(flags, os.environ, options.config)
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return {name: given[name] for name in SETTINGS if given.get(name) is not None}

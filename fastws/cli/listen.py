@@ -1,14 +1,15 @@
-"""Connect as a client and print what arrives, one JSON line each."""
+"""Connect to a server and print received messages as JSON lines."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from typing import Final
+from urllib.parse import urlsplit
 
 from fastws.cli.colours import paint
 from fastws.codec.json_text import JSON
-from fastws.errors import ConfigError, FastWSError
+from fastws.errors import ConfigError, FastWSError, Forbidden, Unauthorized, Unavailable
 from fastws.resolver import run as run_loop
 
 EPILOG: Final = """\
@@ -17,31 +18,31 @@ examples:
   fastws listen wss://example.org/ news --token "$TOKEN" --format msgpack | jq .data
   fastws listen ws://127.0.0.1:8000/ --dialect jobs --count 10
 
-One JSON line a message. It connects and subscribes again by itself; notices (gap, lag, disconnected, …) have no `data`.
-exit codes: 0 the server ended it in good order, or --count is reached, 1 refused, or not reached at the start,
-2 a URL that is none, 130 interrupted
+Lost connections and subscriptions are restored. Notices (gap, lag, disconnected, …) have no `data`.
+exit codes: 0 the server closed the connection normally, or --count was reached, 1 refused or unreachable at the start,
+2 invalid URL or option, 130 interrupted
 """
 
-PATIENCE_SECONDS = 3.0  # somebody sits before it: a server that is not there at the start is said soon
+CONNECT_SECONDS = 3.0  # short, because a person is waiting
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", metavar="URL", help="ws://host:port/ of the server")
+    parser.add_argument("url", metavar="URL", help="address of the server, for example ws://127.0.0.1:8000/")
     parser.add_argument("channel", nargs="*", metavar="CHANNEL", help="channels to subscribe to")
-    parser.add_argument("--token", metavar="JWT", help="a token")
-    parser.add_argument("--format", choices=("json", "msgpack"), default="json", help="what is spoken [json]")
+    parser.add_argument("--token", metavar="JWT", help="token (JWT); see `fastws token`")
+    parser.add_argument("--format", choices=("json", "msgpack"), default="json", help="message format [json]")
     parser.add_argument(
         "--dialect",
         choices=("channels", "rooms", "workspaces", "jobs"),
         default="channels",
-        help="the client protocol [channels]",
+        help="client protocol of the path [channels]",
     )
-    parser.add_argument("--count", type=int, default=0, metavar="N", help="stop after N messages [0 = never]")
+    parser.add_argument("--count", type=int, default=0, metavar="N", help="stop after N messages; 0 means never [0]")
 
 
 def run(options: argparse.Namespace) -> int:
     if options.dialect == "workspaces" and options.token is None:
-        raise ConfigError("--token: without one the server speaks jobs at /ws; see `fastws token --help`")
+        raise ConfigError("--token: required by --dialect workspaces; see `fastws token --help`")
     return run_loop(_listen(options))
 
 
@@ -56,20 +57,35 @@ async def _listen(options: argparse.Namespace) -> int:
             options.token,
             options.format,
             dialect=options.dialect,
-            connect_timeout=PATIENCE_SECONDS,
+            connect_timeout=CONNECT_SECONDS,
         )
     except FastWSError as error:
-        raise ConfigError(str(error)) from None  # nothing was asked of a server yet
+        raise ConfigError(str(error)) from None  # invalid arguments; no connection was attempted
     try:
         async with connection as client:
+            channels = f", subscribed to {', '.join(options.channel)}" if options.channel else ""
+            print(f"Connected to {options.url}{channels}. Press Ctrl-C to stop.", file=sys.stderr)
             async for message in client:
                 line = JSON.dumps(message).decode()
-                # A notice among deliveries is easily missed by somebody who looks on.
+                # Coloured, because a notice among many messages is easily missed.
                 print(line if "data" in message else paint(line, "yellow", sys.stdout), flush=True)
                 left -= 1
                 if left == 0:
                     break
     except FastWSError as error:
-        print(f"fastws: {error}", file=sys.stderr)
+        print(f"fastws: {_explain(error, options)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _explain(error: FastWSError, options: argparse.Namespace) -> str:
+    """Return the error text with the options of this command instead of the arguments of the Python client."""
+    if isinstance(error, Unauthorized):
+        return f"{options.url} requires a valid token (401): give one with --token; see `fastws token --help`"
+    if isinstance(error, Forbidden):
+        return f"{error}; a protected channel requires a token that allows it (fastws token --channel)"
+    if "WRONG_VERSION_NUMBER" in str(error):  # OpenSSL's answer to a reply that is not TLS
+        return f"{options.url}: the server speaks ws:// at this address, not wss://"
+    if isinstance(error, Unavailable) and options.dialect == "channels" and urlsplit(options.url).path.strip("/"):
+        return f"{error} (if this path speaks another dialect than channels, add --dialect)"
+    return str(error)

@@ -1,4 +1,4 @@
-"""Print a JWT for the configured secret."""
+"""Create a token (JWT) signed with the configured secret."""
 
 from __future__ import annotations
 
@@ -13,38 +13,40 @@ from fastws.errors import BadRequest, ConfigError
 
 EPILOG: Final = """\
 examples:
-  export FASTWS_JWT_SECRET=…                                    the server's own
+  export FASTWS_JWT_SECRET=…                                    the secret of the server
   fastws token --sub ann --channel 'news:*' --publish 'chat:**'
   fastws token --sub ann --workspace acme --ttl 15m
   fastws listen ws://127.0.0.1:8000/ws --dialect workspaces --token "$(fastws token --sub ann --workspace acme)"
 
-exit codes: 0 printed, 2 no secret, or a claim that cannot be
+exit codes: 0 printed, 2 no secret or an invalid claim
 """
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sub", required=True, metavar="USER", help="the user")
+    parser.add_argument("--sub", required=True, metavar="USER", help="user id")
     parser.add_argument(
         "--workspace",
         action="append",
         default=[],
         metavar="W",
-        help="a workspace; the first is its own; repeatable",
+        help="workspace of the user; the first one is the default; repeatable",
     )
     parser.add_argument(
-        "--channel", action="append", metavar="PATTERN", help="channels it may subscribe to; repeatable"
+        "--channel", action="append", metavar="PATTERN", help="channels to allow subscriptions to; repeatable"
     )
-    parser.add_argument("--publish", action="append", metavar="PATTERN", help="channels it may send to; repeatable")
-    parser.add_argument("--ttl", default="1h", metavar="TIME", help="how long it holds: 90s, 15m, 1h, 7d [1h]")
+    parser.add_argument(
+        "--publish", action="append", metavar="PATTERN", help="channels to allow publishing to; repeatable"
+    )
+    parser.add_argument("--ttl", default="1h", metavar="TIME", help="lifetime: 90s, 15m, 1h, 7d [1h]")
     add_setting_flags(parser, ("jwt_secret", "jwt_algorithms", "jwt_audience", "jwt_issuer", "jwt_leeway"))
 
 
 def run(options: argparse.Namespace) -> int:
     config = config_from(options)
     if config.jwt_secret is None:
-        raise ConfigError("jwt_secret is not set: give --jwt-secret, FASTWS_JWT_SECRET or a --config file that has it")
+        raise ConfigError("jwt_secret: not set; give --jwt-secret, FASTWS_JWT_SECRET or a --config file with it")
     try:
         text = Tokens(config).sign(
             options.sub,
@@ -60,8 +62,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def duration(text: str) -> float:
-    """Seconds in `text`: a number and s, m, h or d. Raises ConfigError."""
+    """Convert `text`, a number followed by s, m, h or d, to seconds. Raises ConfigError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if match is None or float(match[1]) <= 0:
-        raise ConfigError(f"--ttl: {text!r} is no duration; write 90s, 15m, 1h or 7d")
+        raise ConfigError(f"--ttl: must be a duration such as 90s, 15m, 1h or 7d, not {text!r}")
     return float(match[1]) * _SECONDS[match[2] or "s"]

@@ -1,1 +1,1 @@
-"""The doctor: what of machine, settings and Redis stands in the way of many connections, and what to do about it."""
+"""Checks of the machine, the settings, Redis and external services, with suggested fixes."""

@@ -1,4 +1,4 @@
-"""What the settings mean together: usable or not, who is let in, whose word is believed, what TLS there is."""
+"""Checks of the settings: validity, TLS, trusted proxies, access of clients and backends."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fastws.doctor.finding import Finding, fail, ok, warn
 from fastws.errors import ConfigError
 from fastws.server.server import Server
 
-SOON_DAYS: Final = 14
-# A network so wide holds more than proxies: /8 of IPv4, /16 of IPv6.
-WIDEST: Final = {4: 8, 6: 16}
+EXPIRY_WARNING_DAYS: Final = 14
+# Shorter prefixes contain more than proxies.
+MIN_PREFIX_LENGTH: Final = {4: 8, 6: 16}
 
 
 def check_configuration(config: Config) -> Iterator[Finding]:
-    """Findings on settings that were read without an error."""
+    """Yield the findings on settings that could be read."""
     yield _usable(config)
     yield _tls(config)
     yield _proxies(config)
@@ -33,45 +33,50 @@ def check_configuration(config: Config) -> Iterator[Finding]:
 
 
 def is_local(config: Config) -> bool:
-    """Whether only this machine reaches the server."""
+    """Whether the server is reachable from this machine only."""
     return config.unix_socket is not None or is_loopback(config.host)
 
 
 def _usable(config: Config) -> Finding:
     try:
-        Server(config)  # keys, certificates, mounts and patterns are read by the parts that use them
+        Server(config)  # reads keys, certificates, mounts and patterns, and raises ConfigError
     except ConfigError as error:
         return fail("settings", error.message, "see `fastws serve --help`, or the table of settings in the README")
-    return ok("settings", "can be used")
+    return ok("settings", "valid")
 
 
 def _tls(config: Config) -> Finding:
     if config.tls_cert is None or config.tls_key is None:
-        return ok("tls", "none here; what crosses a network should have it: at the proxy, or tls_cert and tls_key")
+        return ok("tls", "off; use TLS on the network, either at a proxy or with tls_cert and tls_key")
     for name, path in (("tls_cert", config.tls_cert), ("tls_key", config.tls_key)):
         try:
             Path(path).read_bytes()
         except OSError as error:
-            return fail("tls", f"{name}: {path} cannot be read: {error.strerror}", "let the user that serves read it")
+            return fail("tls", f"{name}: cannot read {path}: {error.strerror}", "let the server's user read it")
     try:
         certificate = x509.load_pem_x509_certificate(Path(config.tls_cert).read_bytes())
     except ValueError as error:
-        return fail("tls", f"tls_cert: {config.tls_cert} is no PEM certificate: {error}", "give the chain in PEM")
+        return fail("tls", f"tls_cert: {config.tls_cert} is not a PEM certificate: {error}", "use a PEM file")
     return _validity(certificate, config.tls_key)
 
 
 def _validity(certificate: x509.Certificate, key: str) -> Finding:
     now, end = datetime.now(UTC), certificate.not_valid_after_utc
-    state = f"the certificate holds until {end:%Y-%m-%d}"
-    remedy = "renew it, then send SIGHUP: it is read again"
+    state = f"the certificate is valid until {end:%Y-%m-%d}"
+    remedy = "renew it, then send SIGHUP to reload it"
     if end <= now:
-        return fail("tls", f"the certificate ended on {end:%Y-%m-%d}", remedy)
-    if certificate.not_valid_before_utc > now:
-        return fail("tls", f"the certificate begins on {certificate.not_valid_before_utc:%Y-%m-%d}", "check the clock")
-    if (end - now).days < SOON_DAYS:
+        return fail("tls", f"the certificate expired on {end:%Y-%m-%d}", remedy)
+    begin = certificate.not_valid_before_utc
+    if begin > now:
+        return fail(
+            "tls",
+            f"the certificate is valid only from {begin:%Y-%m-%d}",
+            "check this machine's clock",
+        )
+    if (end - now).days < EXPIRY_WARNING_DAYS:
         return warn("tls", state, remedy)
     if Path(key).stat().st_mode & stat.S_IROTH:
-        return warn("tls", f"everybody on this machine can read {key}", f"chmod o-r {key}")
+        return warn("tls", f"{key} is readable by all users of this machine", f"chmod o-r {key}")
     return ok("tls", state)
 
 
@@ -81,27 +86,27 @@ def _proxies(config: Config) -> Finding:
     if too_wide:
         return warn(
             "proxy headers",
-            f"trusted_proxies has {too_wide[0]}: anybody in there may claim any address with X-Forwarded-For",
-            "name the proxies' own addresses or their network",
+            f"trusted_proxies contains {too_wide[0]}: all its hosts can fake client addresses with X-Forwarded-For",
+            "list only the addresses or the network of the proxies",
         )
     if entries:
-        how = "the PROXY protocol and X-Forwarded-For are" if config.proxy_protocol else "X-Forwarded-For is"
-        return ok("proxy headers", f"{how} believed from {', '.join(entries)}")
+        headers = "PROXY protocol and X-Forwarded-For" if config.proxy_protocol else "X-Forwarded-For"
+        return ok("proxy headers", f"{headers} trusted from {', '.join(entries)}")
     if config.max_connections_per_ip:
         return warn(
             "proxy headers",
-            "max_connections_per_ip counts a proxy as one client: no trusted_proxies are set",
-            "set trusted_proxies to the address of the proxy, if there is one",
+            "max_connections_per_ip is set, but trusted_proxies is not: all clients behind a proxy count as one",
+            "if there is a proxy, set trusted_proxies to its address",
         )
-    return ok("proxy headers", "believed from nobody; behind a proxy set trusted_proxies to its address")
+    return ok("proxy headers", "not trusted; behind a proxy, set trusted_proxies to its address")
 
 
 def _is_too_wide(entry: str) -> bool:
     try:
         network = ip_network(entry)
     except ValueError:
-        return False  # said by `settings`
-    return network.prefixlen < WIDEST[network.version]
+        return False  # reported by the check `settings`
+    return network.prefixlen < MIN_PREFIX_LENGTH[network.version]
 
 
 def _clients(config: Config) -> Finding:
@@ -109,32 +114,32 @@ def _clients(config: Config) -> Finding:
     if config.allow_anonymous and (config.trusted_proxies or not is_local(config)):
         return warn(
             "clients",
-            "allow_anonymous: everybody who reaches the port or its proxy may listen and send to what is not protected",
-            "unset allow_anonymous and give clients tokens, or keep the port inside",
+            "allow_anonymous is on: anyone who can reach the port may subscribe and publish to unprotected channels",
+            "unset allow_anonymous and use tokens, or keep the port in a private network",
         )
     if not has_key and not is_local(config):
         return warn(
             "clients",
-            "no JWT key: every token is refused with 401" + ("" if config.allow_anonymous else ", and so is everybody"),
+            "no JWT key: all tokens are refused" + ("" if config.allow_anonymous else ", so all clients get 401"),
             "set jwt_secret, jwt_public_key or jwt_jwks_url",
         )
     if not has_key:
-        return ok("clients", f"{_anonymous(config)}; `fastws serve` makes up a JWT key for each run")
-    return ok("clients", f"with a token; {_anonymous(config)}")
+        return ok("clients", f"{_anonymous(config)}; `fastws serve` generates a temporary JWT key")
+    return ok("clients", f"token accepted; {_anonymous(config)}")
 
 
 def _anonymous(config: Config) -> str:
-    """Who is let in without a token."""
+    """Return who is accepted without a token."""
     if config.allow_anonymous:
-        return "without one everybody who reaches it"
+        return "without a token everybody who can reach the port"
     if config.allow_anonymous is False or not is_anonymous_by_default(config):
-        return "without one nobody"
-    return "without one direct connections from this machine (behind a proxy here set trusted_proxies)"
+        return "token required"
+    return "without a token only direct connections from this machine (set trusted_proxies behind a proxy here)"
 
 
 def _backends(config: Config) -> Finding:
     if config.broadcast_key:
         return ok("backends", f"{len(config.broadcast_key)} broadcast key{'s' * (len(config.broadcast_key) > 1)}")
     if is_local(config):
-        return ok("backends", "`fastws serve` makes up a broadcast key for each run")
+        return ok("backends", "`fastws serve` generates a temporary broadcast_key")
     return warn("backends", "no broadcast_key: POST /broadcast and /connections answer 401", "set broadcast_key")

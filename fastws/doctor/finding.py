@@ -1,4 +1,4 @@
-"""A finding: one thing looked at, how it is, and what to do."""
+"""A finding: the result of one check and how to fix it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from enum import StrEnum
 
 class Verdict(StrEnum):
     OK = "OK"
-    WARN = "WARN"  # works, but not well, or not as somebody may expect
+    WARN = "WARN"  # works, but badly or not as expected
     FAIL = "FAIL"  # does not work
 
 
 @dataclass(slots=True, frozen=True)
 class Finding:
-    """`check` names what was looked at, `state` says how it is, `remedy` what to do ("" where nothing is)."""
+    """`check` names the check, `state` is its result, `remedy` says what to do ("" if nothing)."""
 
     check: str
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""What runs the server: Python itself, the event loop, and the parts that are written in C."""
+"""Checks of Python, the event loop and the C extensions."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ OLDEST = (3, 11)
 
 
 def check_python() -> Iterator[Finding]:
-    """Findings on this interpreter."""
+    """Yield the findings on this interpreter."""
     yield _python()
     yield _event_loop()
     yield _extension(
         "unmasking in C",
         "websockets.speedups",
-        "websockets has no C extension here: unmasking what clients send takes six times as long",
+        "websockets has no C extension here: unmasking client messages takes six times as long",
         "install the wheel for this platform: pip install --force-reinstall --only-binary :all: websockets",
     )
     yield _extension(
         "msgpack in C",
         "msgpack._cmsgpack",
-        "msgpack runs in pure Python here, some twenty times slower",
+        "msgpack runs in pure Python here, about twenty times slower",
         "install the wheel for this platform, and unset MSGPACK_PUREPYTHON",
     )
 
@@ -54,7 +54,7 @@ def _event_loop() -> Finding:
         loop.close()
     if is_debug:
         return warn("event loop", "uvloop in debug mode, which is slow", "unset PYTHONASYNCIODEBUG")
-    return ok("event loop", f"uvloop {_version('uvloop')}, which `fastws serve` uses")
+    return ok("event loop", f"uvloop {_version('uvloop')}")
 
 
 def _extension(check: str, module: str, state: str, remedy: str) -> Finding:

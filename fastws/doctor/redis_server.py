@@ -1,4 +1,4 @@
-"""What the Redis that joins processes is like: there, quick, roomy, and of the same time."""
+"""Checks of Redis: reachable, fast, large enough, clock in sync."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CONNECT_SECONDS: Final = 3.0
 PINGS: Final = 20
 SLOW_SECONDS: Final = 0.005
 OLDEST: Final = (6, 0)
-# Redis's own default; below it a process that is held up for a moment is cut off.
-LEAST_BUFFER_BYTES: Final = 32 << 20
+# Redis's default. With less, Redis disconnects a process that stalls for a moment.
+MIN_BUFFER_BYTES: Final = 32 << 20
 CONNECTIONS_PER_PROCESS: Final = 2
 SKEW_SECONDS: Final = 1.0
 _START: Final = (
-    "start one (apt install redis-server, or docker run -p 6379:6379 redis:7), check redis_url and its password"
+    "check redis_url and its password, or start Redis (apt install redis-server, or docker run -p 6379:6379 redis:7)"
 )
 
 Answers = Mapping[str, Any]
@@ -38,12 +38,12 @@ Untyped = Any
 
 
 def check_redis(config: Config) -> Iterator[Finding]:
-    """Findings on `redis_url`; one, where there is none or it does not answer. Takes 3 s at most for that."""
+    """Yield the findings on `redis_url`. If Redis is not set or does not answer (within 3 s), this is the only one."""
     if config.redis_url is None:
-        yield ok("redis", "none: one process, with its broker in memory")
+        yield ok("redis", "not set: one process with the in-memory broker")
         return
     if config.redis_url == EMBEDDED:
-        yield ok("redis", "one of its own, started by `fastws serve` for this machine")
+        yield ok("redis", "embedded: started by `fastws serve` on this machine")
         return
     address = parse_address(config.redis_url)
     try:
@@ -78,7 +78,7 @@ def check_redis(config: Config) -> Iterator[Finding]:
 
 
 def ping_seconds(ping: Callable[[], object]) -> float:
-    """The median round trip."""
+    """Return the median round-trip time."""
     spans = []
     for _ in range(PINGS):
         began = time.perf_counter()
@@ -155,15 +155,17 @@ def _server(address: str, info: Answers) -> Finding:
     version = tuple(int(part) for part in str(info.get("redis_version", "")).split(".")[:2] if part.isdigit())
     if info.get("role") == "slave":
         return fail(
-            "redis", f"{name} is a replica: what is published elsewhere may never arrive", "give the primary's address"
+            "redis",
+            f"{name} is a replica: messages from the primary may not arrive",
+            "use the primary's address",
         )
     if version and version < OLDEST:
         return warn("redis", f"{name} is old", "run Redis 6 or newer; fastws is tested with 6.2 and 7")
     if info.get("cluster_enabled"):
         return warn(
             "redis",
-            f"{name} is a node of a cluster: each publication goes to every node of it",
-            "use a Redis of its own for fastws; it stores next to nothing",
+            f"{name} is a cluster node: every publication is sent to all nodes of the cluster",
+            "use a separate, non-cluster Redis for fastws; it stores very little",
         )
     return ok("redis", name)
 
@@ -171,12 +173,12 @@ def _server(address: str, info: Answers) -> Finding:
 def _latency(seconds: float) -> Finding:
     state = f"PING takes {seconds * 1000:.2f} ms"
     if seconds > SLOW_SECONDS:
-        return warn("redis latency", state, "bring Redis nearer; every publication takes that way twice")
+        return warn("redis latency", state, "move Redis closer; every publication makes this round trip")
     return ok("redis latency", state)
 
 
 def _setting(client: redis.Redis, name: str) -> str | None:
-    """CONFIG GET; None where Redis does not let us ask, as managed ones do."""
+    """Return the result of CONFIG GET, or None if it is not permitted, as on managed Redis services."""
     try:
         return cast("Mapping[str, str]", client.config_get(name)).get(name)
     except ResponseError:
@@ -184,18 +186,20 @@ def _setting(client: redis.Redis, name: str) -> str | None:
 
 
 def buffer_finding(setting: str | None) -> Finding:
-    """On `client-output-buffer-limit`: "normal 0 0 0 … pubsub HARD SOFT SECONDS"."""
+    """Return the finding on `client-output-buffer-limit`, "normal 0 0 0 … pubsub HARD SOFT SECONDS"."""
     check = "redis output buffer"
     remedy = "CONFIG SET client-output-buffer-limit 'pubsub 256mb 64mb 60' (and the same in redis.conf)"
     words = (setting or "").split()
     if "pubsub" not in words:
-        return warn(check, "Redis does not say its client-output-buffer-limit", "look it up where it is managed")
+        return warn(
+            check, "unknown: no permission for CONFIG GET", "check client-output-buffer-limit at your Redis provider"
+        )
     hard, soft, seconds = (int(word) for word in words[words.index("pubsub") + 1 :][:3])
     if hard == 0 and soft == 0:
-        return warn(check, "no limit for pubsub: a process that stops reading fills Redis's memory", remedy)
-    state = f"pubsub: cut off at {_size(hard)}, or over {_size(soft)} for {seconds} s"
-    if 0 < hard < LEAST_BUFFER_BYTES:
-        return warn(check, f"{state}: a process held up for a moment loses messages (its clients get a gap)", remedy)
+        return warn(check, "no limit for pubsub: a process that stops reading fills the memory of Redis", remedy)
+    state = f"pubsub clients are disconnected at {_size(hard)}, or above {_size(soft)} for {seconds} s"
+    if 0 < hard < MIN_BUFFER_BYTES:
+        return warn(check, f"{state}: a process that stalls for a moment loses messages (clients get a gap)", remedy)
     return ok(check, state)
 
 
@@ -204,11 +208,11 @@ def _clients(setting: str | None, info: Answers, workers: int) -> Finding:
     limit = int(setting) if setting is not None else int(info.get("maxclients", 0))
     if not limit:
         return warn(
-            "redis maxclients", "Redis does not say how many clients it takes", "look it up where it is managed"
+            "redis maxclients", "unknown: no permission for CONFIG GET", "check maxclients at your Redis provider"
         )
-    state = f"{connected:,} of {limit:,} clients; each process of fastws takes {CONNECTIONS_PER_PROCESS}"
+    state = f"{connected:,} of {limit:,} clients; each fastws process uses {CONNECTIONS_PER_PROCESS}"
     if connected + wanted > limit:
-        return fail("redis maxclients", state, "CONFIG SET maxclients 10000, and the file limit of Redis to match")
+        return fail("redis maxclients", state, "CONFIG SET maxclients 10000, and raise the file limit of Redis")
     return ok("redis maxclients", state)
 
 
@@ -220,9 +224,9 @@ def _clock(client: redis.Redis, leeway_seconds: float) -> Finding:
 
 
 def clock_finding(skew_seconds: float, leeway_seconds: float) -> Finding:
-    """On how far Redis's clock is ahead of ours."""
-    state = f"{abs(skew_seconds):.3f} s {'behind' if skew_seconds > 0 else 'ahead of'} Redis's"
-    remedy = "let NTP set both clocks (timedatectl set-ntp true): tokens and revocations are judged by them"
+    """Return the finding on the clock difference; positive if the clock of Redis is ahead."""
+    state = f"{abs(skew_seconds):.3f} s {'behind' if skew_seconds > 0 else 'ahead of'} the clock of Redis"
+    remedy = "synchronize both clocks with NTP (timedatectl set-ntp true); tokens and revocations depend on them"
     if abs(skew_seconds) > leeway_seconds:
         return fail("clock", f"{state}, more than jwt_leeway ({leeway_seconds:g} s)", remedy)
     if abs(skew_seconds) > SKEW_SECONDS:

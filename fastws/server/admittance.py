@@ -23,14 +23,14 @@ from fastws.server.tls import Tls
 class Admittance:
     """Keys, permissions, origins, mounts and TLS. Raises ConfigError where settings cannot be used.
 
-    `made_up` names the secrets in `config` that nobody has configured. A key made up for one run protects no rooms:
+    `generated` names the secrets in `config` that nobody has configured. A generated key protects no rooms:
     whoever tries the server out has no tokens yet.
     """
 
-    def __init__(self, config: Config, made_up: Collection[str]) -> None:
+    def __init__(self, config: Config, generated: Collection[str]) -> None:
         self.jwks = Jwks(config.jwt_jwks_url) if config.jwt_jwks_url else None
         self.tokens = Tokens(config, self.jwks)
-        has_configured_key = self.tokens.key_configured and "jwt_secret" not in made_up
+        has_configured_key = self.tokens.key_configured and "jwt_secret" not in generated
         self.permissions = Permissions(config, has_configured_key)
         self.mounts = Mounts(
             config.mounts, workspace_channel=config.workspace_channel, jobs_channel=config.jobs_channel
@@ -42,7 +42,7 @@ class Admittance:
         self.trusted_proxies = TrustedProxies(config.trusted_proxies)
         self.local_peers = LocalPeers(config)
         self.has_configured_keys = bool(
-            config.aws_credentials or (config.broadcast_key and "broadcast_key" not in made_up) or has_configured_key
+            config.aws_credentials or (config.broadcast_key and "broadcast_key" not in generated) or has_configured_key
         )
         self.tls = Tls.of(config)
         if config.proxy_protocol and not self.trusted_proxies:

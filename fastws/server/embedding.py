@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
 
 from fastws.backend.admin import RegisteredConnections, admin_messages, tally
-from fastws.backend.calls import Calls, Outcome
 from fastws.backend.message import Message, check_connection_id, encode, from_body
+from fastws.backend.publishing_methods import Outcome, PublishingMethods
 from fastws.brokers.envelope import encode_body
 from fastws.cluster.port import Cluster
 from fastws.codec.registry import decoded
@@ -21,7 +21,7 @@ from fastws.hub.roster import Roster
 from fastws.vocabulary.publication import NOBODY, Encoded, Publication
 
 
-class InProcessBroadcaster(Calls[Awaitable[Outcome]]):
+class InProcessBroadcaster(PublishingMethods[Awaitable[Outcome]]):
     """The calls of a backend, without a way over the network. Use it on the server's event loop.
 
     `await server.broadcaster.publish("news", "hello", {"a": 1})`; the same calls as fastws.backend's, but that

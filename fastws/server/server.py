@@ -36,7 +36,7 @@ class Server:
     """One process of fastws, on the event loop that starts it; it takes no signals and leaves logging alone.
 
     `async with Server(config) as server:` listens until the block is left; `server.port` is the port it got. Leaving
-    closes all clients at once; `await server.drain()` before that closes them over `drain_timeout`. `made_up` names
+    closes all clients at once; `await server.drain()` before that closes them over `drain_timeout`. `generated` names
     the secrets in `config` that nobody has configured.
     Raises ConfigError where the settings cannot be used, OSError where it cannot listen.
     """
@@ -45,7 +45,7 @@ class Server:
         self,
         config: Config,
         *,
-        made_up: Collection[str] = (),
+        generated: Collection[str] = (),
         listening_sockets: Sequence[socket.socket] = (),
         workers_folder: Path | None = None,
     ) -> None:
@@ -57,7 +57,7 @@ class Server:
         self.counters = Counters()
         self.log_level = LogLevel(config.log_level)
         self.roster = Roster()
-        self.admittance = Admittance(config, made_up)
+        self.admittance = Admittance(config, generated)
         self.tokens = self.admittance.tokens
         self.permissions = self.admittance.permissions
         self.mounts = self.admittance.mounts

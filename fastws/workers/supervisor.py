@@ -49,11 +49,11 @@ class Supervisor:
     and off in all of them. Raises OSError where it cannot listen.
     """
 
-    def __init__(self, config: Config, *, made_up: Collection[str], reread: Reread) -> None:
+    def __init__(self, config: Config, *, generated: Collection[str], reread: Reread) -> None:
         self.slots = open_slots(config)
         self.port = 0 if config.unix_socket is not None else int(self.slots[0].sockets[0].getsockname()[1])
         self.config = dataclasses.replace(config, port=self.port or config.port)
-        self._made_up = made_up
+        self._generated = generated
         self._reread = reread
         # The sockets in it must have names of less than 108 bytes, however long TMPDIR is.
         self.folder = Path(tempfile.mkdtemp(prefix="fastws-", dir=None if len(tempfile.gettempdir()) < 60 else "/tmp"))  # noqa: S108 a folder of our own in it
@@ -95,7 +95,7 @@ class Supervisor:
             "folder": str(self.folder),
             "slot": slot.number,
             "log_level": self._log_level.current,
-            "made_up": sorted(self._made_up),
+            "generated": sorted(self._generated),
         }
         sockets = [listener.fileno() for listener in slot.sockets]
         child = Child(slot.number, order, sockets, self._lifeline, self._log_level.current)
@@ -147,7 +147,7 @@ class Supervisor:
 
     def _roll(self) -> None:
         try:
-            config, self._made_up = self._reread()
+            config, self._generated = self._reread()
         except ConfigError as error:
             log.error("not rolling: the settings cannot be used", error=error.message)  # noqa: TRY400 the user's error
             return

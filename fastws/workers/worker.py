@@ -45,7 +45,7 @@ def _serve(order: dict[str, Any], config: Config) -> int:
     folder = Path(order["folder"])
     server = Server(
         config,
-        made_up=order["made_up"],
+        generated=order["generated"],
         listening_sockets=tuple(socket.socket(fileno=number) for number in order["sockets"]),
         workers_folder=folder,
     )

@@ -1,4 +1,4 @@
-from fastws.backend.admin import MOST_EXCLUDED, RegisteredConnections, admin_messages, tally
+from fastws.backend.admin import MAX_EXCLUDED, RegisteredConnections, admin_messages, tally
 
 
 def test_registered_connections_are_left_out_of_the_channel_and_reached_by_id():
@@ -9,7 +9,7 @@ def test_registered_connections_are_left_out_of_the_channel_and_reached_by_id():
 
 
 def test_no_more_are_excluded_than_the_server_takes():
-    registered = tuple(str(number) for number in range(MOST_EXCLUDED + 1))
+    registered = tuple(str(number) for number in range(MAX_EXCLUDED + 1))
     channel, *direct = admin_messages(None, registered)
     assert channel.exclude == registered[1:]
     assert len(direct) == len(registered)

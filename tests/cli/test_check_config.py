@@ -17,7 +17,7 @@ def test_a_good_file_is_good_and_its_secrets_stay_secret(run: Run, tmp_path: Pat
     )
     outcome = run("check-config", str(path))
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.startswith("The configuration is good.")
+    assert outcome.out.startswith("The configuration is valid.")
     assert "port = 9000" in outcome.out
     assert "jwt_secret = (set)" in outcome.out
     assert "broadcast_key = (set)" in outcome.out

@@ -35,13 +35,17 @@ async def test_publish_with_a_wrong_key_or_to_nobody_is_one_line_and_exit_code_1
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = await serve()
-    for url, key in ((f"http://127.0.0.1:{server.port}", "wrong"), ("http://127.0.0.1:9", KEY)):
+    for url, key, words in (
+        (f"http://127.0.0.1:{server.port}", "wrong", "set --key or FASTWS_BROADCAST_KEY"),
+        ("http://127.0.0.1:9", KEY, "fastws serve"),
+    ):
         assert await publish("news", "hello", "1", "--url", url, "--key", key) == 1
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith("fastws: ")
         assert err.count("\n") == 1
         assert key not in err
+        assert words in err
 
 
 async def test_publish_straight_through_redis(serve: Serve, join: Join, redis_server: RedisServer) -> None:
@@ -60,13 +64,14 @@ async def test_listen_prints_one_line_each_and_stops_after_count(serve: Serve, j
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "fastws", "listen", url, "news", "--count", "2", "--format", codec),
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
+    assert process.stderr is not None
+    connected = await asyncio.wait_for(process.stderr.readline(), PATIENCE_SECONDS * 2)
+    assert connected.decode() == f"Connected to {url}, subscribed to news. Press Ctrl-C to stop.\n"
     sender = await join(server)
-    async with asyncio.timeout(PATIENCE_SECONDS * 2):
-        while not (await sender.ask({"action": "send", "channel": "news", "event": "e", "data": 0}))["sent"]:
-            pass  # it is not there yet
-    for number in (1, 2):
+    for number in (0, 1, 2):
         await sender.say({"action": "send", "channel": "news", "event": "e", "data": number})
     assert process.stdout is not None
     out = await asyncio.wait_for(process.stdout.read(), PATIENCE_SECONDS)

@@ -10,9 +10,9 @@ from fastws.cli import main
 from tests.serving import KEY, Serve
 
 REFUSED_LISTENERS = [
-    (("/", "--token", "hunter2"), "401"),
+    (("/", "--token", "hunter2"), "(401): give one with --token"),
     (("/", "news "), "white space"),
-    (("/", "user:somebody"), "not allowed"),
+    (("/", "user:somebody"), "fastws token --channel"),
     (("/nowhere",), "404"),
     (("", "--dialect", "rooms"), "401"),
     (("", "--dialect", "workspaces", "--token", "hunter2"), "401"),
@@ -41,6 +41,21 @@ async def test_a_publisher_with_a_bad_channel_is_told_why(serve: Serve, capsys: 
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "fastws: `channel` begins or ends with white space\n"
+
+
+async def test_a_listener_over_tls_to_a_plain_port_is_told_so(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    server = await serve()
+    url = f"wss://127.0.0.1:{server.port}/"
+    assert await asyncio.to_thread(main, ["listen", url, "news"]) == 1
+    assert capsys.readouterr().err == f"fastws: {url}: the server speaks ws:// at this address, not wss://\n"
+
+
+async def test_a_listener_at_a_path_of_another_dialect_is_pointed_to_the_option(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = await serve()
+    assert await asyncio.to_thread(main, ["listen", f"ws://127.0.0.1:{server.port}/ws", "news"]) == 1
+    assert "add --dialect" in capsys.readouterr().err
 
 
 def test_workspaces_need_a_token(capsys: pytest.CaptureFixture[str]) -> None:

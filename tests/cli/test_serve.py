@@ -33,8 +33,8 @@ async def test_with_no_setting_at_all_it_prints_all_that_is_needed_to_try_it(ser
         "/production",
         "/api/v1/ws",
         "workspaces+jobs",
-        "open to this machine",
-        "with a token",
+        "open to clients on this machine",
+        "token required",
         "This machine: direct",
     ):
         assert words in text
@@ -70,15 +70,15 @@ async def test_configured_secrets_are_not_printed(serve_process: ServeProcess) -
     said = "\n".join(server.lines + server.errors)
     assert secret not in said
     assert key not in said
-    assert "made up" not in said
+    assert "temporary" not in said
 
 
 async def test_it_listens_where_no_keys_are_and_says_who_cannot_come_in(serve_process: ServeProcess) -> None:
     server = await serve_process("--host", "0.0.0.0")
-    await server.has_said("No broadcast_key is set")
+    await server.has_said("No broadcast_key set")
     text = "\n".join(server.lines)
-    assert "No JWT key is set" in text
-    assert "No broadcast_key is set" in text
+    assert "No JWT key set" in text
+    assert "No broadcast_key set" in text
     assert "allow_anonymous is off" in text
     async with aiohttp.ClientSession() as session, session.get(server.url.replace("ws", "http") + "health") as answer:
         assert answer.status == 200
@@ -156,6 +156,7 @@ async def test_a_port_in_use_is_one_line_and_exit_code_2(serve_process: ServePro
     assert (process.returncode, out) == (2, b"")
     assert err.count(b"\n") == 1
     assert f"127.0.0.1:{server.port}".encode() in err
+    assert b"--port 0 picks a free port" in err
 
 
 async def test_on_a_unix_socket(serve_process: ServeProcess, tmp_path: Path) -> None:

@@ -60,21 +60,31 @@ def test_a_server_for_the_world_with_keys_needs_nothing() -> None:
     ("settings", "check", "verdict", "word"),
     [
         ({"mounts": ("/x=nonsense",)}, "settings", Verdict.FAIL, "nonsense"),
-        ({"trusted_proxies": ("0.0.0.0/0",)}, "proxy headers", Verdict.WARN, "anybody"),
-        ({"trusted_proxies": ("::/0",)}, "proxy headers", Verdict.WARN, "anybody"),
-        ({"trusted_proxies": ("10.0.0.0/8", "fd00::/16", "unix")}, "proxy headers", Verdict.OK, "believed"),
-        ({"max_connections_per_ip": 5}, "proxy headers", Verdict.WARN, "one client"),
+        ({"trusted_proxies": ("0.0.0.0/0",)}, "proxy headers", Verdict.WARN, "can fake client addresses"),
+        ({"trusted_proxies": ("::/0",)}, "proxy headers", Verdict.WARN, "can fake client addresses"),
+        ({"trusted_proxies": ("10.0.0.0/8", "fd00::/16", "unix")}, "proxy headers", Verdict.OK, "trusted from"),
+        ({"max_connections_per_ip": 5}, "proxy headers", Verdict.WARN, "count as one"),
         ({"host": "0.0.0.0"}, "clients", Verdict.WARN, "401"),
-        ({"host": "0.0.0.0", "jwt_secret": SECRET, "allow_anonymous": True}, "clients", Verdict.WARN, "everybody"),
-        ({"allow_anonymous": True, "trusted_proxies": ("10.0.0.1",)}, "clients", Verdict.WARN, "its proxy"),
-        ({"trusted_proxies": ("10.0.0.1",)}, "clients", Verdict.OK, "without one nobody"),
-        ({"unix_socket": "/tmp/x"}, "clients", Verdict.OK, "without one nobody"),
-        ({"allow_anonymous": False, "jwt_secret": SECRET}, "clients", Verdict.OK, "without one nobody"),
-        ({"jwt_secret": SECRET}, "clients", Verdict.OK, "without one direct connections from this machine"),
-        ({}, "clients", Verdict.OK, "without one direct connections from this machine"),
-        ({"allow_anonymous": True, "jwt_secret": SECRET}, "clients", Verdict.OK, "without one everybody"),
+        (
+            {"host": "0.0.0.0", "jwt_secret": SECRET, "allow_anonymous": True},
+            "clients",
+            Verdict.WARN,
+            "anyone who can reach the port",
+        ),
+        (
+            {"allow_anonymous": True, "trusted_proxies": ("10.0.0.1",)},
+            "clients",
+            Verdict.WARN,
+            "anyone who can reach the port",
+        ),
+        ({"trusted_proxies": ("10.0.0.1",)}, "clients", Verdict.OK, "token required"),
+        ({"unix_socket": "/tmp/x"}, "clients", Verdict.OK, "token required"),
+        ({"allow_anonymous": False, "jwt_secret": SECRET}, "clients", Verdict.OK, "token required"),
+        ({"jwt_secret": SECRET}, "clients", Verdict.OK, "without a token only direct connections from this machine"),
+        ({}, "clients", Verdict.OK, "without a token only direct connections from this machine"),
+        ({"allow_anonymous": True, "jwt_secret": SECRET}, "clients", Verdict.OK, "without a token everybody"),
         ({"host": "0.0.0.0"}, "backends", Verdict.WARN, "401"),
-        ({"unix_socket": "/tmp/x", "host": "0.0.0.0"}, "backends", Verdict.OK, "makes up"),
+        ({"unix_socket": "/tmp/x", "host": "0.0.0.0"}, "backends", Verdict.OK, "generates"),
     ],
 )
 def test_what_does_not_go_together_is_said(
@@ -106,6 +116,6 @@ def test_a_key_that_everybody_reads_is_a_warning(tmp_path: Path) -> None:
 def test_a_certificate_that_is_not_there_or_none_fails(tmp_path: Path) -> None:
     settings = pair(tmp_path)
     Path(settings["tls_cert"]).write_text("nonsense")
-    assert "no PEM certificate" in look(**settings)["tls"].state
+    assert "is not a PEM certificate" in look(**settings)["tls"].state
     Path(settings["tls_cert"]).unlink()
     assert look(**settings)["tls"].verdict is Verdict.FAIL

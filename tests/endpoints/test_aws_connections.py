@@ -253,9 +253,13 @@ async def test_where_any_key_is_configured_nobody_calls_unsigned(
 
 
 async def test_keys_that_the_start_made_up_are_not_counted() -> None:
-    for made_up, status in ((("jwt_secret", "broadcast_key"), 410), (("jwt_secret",), 403), (("broadcast_key",), 403)):
+    for generated, status in (
+        (("jwt_secret", "broadcast_key"), 410),
+        (("jwt_secret",), 403),
+        (("broadcast_key",), 403),
+    ):
         config = Config(port=0, jwt_secret=SECRET, broadcast_key=(KEY,))
-        async with Server(config, made_up=made_up) as server, httpx.AsyncClient(trust_env=False) as http:
+        async with Server(config, generated=generated) as server, httpx.AsyncClient(trust_env=False) as http:
             answer = await http.get(f"http://127.0.0.1:{server.port}/@connections/nobody")
             assert answer.status_code == status
 

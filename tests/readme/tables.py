@@ -1,32 +1,39 @@
-"""The README's tables that are made from the code: `python tests/readme/tables.py` writes them anew."""
+"""The README's tables that are made from the code: `python tests/readme/tables.py` updates them."""
 
 from __future__ import annotations
 
 import inspect
 import re
 import sys
+from itertools import groupby
 from pathlib import Path
 
 from fastws.bench.capacity import Costs
 from fastws.config import SETTINGS
 from fastws.endpoints.router import routes
-from fastws.settings import is_list
+from fastws.setting_definition import Setting
 
 README = Path(__file__).parents[2] / "README.md"
 
 
 def settings_table() -> str:
-    rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
-    for name, setting in SETTINGS.items():
-        default = setting.default
-        if is_list(name):
-            default = ", ".join(default or ())
-        elif isinstance(default, bool):
-            default = str(default).lower()
-        shown = "" if default in (None, "") else f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
-        meaning = str(setting.metadata["meaning"]).replace("|", "\\|")
-        rows.append(f"| `{name}`{' (list)' if is_list(name) else ''} | {shown} | {meaning} |")
-    return "\n".join(rows)
+    """One table for each group of settings."""
+    tables = []
+    for group, settings in groupby(SETTINGS.values(), key=lambda setting: setting.group):
+        rows = [f"**{group}**", "", "| setting | value | default | meaning |", "| --- | --- | --- | --- |"]
+        for setting in settings:
+            default = f"`{setting.shown_default}`" if setting.shown_default else ""
+            name = f"`{setting.name}`{' (list)' if setting.is_list else ''}"
+            rows.append(f"| {name} | {_value(setting)} | {default} | {setting.meaning} |")
+        tables.append("\n".join(rows))
+    return "\n\n".join(tables)
+
+
+def _value(setting: Setting) -> str:
+    """What a value looks like: its range or choices, else its placeholder."""
+    if setting.kind == "single" and (setting.choices or setting.scalar is not str):
+        return re.sub(r"^(an?|one of) ", "", setting.expected)
+    return f"`{setting.metavar}`".replace("|", "\\|")
 
 
 def costs_table() -> str:
@@ -51,7 +58,7 @@ def addresses() -> set[str]:
 
 
 def with_tables(text: str) -> str:
-    """`text` with what stands between its markers made anew."""
+    """Return `text` with each table between its markers replaced by the current one."""
     made = {"settings": settings_table(), "costs": costs_table()}
     for name, table in made.items():
         text = re.sub(

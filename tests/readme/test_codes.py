@@ -93,7 +93,7 @@ def names_in_the_source() -> set[str]:
 def test_the_reasons_for_which_messages_are_dropped_are_all_told() -> None:
     (row,) = (row for row in table("Metrics", "metric", "labels") if "`fastws_dropped_messages_total`" in row[0])
     # Of a policy the chunks that give way are counted under its name; `disconnect` where a message is larger than all.
-    policies = set(SETTINGS["slow_policy"].metadata["choices"])
+    policies = set(SETTINGS["slow_policy"].choices)
     assert set(codes(row[2])) == set(subscripts("dropped")) | policies
 
 
@@ -119,7 +119,7 @@ def test_the_addresses_are_those_that_are_served() -> None:
 
 def test_the_policies_are_those_of_the_setting() -> None:
     rows = table("Limits, and what a client gets at them", "policy", "what happens")
-    assert {code for row in rows for code in codes(row[0])} == set(SETTINGS["slow_policy"].metadata["choices"])
+    assert {code for row in rows for code in codes(row[0])} == set(SETTINGS["slow_policy"].choices)
 
 
 def test_the_alerts_are_those_of_the_file() -> None:
@@ -132,9 +132,9 @@ def test_the_files_to_deploy_are_those_that_are_written() -> None:
 
 
 def test_the_broadcasters_calls_are_all_told() -> None:
-    from fastws.backend.calls import Calls
+    from fastws.backend.publishing_methods import PublishingMethods
 
     rows = table("Publishing from Python backends", "call", "goes to")
     shown = {code.partition("(")[0] for row in rows for code in codes(row[0])}
-    own = {name for name, member in vars(Calls).items() if callable(member) and not name.startswith("_")}
+    own = {name for name, member in vars(PublishingMethods).items() if callable(member) and not name.startswith("_")}
     assert shown == own - {"deliver", "publish", "send"} | {"broadcast_admin_event"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fastws.backend.message import More, to_channel
+from fastws.backend.message import PublishOptions, to_channel
 from fastws.config import Config
 from fastws.errors import BadRequest, ConfigError
 from fastws.server.server import Server
@@ -33,10 +33,10 @@ async def test_clients_hear_data_as_it_was_when_it_was_published(serve: Serve, j
 
 
 @pytest.mark.parametrize("data", [object(), {"ids": {1, 2}}, 2**64])
-async def test_data_that_cannot_be_said_is_refused_with_what_can(serve: Serve, join: Join, data: object) -> None:
+async def test_data_that_cannot_be_encoded_is_refused_with_what_can(serve: Serve, join: Join, data: object) -> None:
     server = await serve()
     client = await subscribed(join, server, "news")
-    with pytest.raises(BadRequest, match="dicts, lists, texts, numbers"):
+    with pytest.raises(BadRequest, match="dicts, lists, strings, numbers"):
         await server.broadcaster.publish("news", "hello", data)
     await client.hears_nothing()
 
@@ -82,10 +82,10 @@ async def test_what_is_said_beside_the_data_goes_along(serve: Serve, join: Join)
     server = await serve()
     token = server.tokens.sign("ada", workspaces=["w1"])
     client = await join(server, "/ws", token=token)
-    more: More = {"priority": "high", "key": "k", "type": "t", "exclude": ["x"]}
-    await server.broadcaster.publish("workspace:w1", "alert", 1, **more)
+    options: PublishOptions = {"priority": "high", "key": "k", "type": "t", "exclude": ["x"]}
+    await server.broadcaster.publish("workspace:w1", "alert", 1, **options)
     assert (await client.hear())["priority"] == "high"
-    publication = server.broadcaster._publication(to_channel("c", "e", 1, more))
+    publication = server.broadcaster._publication(to_channel("c", "e", 1, options))
     assert (publication.key, publication.type, publication.exclude) == ("k", "t", {"x"})
 
 

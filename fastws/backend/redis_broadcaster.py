@@ -1,4 +1,4 @@
-"""Publishing straight through Redis, past every server process, from threads or from asyncio."""
+"""Publishing directly to Redis, without a request to the server, for threads and for asyncio."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import redis.asyncio.retry
 import redis.retry
 from redis.exceptions import RedisError
 
-from fastws.backend.calls import Calls, Outcome
 from fastws.backend.events import ADMIN_CHANNEL, ADMIN_EVENT, JOBS_CHANNEL, WORKSPACE_CHANNEL
 from fastws.backend.message import Message, from_body
-from fastws.backend.redis_form import Format, redis_publication
-from fastws.backend.redis_place import BACKOFF, TRIES, check_redis_url, failure_of
+from fastws.backend.publishing_methods import Outcome, PublishingMethods
+from fastws.backend.redis_connection import BACKOFF, RETRIES, check_redis_url, translated_error
+from fastws.backend.redis_encoding import Format, redis_publication
 from fastws.errors import BadRequest
 
 TIMEOUT_SECONDS = 5.0
-BATCH = 512  # publications that travel in one pipeline
+PIPELINE_SIZE = 512  # publications per pipeline
 
 Result = TypeVar("Result")
 
 
-class ThroughRedis(Calls[Result]):
-    """What RedisBroadcaster and AsyncRedisBroadcaster have in common.
+class AnyRedisBroadcaster(PublishingMethods[Result]):
+    """The parts that RedisBroadcaster and AsyncRedisBroadcaster share.
 
-    `prefix` is the server's `redis_prefix`; `format` json, or msgpack for data that JSON lacks. In an outcome
-    `sent` counts the server processes that heard it, not clients: PUBLISH knows no more. When the connection
-    breaks it is tried again, so that a message may then be heard twice; where that matters publish over HTTP.
+    `prefix` must be the server's `redis_prefix`. `format` is json, or msgpack for types that JSON lacks. In an outcome
+    `sent` counts the server processes that received the message, not the clients, because that is what PUBLISH
+    returns. Lost connections are retried, so a message may be delivered twice; use HTTP where that matters.
     Raises BrokerUnavailable, Unauthorized or BadRequest.
     """
 
@@ -40,7 +40,7 @@ class ThroughRedis(Calls[Result]):
         redis_url: str,
         *,
         prefix: str = "fastws:",
-        format: Format = "json",  # noqa: A002 # the word of every interface of fastws
+        format: Format = "json",  # noqa: A002 # the same name as in the client and the command line
         timeout: float = TIMEOUT_SECONDS,
         workspace_channel: str = WORKSPACE_CHANNEL,
         jobs_channel: str = JOBS_CHANNEL,
@@ -54,25 +54,25 @@ class ThroughRedis(Calls[Result]):
         self._format: Format = format
 
     def broadcast_admin_event(self, data: object) -> Result:
-        """Tell channel `admin`; single connections cannot be reached through Redis."""
+        """Publish to channel `admin`. Single connections cannot be reached through Redis."""
         return self.publish(ADMIN_CHANNEL, ADMIN_EVENT, data)
 
     def _publication(self, message: Message) -> tuple[str, bytes]:
-        return redis_publication(message, prefix=self._prefix, form=self._format)
+        return redis_publication(message, prefix=self._prefix, encoding=self._format)
 
     def _batches(self, messages: Iterable[Mapping[str, object]]) -> Iterator[list[tuple[str, bytes]]]:
-        """Every message is checked and encoded before the first batch leaves."""
+        """Check and encode all messages before yielding the first batch."""
         publications = [self._publication(from_body(message)) for message in messages]
-        for begin in range(0, len(publications), BATCH):
-            yield publications[begin : begin + BATCH]
+        for begin in range(0, len(publications), PIPELINE_SIZE):
+            yield publications[begin : begin + PIPELINE_SIZE]
 
 
-class RedisBroadcaster(ThroughRedis[Outcome]):
-    """Publishes by PUBLISH on kept connections. May be used from any thread, and after a fork."""
+class RedisBroadcaster(AnyRedisBroadcaster[Outcome]):
+    """Publishes with PUBLISH over a connection pool. Thread-safe, and usable after a fork."""
 
     def __init__(self, redis_url: str, **options: Any) -> None:
         super().__init__(redis_url, **options)
-        retry = redis.retry.Retry(BACKOFF, TRIES)
+        retry = redis.retry.Retry(BACKOFF, RETRIES)
         self._redis = redis.Redis.from_url(redis_url, retry=retry, **self._options)
 
     def deliver(self, message: Message) -> Outcome:
@@ -80,10 +80,10 @@ class RedisBroadcaster(ThroughRedis[Outcome]):
         try:
             return outcome_of(self._redis.publish(channel, payload))
         except RedisError as error:
-            raise failure_of(self._redis_url, error) from error
+            raise translated_error(self._redis_url, error) from error
 
     def publish_many(self, messages: Iterable[Mapping[str, object]]) -> list[Outcome]:
-        """Publish many in few round trips, each a dict in the words of `POST /broadcast`."""
+        """Publish many messages in few round trips, each a dict with the fields of `POST /broadcast`."""
         outcomes: list[Outcome] = []
         for batch in self._batches(messages):
             with self._redis.pipeline(transaction=False) as pipeline:
@@ -92,11 +92,11 @@ class RedisBroadcaster(ThroughRedis[Outcome]):
                 try:
                     outcomes += map(outcome_of, pipeline.execute())
                 except RedisError as error:
-                    raise failure_of(self._redis_url, error) from error
+                    raise translated_error(self._redis_url, error) from error
         return outcomes
 
     def close(self) -> None:
-        """Close the kept connections; the next call opens new ones."""
+        """Close the connections. The next call opens new ones."""
         self._redis.close()
 
     def __enter__(self) -> Self:
@@ -108,8 +108,8 @@ class RedisBroadcaster(ThroughRedis[Outcome]):
         self.close()
 
 
-class AsyncRedisBroadcaster(ThroughRedis[Awaitable[Outcome]]):
-    """RedisBroadcaster for asyncio: the same calls, to be awaited."""
+class AsyncRedisBroadcaster(AnyRedisBroadcaster[Awaitable[Outcome]]):
+    """RedisBroadcaster for asyncio: the same methods as coroutines."""
 
     def __init__(self, redis_url: str, **options: Any) -> None:
         super().__init__(redis_url, **options)
@@ -121,10 +121,10 @@ class AsyncRedisBroadcaster(ThroughRedis[Awaitable[Outcome]]):
         try:
             return outcome_of(await self._redis().publish(channel, payload))
         except RedisError as error:
-            raise failure_of(self._redis_url, error) from error
+            raise translated_error(self._redis_url, error) from error
 
     async def publish_many(self, messages: Iterable[Mapping[str, object]]) -> list[Outcome]:
-        """Publish many in few round trips; see RedisBroadcaster.publish_many."""
+        """Publish many messages in few round trips; see RedisBroadcaster.publish_many."""
         outcomes: list[Outcome] = []
         for batch in self._batches(messages):
             async with self._redis().pipeline(transaction=False) as pipeline:
@@ -133,11 +133,11 @@ class AsyncRedisBroadcaster(ThroughRedis[Awaitable[Outcome]]):
                 try:
                     outcomes += map(outcome_of, await pipeline.execute())
                 except RedisError as error:
-                    raise failure_of(self._redis_url, error) from error
+                    raise translated_error(self._redis_url, error) from error
         return outcomes
 
     async def aclose(self) -> None:
-        """Close the kept connections; the next call opens new ones."""
+        """Close the connections. The next call opens new ones."""
         if self._own_redis is not None and self._owner is asyncio.get_running_loop():
             await self._own_redis.aclose()
         self._own_redis = None
@@ -153,13 +153,13 @@ class AsyncRedisBroadcaster(ThroughRedis[Awaitable[Outcome]]):
     def _redis(self) -> redis.asyncio.Redis:
         loop = asyncio.get_running_loop()
         if self._own_redis is None or self._owner is not loop:
-            # Kept connections belong to the loop they were opened on; a global broadcaster may outlive one.
-            retry = redis.asyncio.retry.Retry(BACKOFF, TRIES)
+            # Connections belong to the event loop that opened them; a global broadcaster may outlive that loop.
+            retry = redis.asyncio.retry.Retry(BACKOFF, RETRIES)
             self._own_redis = redis.asyncio.Redis.from_url(self._redis_url, retry=retry, **self._options)
             self._owner = loop
         return self._own_redis
 
 
 def outcome_of(processes: object) -> Outcome:
-    """The outcome of a PUBLISH that `processes` subscribers of Redis heard."""
+    """Return the outcome of a PUBLISH that reached `processes` Redis subscribers."""
     return Outcome(sent=processes if isinstance(processes, int) else 0, failed=0, stale=0)

@@ -1,7 +1,7 @@
 import pytest
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from fastws.backend.redis_place import check_redis_url, failure_of, shown_url
+from fastws.backend.redis_connection import check_redis_url, redacted_url, translated_error
 from fastws.errors import BrokerUnavailable, ConfigError, Unauthorized
 
 
@@ -16,8 +16,8 @@ def test_another_kind_of_address_is_refused_with_those_that_are_right():
 
 
 def test_an_address_is_shown_without_user_password_and_options():
-    assert shown_url("redis://me:secret@host:6379/0?password=secret") == "redis://host:6379/0"
-    assert shown_url("unix:///run/redis.sock?password=secret") == "unix:///run/redis.sock"
+    assert redacted_url("redis://me:secret@host:6379/0?password=secret") == "redis://host:6379/0"
+    assert redacted_url("unix:///run/redis.sock?password=secret") == "unix:///run/redis.sock"
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_an_address_is_shown_without_user_password_and_options():
     ],
 )
 def test_a_failure_says_whether_it_is_the_password_or_the_redis(error, kind):
-    failure = failure_of("redis://:secret@host:6379", error)
+    failure = translated_error("redis://:secret@host:6379", error)
     assert type(failure) is kind
     assert "host:6379" in str(failure)
     assert "secret" not in str(failure)

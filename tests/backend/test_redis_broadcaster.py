@@ -87,7 +87,7 @@ def test_one_bad_message_stops_all_before_the_first(call, heard):
     ("method", "argument"), [("publish", ("c", "e")), ("publish_many", ([{"channel": "c", "event": "e"}],))]
 )
 def test_a_redis_that_is_not_there_is_named(method, argument, tmp_path, monkeypatch):
-    monkeypatch.setattr("fastws.backend.over_redis.TRIES", 1)
+    monkeypatch.setattr("fastws.backend.redis_broadcaster.RETRIES", 1)
     url = f"unix://{tmp_path}/none.sock"
 
     async def awaited():

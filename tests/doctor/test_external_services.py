@@ -16,8 +16,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from fastws.config import Config
-from fastws.doctor import elsewhere
-from fastws.doctor.elsewhere import check_elsewhere
+from fastws.doctor import external_services
+from fastws.doctor.external_services import check_external_services
 from fastws.doctor.finding import Finding, Verdict
 from tests.doctor.test_configuration import pair
 from tests.name_server import NameServer
@@ -89,7 +89,7 @@ def tls_provider(tmp_path: Path) -> Iterator[Provider]:
 
 
 def look(**settings: Any) -> Finding:
-    (finding,) = check_elsewhere(Config(**settings))
+    (finding,) = check_external_services(Config(**settings))
     return finding
 
 
@@ -106,7 +106,7 @@ FOR_ENCRYPTION = {**RSA, "use": "enc", "kid": "enc"}
 
 
 def test_where_nobody_is_asked_over_the_network_there_is_nothing_to_say() -> None:
-    assert list(check_elsewhere(Config(authorizer="json:loads", event_hook="json:loads"))) == []
+    assert list(check_external_services(Config(authorizer="json:loads", event_hook="json:loads"))) == []
 
 
 def test_keys_are_named_with_their_algorithms(provider: Provider) -> None:
@@ -120,12 +120,12 @@ def test_keys_are_named_with_their_algorithms(provider: Provider) -> None:
 @pytest.mark.parametrize(
     ("keys", "accepted", "verdict", "words"),
     [
-        ([RSA, SECRET], (), Verdict.WARN, "1 usable key: one (RS256); cannot be used: secret (oct)"),
-        ([RSA, WEAK], (), Verdict.WARN, "cannot be used: weak (RSA RS256)"),
-        ([RSA, EC], ("ES256",), Verdict.WARN, "cannot be used: one (RS256 is not among jwt_algorithms)"),
-        ([RSA], ("ES256",), Verdict.FAIL, "no usable keys; cannot be used: one"),
+        ([RSA, SECRET], (), Verdict.WARN, "1 usable key: one (RS256); not usable: secret (oct)"),
+        ([RSA, WEAK], (), Verdict.WARN, "not usable: weak (RSA RS256)"),
+        ([RSA, EC], ("ES256",), Verdict.WARN, "not usable: one (RS256 is not among jwt_algorithms)"),
+        ([RSA], ("ES256",), Verdict.FAIL, "no usable keys; not usable: one"),
         ([FOR_ENCRYPTION], (), Verdict.FAIL, "no usable keys"),
-        ([{"kid": "\x1b[2J"}, 1, RSA], (), Verdict.WARN, "'\\x1b[2J' (no key), (no object) (no key)"),
+        ([{"kid": "\x1b[2J"}, 1, RSA], (), Verdict.WARN, "'\\x1b[2J' (not a key), (not an object) (not a key)"),
         ([], (), Verdict.FAIL, "no usable keys"),
     ],
 )
@@ -142,10 +142,10 @@ def test_keys_that_cannot_be_used_are_named_with_why(
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [
-        (b"<html>", 200, "answers something that is no JSON"),
-        (b"\xff\xfe\x00", 200, "no JSON"),
-        (b"[" * 100_000, 200, "no JSON"),
-        ({"issuer": "x", "jwks_uri": "y"}, 200, "no JWKS: it has no list of `keys`"),
+        (b"<html>", 200, "the response is not JSON"),
+        (b"\xff\xfe\x00", 200, "is not JSON"),
+        (b"[" * 100_000, 200, "is not JSON"),
+        ({"issuer": "x", "jwks_uri": "y"}, 200, "not a JWKS document, it has no list `keys`"),
         (b"", 404, "status 404"),
         (b"", 302, "status 302"),
         (b" " * 300_000, 200, "too large"),
@@ -176,7 +176,7 @@ def test_a_certificate_that_nobody_trusts_is_told_with_the_way_to_trust_it(
 def test_https_where_plain_http_is_spoken_is_told(provider: Provider, setting: str) -> None:
     finding = look(**{setting: provider.url.replace("http", "https")})
     assert finding.verdict is Verdict.FAIL
-    assert "no TLS: " in finding.state
+    assert "TLS handshake failed: " in finding.state
 
 
 @pytest.mark.parametrize("setting", ["jwt_jwks_url", "authorizer", "event_hook"])
@@ -192,8 +192,8 @@ def test_nobody_there_is_told_without_what_is_secret(provider: Provider, setting
 def test_one_that_does_not_answer_holds_the_doctor_up_for_a_bounded_time(
     setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(elsewhere, "FETCH_SECONDS", 0.05)
-    monkeypatch.setattr(elsewhere, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(external_services, "FETCH_SECONDS", 0.05)
+    monkeypatch.setattr(external_services, "CONNECT_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         # https: it takes the connection and says nothing to the handshake.
         finding = look(**{setting: f"https://127.0.0.1:{silent.getsockname()[1]}/"})
@@ -205,9 +205,9 @@ def test_one_that_does_not_answer_holds_the_doctor_up_for_a_bounded_time(
 def test_a_silent_name_server_is_waited_for_a_bounded_time(
     setting: str, name_server: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(elsewhere, "FETCH_SECONDS", 0.05)
-    monkeypatch.setattr(elsewhere, "CONNECT_SECONDS", 0.05)
-    finding = look(**{setting: "https://elsewhere.example/"})
+    monkeypatch.setattr(external_services, "FETCH_SECONDS", 0.05)
+    monkeypatch.setattr(external_services, "CONNECT_SECONDS", 0.05)
+    finding = look(**{setting: "https://external_services.example/"})
     assert finding.verdict is Verdict.FAIL
     assert "no answer within 0.05 s" in finding.state
 
@@ -218,7 +218,7 @@ def test_a_silent_name_server_is_waited_for_a_bounded_time(
 def test_an_application_that_can_be_reached_is_asked_nothing(
     provider: Provider, setting: str, consequence: str
 ) -> None:
-    assert look(**{setting: provider.url}) == Finding(setting, Verdict.OK, f"{provider.url} can be reached")
+    assert look(**{setting: provider.url}) == Finding(setting, Verdict.OK, f"{provider.url}: reachable")
     assert provider.requests == 0
     provider.close()
     assert consequence in look(**{setting: provider.url}).remedy

@@ -1,4 +1,4 @@
-"""Who is asked over the network: the identity provider for its keys, the application as authorizer and hook."""
+"""Checks of external services: the identity provider's keys, and the application as authorizer and event hook."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from fastws.resolver import lookup
 
 CONNECT_SECONDS: Final = 3.0
 MAX_SHOWN: Final = 64
-_CA: Final = "give its CA to fastws (SSL_CERT_FILE=/path/ca.pem), or correct the host's name"
-_REACH: Final = "correct jwt_jwks_url, or let this machine reach it (proxy, firewall)"
-_WHERE: Final = "jwt_jwks_url is what OpenID providers name `jwks_uri` in /.well-known/openid-configuration"
-# What it means that the application does not answer.
-_WITHOUT: Final = {
-    "authorizer": "until it answers, nobody may subscribe or send",
-    "event_hook": "until it answers, every upgrade is refused with 503",
+_CA: Final = "trust its CA (SSL_CERT_FILE=/path/to/ca.pem), or correct the host name"
+_REACH: Final = "correct jwt_jwks_url, or allow access to it (proxy, firewall)"
+_WHERE: Final = "set jwt_jwks_url to the `jwks_uri` in the provider's /.well-known/openid-configuration"
+# The consequence if the application does not answer.
+_CONSEQUENCES: Final = {
+    "authorizer": "until it answers, nobody may subscribe or publish",
+    "event_hook": "until it answers, all connections are refused with 503",
 }
 
 
-def check_elsewhere(config: Config) -> Iterator[Finding]:
-    """Findings on jwt_jwks_url, authorizer and event_hook, where they are URLs. Each takes some seconds at most."""
+def check_external_services(config: Config) -> Iterator[Finding]:
+    """Yield the findings on jwt_jwks_url, authorizer and event_hook that are URLs, each within a few seconds."""
     if config.jwt_jwks_url is not None and is_url(config.jwt_jwks_url):
         yield check_jwks(config.jwt_jwks_url, config.jwt_algorithms)
-    for setting in _WITHOUT:
+    for setting in _CONSEQUENCES:
         where = getattr(config, setting)
         if where is not None and is_url(where):
             yield check_reachable(setting, where)
 
 
 def check_jwks(url: str, accepted: Sequence[str]) -> Finding:
-    """Fetch the keys as the server does, and say which of them it can use for `accepted` (none: all) algorithms."""
-    shown = shown_url(url)
+    """Fetch the keys like the server does and report which are usable for the `accepted` algorithms (empty: all)."""
+    shown = redacted_url(url)
     try:
         document = _fetch(url)
     except (TimeoutError, httpx.TimeoutException):
@@ -53,88 +53,88 @@ def check_jwks(url: str, accepted: Sequence[str]) -> Finding:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         broken = _tls_error(error)
         if broken is not None:
-            return fail("jwks", f"{shown}: {_words(broken)}", _CA)
+            return fail("jwks", f"{shown}: {_tls_reason(broken)}", _CA)
         return fail("jwks", f"{shown}: {_reason(error)}", _REACH)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        return fail("jwks", f"{shown} answers something that is no JSON", _WHERE)
+        return fail("jwks", f"{shown}: the response is not JSON", _WHERE)
     except ValueError as error:
         return fail("jwks", f"{shown}: {error}", _WHERE)
     return keys_finding(shown, document, accepted)
 
 
 def keys_finding(shown: str, document: object, accepted: Sequence[str]) -> Finding:
-    """On the keys in a JWKS document."""
+    """Return the finding on the keys of a JWKS document."""
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        return fail("jwks", f"{shown} is JSON, but no JWKS: it has no list of `keys`", _WHERE)
-    looked = [_look(entry, accepted) for entry in entries]
-    usable = [key for key in looked if not key.flaw]
-    # Keys to encrypt with are nothing to us, and nothing is wrong with them.
-    useless = [key for key in looked if key.flaw and not key.is_for_encryption]
+        return fail("jwks", f"{shown}: the response is not a JWKS document, it has no list `keys`", _WHERE)
+    keys = [_read_key(entry, accepted) for entry in entries]
+    usable = [key for key in keys if not key.flaw]
+    # Encryption keys are not used here, and not an error.
+    unusable = [key for key in keys if key.flaw and not key.is_for_encryption]
     state = f"{shown}: {_count(usable)}{_list(usable)}"
-    if useless:
-        state += f"; cannot be used: {', '.join(f'{key.name} ({key.flaw})' for key in useless)}"
+    if unusable:
+        state += f"; not usable: {', '.join(f'{key.name} ({key.flaw})' for key in unusable)}"
     if not usable:
         return fail(
-            "jwks", state, "tokens of this issuer are all refused: RSA (2048 bits), EC or Ed25519 keys are needed"
+            "jwks", state, "all tokens of this issuer are refused: it must offer RSA (2048 bits), EC or Ed25519 keys"
         )
-    if useless:
-        return warn("jwks", state, "tokens that are signed with those are refused; see jwt_algorithms and the provider")
+    if unusable:
+        return warn("jwks", state, "tokens signed with these keys are refused; check jwt_algorithms and the provider")
     return ok("jwks", state)
 
 
 def check_reachable(setting: str, url: str) -> Finding:
-    """Connect, and shake hands where it is https; the application itself is asked nothing."""
+    """Connect, with a TLS handshake for https, but send no request."""
     parts = httpx.URL(url)
-    shown, port = shown_url(url), parts.port or (443 if parts.scheme == "https" else 80)
+    shown, port = redacted_url(url), parts.port or (443 if parts.scheme == "https" else 80)
     if _is_proxied(parts):
-        remedy = f"put {parts.host} into NO_PROXY if it is on this side of the proxy"
-        return warn(setting, f"{shown} is asked through the proxy that the environment names", remedy)
+        remedy = f"add {parts.host} to NO_PROXY if it is not behind the proxy"
+        return warn(setting, f"{shown}: called through the proxy from the environment", remedy)
     try:
         _wait_for_name(parts, CONNECT_SECONDS)
-        with socket.create_connection((parts.host, port), CONNECT_SECONDS) as plain:
+        with socket.create_connection((parts.host, port), CONNECT_SECONDS) as connection:
             if parts.scheme == "https":
-                httpx.create_ssl_context().wrap_socket(plain, server_hostname=parts.host).close()
+                httpx.create_ssl_context().wrap_socket(connection, server_hostname=parts.host).close()
     except ssl.SSLError as error:
-        return fail(setting, f"{shown}: {_words(error)}", _CA)
+        return fail(setting, f"{shown}: {_tls_reason(error)}", _CA)
     except OSError as error:
         reason = f"no answer within {CONNECT_SECONDS:g} s" if isinstance(error, TimeoutError) else error.strerror
-        remedy = f"start the application, or correct the address; {_WITHOUT[setting]}"
+        remedy = f"start the application or correct the URL; {_CONSEQUENCES[setting]}"
         return fail(setting, f"{shown}: {reason or error}", remedy)
-    return ok(setting, f"{shown} can be reached")
+    return ok(setting, f"{shown}: reachable")
 
 
-def shown_url(url: str) -> str:
-    """`url` without what may be secret: user, password and query."""
+def redacted_url(url: str) -> str:
+    """Return `url` without user, password and query, which may be secret."""
     parts = httpx.URL(url)
     return f"{parts.scheme}://{parts.netloc.decode('ascii')}{parts.path}"
 
 
 @dataclass(slots=True, frozen=True)
 class _Key:
-    """A key of the document. `flaw` says why it cannot be used; "": it can."""
+    """A key of the document. `flaw` says why it is not usable; "" means usable."""
 
     name: str
     flaw: str = ""
     is_for_encryption: bool = False
 
 
-def _look(entry: object, accepted: Sequence[str]) -> _Key:
+def _read_key(entry: object, accepted: Sequence[str]) -> _Key:
     if not isinstance(entry, dict):
-        return _Key("(no object)", "no key")
+        return _Key("(not an object)", "not a key")
     name = _printable(entry.get("kid", "(no kid)"))
     try:
         (key,) = jwks_keys({"keys": [entry]})
     except ValueError:
         kind = " ".join(_printable(entry[word]) for word in ("kty", "crv", "alg") if word in entry)
-        return _Key(name, kind or "no key", is_for_encryption=entry.get("use", "sig") != "sig")
+        return _Key(name, kind or "not a key", is_for_encryption=entry.get("use", "sig") != "sig")
     if accepted and not key.algorithms.intersection(accepted):
         return _Key(name, f"{_algorithms(key)} is not among jwt_algorithms")
     return _Key(f"{name} ({_algorithms(key)})")
 
 
 def _printable(value: object) -> str:
-    """A word of the document, on a terminal that it shall not steer."""
+    """Return a value of the document, escaped so that it cannot control the terminal."""
     text = str(value)[:MAX_SHOWN]
     return text if text.isprintable() else repr(text)
 
@@ -152,7 +152,7 @@ def _list(keys: Sequence[_Key]) -> str:
 
 
 def _fetch(url: str) -> object:
-    """The document at `url`, in FETCH_SECONDS for each step and for all of them."""
+    """Fetch the document at `url`. FETCH_SECONDS limits each step and the total time."""
     deadline = time.monotonic() + FETCH_SECONDS
     _wait_for_name(httpx.URL(url), FETCH_SECONDS)
     with (
@@ -179,14 +179,14 @@ def _wait_for_name(url: httpx.URL, seconds: float) -> None:
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """The TLS error that `error` comes from, if it does."""
+    """Return the TLS error that caused `error`, if any."""
     while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def _reason(error: Exception) -> str:
-    """The system's words for why there is no connection, where they are at the bottom of it, else the client's."""
+    """Return the operating system's error text if it caused `error`, else the text of `error`."""
     reason, cause = str(error), error.__cause__ or error.__context__
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno is not None:
@@ -195,7 +195,7 @@ def _reason(error: Exception) -> str:
     return reason
 
 
-def _words(error: ssl.SSLError) -> str:
+def _tls_reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
-    return f"no TLS: {error.reason or error}"
+    return f"TLS handshake failed: {error.reason or error}"

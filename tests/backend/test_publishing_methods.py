@@ -1,10 +1,10 @@
 import pytest
 
 from fastws.backend import BadRequest
-from fastws.backend.calls import Calls
+from fastws.backend.publishing_methods import PublishingMethods
 
 
-class Collector(Calls[dict]):
+class Collector(PublishingMethods[dict]):
     """A broadcaster that gives back what it is asked to deliver."""
 
     def deliver(self, message):

@@ -5,16 +5,16 @@ import sys
 import pytest
 
 import fastws.backend
-from fastws.backend import Broadcaster, ConfigError, process_wide
-from fastws.backend.calls import Calls
+from fastws.backend import Broadcaster, ConfigError, default_broadcaster
+from fastws.backend.publishing_methods import PublishingMethods
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    monkeypatch.setattr(process_wide, "_broadcaster", None)
+    monkeypatch.setattr(default_broadcaster, "_broadcaster", None)
     yield
-    if process_wide._broadcaster is not None:
-        process_wide._broadcaster.close()
+    if default_broadcaster._broadcaster is not None:
+        default_broadcaster._broadcaster.close()
 
 
 def test_the_calls_of_the_api_gateway_guide_run_with_its_arguments(peer, monkeypatch):
@@ -36,7 +36,7 @@ def test_without_init_the_environment_says_where_the_server_is(peer, monkeypatch
     assert peer.bodies[0]["type"] == "t"
 
 
-def test_an_api_id_alone_is_told_to_be_no_address_of_a_server():
+def test_an_api_id_alone_does_not_identify_a_server():
     with pytest.raises(ConfigError, match=r"abc123xyz.*FASTWS_URL=http://host:8000"):
         fastws.backend.init_broadcaster(api_id="abc123xyz", region="us-east-1")
 
@@ -78,7 +78,7 @@ def test_every_call_of_a_broadcaster_is_a_function_with_the_same_arguments():
             continue
         expected = [each for each in inspect.signature(method).parameters if each != "self"]
         assert list(inspect.signature(getattr(fastws.backend, name)).parameters) == expected
-    assert issubclass(Broadcaster, Calls)
+    assert issubclass(Broadcaster, PublishingMethods)
 
 
 def test_importing_the_backend_brings_in_nothing_of_the_server():

@@ -92,7 +92,7 @@ def test_of_a_batch_only_what_redis_did_not_take_is_tried_again(call, peer):
     [
         (400, BadRequest, "`event` is missing"),
         (401, Unauthorized, "FASTWS_BROADCAST_KEY"),
-        (403, Forbidden, "does not let"),
+        (403, Forbidden, "does not allow"),
         (413, TooLarge, "max_message_bytes"),
         (500, FastWSError, "500"),
     ],
