@@ -44,7 +44,9 @@ def main() -> int:
     server = None
     if not options.url:
         workers = options.workers or math.ceil(options.connections / (hard - SPARE_DESCRIPTORS) * ROOM)
-        server = OwnServer(workers=workers, redis=True, options=["--log-level", "warning", *options.server_option])
+        server = OwnServer(
+            workers=workers, needs_redis=True, options=["--log-level", "warning", *options.server_option]
+        )
     try:
         if server is not None:
             server.start()

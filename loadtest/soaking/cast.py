@@ -1,4 +1,4 @@
-"""Who takes part in a soak: publishers, listeners, churners, slow readers, and those who break off in the middle."""
+"""Publishers, listeners, churners, slow readers, and clients that break off in the middle."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
-from soaking.ledger import Ear, Ledger
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from soaking.conversation import TEXT, client_frame, upgrade_request
+from soaking.ledger import Ear, Ledger
 
 OPEN_SECONDS = 10.0
 BACKOFF_SECONDS = 0.5
 SLOW_SECONDS = 20.0
-_GONE = (ConnectionClosed, InvalidHandshake, OSError, TimeoutError, EOFError)
-_LISTENED = "soak"
+GONE = (ConnectionClosed, InvalidHandshake, OSError, TimeoutError, EOFError)
+EVENT = "soak"
+_PADDINGS = (0, 50, 500, 5000)
 
 
 @contextlib.asynccontextmanager
 async def connected(url: str, **more: Any) -> AsyncIterator[ClientConnection]:
-    """A client that nobody here wrote, after its greeting."""
-    async with connect(url, compression=None, ping_interval=None, open_timeout=OPEN_SECONDS, **more) as client:
+    """A connection of the `websockets` package, after its greeting."""
+    async with connect(
+        url, compression=None, ping_interval=None, open_timeout=OPEN_SECONDS, proxy=None, **more
+    ) as client:
         greeting = orjson.loads(await client.recv())
         if greeting.get("type") != "connection_id":
             raise ConnectionError(f"greeted with {greeting}")
@@ -44,12 +50,33 @@ async def subscribe(client: ClientConnection, channel: str) -> None:
         raise ConnectionError(f"subscribe was answered with {reply}")
 
 
-class Publisher:
-    """Sends `rate` messages a second to its channel, and keeps the ledger of what was acknowledged."""
+def take(ledger: Ledger, name: str, message: dict[str, Any], ear: Ear) -> None:
+    """What a subscriber makes of one message."""
+    if message.get("event") == EVENT:
+        ear.hear(message["data"]["publisher"], message["data"]["number"])
+    elif message.get("type") in ("lag", "gap"):
+        ear.excuse()
+    else:
+        ledger.fault("unexpected message", f"{name} got {str(message)[:200]}")
 
-    def __init__(self, url: str, ledger: Ledger, name: str, channel: str, rate: float) -> None:
-        self._url, self._ledger, self._name, self._channel = url, ledger, name, channel
+
+class Publisher:
+    """Sends `rate` messages a second to its channel and notes what was acknowledged."""
+
+    def __init__(
+        self,
+        url: str,
+        ledger: Ledger,
+        name: str,
+        channel: str,
+        rate: float,
+        rng: random.Random,
+        *,
+        paddings: Iterable[int] = _PADDINGS,
+    ) -> None:
+        self._url, self._ledger, self._name, self._channel, self._rng = url, ledger, name, channel, rng
         self._pause = 1 / rate
+        self._paddings = tuple(paddings)
         self._waiting: set[int] = set()
         self.is_stopping = False
         ledger.enter(name, channel)
@@ -59,7 +86,10 @@ class Publisher:
             try:
                 async with connected(self._url) as client:
                     await self._publish(client)
-            except _GONE:
+                    close_code = client.close_code
+                if close_code is not None:
+                    self._ledger.lost(self._name, close_code)
+            except GONE:
                 self._ledger.counts["publisher came back"] += 1
                 await asyncio.sleep(BACKOFF_SECONDS)
             self._ledger.uncertain.update((self._name, number) for number in self._waiting)
@@ -69,10 +99,7 @@ class Publisher:
         answers = asyncio.create_task(self._read_answers(client))
         try:
             while not self.is_stopping and not answers.done():
-                number = self._ledger.sent[self._name] = self._ledger.sent[self._name] + 1
-                self._waiting.add(number)
-                data = {"publisher": self._name, "number": number, "padding": "x" * random.choice((0, 50, 500, 5000))}
-                await say(client, action="send", channel=self._channel, event=_LISTENED, data=data, id=number)
+                await self._publish_one(client)
                 await asyncio.sleep(self._pause)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(OPEN_SECONDS):
@@ -80,8 +107,14 @@ class Publisher:
                         await asyncio.sleep(0.01)
         finally:
             answers.cancel()
-            with contextlib.suppress(asyncio.CancelledError, *_GONE):
+            with contextlib.suppress(asyncio.CancelledError, *GONE):
                 await answers
+
+    async def _publish_one(self, client: ClientConnection) -> None:
+        number = self._ledger.sent[self._name] = self._ledger.sent[self._name] + 1
+        self._waiting.add(number)
+        data = {"publisher": self._name, "number": number, "padding": "x" * self._rng.choice(self._paddings)}
+        await say(client, action="send", channel=self._channel, event=EVENT, data=data, id=number)
 
     async def _read_answers(self, client: ClientConnection) -> None:
         ledger = self._ledger
@@ -89,7 +122,7 @@ class Publisher:
             reply = orjson.loads(text)
             number = reply.get("id")
             if number not in self._waiting:
-                ledger.fault("strange answer", f"{self._name} got {reply}")
+                ledger.fault("unexpected answer", f"{self._name} got {reply}")
                 continue
             self._waiting.discard(number)
             if reply["type"] == "send_success":
@@ -101,86 +134,90 @@ class Publisher:
 
 
 class Listener:
-    """Stays subscribed, and comes back where it is thrown out. `stay_seconds`: leaves by itself after about so long."""
+    """Stays subscribed and reconnects when it is closed. `stay_seconds`: it leaves by itself after about that long.
+
+    `tls` is the context of a client of a `wss://` URL.
+    """
 
     def __init__(
-        self, url: str, ledger: Ledger, name: str, channels: list[str], *, stay_seconds: float | None = None
+        self,
+        url: str,
+        ledger: Ledger,
+        name: str,
+        channels: list[str],
+        rng: random.Random,
+        *,
+        stay_seconds: float | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._url, self._ledger, self._name, self._channels = url, ledger, name, channels
+        self._url, self._ledger, self._name, self._channels, self._rng = url, ledger, name, channels, rng
         self._stay_seconds = stay_seconds
+        self._options = {} if tls is None else {"ssl": tls}
         self.ear: Ear | None = None
         self.is_stopping = False
 
     async def run(self) -> None:
         while not self.is_stopping:
-            channel = random.choice(self._channels)
+            channel = self._rng.choice(self._channels)
             try:
-                async with connected(self._url) as client:
+                async with connected(self._url, **self._options) as client:
                     await subscribe(client, channel)
                     self.ear = Ear(self._ledger, self._name, channel)
                     self._ledger.counts["subscriptions"] += 1
                     await self._listen(client, channel, self.ear)
-            except _GONE:
+            except GONE:
                 self._ledger.counts["listener came back"] += 1
-                await asyncio.sleep(random.random() * BACKOFF_SECONDS)
+                await asyncio.sleep(self._rng.random() * BACKOFF_SECONDS)
             self.ear = None
 
     async def _listen(self, client: ClientConnection, channel: str, ear: Ear) -> None:
-        if self._stay_seconds is None:
-            async for text in client:
-                self._take(orjson.loads(text), ear)
-            self._ledger.counts[f"closed with {client.close_code}"] += 1
-            raise ConnectionError("closed")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._stay_seconds * (0.5 + random.random())):
-                async for text in client:
-                    self._take(orjson.loads(text), ear)
-        await self._leave(client, channel, ear)
+        stay = None if self._stay_seconds is None else self._stay_seconds * (0.5 + self._rng.random())
+        try:
+            async with asyncio.timeout(stay):
+                while True:
+                    take(self._ledger, self._name, orjson.loads(await client.recv()), ear)
+        except ConnectionClosed:
+            self._ledger.lost(self._name, client.close_code)
+            raise
+        except TimeoutError:
+            await self._leave(client, channel, ear)
 
     async def _leave(self, client: ClientConnection, channel: str, ear: Ear) -> None:
-        """In one of the three ways there are: unsubscribe first, close, or break off."""
-        way = random.randrange(3)
+        """In one of three ways: unsubscribe first, close, or break off."""
+        way = self._rng.randrange(3)
         if way == 0:
             await say(client, action="unsubscribe", channel=channel)
             while (message := orjson.loads(await client.recv())).get("type") != "unsubscribe_succeeded":
-                self._take(message, ear)
+                take(self._ledger, self._name, message, ear)
             with contextlib.suppress(TimeoutError):
                 late = await asyncio.wait_for(client.recv(), 0.2)
                 self._ledger.fault("heard after unsubscribing", f"{self._name}: {late!r:.100}")
         elif way == 1:
             client.transport.abort()
 
-    def _take(self, message: dict[str, Any], ear: Ear) -> None:
-        if message.get("event") == _LISTENED:
-            ear.hear(message["data"]["publisher"], message["data"]["number"])
-        elif message.get("type") in ("lag", "gap"):
-            ear.excuse()
-        else:
-            self._ledger.fault("strange message", f"{self._name} got {str(message)[:200]}")
-
 
 class SlowReader:
-    """Subscribes and reads nothing; the server is to get rid of it, or to tell it what it missed."""
+    """Subscribes and reads nothing; the server must close it, or tell it what it missed."""
 
-    def __init__(self, url: str, ledger: Ledger, channels: list[str]) -> None:
-        self._url, self._ledger, self._channels = url, ledger, channels
+    def __init__(self, url: str, ledger: Ledger, channels: list[str], rng: random.Random) -> None:
+        self._url, self._ledger, self._channels, self._rng = url, ledger, channels, rng
         self.is_stopping = False
 
     async def run(self) -> None:
         while not self.is_stopping:
             try:
                 async with connected(self._url, max_queue=1) as client:
-                    await subscribe(client, random.choice(self._channels))
+                    await subscribe(client, self._rng.choice(self._channels))
                     await asyncio.sleep(SLOW_SECONDS)
                     async for _ in client:
                         continue
                     self._ledger.counts[f"slow reader closed with {client.close_code}"] += 1
-            except _GONE:
+            except GONE:
                 await asyncio.sleep(BACKOFF_SECONDS)
 
 
 class Resetter:
-    """Opens a TCP connection, says a part of what a client would, and resets it."""
+    """Opens a TCP connection, sends a part of what a client would, and resets it."""
 
     def __init__(self, url: str, ledger: Ledger) -> None:
         parts = urlsplit(url)
@@ -191,17 +228,13 @@ class Resetter:
 
     async def run(self) -> None:
         # A whole upgrade, a masked subscribe and the head of a message that never comes.
-        conversation = (
-            b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
-        text = b'{"action":"subscribe","channel":"soak-0"}'
-        conversation += bytes((0x81, 0x80 | len(text))) + b"\0\0\0\0" + text + b"\x81\xfe\x10\x00\0\0\0\0{"
+        subscribing = client_frame(TEXT, b'{"action":"subscribe","channel":"soak-0"}')
+        bytes_of_a_client = upgrade_request("x") + subscribing + b"\x81\xfe\x10\x00\0\0\0\0{"
         while not self.is_stopping:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection(self._host, self._port)
                 try:
-                    writer.write(conversation[: next(self._turn)])
+                    writer.write(bytes_of_a_client[: next(self._turn)])
                     await asyncio.sleep(0.02)
                 finally:
                     writer.transport.abort()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # Of each kind of fault so many are kept word for word.
 MOST_EXAMPLES = 5
 LATELY = 12
+# A killed worker's connections end without a close frame, as late as this after the kill.
+KILL_SECONDS = 15.0
 # A notice may come behind what is newer by so much.
 NOTICE_SECONDS = 5.0
 
@@ -36,6 +39,9 @@ class Ledger:
     faults: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     harms: list[str] = field(default_factory=list)
+    # How often each kind of trouble was tried to its end, its check included.
+    tried: Counter[str] = field(default_factory=Counter)
+    killed_at: float = float("-inf")
     _suspected: list[Suspicion] = field(default_factory=list)
     _late: list[tuple[str, int, str]] = field(default_factory=list)
 
@@ -47,6 +53,15 @@ class Ledger:
         """Something was done to the server."""
         self.counts[what] += 1
         self.harms.append(f"{what} {_clock()}")
+
+    def lost(self, name: str, close_code: int | None) -> None:
+        """A connection of `name` has ended; without a close frame only a killed worker may end it."""
+        if close_code not in (None, 1006):
+            self.counts[f"closed with {close_code}"] += 1
+        elif time.monotonic() - self.killed_at < KILL_SECONDS:
+            self.counts["lost with a killed worker"] += 1
+        else:
+            self.fault("connection lost without a close frame", f"{name} at {_clock()}")
 
     def fault(self, kind: str, words: str) -> None:
         """Something that must never happen did."""
@@ -120,6 +135,11 @@ class Ear:
         self._was_heard.add(publisher)
         self._expected[publisher] = number + 1
 
+    def behind(self) -> int:
+        """How many messages of one publisher were sent and not yet heard, at most."""
+        expected = [(publisher, number) for publisher, number in self._expected.items() if number is not None]
+        return max((self._ledger.sent[publisher] + 1 - number for publisher, number in expected), default=0)
+
     def excuse(self) -> None:
         """The server said that something is missing (lag, gap): what comes first now is right."""
         self._ledger.counts["notices"] += 1
@@ -131,10 +151,11 @@ class Ear:
                     suspicion.is_told = True
         self._untold.clear()
 
-    def finish(self) -> None:
-        """Publishing is over and time has passed: everything acknowledged must have been heard."""
+    def finish(self, acknowledged: Mapping[str, int] | None = None) -> None:
+        """Everything acknowledged must have been heard: all of it (publishing is over and time has passed), or what
+        `acknowledged` names, a copy of the ledger's made some seconds ago."""
         for publisher, expected in self._expected.items():
-            last = self._ledger.acknowledged[publisher]
+            last = (self._ledger.acknowledged if acknowledged is None else acknowledged)[publisher]
             if expected is not None and expected <= last:
                 self._ledger.suspect(self._listener, publisher, expected, last)
 

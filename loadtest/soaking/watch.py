@@ -50,7 +50,7 @@ class Watch:
     async def read(self) -> Sample | None:
         """None where the server does not answer (a worker died, it is full)."""
         try:
-            async with httpx.AsyncClient(timeout=10) as client:
+            async with httpx.AsyncClient(timeout=10, verify=False, trust_env=False) as client:
                 text = (await client.get(self._url)).raise_for_status().text
         except httpx.HTTPError:
             self.unanswered += 1
