@@ -24,10 +24,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from fastws.bench.accounting import Use, use_of
 from fastws.bench.load import Load
 from fastws.bench.plan import Plan
 from fastws.bench.result import Result
+from fastws.bench.usage import Usage, usage_of
 from fastws.brokers.redis_embedded import EmbeddedRedis
 
 CONNECTIONS: Final = 1000
@@ -97,11 +97,11 @@ async def measure(row: Row, url: str, pid: int, seconds: float) -> Result:
     with pinned(row.other_cores):
         async with Load(plan) as load:
             await load.connect()
-            edges: list[tuple[float, Use]] = []
-            result = await load.run(at_edges=lambda: edges.append((time.monotonic(), use_of([pid]))))
+            edges: list[tuple[float, Usage]] = []
+            result = await load.run(at_start_and_end=lambda: edges.append((time.monotonic(), usage_of([pid]))))
     (began, before), (ended, after) = edges
     result.server_cpu = (after.cpu_seconds - before.cpu_seconds) / (ended - began)
-    if not result.is_whole:
+    if not result.is_complete:
         raise SystemExit(f"{row.name}: not everybody heard everything: {result.to_text()}")
     return result
 

@@ -57,7 +57,7 @@ def doubts(rows: Sequence[Row]) -> list[str]:
                 continue
             if row.bound in ("client", "disturbed") and not (peer is ALL[0] and row.bound == "client"):
                 found.append(f"{peer.title}, {work.title.lower()}: {BOUND_WORDS[row.bound]}")
-            if not row.is_whole:
+            if not row.is_complete:
                 found.append(f"{peer.title}, {work.title.lower()}: not everybody heard everything")
     return found
 
@@ -111,4 +111,4 @@ def _cell(row: Row | None, unit: str) -> str:
         return value
     words = BOUND_WORDS.get(row.bound)
     usage = f"{row.server_cpu:.0%} / {row.client_cpu:.0%}" if row.client_cpu else f"{row.server_cpu:.0%}"
-    return f"{value} ({usage}{f', *{words}*' if words else ''}){'' if row.is_whole else ' **incomplete**'}"
+    return f"{value} ({usage}{f', *{words}*' if words else ''}){'' if row.is_complete else ' **incomplete**'}"

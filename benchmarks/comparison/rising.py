@@ -50,7 +50,7 @@ class Step:
     client_cpu: float
     others_cpu: float
     sent_late_us: float
-    is_whole: bool
+    is_complete: bool
     keeps_up: bool
 
     @property
@@ -121,7 +121,7 @@ async def _steps(
         for rate in rates:
             for _ in range(TRIES):
                 edges = Edges(pid, load, cores)
-                result = await load.run(rate=float(rate), at_edges=edges)
+                result = await load.run(rate=float(rate), at_start_and_end=edges)
                 step = _step(server, rate, plan, result, edges)
                 if step.bound != "disturbed":
                     break
@@ -147,6 +147,6 @@ def _step(server: str, rate: int, plan: Climb, result: Result, edges: Edges) -> 
         client_cpu=client_cpu,
         others_cpu=others_cpu,
         sent_late_us=result.late_us_p99,
-        is_whole=result.is_whole,
-        keeps_up=result.is_whole and result.timed > 0 and result.p99_us <= plan.late_us,
+        is_complete=result.is_complete,
+        keeps_up=result.is_complete and result.timed > 0 and result.p99_us <= plan.late_us,
     )

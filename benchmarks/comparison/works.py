@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from comparison.servers import Peer, running
 
-from fastws.bench.accounting import Use, busy_seconds, use_of
 from fastws.bench.load import Load
 from fastws.bench.plan import Plan
 from fastws.bench.progress import Progress
 from fastws.bench.result import Result
+from fastws.bench.usage import Usage, busy_seconds, usage_of
 
 # Above this share of either core in the hands of others a measurement is thrown away.
 DISTURBED: Final = 0.08
@@ -95,7 +95,7 @@ class Row:
     client_cpu: float = 0.0
     others_cpu: float = 0.0
     bound: str = ""
-    is_whole: bool = True
+    is_complete: bool = True
     latencies_us: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,15 +115,15 @@ class Edges:
 
     def __init__(self, pid: int, load: Load, cores: Cores) -> None:
         self._pid, self._load, self._cores = pid, load, cores
-        self._taken: list[tuple[float, Use, Use, float, float]] = []
+        self._taken: list[tuple[float, Usage, Usage, float, float]] = []
 
     def __call__(self) -> None:
         cores = self._cores
         self._taken.append(
             (
                 time.monotonic(),
-                use_of([self._pid]),
-                use_of(self._load.pids),
+                usage_of([self._pid]),
+                usage_of(self._load.pids),
                 busy_seconds(cores.server),
                 busy_seconds(cores.client),
             )
@@ -161,7 +161,7 @@ async def _measure(server: str, work: Work, plan: Plan, pid: int, cores: Cores) 
     async with Load(plan, Silent()) as load:
         await load.connect()
         edges = Edges(pid, load, cores)
-        result = await load.run(at_edges=edges)
+        result = await load.run(at_start_and_end=edges)
     return _row(server, work.name, work.value(result), result, edges)
 
 
@@ -171,7 +171,7 @@ def _row(server: str, work: str, value: float, result: Result, edges: Edges) -> 
     bound = _BOUND[server_cpu >= BUSY, client_cpu >= BUSY]
     if others >= DISTURBED:
         bound = "disturbed"
-    return Row(server, work, value, server_cpu, client_cpu, others, bound, result.is_whole, latencies)
+    return Row(server, work, value, server_cpu, client_cpu, others, bound, result.is_complete, latencies)
 
 
 def _measure_idle(peer: Peer, work: Work, cores: Cores) -> list[Row]:
@@ -185,17 +185,17 @@ async def _idle(server: str, work: Work, plan: Plan, pid: int) -> list[Row]:
         await load.connect()  # what the first connections bring in is not the price of the others
     await asyncio.sleep(SETTLE_SECONDS)
     async with Load(plan, Silent()) as load:
-        before = use_of([pid])
+        before = usage_of([pid])
         await load.connect()
-        connected = use_of([pid])
+        connected = usage_of([pid])
         result = await load.run(seconds=SETTLE_SECONDS)
-        result.server_rss_bytes = use_of([pid]).rss_bytes - before.rss_bytes
+        result.server_rss_bytes = usage_of([pid]).rss_bytes - before.rss_bytes
     server_cpu = (connected.cpu_seconds - before.cpu_seconds) / load.connect_seconds
     client_cpu = sum(load.connect_cpu)
     bound = _BOUND[server_cpu >= BUSY, client_cpu >= BUSY]
     return [
-        Row(server, work.name, work.value(result), is_whole=result.is_whole),
-        Row(server, "connect", result.connects_per_second, server_cpu, client_cpu, 0.0, bound, result.is_whole),
+        Row(server, work.name, work.value(result), is_complete=result.is_complete),
+        Row(server, "connect", result.connects_per_second, server_cpu, client_cpu, 0.0, bound, result.is_complete),
     ]
 
 

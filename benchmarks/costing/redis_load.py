@@ -9,7 +9,7 @@ from typing import Final
 import uvloop
 from costing.runs import OTHER_CORES, pinned
 
-from fastws.bench.accounting import use_of
+from fastws.bench.usage import usage_of
 
 CHANNEL: Final = b"fastws-capacity"
 PAYLOAD: Final = b"x" * 256
@@ -56,14 +56,14 @@ async def _cpu_of_publication(path: str, pid: int, listeners: int, seconds: floa
     mouth = await _listener(path)
     deliveries = DELIVERY_BYTES * under_way
     rounds = 0
-    before, began = use_of([pid]).cpu_seconds, time.monotonic()
+    before, began = usage_of([pid]).cpu_seconds, time.monotonic()
     while time.monotonic() - began < seconds:
         for ear in ears:
             _expect(ear, deliveries)
         mouth.transport.write(PUBLISH * under_way)  # type: ignore[attr-defined]
         await asyncio.gather(*(ear.done.wait() for ear in ears))
         rounds += 1
-    spent = use_of([pid]).cpu_seconds - before
+    spent = usage_of([pid]).cpu_seconds - before
     for ear in (*ears, mouth):
         ear.transport.close()
     return spent / (rounds * under_way) * 1e6

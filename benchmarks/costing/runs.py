@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fastws.bench.accounting import Use, kernel_slab_bytes, kernel_socket_bytes, use_of
 from fastws.bench.load import Load
 from fastws.bench.plan import Plan
+from fastws.bench.usage import Usage, kernel_slab_bytes, kernel_socket_bytes, usage_of
 
 SERVER_CORES: Final = frozenset({0})
 OTHER_CORES: Final = frozenset({1})
@@ -82,11 +82,11 @@ def cores_used(plan: Plan, *groups: Sequence[int]) -> list[float]:
 
 
 async def _cores_used(plan: Plan, groups: Sequence[Sequence[int]]) -> list[float]:
-    edges: list[tuple[float, list[Use]]] = []
+    edges: list[tuple[float, list[Usage]]] = []
     async with Load(plan) as load:
         await load.connect()
-        result = await load.run(at_edges=lambda: edges.append((time.monotonic(), [use_of(group) for group in groups])))
-    if not result.is_whole:
+        result = await load.run(at_start_and_end=lambda: edges.append((time.monotonic(), [usage_of(group) for group in groups])))
+    if not result.is_complete:
         raise SystemExit(f"capacity: not everybody heard everything:\n{result.to_text()}")
     (began, before), (ended, after) = edges
     return [(late.cpu_seconds - early.cpu_seconds) / (ended - began) for early, late in zip(before, after, strict=True)]
@@ -104,11 +104,11 @@ async def _growth(server: Served, connections: int) -> Grown:
         await load.connect()  # what the first connections bring in is not the price of the others
     await asyncio.sleep(SETTLE_SECONDS)
     async with Load(plan) as load:
-        before, kernel = use_of([server.pid]), kernel_slab_bytes() + kernel_socket_bytes()
+        before, kernel = usage_of([server.pid]), kernel_slab_bytes() + kernel_socket_bytes()
         await load.connect()
-        connected = use_of([server.pid])
+        connected = usage_of([server.pid])
         await asyncio.sleep(SETTLE_SECONDS)
-        after = use_of([server.pid])
+        after = usage_of([server.pid])
         return Grown(
             connections=load.ready,
             empty_bytes=before.pss_bytes,

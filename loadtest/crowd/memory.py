@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from fastws.bench.accounting import Use, kernel_slab_bytes, kernel_socket_bytes, use_of
+from fastws.bench.usage import Usage, kernel_slab_bytes, kernel_socket_bytes, usage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Cost:
     """At one moment. `slab_bytes` and `socket_bytes` are the whole machine's: on loopback both ends of a connection."""
 
     at: float
-    use: Use
+    use: Usage
     slab_bytes: int
     socket_bytes: int
 
@@ -24,7 +24,7 @@ class Cost:
 
 def cost_of(pids: list[int]) -> Cost:
     """What these processes and their descendants cost now."""
-    return Cost(time.monotonic(), use_of(pids), kernel_slab_bytes(), kernel_socket_bytes())
+    return Cost(time.monotonic(), usage_of(pids), kernel_slab_bytes(), kernel_socket_bytes())
 
 
 def cores(before: Cost, after: Cost) -> float:

@@ -12,11 +12,11 @@ from crowd.memory import Cost, cores, cost_of
 from crowd.rows import Row
 from soaking.server import OwnServer
 
+from fastws.bench.aggregate import ReconnectResult
 from fastws.bench.load import Load
 from fastws.bench.plan import Plan
 from fastws.bench.progress import Progress
 from fastws.bench.result import Result
-from fastws.bench.sums import Return
 
 PER_CHANNEL: Final = 1000
 SLOW_FRACTION: Final = 0.1
@@ -163,7 +163,7 @@ class Phases:
         server = self._server
         if server is None or len(server.workers()) < 2:
             return
-        back = await load.lose(lambda: _kill(server))
+        back = await load.disrupt(lambda: _kill(server))
         result = await load.run(rate=1.0, messages=2, warm_seconds=0.0, seconds=self._aims.serve_seconds + 1.0)
         found = f"{back.away:,} lost their connection; {_back(back)}{_told([result])}"
         wrong = [*self._if_absent(back.ready), *_losses([result])]
@@ -171,7 +171,7 @@ class Phases:
 
     async def _storm(self, load: Load) -> None:
         before = self._cost()
-        back = await load.cut()
+        back = await load.disconnect_all()
         result = await load.run(rate=1.0, messages=1, warm_seconds=0.0, seconds=self._aims.serve_seconds)
         after = self._cost()
         left = after.use.rss_bytes / (before.use.rss_bytes or 1) - 1
@@ -238,7 +238,7 @@ class Phases:
     async def _run(self, load: Load) -> tuple[Result, Cost, Cost]:
         """The result, and what the server cost when it began to be measured, and when that ended."""
         edges: list[Cost] = []
-        result = await load.run(rate=self._rate, at_edges=lambda: edges.append(self._cost()))
+        result = await load.run(rate=self._rate, at_start_and_end=lambda: edges.append(self._cost()))
         began, ended = edges
         return result, began, ended
 
@@ -294,7 +294,7 @@ def _each(values: list[float]) -> str:
     return " / ".join(f"{value:,.0f}" for value in values)
 
 
-def _back(back: Return) -> str:
+def _back(back: ReconnectResult) -> str:
     return (
         f"{back.ready:,} are subscribed {back.seconds:.1f} s later: half of those away after {back.p50_seconds:.1f} s,"
         f" 99 % after {back.p99_seconds:.1f} s, the last after {back.max_seconds:.1f} s{_refusals(back.refusals)}"

@@ -13,9 +13,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from fastws.bench.usage import descendants
 from soaking.redis_server import RedisServer, free_port
-
-from fastws.bench.accounting import descendants
 
 START_SECONDS = 30.0
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastws.bench.accounting import use_of
+from fastws.bench.usage import usage_of
 
 SAMPLE_SECONDS = 2.0
 # Allocators round up: less than this is no leak that a soak of minutes could tell.
@@ -62,7 +62,7 @@ class Watch:
         memory = totals.get("process_resident_memory_bytes", 0.0)
         processes = 1
         if self._pid is not None:
-            use = use_of([self._pid])
+            use = usage_of([self._pid])
             processes = use.processes
             memory = use.rss_bytes / processes
         return Sample(

@@ -59,6 +59,20 @@ def test_joined_messages_cost_fewer_writes() -> None:
     assert cores(replace(demand, flush_ms=20.0), 1) < cores(demand, 1) / 2
 
 
+def test_hint_to_join_messages_is_given_where_it_helps() -> None:
+    demand = Demand(connections=100_000, publications_per_second=1000, fan_out=10_000)
+    assert "hint " in estimate(demand).to_text(demand)
+    joined = replace(demand, flush_ms=20.0)
+    assert "hint " not in estimate(joined).to_text(joined)
+    idle = Demand(connections=1_000_000, publications_per_second=0, fan_out=1)
+    assert "hint " not in estimate(idle).to_text(idle)
+
+
+def test_reason_for_one_process_is_not_printed() -> None:
+    demand = Demand(connections=1000, publications_per_second=10, fan_out=100)
+    assert "processes        1, " in estimate(demand).to_text(demand)
+
+
 def test_demand_that_makes_no_sense_is_refused() -> None:
     sensible = Demand(connections=1000, publications_per_second=1.0, fan_out=1.0)
     for demand, words in (

@@ -9,13 +9,13 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, Ping, TextMessage
 
 from fastws.bench.frames import BINARY, PING, TEXT, Template, client_frame, read_frames
-from fastws.bench.stamp import payload, stamp
+from fastws.bench.timestamp import payload, timestamp
 
 
 def _server_frames(numbers: list[int], size: int) -> bytes:
     server = Connection(ConnectionType.SERVER)
     return b"".join(
-        server.send(TextMessage('{"data":"' + payload(size).replace("~T" + "0" * 24, stamp(7, n).decode()) + '"}'))
+        server.send(TextMessage('{"data":"' + payload(size).replace("~T" + "0" * 24, timestamp(7, n).decode()) + '"}'))
         for n in numbers
     )
 
@@ -45,9 +45,9 @@ def test_only_every_nth_number_is_timed() -> None:
 def test_control_frames_and_words_without_a_stamp_are_kept_apart() -> None:
     server = Connection(ConnectionType.SERVER)
     stream = server.send(Ping(b"x")) + _server_frames([1], 60) + server.send(TextMessage('{"type":"lag"}'))
-    reading = read_frames(stream)
-    assert list(reading.others) == [(PING, b"x"), (TEXT, b'{"type":"lag"}')]
-    assert list(reading.numbers) == [1]
+    parsed = read_frames(stream)
+    assert list(parsed.others) == [(PING, b"x"), (TEXT, b'{"type":"lag"}')]
+    assert list(parsed.numbers) == [1]
 
 
 @pytest.mark.parametrize("size", [26, 125, 126, 65_535, 65_536])
@@ -55,9 +55,9 @@ def test_own_frames_are_what_a_server_reads(size: int) -> None:
     server = Connection(ConnectionType.SERVER)
     text = payload(size)
     template = Template(TEXT, text.encode())
-    server.receive_data(template.head + stamp(9, 3) + template.tail + client_frame(BINARY, b"\x01\x02"))
+    server.receive_data(template.head + timestamp(9, 3) + template.tail + client_frame(BINARY, b"\x01\x02"))
     heard = list(server.events())
     said = "".join(event.data for event in heard if isinstance(event, TextMessage))
-    assert said == stamp(9, 3).decode() + text[26:]
+    assert said == timestamp(9, 3).decode() + text[26:]
     assert bytes(heard[-1].data) == b"\x01\x02"
     assert isinstance(heard[-1], BytesMessage)

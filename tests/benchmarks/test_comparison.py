@@ -39,14 +39,14 @@ async def test_every_installed_peer_does_the_same_work() -> None:
                 await load.connect()
                 # So many, however long they take: nothing is asked of what is heard within a time.
                 result = await load.run(rate=200.0, messages=MESSAGES)
-            assert result.is_whole, f"{peer.name}: {result.to_text()}"
+            assert result.is_complete, f"{peer.name}: {result.to_text()}"
             assert (result.ready, result.acknowledged) == (10, MESSAGES), peer.name
             echo = replace(plan, urls=(url + "echo",), mode="echo", dialect="echo", window=4)
             async with Load(echo) as load:
                 await load.connect()
                 result = await load.run()
             # Of the four that each sends at first, and of what it sends for those, everything came back.
-            assert result.is_whole, f"{peer.name} echo: {result.to_text()}"
+            assert result.is_complete, f"{peer.name} echo: {result.to_text()}"
             assert result.ready == 10, peer.name
         done.append(peer.name)
     assert {"fastws", "websockets", "aiohttp"} <= set(done)
@@ -81,7 +81,7 @@ def test_peer_that_the_load_client_held_up_puts_the_comparison_in_doubt() -> Non
     assert doubts(_rows()) == []
     ours = Row("fastws", "echo", 9.0, 0.5, 0.99, 0.01, "client")
     theirs = Row("aiohttp", "fanout1", 9.0, 0.5, 0.99, 0.01, "client")
-    lossy = Row("ws", "echo", 9.0, 0.99, 0.5, 0.01, "server", is_whole=False)
+    lossy = Row("ws", "echo", 9.0, 0.99, 0.5, 0.01, "server", is_complete=False)
     assert doubts([ours]) == []
     assert "client-bound" in doubts([theirs])[0]
     assert "heard everything" in doubts([lossy])[0]

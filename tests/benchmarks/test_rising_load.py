@@ -43,7 +43,7 @@ def _step(
         client_cpu=client_cpu,
         others_cpu=others_cpu,
         sent_late_us=10.0,
-        is_whole=True,
+        is_complete=True,
         keeps_up=keeps_up,
     )
 

@@ -1,24 +1,24 @@
-"""When messages are published: at a fixed rate whatever happens, or as fast as they are heard."""
+"""Load generators: the open loop publishes at a fixed rate, the closed loop as fast as messages are delivered."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
 
-from fastws.bench.crew import NEVER, Crew, now_ns
 from fastws.bench.histogram import Histogram
-from fastws.bench.outlets import Due, Outlet
+from fastws.bench.publishers import Due, Publisher
+from fastws.bench.shared import NEVER, Shared, now_ns
 
-# uvloop's timers tick in milliseconds: the last stretch before a message is due is spun away.
+# uvloop's timers have a resolution of 1 ms, so the last stretch before a message is due is a busy wait.
 SPIN_NS: Final = 1_500_000
-# The closed loop may lose messages (a slow consumer cut off): after this long without a delivery it starts anew.
+# Messages may be lost (a slow consumer was closed): after this long without a delivery the closed loop starts over.
 STALL_SECONDS: Final = 0.5
 OTHERS_SECONDS: Final = 0.001
 MOST_AT_ONCE: Final = 256
 
 
 class Sequence:
-    """The messages of a run: number m of all goes to channel m % channels."""
+    """Numbers the messages of a run. Message m goes to channel m % channels."""
 
     __slots__ = ("channels", "published")
 
@@ -33,17 +33,17 @@ class Sequence:
 
 
 class OpenLoop:
-    """Publishes at `rate` from `begin_ns` to `end_ns`, or `messages` of them.
+    """Publishes at `rate` from `begin_ns` to `end_ns`, or until `messages` were sent.
 
-    A message that goes out late keeps the moment at which it was due, so that what the server (or this client) holds
-    up is seen in every message that it held up. `lateness` tells how late they went out.
+    Latency counts from the time at which a message was due, even if it was sent late: a stall of the server or of this
+    client then shows in every message that it delayed (no coordinated omission). `lateness` holds the client's part.
     """
 
     def __init__(
         self,
-        crew: Crew,
+        shared: Shared,
         sequence: Sequence,
-        outlet: Outlet,
+        publisher: Publisher,
         *,
         rate: float,
         begin_ns: int,
@@ -52,14 +52,14 @@ class OpenLoop:
     ) -> None:
         self.lateness = Histogram()
         self.stalls = 0
-        self._crew = crew
+        self._shared = shared
         self._sequence = sequence
-        self._outlet = outlet
+        self._publisher = publisher
         self._interval_ns = 1e9 / rate
         self._begin_ns = begin_ns
         self._sent = 0
         self._limit = messages or round((end_ns - begin_ns) / self._interval_ns)
-        self.done = crew.loop.create_future()
+        self.done = shared.loop.create_future()
         self._turn()
 
     def _turn(self) -> None:
@@ -73,28 +73,28 @@ class OpenLoop:
             self.lateness.add(now - due)
             self._sent += 1
         if dues:
-            self._outlet.publish(dues)
+            self._publisher.publish(dues)
         if self._sent >= self._limit:
             self.done.set_result(None)
             return
         wait = self._begin_ns + int(self._sent * self._interval_ns) - now
         if wait > 2 * SPIN_NS:
-            self._crew.loop.call_later((wait - SPIN_NS) / 1e9, self._turn)
+            self._shared.loop.call_later((wait - SPIN_NS) / 1e9, self._turn)
         else:
-            self._crew.loop.call_soon(self._turn)
+            self._shared.loop.call_soon(self._turn)
 
 
 class ClosedLoop:
-    """Keeps `window` messages under way to the average receiver, until `end_ns`.
+    """Keeps `window` messages in flight to the average receiver, until `end_ns`.
 
     The deliveries of other processes are read from the scoreboard every millisecond.
     """
 
     def __init__(
         self,
-        crew: Crew,
+        shared: Shared,
         sequence: Sequence,
-        outlet: Outlet,
+        publisher: Publisher,
         *,
         window: int,
         fan_out: float,
@@ -103,68 +103,68 @@ class ClosedLoop:
     ) -> None:
         self.lateness = Histogram()
         self.stalls = 0
-        self._crew = crew
+        self._shared = shared
         self._sequence = sequence
-        self._outlet = outlet
+        self._publisher = publisher
         self._window = window
         self._fan_out = fan_out
         self._end_ns = end_ns
         self._others = others
-        self.done = crew.loop.create_future()
+        self.done = shared.loop.create_future()
         self._rebase()
-        self._progress = (-1, crew.loop.time())
-        crew.wake = self._awake
-        self._look()
+        self._progress = (-1, shared.loop.time())
+        shared.wake = self._on_wake
+        self._check()
         if others is not None:
-            self._look_at_others()
+            self._poll_others()
 
     def _deliveries(self) -> int:
-        return self._crew.deliveries + (self._others() if self._others is not None else 0)
+        return self._shared.deliveries + (self._others() if self._others is not None else 0)
 
     def _rebase(self) -> None:
-        self._heard_before = self._deliveries()
+        self._delivered_before = self._deliveries()
         self._published_before = self._sequence.published
 
-    def _awake(self) -> None:
-        """Enough was heard for one more message; the rest of this loop turn may make room for others."""
-        self._crew.wake_at = NEVER
-        self._crew.loop.call_soon(self._publish)
+    def _on_wake(self) -> None:
+        """Enough was delivered for one more message; the rest of this loop turn may allow more."""
+        self._shared.wake_at = NEVER
+        self._shared.loop.call_soon(self._publish)
 
     def _publish(self) -> None:
         now = now_ns()
         if now >= self._end_ns:
             self._end()
             return
-        heard = self._deliveries() - self._heard_before
+        delivered = self._deliveries() - self._delivered_before
         published = self._sequence.published - self._published_before
-        room = min(int(heard / self._fan_out) + self._window - published, MOST_AT_ONCE)
+        room = min(int(delivered / self._fan_out) + self._window - published, MOST_AT_ONCE)
         if room > 0:
-            self._outlet.publish([self._sequence.next(now) for _ in range(room)])
+            self._publisher.publish([self._sequence.next(now) for _ in range(room)])
             published += room
-        target = self._heard_before + (published - self._window + 1) * self._fan_out
-        self._crew.wake_at = int(target) - (self._others() if self._others is not None else 0)
+        target = self._delivered_before + (published - self._window + 1) * self._fan_out
+        self._shared.wake_at = int(target) - (self._others() if self._others is not None else 0)
 
-    def _look(self) -> None:
-        """The first messages, the end, and what to do when nothing is heard any more."""
+    def _check(self) -> None:
+        """Publish the first messages, notice the end, and start over if nothing arrives any more."""
         if self.done.done():
             return
-        loop = self._crew.loop
-        heard = self._deliveries()
-        if heard != self._progress[0]:
-            self._progress = (heard, loop.time())
+        loop = self._shared.loop
+        delivered = self._deliveries()
+        if delivered != self._progress[0]:
+            self._progress = (delivered, loop.time())
         elif loop.time() - self._progress[1] > STALL_SECONDS:
             self.stalls += 1
             self._rebase()
         self._publish()
         if not self.done.done():
-            loop.call_later(0.05, self._look)
+            loop.call_later(0.05, self._check)
 
-    def _look_at_others(self) -> None:
+    def _poll_others(self) -> None:
         if not self.done.done():
             self._publish()
-            self._crew.loop.call_later(OTHERS_SECONDS, self._look_at_others)
+            self._shared.loop.call_later(OTHERS_SECONDS, self._poll_others)
 
     def _end(self) -> None:
-        self._crew.wake_at = NEVER
+        self._shared.wake_at = NEVER
         if not self.done.done():
             self.done.set_result(None)

@@ -9,13 +9,13 @@ import time
 
 import psutil
 
-from fastws.bench.accounting import busy_seconds, kernel_slab_bytes, use_of
+from fastws.bench.usage import busy_seconds, kernel_slab_bytes, usage_of
 
 
 def test_use_of_this_process_is_what_psutil_says() -> None:
     me = psutil.Process()
     family = [me, *me.children(recursive=True)]  # a Redis that other tests share may be among them
-    use = use_of([os.getpid()])
+    use = usage_of([os.getpid()])
     assert use.processes == len(family)
     assert abs(use.rss_bytes - sum(one.memory_info().rss for one in family)) < 8 << 20
     assert abs(use.cpu_seconds - sum(sum(one.cpu_times()[:2]) for one in family)) < 0.5
@@ -23,19 +23,19 @@ def test_use_of_this_process_is_what_psutil_says() -> None:
 
 def test_children_are_counted_once_with_their_parent() -> None:
     code = "import sys; print(flush=True); sys.stdin.read()"
-    before = use_of([os.getpid()]).processes
+    before = usage_of([os.getpid()]).processes
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        both = use_of([os.getpid(), child.pid])
-        assert both.processes == use_of([os.getpid()]).processes == before + 1
+        both = usage_of([os.getpid(), child.pid])
+        assert both.processes == usage_of([os.getpid()]).processes == before + 1
         child.communicate()
 
 
 def test_process_that_is_gone_uses_nothing() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
-    assert use_of([child.pid]).processes == 0
+    assert usage_of([child.pid]).processes == 0
 
 
 def test_busy_core_is_seen() -> None:

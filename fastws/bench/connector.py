@@ -1,4 +1,4 @@
-"""Opening connections: a socket from a chosen source address, the upgrade, then whoever is to have it."""
+"""Opens connections: a socket from a chosen source address, then the upgrade."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import ssl
 from typing import Final, cast
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
+from fastws.bench.dialects import DIALECTS
 from fastws.bench.plan import Plan
-from fastws.bench.speech import DIALECTS
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-# Linux has 28,000 ports for one source address towards one port, gives out every second one first, and looks for a free
-# one from a random place on (net.ipv4.ip_local_port_range): where most are taken, a connect takes milliseconds.
+# Linux has 28,000 ports for one source address and destination (net.ipv4.ip_local_port_range). It searches for a free
+# one from a random start, so that a connect takes milliseconds once most are taken.
 CONNECTIONS_PER_SOURCE: Final = 7_000
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
 SLOW_BUFFER_BYTES: Final = 4096
 
 
-class Link(asyncio.Protocol):
-    """What a connection becomes after its upgrade."""
+class Client(asyncio.Protocol):
+    """A WebSocket client; it gets the transport after the upgrade."""
 
     __slots__ = ()
 
     def opened(self, transport: asyncio.Transport, rest: bytes) -> None:
-        """The upgrade succeeded; `rest` are bytes that came right behind it."""
+        """The upgrade succeeded. `rest`: bytes that arrived right after the response."""
         raise NotImplementedError
 
     def refused(self, why: str) -> None:
-        """There will be no connection."""
+        """The connection or the upgrade failed."""
         raise NotImplementedError
 
 
-class Dialer:
-    """Opens connections as a plan says."""
+class Connector:
+    """Opens the connections of a plan."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -51,12 +51,12 @@ class Dialer:
                 self.tls.check_hostname = False
                 self.tls.verify_mode = ssl.CERT_NONE
 
-    async def dial(self, index: int, link: Link, *, small_buffer: bool = False) -> None:
-        """Connect as client number `index`; `link` hears how it went. Raises OSError where TCP fails."""
+    async def connect(self, index: int, client: Client, *, small_buffer: bool = False) -> None:
+        """Connect client number `index` and call `client.opened` or `client.refused`. Raises OSError if TCP fails."""
         target = self._targets[index % len(self._targets)]
-        sock = await connect(target, self._source(index, target), small_buffer=small_buffer)
+        sock = await open_socket(target, self._source(index, target), small_buffer=small_buffer)
         await asyncio.get_running_loop().create_connection(
-            lambda: Upgrade(self._request(target, index), self._accept, link),
+            lambda: Upgrade(self._request(target, index), self._accept, client),
             sock=sock,
             ssl=self.tls if target.scheme == "wss" else None,
             server_hostname=target.hostname if target.scheme == "wss" else None,
@@ -71,9 +71,9 @@ class Dialer:
 
     def _request(self, target: SplitResult, index: int) -> bytes:
         plan = self._plan
-        speech = DIALECTS[plan.dialect]
-        path = target.path if target.path not in ("", "/") else speech.path
-        query = target.query or speech.query(plan.channel_of(index))
+        dialect = DIALECTS[plan.dialect]
+        path = target.path if target.path not in ("", "/") else dialect.path
+        query = target.query or dialect.query(plan.channel_of(index))
         lines = [
             f"GET {quote(path, safe='/%@:')}{f'?{urlencode(parse_qsl(query))}' if query else ''} HTTP/1.1",
             f"Host: {target.netloc}",
@@ -89,8 +89,8 @@ class Dialer:
         return "\r\n".join([*lines, "\r\n"]).encode()
 
 
-async def connect(target: SplitResult, source: str | None, *, small_buffer: bool = False) -> socket.socket:
-    """A connected TCP socket, from `source` where one is given."""
+async def open_socket(target: SplitResult, source: str | None, *, small_buffer: bool = False) -> socket.socket:
+    """Returns a connected TCP socket, bound to `source` if one is given."""
     host = target.hostname or ""
     port = target.port or (443 if target.scheme in ("wss", "https") else 80)
     loop = asyncio.get_running_loop()
@@ -105,7 +105,7 @@ async def connect(target: SplitResult, source: str | None, *, small_buffer: bool
         if small_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER_BYTES)
         if source is not None:
-            # The port is then chosen at connect, for this destination: bind alone would give each out only once.
+            # Without it, bind would choose the port and use each only once, for whatever destination.
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((source, 0))
         await loop.sock_connect(sock, address)
@@ -116,19 +116,19 @@ async def connect(target: SplitResult, source: str | None, *, small_buffer: bool
 
 
 class Upgrade(asyncio.Protocol):
-    """Asks for the upgrade and gives the transport to `link` when it is granted."""
+    """Requests the upgrade and hands the transport over to `client` if the server agrees."""
 
-    __slots__ = ("_accept", "_head", "_link", "_request", "_transport")
+    __slots__ = ("_accept", "_client", "_head", "_request", "_transport")
 
-    def __init__(self, request: bytes, accept: bytes, link: Link) -> None:
+    def __init__(self, request: bytes, accept: bytes, client: Client) -> None:
         self._request = request
         self._accept = accept
-        self._link: Link | None = link
+        self._client: Client | None = client
         self._head = b""
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # of a TCP connection: reads and writes
+        self._transport = cast(asyncio.Transport, transport)  # a TCP transport reads and writes
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -136,19 +136,19 @@ class Upgrade(asyncio.Protocol):
         if not blank_line:
             self._head = head
             return
-        link = self._link
+        client = self._client
         status_line = head.partition(b"\r\n")[0].decode("latin-1")
-        if link is None:
+        if client is None:
             return
-        self._link = None
+        self._client = None
         if head[9:12] != b"101" or self._accept not in head:
-            link.refused(status_line)
+            client.refused(status_line)
             self._transport.abort()
             return
-        self._transport.set_protocol(link)
-        link.opened(self._transport, rest)
+        self._transport.set_protocol(client)
+        client.opened(self._transport, rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._link is not None:
-            self._link.refused(f"closed before the upgrade: {exc or 'by the server'}")
-            self._link = None
+        if self._client is not None:
+            self._client.refused(f"closed before the upgrade: {exc or 'by the server'}")
+            self._client = None

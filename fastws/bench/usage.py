@@ -1,4 +1,4 @@
-"""What processes use, read from /proc (Linux): CPU, memory, descriptors; and how busy a core is with everybody's."""
+"""Resource usage read from /proc (Linux): CPU, memory and descriptors of processes, and how busy a core is."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ _KIB: Final = 1024
 
 
 @dataclass(slots=True, frozen=True)
-class Use:
-    """Of a process and its descendants, or of several, added up. `pss_bytes`: what is shared is counted once;
-    `peak_rss_bytes`: the most that each ever had."""
+class Usage:
+    """Usage of one or more processes with their descendants, added up.
+
+    `pss_bytes` counts shared memory once; `peak_rss_bytes` adds up the peak of each process.
+    """
 
     cpu_seconds: float = 0.0
     rss_bytes: int = 0
@@ -24,8 +26,8 @@ class Use:
     descriptors: int = 0
     processes: int = 0
 
-    def __add__(self, other: Use) -> Use:
-        return Use(
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
             self.cpu_seconds + other.cpu_seconds,
             self.rss_bytes + other.rss_bytes,
             self.peak_rss_bytes + other.peak_rss_bytes,
@@ -35,32 +37,32 @@ class Use:
         )
 
 
-def use_of(pids: Iterable[int]) -> Use:
-    """What these processes and their descendants use now. One that is gone counts as nothing."""
-    total = Use()
+def usage_of(pids: Iterable[int]) -> Usage:
+    """The present usage of these processes and their descendants. Processes that have exited count as zero."""
+    total = Usage()
     for pid in set(_walk(pids)):
         total += _use(pid)
     return total
 
 
 def descendants(pid: int) -> list[int]:
-    """`pid` and its children, and theirs."""
+    """Returns `pid` and all its descendants."""
     return list(dict.fromkeys(_walk([pid])))
 
 
 def busy_seconds(core: int) -> float:
-    """Seconds since the start of the machine in which `core` was not idle."""
+    """Seconds since boot in which `core` was not idle."""
     prefix = f"cpu{core} "
     for line in Path("/proc/stat").read_text().splitlines():
         if line.startswith(prefix):
             fields = [int(field) for field in line.split()[1:9]]
             idle, waiting_for_disk = fields[3], fields[4]
             return (sum(fields) - idle - waiting_for_disk) / _TICKS_PER_SECOND
-    raise ValueError(f"there is no core {core}")
+    raise ValueError(f"core {core} does not exist")
 
 
 def kernel_socket_bytes() -> int:
-    """Memory of the kernel for TCP buffers of the whole machine."""
+    """Kernel memory for all TCP buffers of the machine."""
     for line in Path("/proc/net/sockstat").read_text().splitlines():
         if line.startswith("TCP:"):
             fields = line.split()
@@ -69,9 +71,9 @@ def kernel_socket_bytes() -> int:
 
 
 def kernel_slab_bytes() -> int:
-    """Memory of the kernel for its own objects, sockets among them, of the whole machine.
+    """Kernel memory for its own objects, sockets included, of the whole machine.
 
-    Root sees which objects are in use; for others what was freed and is kept for the next ones counts, too.
+    Only root can tell which objects are in use; for other users freed objects that the kernel keeps count too.
     """
     try:
         lines = Path("/proc/slabinfo").read_text().splitlines()[2:]
@@ -81,18 +83,18 @@ def kernel_slab_bytes() -> int:
     return sum(int(used) * int(size) for _, used, _, size, *_ in map(str.split, lines))
 
 
-def _use(pid: int) -> Use:
+def _use(pid: int) -> Usage:
     directory = Path(f"/proc/{pid}")
     try:
-        # The name, in parentheses, may hold anything: count from behind it (proc(5)).
+        # The name in parentheses may contain anything, so fields are counted after it (proc(5)).
         fields = (directory / "stat").read_text().rpartition(")")[2].split()
         status = (directory / "status").read_text()
         shares = (directory / "smaps_rollup").read_text()
         descriptors = len(os.listdir(directory / "fd"))
     except (FileNotFoundError, ProcessLookupError):
-        return Use()
+        return Usage()
     ticks = int(fields[11]) + int(fields[12])
-    return Use(
+    return Usage(
         cpu_seconds=ticks / _TICKS_PER_SECOND,
         rss_bytes=_kib_field(status, "VmRSS:"),
         peak_rss_bytes=_kib_field(status, "VmHWM:"),
