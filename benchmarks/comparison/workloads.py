@@ -1,4 +1,4 @@
-"""What every server is made to do, and what is taken from it."""
+"""The workloads that every server gets, and how each is measured."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from fastws.bench.progress import Progress
 from fastws.bench.result import Result
 from fastws.bench.usage import Usage, busy_seconds, usage_of
 
-# Above this share of either core in the hands of others a measurement is thrown away.
+# A measurement is repeated if other programs used more than this share of either core.
 DISTURBED: Final = 0.08
 BUSY: Final = 0.88
 TRIES: Final = 2
-# (server busy, client busy) -> who set the pace.
+# (server busy, client busy) -> what limited the throughput.
 _BOUND: Final = {(True, False): "server", (True, True): "both", (False, True): "client", (False, False): "neither"}
 SETTLE_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True, frozen=True)
-class Work:
-    """`value` is what counts of a result, in `unit`."""
+class Workload:
+    """A plan, and the figure that is taken from its result: `value`, in `unit`."""
 
     name: str
     title: str
@@ -43,30 +43,30 @@ def _per_connection(result: Result) -> float:
 
 
 FAN_OUT: Final = {"connections": 1000, "drain_seconds": 3.0}
-WORKS: Final = (
-    Work(
+WORKLOADS: Final = (
+    Workload(
         "fanout64",
-        "Fan-out to 1000 subscribers, 64 messages under way",
+        "Fan-out to 1000 subscribers, 64 messages in flight",
         "deliveries/s",
         {**FAN_OUT, "window": 64},
         lambda result: result.deliveries_per_second,
     ),
-    Work(
+    Workload(
         "fanout1",
-        "Fan-out to 1000 subscribers, 1 message under way",
+        "Fan-out to 1000 subscribers, 1 message in flight",
         "deliveries/s",
         {**FAN_OUT, "window": 1},
         lambda result: result.deliveries_per_second,
     ),
-    Work(
+    Workload(
         "echo",
-        "Echo, 100 connections with 8 messages under way each",
+        "Echo, 100 connections with 8 messages in flight each",
         "messages/s",
         {"connections": 100, "window": 8, "mode": "echo", "dialect": "echo"},
         lambda result: result.deliveries_per_second,
         path="echo",
     ),
-    Work(
+    Workload(
         "idle",
         "Memory of an idle subscribed connection (5000 of them)",
         "bytes",
@@ -74,7 +74,7 @@ WORKS: Final = (
         _per_connection,
         higher_is_better=False,
     ),
-    Work(
+    Workload(
         "connect",
         "Connections to the confirmed subscription (the same 5000)",
         "connects/s",
@@ -86,10 +86,10 @@ WORKS: Final = (
 
 @dataclass(slots=True)
 class Row:
-    """One measurement. CPU in shares of a core; `bound` says who was busy."""
+    """One measurement. CPU is in cores; `bound` names what was busy."""
 
     server: str
-    work: str
+    workload: str
     value: float
     server_cpu: float = 0.0
     client_cpu: float = 0.0
@@ -104,22 +104,22 @@ class Row:
 
 @dataclass(slots=True, frozen=True)
 class Cores:
-    """Where the server and where the load client runs."""
+    """The cores of the server and of the load client."""
 
     server: int
     client: int
 
 
-class Edges:
-    """CPU of the server and of both cores when what is measured begins, and when it ends."""
+class CpuSamples:
+    """CPU of the server, of the client and of both cores at the start and at the end of the measured time."""
 
     def __init__(self, pid: int, load: Load, cores: Cores) -> None:
         self._pid, self._load, self._cores = pid, load, cores
-        self._taken: list[tuple[float, Usage, Usage, float, float]] = []
+        self._samples: list[tuple[float, Usage, Usage, float, float]] = []
 
     def __call__(self) -> None:
         cores = self._cores
-        self._taken.append(
+        self._samples.append(
             (
                 time.monotonic(),
                 usage_of([self._pid]),
@@ -130,8 +130,8 @@ class Edges:
         )
 
     def shares(self) -> tuple[float, float, float]:
-        """(server, client, the larger share of a core that others had)."""
-        first, last = self._taken
+        """(server, client, others) in cores. `others` is the larger of their shares of the two cores."""
+        first, last = self._samples
         seconds = last[0] - first[0]
         server = (last[1].cpu_seconds - first[1].cpu_seconds) / seconds
         client = (last[2].cpu_seconds - first[2].cpu_seconds) / seconds
@@ -140,15 +140,15 @@ class Edges:
         return server, client, max(0.0, on_server_core, on_client_core)
 
 
-def measure(peer: Peer, work: Work, *, seconds: float, cores: Cores) -> list[Row]:
-    """Start `peer`, make it do `work` and take what counts; again if others were on the cores."""
-    if work.name == "idle":
-        return _measure_idle(peer, work, cores)
+def measure(peer: Peer, workload: Workload, *, seconds: float, cores: Cores) -> list[Row]:
+    """Start `peer`, run `workload` and measure; once more if other programs used the cores."""
+    if workload.name == "idle":
+        return _measure_idle(peer, workload, cores)
     best: Row | None = None
     for _ in range(TRIES):
         with running(peer, server_core=cores.server, client_core=cores.client) as (pid, url):
-            plan = Plan(urls=(url + work.path,), seconds=seconds, warm_seconds=0.5, **work.fields)
-            row = asyncio.run(_measure(peer.name, work, plan, pid, cores))
+            plan = Plan(urls=(url + workload.path,), seconds=seconds, warm_seconds=0.5, **workload.fields)
+            row = asyncio.run(_measure(peer.name, workload, plan, pid, cores))
         if best is None or row.others_cpu < best.others_cpu:
             best = row
         if best.others_cpu < DISTURBED:
@@ -157,34 +157,34 @@ def measure(peer: Peer, work: Work, *, seconds: float, cores: Cores) -> list[Row
     return [best]
 
 
-async def _measure(server: str, work: Work, plan: Plan, pid: int, cores: Cores) -> Row:
-    async with Load(plan, Silent()) as load:
+async def _measure(server: str, workload: Workload, plan: Plan, pid: int, cores: Cores) -> Row:
+    async with Load(plan, NoProgress()) as load:
         await load.connect()
-        edges = Edges(pid, load, cores)
+        edges = CpuSamples(pid, load, cores)
         result = await load.run(at_start_and_end=edges)
-    return _row(server, work.name, work.value(result), result, edges)
+    return _row(server, workload.name, workload.value(result), result, edges)
 
 
-def _row(server: str, work: str, value: float, result: Result, edges: Edges) -> Row:
+def _row(server: str, workload: str, value: float, result: Result, edges: CpuSamples) -> Row:
     server_cpu, client_cpu, others = edges.shares()
     latencies = {name: getattr(result, f"{name}_us") for name in ("p50", "p90", "p99", "p999", "max", "min")}
     bound = _BOUND[server_cpu >= BUSY, client_cpu >= BUSY]
     if others >= DISTURBED:
         bound = "disturbed"
-    return Row(server, work, value, server_cpu, client_cpu, others, bound, result.is_complete, latencies)
+    return Row(server, workload, value, server_cpu, client_cpu, others, bound, result.is_complete, latencies)
 
 
-def _measure_idle(peer: Peer, work: Work, cores: Cores) -> list[Row]:
-    """Memory of idle connections, and how fast they came."""
+def _measure_idle(peer: Peer, workload: Workload, cores: Cores) -> list[Row]:
+    """Memory of idle connections, and connects per second."""
     with running(peer, server_core=cores.server, client_core=cores.client) as (pid, url):
-        return asyncio.run(_idle(peer.name, work, Plan(urls=(url,), **work.fields), pid))
+        return asyncio.run(_idle(peer.name, workload, Plan(urls=(url,), **workload.fields), pid))
 
 
-async def _idle(server: str, work: Work, plan: Plan, pid: int) -> list[Row]:
-    async with Load(replace(plan, connections=10), Silent()) as load:
-        await load.connect()  # what the first connections bring in is not the price of the others
+async def _idle(server: str, workload: Workload, plan: Plan, pid: int) -> list[Row]:
+    async with Load(replace(plan, connections=10), NoProgress()) as load:
+        await load.connect()  # the first connections load code and fill pools; the others do not
     await asyncio.sleep(SETTLE_SECONDS)
-    async with Load(plan, Silent()) as load:
+    async with Load(plan, NoProgress()) as load:
         before = usage_of([pid])
         await load.connect()
         connected = usage_of([pid])
@@ -194,13 +194,13 @@ async def _idle(server: str, work: Work, plan: Plan, pid: int) -> list[Row]:
     client_cpu = sum(load.connect_cpu)
     bound = _BOUND[server_cpu >= BUSY, client_cpu >= BUSY]
     return [
-        Row(server, work.name, work.value(result), is_complete=result.is_complete),
+        Row(server, workload.name, workload.value(result), is_complete=result.is_complete),
         Row(server, "connect", result.connects_per_second, server_cpu, client_cpu, 0.0, bound, result.is_complete),
     ]
 
 
-class Silent(Progress):
-    """The run as a whole has the line."""
+class NoProgress(Progress):
+    """Shows nothing: the progress line belongs to the whole run."""
 
     def __init__(self) -> None:
         super().__init__()

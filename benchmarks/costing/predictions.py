@@ -1,4 +1,4 @@
-"""Points at which the model of capacity is held against what is measured; none of them goes into its costs."""
+"""Checks the capacity model against measured loads that were not used to derive its costs."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from costing.runs import cores_used, growth, serving
+from costing.runs import cores_used, measure_growth, running_server
 
 from fastws.bench.capacity import Costs, Demand, cores, server_bytes
 from fastws.bench.plan import Plan
 
-# A prediction within this factor of what is measured, either way, is one to order machines by: a `send` alone takes
-# from 3.2 to 5.5 µs on the same machine, by what else its core and caches are busy with.
-NEAR: Final = 1.5
+# A prediction within this factor of the measurement is good enough to size machines: a `send` alone takes 3.2 to 5.5 µs
+# on the same machine, depending on what else uses its core and caches.
+TOLERANCE: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """A load, what the model says of it, and what was measured: cores, or bytes."""
+class Prediction:
+    """A load, its predicted and its measured usage, in cores or bytes."""
 
     name: str
     unit: str
@@ -31,8 +31,8 @@ class Point:
         return self.predicted / self.measured if self.measured else 0.0
 
     @property
-    def is_near(self) -> bool:
-        return 1 / NEAR <= self.ratio <= NEAR
+    def is_close(self) -> bool:
+        return 1 / TOLERANCE <= self.ratio <= TOLERANCE
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -40,7 +40,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A demand on one machine: `processes` workers, over Redis where there are several."""
+    """A demand on one machine with `processes` workers; several are connected by Redis."""
 
     name: str
     demand: Demand
@@ -74,21 +74,21 @@ CASES: Final = (
 )
 
 
-def measured(redis_url: str, seconds: float) -> Iterator[tuple[str, float]]:
-    """What each case uses, in cores, and then the memory, in bytes; each as soon as it is known."""
+def measure_cases(redis_url: str, seconds: float) -> Iterator[tuple[str, float]]:
+    """Measure each case in cores, and then memory in bytes; yields each as soon as it is known."""
     for case in CASES:
         yield case.name, _measure(case, redis_url, seconds)
-    with serving() as server:
-        grown = growth(server, MEMORY_CONNECTIONS)
+    with running_server() as server:
+        grown = measure_growth(server, MEMORY_CONNECTIONS)
     yield MEMORY_NAME, float(grown.empty_bytes + grown.server_bytes)
 
 
-def points(costs: Costs, found: Mapping[str, float]) -> list[Point]:
-    """What was found beside what the model says with these costs."""
+def predictions(costs: Costs, found: Mapping[str, float]) -> list[Prediction]:
+    """Pairs the measurements with what the model predicts from these costs."""
     computed = {case.name: cores(case.demand, case.processes, costs) for case in CASES}
     computed[MEMORY_NAME] = server_bytes(MEMORY_CONNECTIONS, 1, costs)
     return [
-        Point(name=name, unit="bytes" if name == MEMORY_NAME else "cores", predicted=value, measured=found[name])
+        Prediction(name=name, unit="bytes" if name == MEMORY_NAME else "cores", predicted=value, measured=found[name])
         for name, value in computed.items()
     ]
 
@@ -99,7 +99,7 @@ def _measure(case: Case, redis_url: str, seconds: float) -> float:
     if case.processes > 1:
         flags += ["--redis-url", redis_url, "--workers", str(case.processes)]
     with ExitStack() as stack:
-        server = stack.enter_context(serving(*flags))
+        server = stack.enter_context(running_server(*flags))
         plan = Plan(
             urls=(server.url,),
             connections=demand.connections,

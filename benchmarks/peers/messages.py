@@ -1,4 +1,4 @@
-"""The messages that every peer speaks: the fewest of the channels dialect with which a load client can work."""
+"""The messages of the channels dialect that the load client needs; every peer server uses them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 Message = dict[str, Any]
-read = orjson.loads
+parse = orjson.loads
 
 
 def confirmation(channel: str) -> bytes:
@@ -15,11 +15,11 @@ def confirmation(channel: str) -> bytes:
 
 
 def delivery(message: Message) -> bytes:
-    """What every subscriber of the channel hears; made once for all of them."""
+    """The message to every subscriber of the channel, encoded once for all."""
     return orjson.dumps(
         {"channel": message["channel"], "event": message["event"], "data": message["data"], "from": "publisher"}
     )
 
 
-def receipt(channel: str, count: int) -> bytes:
+def ack(channel: str, count: int) -> bytes:
     return orjson.dumps({"type": "send_success", "channel": channel, "sent": count, "failed": 0})
