@@ -1,4 +1,4 @@
-"""One WebSocket conversation in the channels dialect, on gevent: every request and delivery becomes a locust event."""
+"""A WebSocket connection in the channels dialect, on gevent. Requests become entries of locust's statistics."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import gevent
 import websocket
 from gevent.event import AsyncResult
 from locust.env import Environment
-from words import CODECS, Message
+from message_codecs import CODECS, Message
 
 REPLY_SECONDS = 10.0
 SLOW_BUFFER_BYTES = 4096
 
 
 class NoReply(Exception):
-    """The server did not answer within REPLY_SECONDS."""
+    """The server did not reply within REPLY_SECONDS."""
 
 
 class Refused(Exception):
-    """The server answered with an error."""
+    """The server replied with an error."""
 
 
 class Closed(Exception):
-    """The connection is gone."""
+    """The connection is closed."""
 
 
-class Conversation:
-    """Connected from the start; `reads=False` leaves what comes in the socket (a slow consumer).
+class Connection:
+    """Connects when it is created. `reads=False` leaves incoming messages in the socket (a slow consumer).
 
-    `on_message` gets what is no reply. What happens is told to locust as requests of type WS.
+    `on_message` gets all messages that are not replies. Requests are reported to locust as type WS.
     """
 
     def __init__(
@@ -65,36 +65,36 @@ class Conversation:
             header={"Authorization": f"Bearer {token}"} if token else None,
             sockopt=() if reads else ((socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER_BYTES),),
         )
-        self.connection_id = self._codec.read(connection.recv_data()[1])["connection_id"]
+        self.connection_id = self._codec.decode(connection.recv_data()[1])["connection_id"]
         connection.settimeout(None)
         return connection
 
-    # --- what a client says
+    # --- requests
 
     def subscribe(self, channel: str) -> None:
-        self._timed("subscribe", lambda: self._ask({"action": "subscribe", "channel": channel}))
+        self._timed("subscribe", lambda: self._request({"action": "subscribe", "channel": channel}))
 
     def unsubscribe(self, channel: str) -> None:
-        self._timed("unsubscribe", lambda: self._ask({"action": "unsubscribe", "channel": channel}))
+        self._timed("unsubscribe", lambda: self._request({"action": "unsubscribe", "channel": channel}))
 
     def send(self, channel: str, event: str, data: Message) -> None:
         message = {"action": "send", "channel": channel, "event": event, "data": data}
-        self._timed("send", lambda: self._ask(message))
+        self._timed("send", lambda: self._request(message))
 
     def read_one(self) -> Message | None:
-        """The next message; None when the connection is closed, `close_code` then says how."""
+        """Returns the next message, or None when the connection is closed; `close_code` is then set."""
         opcode, payload = self._socket.recv_data()
         if opcode == websocket.ABNF.OPCODE_CLOSE:
             self.close_code = int.from_bytes(payload[:2], "big")
             return None
-        return self._codec.read(payload)
+        return self._codec.decode(payload)
 
     def write_subscribe(self, channel: str) -> None:
-        """Subscribe without waiting for the answer (a slow consumer)."""
+        """Subscribe without waiting for the reply (a slow consumer)."""
         self._write({"action": "subscribe", "channel": channel})
 
     def read_for(self, seconds: float) -> None:
-        """For who does not read by itself: hear what there is, until nothing comes for `seconds` or it is closed."""
+        """With `reads=False`: read until nothing arrives for `seconds`, or until the connection is closed."""
         self._socket.settimeout(seconds)
         try:
             while (message := self.read_one()) is not None:
@@ -104,27 +104,27 @@ class Conversation:
             self._socket.settimeout(None)
 
     def close(self) -> None:
-        """Say goodbye as the protocol wants it."""
+        """Close with a close frame."""
         self._stop_reading()
-        # Apart, as websocket-client takes the exception that ends a greenlet for a reason to go on.
+        # In a greenlet of its own: websocket-client swallows the exception that kills a greenlet.
         gevent.spawn(self._socket.close, timeout=1).join()
 
-    def cut(self) -> None:
-        """Leave without a word."""
+    def abort(self) -> None:
+        """Reset the connection without a close frame."""
         self._stop_reading()
         self._socket.shutdown()
 
     def _stop_reading(self) -> None:
         self.is_closed = True
         if self._reader is not None:
-            self._reader.kill()  # gevent lets one greenlet at a time read a socket, and closing reads
+            self._reader.kill()  # only one greenlet may read a socket, and closing reads
 
-    # --- how it goes on
+    # --- internals
 
     def _write(self, message: Message) -> None:
-        self._socket.send(self._codec.write(message), self._codec.opcode)
+        self._socket.send(self._codec.encode(message), self._codec.opcode)
 
-    def _ask(self, message: Message) -> Message:
+    def _request(self, message: Message) -> Message:
         if self.is_closed:
             raise Closed
         self._next_id += 1
@@ -150,7 +150,7 @@ class Conversation:
                 else:
                     self._on_message(message)
         except (OSError, websocket.WebSocketException):
-            pass  # what it means is told below
+            pass  # reported below
         unexpected = not self.is_closed
         self.is_closed = True
         for result in list(self._waiting.values()):
@@ -181,7 +181,7 @@ def fire(
     size: int = 0,
     error: Exception | None = None,
 ) -> None:
-    """An entry in locust's statistics; with `error`, a failure."""
+    """Add an entry to locust's statistics; with `error` it is a failure."""
     environment.events.request.fire(
         request_type=kind,
         name=name,

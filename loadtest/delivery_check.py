@@ -1,4 +1,4 @@
-"""What a subscriber makes of what it hears: latency, order and completeness, into locust's statistics."""
+"""Checks what a subscriber receives: latency, order and completeness, as entries of locust's statistics."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import time
 import uuid
 from typing import Any
 
-from conversation import fire
+from connection import fire
 from locust.env import Environment
 
 EVENT = "load"
 
 
 class Missing(Exception):
-    """Numbers that never came, without a notice that told so."""
+    """Messages that did not arrive, without a lag or gap notice."""
 
 
 class Repeated(Exception):
-    """A number that came twice, or late."""
+    """A message that arrived twice or out of order."""
 
 
-class Numbering:
-    """The data of one publisher's messages: who, which, when (seconds since the epoch, for several machines).
+class NumberedMessages:
+    """Creates the data of one publisher's messages: its id, a number and the time in epoch seconds.
 
-    `payload_bytes` of text go with each.
+    Each has `payload_bytes` of text.
     """
 
     def __init__(self, payload_bytes: int) -> None:
@@ -36,12 +36,12 @@ class Numbering:
         return {"publisher": self.publisher, "number": self.number, "at": time.time(), "padding": self._padding}
 
 
-class Hearing:
-    """Of one subscriber of one channel. The first number of each publisher is taken as it comes; `is_timed=False` for
-    one that reads late on purpose.
+class DeliveryCheck:
+    """Checks the messages of one subscriber of one channel. Each publisher may start with any number.
 
-    Statistics: DELIVERY with the latency in ms; as failures DELIVERY missing and DELIVERY repeated; NOTICE lag and
-    NOTICE gap, whose size is the number of messages that were dropped.
+    `is_timed=False` is for a subscriber that reads late on purpose. Statistics: DELIVERY with the latency in ms;
+    DELIVERY missing and DELIVERY repeated as failures; NOTICE lag and NOTICE gap, with the number of dropped messages
+    as their size.
     """
 
     def __init__(self, environment: Environment, *, is_timed: bool = True) -> None:
@@ -53,11 +53,11 @@ class Hearing:
         kind = message.get("type")
         if kind in ("lag", "gap"):
             fire(self._environment, "NOTICE", kind, 0.0, size=int(message.get("dropped", 0)))
-            self._last.clear()  # it was told: whatever comes first now is right
+            self._last.clear()  # the next message may have any number
         elif message.get("event") == EVENT:
-            self._hear(message["data"])
+            self._check(message["data"])
 
-    def _hear(self, data: dict[str, Any]) -> None:
+    def _check(self, data: dict[str, Any]) -> None:
         if self._is_timed:
             fire(self._environment, "DELIVERY", EVENT, (time.time() - data["at"]) * 1000)
         publisher, number = data["publisher"], data["number"]

@@ -1,4 +1,4 @@
-"""The two codecs of a conversation: how a message is written, read, and asked for."""
+"""The two codecs of a connection: how messages are encoded and decoded, and what the upgrade requests."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """`opcode` is the kind of frame, `subprotocols` what the upgrade offers: JSON is spoken unasked."""
+    """`opcode` is the kind of frame; `subprotocols` are offered in the upgrade (JSON is the default of the server)."""
 
     subprotocols: tuple[str, ...]
     opcode: int
-    write: Callable[[Message], Any]
-    read: Callable[[bytes], Message]
+    encode: Callable[[Message], Any]
+    decode: Callable[[bytes], Message]
 
 
 CODECS = {

@@ -1,14 +1,14 @@
-"""A soak: everything at once for minutes or hours, then a verdict.
+"""A soak test: all kinds of clients and disruptions at once for minutes or hours, then a verdict.
 
-    python loadtest/soak.py                                  # two minutes against servers of its own
+    python loadtest/soak.py                                  # two minutes, starting its own servers
     python loadtest/soak.py --hours 8 --workers 3 --roll-every 300 --kill-redis-every 600 --kill-worker-every 900
     python loadtest/soak.py --only listeners,jittery --seed 7
-    python loadtest/soak.py --url ws://127.0.0.1:8000/       # against one that runs (with a high message_rate)
+    python loadtest/soak.py --url ws://127.0.0.1:8000/       # against a running server (with a high message_rate)
 
-Publishers number what they send and note what was acknowledged. Listeners check that they hear all of it once and in
-order from their confirmation on, except what the server told them was missing. Other kinds of clients and disruptions
-go on at the same time, each with its own check. Memory, descriptors and queues are read from /metrics.
-Exit code 0: all well, 1: something is wrong, 2: no server, or options that cannot be used.
+Publishers number their messages and record which were acknowledged. Listeners check that every message after their
+confirmation arrives once and in order, unless the server reported a lag or gap. Other kinds of clients and disruptions
+run at the same time, each with its own check. Memory, descriptors and queues are read from /metrics.
+Exit code 0: all well, 1: something is wrong, 2: no server, or invalid options.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from fastws.bench.progress import Progress
 
 DRAIN_SECONDS = 8.0
 EMPTY_SECONDS = 30.0
-# Of these each run counts how often they were tried; the others are tried by taking part.
+# Kinds with a check that is counted. The others are checked by taking part.
 COUNTED_KINDS = ("jittery", "hasty", "tls", "revocations", "rights", "role", "flush")
 
 
@@ -55,7 +55,7 @@ class Soak:
         self._unexpected: list[str] = []
 
     async def run(self) -> list[str]:
-        """Everything, to the end. Returns what is wrong, a line each."""
+        """Run to the end. Returns what is wrong, a line each."""
         before = {name: await watch.read() for name, watch in self.watches.items()}
         if None in before.values():
             return ["the server does not answer on /metrics"]
@@ -66,16 +66,16 @@ class Soak:
         while (left := ended - time.monotonic()) > 0:
             self._show(1 - left / self.seconds)
             await asyncio.sleep(min(0.5, left))
-            self._note_the_dead([*clients, *background])
+            self._note_failures([*clients, *background])
         await self._end(clients, background)
         self._progress.clear()
-        self.ledger.judge()
+        self.ledger.evaluate()
         return self._unexpected + await self._verdict({name: sample for name, sample in before.items() if sample})
 
     async def _end(self, clients: list[asyncio.Task[None]], background: list[asyncio.Task[Any]]) -> None:
-        """The check under way first, then the publishers; then everybody has time to hear the rest."""
+        """Finish the present check, stop the publishers, and give the last messages time to arrive."""
         await self._disruptions.finish()
-        self._note_the_dead(background)
+        self._note_failures(background)
         for task in background:
             task.cancel()
         for publisher in self.clients.publishers:
@@ -83,11 +83,11 @@ class Soak:
         await asyncio.wait(clients[: len(self.clients.publishers)], timeout=3 * DRAIN_SECONDS)
         await asyncio.sleep(DRAIN_SECONDS)
         for subscriber in self.clients.subscribers:
-            if subscriber.ear is not None:
-                subscriber.ear.finish()
+            if subscriber.check is not None:
+                subscriber.check.expect_all()
         for client in self.clients.all():
             client.is_stopping = True
-        self._note_the_dead(clients)
+        self._note_failures(clients)
         for task in clients:
             task.cancel()
         await asyncio.gather(*clients, *background, return_exceptions=True)
@@ -114,7 +114,7 @@ class Soak:
             if seconds and kind in self.kinds:
                 yield Disruption(kind, seconds, run)
 
-    def _note_the_dead(self, tasks: list[asyncio.Task[None]]) -> None:
+    def _note_failures(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 line = f"a part of the soak ended with {error!r}"
@@ -127,7 +127,7 @@ class Soak:
         memory = f"{samples[-1].rss_bytes / 1e6:.0f} MB" if samples else "-"
         self._progress.show(
             share,
-            f"{ledger.counts['acknowledged']:,} acknowledged · {ledger.counts['heard']:,} heard"
+            f"{ledger.counts['acknowledged']:,} acknowledged · {ledger.counts['received']:,} received"
             f" · {sum(ledger.faults.values())} faults · {memory} per process",
         )
 
@@ -135,10 +135,10 @@ class Soak:
         """What is wrong."""
         ledger = self.ledger
         wrong = [f"{count} {kind}" for kind, count in sorted(ledger.faults.items())]
-        if not ledger.counts["acknowledged"] or not ledger.counts["heard"]:
-            wrong.append("nothing was heard at all")
+        if not ledger.counts["acknowledged"] or not ledger.counts["received"]:
+            wrong.append("nothing was received at all")
         never = [kind for kind in self.not_tried() if kind in self.options.only]
-        wrong += [f"{kind} was never tried: the run was too short, or nobody was let in" for kind in never]
+        wrong += [f"{kind} was never tried: the run was too short, or no client was accepted" for kind in never]
         for name, watch in self.watches.items():
             after = await watch.wait_until_empty(EMPTY_SECONDS, before[name].processes)
             wrong += [f"{name} server: {line}" for line in self._leftovers(watch, before[name], after)]
@@ -164,7 +164,7 @@ class Soak:
             yield f"memory grew from {growth[0] / 1e6:.1f} MB to {growth[1] / 1e6:.1f} MB"
 
     def not_tried(self) -> list[str]:
-        """Kinds whose check was never made to its end."""
+        """Kinds whose check was never completed."""
         return [kind for kind in COUNTED_KINDS if kind in self.kinds and not self.ledger.tried[kind]]
 
     def report(self, wrong: list[str]) -> str:
@@ -182,7 +182,7 @@ class Soak:
         lines += [f"NOT TRIED: {kind}" for kind in self.not_tried()]
         if ledger.examples:
             lines += [f"  {example}" for example in ledger.examples]
-            lines.append(f"  what was done to the server: {', '.join(ledger.harms)}")
+            lines.append(f"  disruptions: {', '.join(ledger.disruptions)}")
         lines.append(f"seed {self.options.seed}, kinds: {', '.join(sorted(self.kinds))}")
         lines += [f"WRONG: {line}" for line in wrong] or ["all well"]
         return "\n".join(lines)
@@ -229,10 +229,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="repeats a run's random choices")
     parser.add_argument("--only", type=_names, default=set(), metavar="KIND,…", help="these kinds only")
     parser.add_argument("--without", type=_names, default=set(), metavar="KIND,…", help="all kinds but these")
-    parser.add_argument("--url", help="a server that runs; default: servers started for the run")
+    parser.add_argument("--url", help="a running server [start servers for the run]")
     parser.add_argument("--workers", type=int, default=1, help="of the server started for the run")
     parser.add_argument("--redis", action="store_true", help="start a Redis even if no kind needs one")
-    parser.add_argument("--descriptors-slack", type=int, default=8, help="descriptors that may stay open in all")
+    parser.add_argument("--descriptors-slack", type=int, default=8, help="descriptors that may stay open [8]")
     _add_counts(parser)
     _add_periods(parser)
     return parser.parse_args()
@@ -250,7 +250,7 @@ def _add_counts(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--jittery", type=int, default=24, help="readers that pause, among the crowd")
     group.add_argument("--crowd", type=int, default=600, help="subscribers of the channel of the jittery readers")
     group.add_argument("--tls", type=int, default=8, help="TLS listeners")
-    group.add_argument("--hasty", type=int, default=6, help="clients that change their minds while connecting")
+    group.add_argument("--hasty", type=int, default=6, help="clients that subscribe and unsubscribe while connecting")
 
 
 def _add_periods(parser: argparse.ArgumentParser) -> None:

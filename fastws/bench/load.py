@@ -180,12 +180,12 @@ class Load:
             self._progress.clear()
 
     def _show(self, what: str, spent: float, seconds: float) -> None:
-        ready, heard = self._board.total(READY), self.deliveries
+        ready, deliveries = self._board.total(READY), self.deliveries
         if what == "connecting":
             share = (ready + self._board.total(FAILED)) / self.plan.connections
         else:
             share = spent / seconds if seconds else 1.0
-        rate = self._progress.rate(heard)
+        rate = self._progress.rate(deliveries)
         self._progress.show(share, f"{what} {spent:.0f} s · {ready:,} connected · {rate:,.0f} deliveries/s")
 
     async def _send_command(self, command: dict[str, object]) -> list[Reply]:

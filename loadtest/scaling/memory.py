@@ -1,4 +1,4 @@
-"""What a crowd costs: memory, CPU and descriptors of the server, and of the kernel below it."""
+"""The cost of connections: memory, CPU and descriptors of the server, and kernel memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastws.bench.usage import Usage, kernel_slab_bytes, kernel_socket_bytes, us
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """At one moment. `slab_bytes` and `socket_bytes` are the whole machine's: on loopback both ends of a connection."""
+    """A sample. `slab_bytes` and `socket_bytes` are of the whole machine: on loopback, both ends of each connection."""
 
     at: float
     use: Usage
@@ -23,10 +23,10 @@ class Cost:
 
 
 def cost_of(pids: list[int]) -> Cost:
-    """What these processes and their descendants cost now."""
+    """Sample these processes and their descendants."""
     return Cost(time.monotonic(), usage_of(pids), kernel_slab_bytes(), kernel_socket_bytes())
 
 
 def cores(before: Cost, after: Cost) -> float:
-    """CPU between two moments, in cores."""
+    """CPU between two samples, in cores."""
     return (after.use.cpu_seconds - before.use.cpu_seconds) / (after.at - before.at)

@@ -1,4 +1,4 @@
-"""The phases of a run with very many connections: each makes one row."""
+"""The phases of a run with very many connections; each produces a row."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from crowd.memory import Cost, cores, cost_of
-from crowd.rows import Row
+from scaling.memory import Cost, cores, cost_of
+from scaling.rows import Row
 from soaking.server import OwnServer
 
 from fastws.bench.aggregate import ReconnectResult
@@ -20,24 +20,24 @@ from fastws.bench.result import Result
 
 PER_CHANNEL: Final = 1000
 SLOW_FRACTION: Final = 0.1
-# Of a message in the last two phases: a few of them are more than a slow reader's own socket takes.
+# Size of messages in the last two phases: a few of them fill the socket of a slow reader.
 PAYLOAD_BYTES: Final = 1024
-# The memory that a storm may leave behind, in shares of what there was before.
+# How much memory may grow by a storm, as a share.
 LEFT_BEHIND: Final = 0.1
 EMPTY_SECONDS: Final = 60.0
 NAMES: Final = ("ramp", "idle", "all", "kill", "storm", "channels", "slow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Aims:
-    """What is wanted: a publication at everybody within so many seconds, memory of all server processes together."""
+class Targets:
+    """Seconds until all clients have a publication, and memory of all server processes."""
 
     serve_seconds: float = 3.0
     memory_bytes: float = 300e6
 
 
 class Titled(Progress):
-    """The progress line, with the phase before it."""
+    """The progress line, preceded by the phase."""
 
     title = ""
 
@@ -46,12 +46,12 @@ class Titled(Progress):
 
 
 class Phases:
-    """`run` makes the rows; `on_row` hears each as soon as it is there. Pids are of the server's processes."""
+    """`run` produces the rows; `on_row` is called with each. `pids` are those of the server's processes."""
 
     def __init__(
         self,
         plan: Plan,
-        aims: Aims,
+        targets: Targets,
         *,
         server: OwnServer | None,
         pids: list[int],
@@ -62,7 +62,7 @@ class Phases:
     ) -> None:
         self.rows: list[Row] = []
         self._plan = plan
-        self._aims = aims
+        self._targets = targets
         self._server = server
         self._pids = pids
         self._wanted = wanted
@@ -73,7 +73,7 @@ class Phases:
         self._empty_cost = self._cost()
 
     async def run(self) -> None:
-        """Everything that is wanted. Raises LoadFailed where there is no server to talk to."""
+        """Run the selected phases. Raises LoadFailed if no server answers."""
         steps: dict[str, Callable[[Load], Coroutine[Any, Any, None]]] = {
             "idle": self._idle,
             "all": self._one_to_all,
@@ -86,14 +86,14 @@ class Phases:
                 if name in self._wanted:
                     self._begin(name)
                     await step(load)
-        await self._let_go()
+        await self._wait_until_closed()
         plan = replace(self._plan, channels=max(1, self._plan.connections // PER_CHANNEL), payload_bytes=PAYLOAD_BYTES)
         if "channels" in self._wanted:
             await self._channels(plan)
         if "slow" in self._wanted:
             await self._slow_readers(replace(plan, slow_fraction=SLOW_FRACTION))
 
-    # --- one load for the first five
+    # --- phases that share one load
 
     async def _ramp(self, load: Load) -> None:
         self._begin("ramp")
@@ -112,7 +112,7 @@ class Phases:
             f"{load.ready:,} subscribed in {load.connect_seconds:.1f} s, {figures['connects_per_second']:,.0f}/s"
             f"{_of_server(f', {each_us:.0f} µs of server CPU each', self._pids)}{_refusals(dict(load.refusals))}"
         )
-        self._add("ramp", found, "everybody", figures, self._if_absent(load.ready))
+        self._add("ramp", found, "all clients", figures, self._if_absent(load.ready))
 
     async def _idle(self, load: Load) -> None:
         before = self._cost()
@@ -132,47 +132,50 @@ class Phases:
         }
         found = (
             f"{cores(before, after):.1%} of a core; RSS {_mb(after.use.rss_bytes)} in {after.use.processes} processes"
-            f" ({_mb(after.use.pss_bytes)} with what they share counted once), {_mb(self._empty_cost.use.rss_bytes)} of"
-            f" it before anybody came, {each:,.0f} B a connection; kernel {_mb(kernel)}, {kernel / count:,.0f} B a pair"
+            f" ({_mb(after.use.pss_bytes)} with shared memory counted once), {_mb(self._empty_cost.use.rss_bytes)} of"
+            f" it before the clients, {each:,.0f} B per connection; kernel {_mb(kernel)}, {kernel / count:,.0f} B per"
+            " pair"
         )
         wrong = []
-        if self._pids and after.use.pss_bytes > self._aims.memory_bytes:
-            wrong.append(f"{_mb(after.use.pss_bytes)} in all")
-        self._add("idle", found, f"at most {_mb(self._aims.memory_bytes)}", figures, wrong)
+        if self._pids and after.use.pss_bytes > self._targets.memory_bytes:
+            wrong.append(f"{_mb(after.use.pss_bytes)} in total")
+        self._add("idle", found, f"at most {_mb(self._targets.memory_bytes)}", figures, wrong)
 
     async def _one_to_all(self, load: Load) -> None:
-        """Three messages, each to everybody, each alone: when the first and the last had it."""
+        """Three single messages to all: when the first and the last client got each."""
         firsts, lasts, results = [], [], []
         for _ in range(3):
-            result = await load.run(rate=1.0, messages=1, warm_seconds=0.0, seconds=self._aims.serve_seconds)
+            result = await load.run(rate=1.0, messages=1, warm_seconds=0.0, seconds=self._targets.serve_seconds)
             results.append(result)
             firsts.append(result.min_us / 1e3)
             lasts.append(result.max_us / 1e3)
         figures = {"first_ms": firsts, "last_ms": lasts, "p50_ms": [result.p50_us / 1e3 for result in results]}
         found = (
             f"first receiver after {_each(firsts)} ms, half of them after {_each(figures['p50_ms'])} ms,"
-            f" the last after {_each(lasts)} ms{_told(results)}"
+            f" the last after {_each(lasts)} ms{_notices(results)}"
         )
         wrong = _losses(results)
-        if max(lasts) > self._aims.serve_seconds * 1000:
+        if max(lasts) > self._targets.serve_seconds * 1000:
             wrong.append(f"the last after {max(lasts):,.0f} ms")
-        self._add("one publication to all", found, f"within {self._aims.serve_seconds:g} s, none lost", figures, wrong)
+        self._add(
+            "one publication to all", found, f"within {self._targets.serve_seconds:g} s, none lost", figures, wrong
+        )
 
     async def _kill_worker(self, load: Load) -> None:
-        """SIGKILL one of the workers: its clients must be back, the others must not notice."""
+        """SIGKILL one worker: its clients must reconnect, the others must not be affected."""
         server = self._server
         if server is None or len(server.workers()) < 2:
             return
         back = await load.disrupt(lambda: _kill(server))
-        result = await load.run(rate=1.0, messages=2, warm_seconds=0.0, seconds=self._aims.serve_seconds + 1.0)
-        found = f"{back.away:,} lost their connection; {_back(back)}{_told([result])}"
+        result = await load.run(rate=1.0, messages=2, warm_seconds=0.0, seconds=self._targets.serve_seconds + 1.0)
+        found = f"{back.away:,} lost their connection; {_back(back)}{_notices([result])}"
         wrong = [*self._if_absent(back.ready), *_losses([result])]
-        self._add("a worker killed", found, "everybody back, none lost after", asdict(back), wrong)
+        self._add("a worker killed", found, "all reconnected, none lost after", asdict(back), wrong)
 
     async def _storm(self, load: Load) -> None:
         before = self._cost()
         back = await load.disconnect_all()
-        result = await load.run(rate=1.0, messages=1, warm_seconds=0.0, seconds=self._aims.serve_seconds)
+        result = await load.run(rate=1.0, messages=1, warm_seconds=0.0, seconds=self._targets.serve_seconds)
         after = self._cost()
         left = after.use.rss_bytes / (before.use.rss_bytes or 1) - 1
         figures = {
@@ -185,13 +188,13 @@ class Phases:
             f"; RSS {_mb(before.use.rss_bytes)} before, {_mb(after.use.peak_rss_bytes)} at most,"
             f" {_mb(after.use.rss_bytes)} after"
         )
-        found = f"{_back(back)}{_of_server(memory, self._pids)}{_told([result])}"
+        found = f"{_back(back)}{_of_server(memory, self._pids)}{_notices([result])}"
         wrong = [*self._if_absent(back.ready), *_losses([result])]
         if left > LEFT_BEHIND:
             wrong.append(f"{left:.0%} more memory than before")
-        self._add("everybody cut at once", found, "everybody back, memory too", figures, wrong)
+        self._add("all connections lost at once", found, "all reconnected, memory as before", figures, wrong)
 
-    # --- loads of their own
+    # --- phases with their own load
 
     async def _channels(self, plan: Plan) -> None:
         self._begin("channels")
@@ -201,12 +204,12 @@ class Phases:
         used = cores(began, ended)
         self._add(
             f"{plan.channels:,} channels of {plan.connections // plan.channels:,}",
-            f"{_latencies(result)}{_of_server(f'; {used:.0%} of a core', self._pids)}{_told([result])}",
+            f"{_latencies(result)}{_of_server(f'; {used:.0%} of a core', self._pids)}{_notices([result])}",
             "none lost",
             _figures(result, used),
             [*self._if_absent(load.ready), *_losses([result])],
         )
-        await self._let_go()
+        await self._wait_until_closed()
 
     async def _slow_readers(self, plan: Plan) -> None:
         self._begin("slow readers")
@@ -217,32 +220,32 @@ class Phases:
         slow = plan.connections - sum(1 for _ in plan.healthy())
         grown = ended.use.rss_bytes - began.use.rss_bytes
         held = ended.socket_bytes - began.socket_bytes
-        untold = slow - result.slow_closed - result.slow_whole
+        unreported = slow - result.slow_closed - result.slow_whole
         found = (
-            f"the others: {_latencies(result)}; {slow:,} that read nothing for the run: {result.slow_closed:,} cut off,"
-            f" {result.slow_whole:,} heard everything when they read"
-            f"{_of_server(f'; {_mb(grown)} more RSS, {_mb(held)} more in sockets', self._pids)}{_told([result])}"
+            f"the others: {_latencies(result)}; {slow:,} that did not read: {result.slow_closed:,} closed,"
+            f" {result.slow_whole:,} got everything when they read"
+            f"{_of_server(f'; {_mb(grown)} more RSS, {_mb(held)} more in sockets', self._pids)}{_notices([result])}"
         )
         wrong = [*self._if_absent(load.ready), *_losses([result])]
-        if (untold or result.slow_missing) and not result.notices:
-            wrong.append(f"{untold:,} slow readers miss something and were told nothing")
+        if (unreported or result.slow_missing) and not result.notices:
+            wrong.append(f"{unreported:,} slow readers missed messages without a notice")
         self._add(
-            f"{SLOW_FRACTION:.0%} read nothing",
+            f"{SLOW_FRACTION:.0%} do not read",
             found,
-            "none lost at the others, nothing untold",
+            "none lost at the others, all losses reported",
             {**_figures(result, used), "slow": slow, "slow_closed": result.slow_closed, "rss_bytes_more": grown},
             wrong,
         )
-        await self._let_go()
+        await self._wait_until_closed()
 
     async def _run(self, load: Load) -> tuple[Result, Cost, Cost]:
-        """The result, and what the server cost when it began to be measured, and when that ended."""
+        """The result, and the cost of the server at the start and at the end of the measured time."""
         edges: list[Cost] = []
         result = await load.run(rate=self._rate, at_start_and_end=lambda: edges.append(self._cost()))
         began, ended = edges
         return result, began, ended
 
-    # --- what they share
+    # --- helpers
 
     def _load(self, plan: Plan) -> AbstractAsyncContextManager[Load]:
         return Load(plan, self._progress)
@@ -257,7 +260,7 @@ class Phases:
 
     def _if_absent(self, ready: int) -> list[str]:
         absent = self._plan.connections - ready
-        return [f"{absent:,} are not there"] if absent else []
+        return [f"{absent:,} are not connected"] if absent else []
 
     def _cost(self) -> Cost:
         return cost_of(self._pids)
@@ -268,8 +271,8 @@ class Phases:
             await asyncio.sleep(seconds / 100)
         self._progress.clear()
 
-    async def _let_go(self) -> None:
-        """Until the server has closed what the load had open."""
+    async def _wait_until_closed(self) -> None:
+        """Wait until the server has closed the connections of the load."""
         empty = self._empty_cost.use.descriptors + 64
         for _ in range(round(EMPTY_SECONDS / 0.25)):
             if self._cost().use.descriptors <= empty:
@@ -282,7 +285,7 @@ def _kill(server: OwnServer) -> None:
 
 
 def _of_server(text: str, pids: list[int]) -> str:
-    """`text`, where we can see the server's processes."""
+    """`text` if the server's processes can be measured."""
     return text if pids else ""
 
 
@@ -302,7 +305,7 @@ def _back(back: ReconnectResult) -> str:
 
 
 def _refusals(refusals: dict[str, int]) -> str:
-    return "".join(f"; {count:,} times {why!r} on the way" for why, count in refusals.items())
+    return "".join(f"; {count:,} attempts failed: {why}" for why, count in refusals.items())
 
 
 def _latencies(result: Result) -> str:
@@ -317,16 +320,16 @@ def _figures(result: Result, used: float) -> dict[str, Any]:
     return {"deliveries_per_second": result.deliveries_per_second, **latencies, "server_cpu_cores": used}
 
 
-def _told(results: list[Result]) -> str:
-    """The notices that clients got."""
-    told: dict[str, int] = {}
+def _notices(results: list[Result]) -> str:
+    """The notices of the clients, as text."""
+    notices: dict[str, int] = {}
     for result in results:
         for what, count in result.notices.items():
-            told[what] = max(told.get(what, 0), count)
-    return "".join(f"; {count:,} {what} notices" for what, count in told.items())
+            notices[what] = max(notices.get(what, 0), count)
+    return "".join(f"; {count:,} {what} notices" for what, count in notices.items())
 
 
 def _losses(results: list[Result]) -> list[str]:
-    """What was lost, came twice or was refused, in words."""
+    """The messages that were lost, repeated or refused, as text."""
     totals = {name: sum(getattr(result, name) for result in results) for name in ("missing", "repeated", "rejected")}
     return [f"{count:,} {name}" for name, count in totals.items() if count]

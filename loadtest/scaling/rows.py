@@ -1,4 +1,4 @@
-"""The rows of a run: what was measured in each phase, what was wanted, and the table of them all."""
+"""The rows of a run, with the measurement and the target of each phase, and their table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One phase. `found` for people, `figures` for machines; `wrong` is what missed its target, in words."""
+    """One phase. `found` is text, `figures` are for JSON, and `wrong` lists missed targets."""
 
     phase: str
     found: str
@@ -30,13 +30,13 @@ class Row:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """One line for all of them."""
+    """One line about all rows."""
     wrong = [f"{row.phase}: {words}" for row in rows for words in row.wrong]
     return "verdict: " + ("all targets met" if not wrong else f"{len(wrong)} missed ({'; '.join(wrong)})")
 
 
 def markdown(rows: Sequence[Row], *, connections: int, setting: str, command: str) -> str:
-    """The table, with what it was measured on."""
+    """The table and the machine it was measured on."""
     machine = (
         f"{os.cpu_count()} cores, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}"
     )

@@ -1,4 +1,4 @@
-"""Publishers, listeners, churners, slow readers, and clients that break off in the middle."""
+"""Publishers, listeners, churners, slow readers, and clients that reset their connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from soaking.conversation import TEXT, client_frame, upgrade_request
-from soaking.ledger import Ear, Ledger
+from soaking.ledger import DeliveryCheck, Ledger
 
 OPEN_SECONDS = 10.0
 BACKOFF_SECONDS = 0.5
@@ -28,13 +28,13 @@ _PADDINGS = (0, 50, 500, 5000)
 
 @contextlib.asynccontextmanager
 async def connected(url: str, **more: Any) -> AsyncIterator[ClientConnection]:
-    """A connection of the `websockets` package, after its greeting."""
+    """Yields a connection of the `websockets` package after its greeting."""
     async with connect(
         url, compression=None, ping_interval=None, open_timeout=OPEN_SECONDS, proxy=None, **more
     ) as client:
         greeting = orjson.loads(await client.recv())
         if greeting.get("type") != "connection_id":
-            raise ConnectionError(f"greeted with {greeting}")
+            raise ConnectionError(f"unexpected greeting: {greeting}")
         yield client
 
 
@@ -43,19 +43,19 @@ async def say(client: ClientConnection, **message: Any) -> None:
 
 
 async def subscribe(client: ClientConnection, channel: str) -> None:
-    """Returns when the subscription is confirmed; nothing may come before that."""
+    """Returns when the subscription is confirmed. No other message may arrive before."""
     await say(client, action="subscribe", channel=channel)
     reply = orjson.loads(await asyncio.wait_for(client.recv(), OPEN_SECONDS))
     if reply.get("type") != "subscription_succeeded":
-        raise ConnectionError(f"subscribe was answered with {reply}")
+        raise ConnectionError(f"unexpected reply to subscribe: {reply}")
 
 
-def take(ledger: Ledger, name: str, message: dict[str, Any], ear: Ear) -> None:
-    """What a subscriber makes of one message."""
+def take(ledger: Ledger, name: str, message: dict[str, Any], check: DeliveryCheck) -> None:
+    """Pass one message of a subscriber to its check."""
     if message.get("event") == EVENT:
-        ear.hear(message["data"]["publisher"], message["data"]["number"])
+        check.received(message["data"]["publisher"], message["data"]["number"])
     elif message.get("type") in ("lag", "gap"):
-        ear.excuse()
+        check.gap_reported()
     else:
         ledger.fault("unexpected message", f"{name} got {str(message)[:200]}")
 
@@ -90,7 +90,7 @@ class Publisher:
                 if close_code is not None:
                     self._ledger.lost(self._name, close_code)
             except GONE:
-                self._ledger.counts["publisher came back"] += 1
+                self._ledger.counts["publisher reconnected"] += 1
                 await asyncio.sleep(BACKOFF_SECONDS)
             self._ledger.uncertain.update((self._name, number) for number in self._waiting)
             self._waiting.clear()
@@ -153,7 +153,7 @@ class Listener:
         self._url, self._ledger, self._name, self._channels, self._rng = url, ledger, name, channels, rng
         self._stay_seconds = stay_seconds
         self._options = {} if tls is None else {"ssl": tls}
-        self.ear: Ear | None = None
+        self.check: DeliveryCheck | None = None
         self.is_stopping = False
 
     async def run(self) -> None:
@@ -162,42 +162,42 @@ class Listener:
             try:
                 async with connected(self._url, **self._options) as client:
                     await subscribe(client, channel)
-                    self.ear = Ear(self._ledger, self._name, channel)
+                    self.check = DeliveryCheck(self._ledger, self._name, channel)
                     self._ledger.counts["subscriptions"] += 1
-                    await self._listen(client, channel, self.ear)
+                    await self._listen(client, channel, self.check)
             except GONE:
-                self._ledger.counts["listener came back"] += 1
+                self._ledger.counts["listener reconnected"] += 1
                 await asyncio.sleep(self._rng.random() * BACKOFF_SECONDS)
-            self.ear = None
+            self.check = None
 
-    async def _listen(self, client: ClientConnection, channel: str, ear: Ear) -> None:
+    async def _listen(self, client: ClientConnection, channel: str, check: DeliveryCheck) -> None:
         stay = None if self._stay_seconds is None else self._stay_seconds * (0.5 + self._rng.random())
         try:
             async with asyncio.timeout(stay):
                 while True:
-                    take(self._ledger, self._name, orjson.loads(await client.recv()), ear)
+                    take(self._ledger, self._name, orjson.loads(await client.recv()), check)
         except ConnectionClosed:
             self._ledger.lost(self._name, client.close_code)
             raise
         except TimeoutError:
-            await self._leave(client, channel, ear)
+            await self._leave(client, channel, check)
 
-    async def _leave(self, client: ClientConnection, channel: str, ear: Ear) -> None:
-        """In one of three ways: unsubscribe first, close, or break off."""
+    async def _leave(self, client: ClientConnection, channel: str, check: DeliveryCheck) -> None:
+        """Leave in one of three ways: unsubscribe and close, close, or abort."""
         way = self._rng.randrange(3)
         if way == 0:
             await say(client, action="unsubscribe", channel=channel)
             while (message := orjson.loads(await client.recv())).get("type") != "unsubscribe_succeeded":
-                take(self._ledger, self._name, message, ear)
+                take(self._ledger, self._name, message, check)
             with contextlib.suppress(TimeoutError):
                 late = await asyncio.wait_for(client.recv(), 0.2)
-                self._ledger.fault("heard after unsubscribing", f"{self._name}: {late!r:.100}")
+                self._ledger.fault("received after unsubscribing", f"{self._name}: {late!r:.100}")
         elif way == 1:
             client.transport.abort()
 
 
 class SlowReader:
-    """Subscribes and reads nothing; the server must close it, or tell it what it missed."""
+    """Subscribes and does not read. The server must close it or report what it missed."""
 
     def __init__(self, url: str, ledger: Ledger, channels: list[str], rng: random.Random) -> None:
         self._url, self._ledger, self._channels, self._rng = url, ledger, channels, rng
@@ -217,7 +217,7 @@ class SlowReader:
 
 
 class Resetter:
-    """Opens a TCP connection, sends a part of what a client would, and resets it."""
+    """Opens a TCP connection, sends a part of a client's bytes and resets the connection."""
 
     def __init__(self, url: str, ledger: Ledger) -> None:
         parts = urlsplit(url)
@@ -227,7 +227,7 @@ class Resetter:
         self.is_stopping = False
 
     async def run(self) -> None:
-        # A whole upgrade, a masked subscribe and the head of a message that never comes.
+        # A complete upgrade, a subscribe request and the header of a message that never follows.
         subscribing = client_frame(TEXT, b'{"action":"subscribe","channel":"soak-0"}')
         bytes_of_a_client = upgrade_request("x") + subscribing + b"\x81\xfe\x10\x00\0\0\0\0{"
         while not self.is_stopping:

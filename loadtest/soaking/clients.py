@@ -1,4 +1,4 @@
-"""Everybody who connects during a soak."""
+"""Creates all clients of a soak."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import random
 from collections.abc import Iterator
 from typing import Protocol
 
-from soaking.cast import Listener, Publisher, Resetter, SlowReader
+from soaking.basic_clients import Listener, Publisher, Resetter, SlowReader
 from soaking.hasty import HastyBrowserClient, HastyPythonClient, can_run_browser_client
 from soaking.jittery import CrowdMember, JitteryReader, options_of_publisher
-from soaking.ledger import Ear, Ledger
+from soaking.ledger import DeliveryCheck, Ledger
 from soaking.revoked import Door, RevocationWatch
 from soaking.servers import Servers
 from soaking.strangers import Stranger
@@ -29,9 +29,9 @@ class Client(Protocol):
 
 
 class Subscriber(Client, Protocol):
-    """A client that stays to the end, so that its ear must have heard everything by then."""
+    """A client that stays to the end and must have received everything by then."""
 
-    ear: Ear | None
+    check: DeliveryCheck | None
 
 
 class Clients:
@@ -41,7 +41,7 @@ class Clients:
         self._options, self._kinds, self._servers, self._ledger = options, kinds, servers, ledger
         channels = [f"soak-{number}" for number in range(options.channels)]
         self.publishers = list(self._make_publishers(channels))
-        self._heard = [channels[n % len(channels)] for n in range(options.publishers)]
+        self._channels_used = [channels[n % len(channels)] for n in range(options.publishers)]
         self.subscribers: list[Subscriber] = [*self._make_listeners(), *self._make_crowd()]
         self.revocations = RevocationWatch(self._doors(), ledger, self._rng("revocations"))
         self.others: list[Client] = list(self._make_others())
@@ -64,18 +64,18 @@ class Clients:
         url, ledger = self._servers.url, self._ledger
         if "listeners" in self._kinds:
             for n in range(self._options.listeners):
-                yield Listener(url, ledger, f"listener-{n}", self._heard, self._rng(f"listener-{n}"))
+                yield Listener(url, ledger, f"listener-{n}", self._channels_used, self._rng(f"listener-{n}"))
         if "tls" in self._kinds:
             for n in range(self._options.tls):
                 name = f"tls-listener-{n}"
                 tls = self._servers.client_context()
-                yield Listener(self._servers.tls_url, ledger, name, self._heard, self._rng(name), tls=tls)
+                yield Listener(self._servers.tls_url, ledger, name, self._channels_used, self._rng(name), tls=tls)
 
     def _make_crowd(self) -> Iterator[Subscriber]:
         if "jittery" not in self._kinds:
             return
         for number in range(self._options.crowd):
-            # The jittery ones are spread among the others, so that some stand in each slice of a publication.
+            # Jittery readers are spread among the others, so that each slice of a fan-out has some.
             place = number % max(1, self._options.crowd // max(1, self._options.jittery))
             make = CrowdMember if place else JitteryReader
             name = f"{'crowd' if place else 'jittery'}-{number}"
@@ -88,9 +88,9 @@ class Clients:
             for n in range(count if kind in kinds else 0):
                 rng = self._rng(f"{kind}-{n}")
                 if kind == "churners":
-                    yield Listener(url, ledger, f"churner-{n}", self._heard, rng, stay_seconds=CHURN_SECONDS)
+                    yield Listener(url, ledger, f"churner-{n}", self._channels_used, rng, stay_seconds=CHURN_SECONDS)
                 elif kind == "slow":
-                    yield SlowReader(url, ledger, self._heard, rng)
+                    yield SlowReader(url, ledger, self._channels_used, rng)
                 else:
                     yield Resetter(url, ledger)
         yield from self._make_hasty()
@@ -101,17 +101,17 @@ class Clients:
             return
         for n in range(self._options.hasty):
             name = f"hasty-{n}"
-            yield HastyPythonClient(self._servers.url, self._ledger, name, self._heard, self._rng(name))
+            yield HastyPythonClient(self._servers.url, self._ledger, name, self._channels_used, self._rng(name))
         for n in range(HASTY_BROWSER_CLIENTS if can_run_browser_client() else 0):
             name = f"hasty-js-{n}"
-            yield HastyBrowserClient(self._servers.url, self._ledger, name, self._heard, self._rng(name))
+            yield HastyBrowserClient(self._servers.url, self._ledger, name, self._channels_used, self._rng(name))
 
     def _make_own_server_kinds(self) -> Iterator[Client]:
         ledger = self._ledger
         if "tls" in self._kinds:
             for n in range(EAGER_TLS_CLIENTS):
                 name, tls = f"tls-eager-{n}", self._servers.client_context()
-                yield EagerTlsClient(self._servers.tls_url, ledger, name, self._heard, self._rng(name), tls)
+                yield EagerTlsClient(self._servers.tls_url, ledger, name, self._channels_used, self._rng(name), tls)
         if "rights" in self._kinds:
             for n in range(STRANGERS):
                 yield Stranger(self._servers.url, ledger, self._rng(f"stranger-{n}"))

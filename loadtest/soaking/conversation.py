@@ -1,6 +1,6 @@
-"""A client's side of a WebSocket conversation in bytes: no socket, no loop.
+"""The client side of a WebSocket connection in bytes, without a socket or an event loop.
 
-Frames are written and read here rather than by a library, so that a client can stop reading and choose its segments.
+It replaces a library where a client must stop reading, or choose what goes into one TCP segment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
 
 def upgrade_request(host: str, target: str = "/") -> bytes:
-    """A GET that asks for an upgrade (RFC 6455 section 4.1)."""
+    """Returns the request of an upgrade (RFC 6455 section 4.1)."""
     return (
         f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -23,7 +23,7 @@ def upgrade_request(host: str, target: str = "/") -> bytes:
 
 
 def client_frame(opcode: int, payload: bytes) -> bytes:
-    """A final frame of at most 65,535 bytes, masked with zeros."""
+    """Returns a final frame of at most 65,535 bytes, masked with zeros."""
     size = len(payload)
     length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
     return bytes((0x80 | opcode,)) + length + b"\0\0\0\0" + payload
@@ -34,7 +34,7 @@ def text_frame(**message: Any) -> bytes:
 
 
 class Refused(ConnectionError):
-    """The upgrade was answered with another status than 101."""
+    """The server answered the upgrade with another status than 101."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"the upgrade was answered with status {status}")
@@ -42,19 +42,19 @@ class Refused(ConnectionError):
 
 
 class Conversation:
-    """Reads what the server sends and calls `hear` with each message, in order.
+    """Reads what the server sends and calls `on_message` with each message, in order.
 
     `close_code` is None until the server's close frame has come.
     """
 
-    def __init__(self, hear: Callable[[Message], None]) -> None:
-        self._hear = hear
+    def __init__(self, on_message: Callable[[Message], None]) -> None:
+        self._on_message = on_message
         self._data = bytearray()
         self._is_upgraded = False
         self.close_code: int | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes of the server; returns what must be sent back (pongs, the answer to a close).
+        """Parse bytes of the server. Returns what must be sent back: pongs, and the reply to a close frame.
 
         Raises Refused.
         """
@@ -65,7 +65,7 @@ class Conversation:
         while (frame := self._take_frame()) is not None:
             opcode, payload = frame
             if opcode == TEXT:
-                self._hear(orjson.loads(payload))
+                self._on_message(orjson.loads(payload))
             elif opcode == PING:
                 answers += client_frame(PONG, payload)
             elif opcode == CLOSE:

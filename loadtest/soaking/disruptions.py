@@ -1,4 +1,4 @@
-"""What is done to the servers and their Redis, one thing at a time, and the check that follows each."""
+"""Disruptions of the servers and their Redis, each followed by its check."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import httpx
+
 from soaking.ledger import Ledger
 from soaking.redis_server import FEED_RIGHTS, OWN_RIGHTS, USER, RedisServer
 from soaking.revoked import Door, RevocationWatch, http_url
 from soaking.server import OwnServer
-from soaking.strangers import hears_job_updates
+from soaking.strangers import receives_job_updates
 
 REDIS_AWAY_SECONDS = 2.0
-# Within this long a server must notice that its Redis has become a replica, and that it is a primary again.
+# A server must notice within this long that its Redis has become a replica, or a primary again.
 ROLE_SECONDS = 15.0
 REPLICA_SECONDS = 3.0
-# Within this long everything must be as it was after Redis or the rights have come back.
+# Publishing must work again this long after Redis or the rights have been restored.
 RECOVERY_SECONDS = 20.0
 WITHOUT_RIGHTS_SECONDS = 5.0
-# A revocation that Redis has forgotten must be back there within this long.
+# Revocations must be back in a flushed Redis within this long.
 RESTORE_SECONDS = 30.0
 _SYNC_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class Disruption:
-    """`run` every `seconds` or so. `kind` is what `--only` and `--without` call it."""
+    """Calls `run` about every `seconds`. `kind` is its name for `--only` and `--without`."""
 
     kind: str
     seconds: float
@@ -37,7 +38,7 @@ class Disruption:
 
 
 class Disruptions:
-    """Runs one disruption at a time, so that a check knows what it sees. Those that are due wait for each other."""
+    """Runs one disruption at a time, so that each check sees the effect of one only."""
 
     def __init__(self, ledger: Ledger, rng: random.Random) -> None:
         self._ledger, self._rng = ledger, rng
@@ -45,13 +46,13 @@ class Disruptions:
         self._is_stopping = False
 
     async def finish(self) -> None:
-        """Start no more, and return when the check under way is over."""
+        """Start no more; returns when the present check is done."""
         self._is_stopping = True
         async with self._one_at_a_time:
             pass
 
     async def run(self, disruptions: list[Disruption], run_seconds: float) -> None:
-        """Until it is cancelled. In a short run each comes earlier the first time."""
+        """Run until cancelled. In a short run the first of each kind comes earlier."""
         await asyncio.gather(
             *(
                 self._repeat(disruption, run_seconds * (place + 0.5) / (len(disruptions) + 1))
@@ -104,8 +105,8 @@ class Rights:
 
     async def run(self) -> None:
         await self._change("gave the feeds to the Redis user", *FEED_RIGHTS)
-        if not await hears_job_updates(self._server.url, self._redis, RECOVERY_SECONDS):
-            self._ledger.fault("feed not heard", f"{RECOVERY_SECONDS:g} s after its rights were given")
+        if not await receives_job_updates(self._server.url, self._redis, RECOVERY_SECONDS):
+            self._ledger.fault("feed not received", f"{RECOVERY_SECONDS:g} s after its rights were given")
         channels = [right for right in OWN_RIGHTS if right.startswith("&")]
         await self._change("took the feeds from the Redis user", "resetchannels", *channels)
         await asyncio.sleep(WITHOUT_RIGHTS_SECONDS)
@@ -117,7 +118,7 @@ class Rights:
 
 
 class RoleChange:
-    """Makes the servers' Redis a replica of another one, its connections alive, and a primary again."""
+    """Makes the Redis of the servers a replica while their connections stay open, and then a primary again."""
 
     def __init__(self, ledger: Ledger, servers: list[OwnServer], other: RedisServer) -> None:
         first = servers[0].redis
@@ -140,14 +141,14 @@ class RoleChange:
         await must_recover(self._ledger, "Redis was a primary again")
 
     async def _synchronise(self) -> None:
-        """Returns when the other Redis has everything."""
+        """Wait until the other Redis is a complete replica."""
         await asyncio.to_thread(self._other.replicate, self._redis)
         for _ in range(round(_SYNC_SECONDS / 0.1)):
             role = await asyncio.to_thread(self._other.command, "ROLE")
             if role[3] == b"connected":
                 return
             await asyncio.sleep(0.1)
-        raise RuntimeError("the second Redis does not become a replica of the first")
+        raise RuntimeError("the second Redis did not become a replica of the first")
 
     async def _become(self, *, is_ready: bool) -> bool:
         deadline = time.monotonic() + ROLE_SECONDS
@@ -159,7 +160,7 @@ class RoleChange:
         return False
 
     async def _nothing_is_acknowledged(self) -> None:
-        """What a server that knows of the replica acknowledges would reach nobody elsewhere."""
+        """Nothing published now would reach clients of the new primary, so nothing may be acknowledged."""
         before = self._ledger.counts["acknowledged"]
         await asyncio.sleep(REPLICA_SECONDS)
         count = self._ledger.counts["acknowledged"] - before
@@ -168,7 +169,7 @@ class RoleChange:
 
 
 class Flush:
-    """FLUSHDB: what Redis has forgotten must be back before a new server asks it."""
+    """FLUSHDB: the running servers must restore the revocations, so that a new server knows them."""
 
     def __init__(
         self, ledger: Ledger, redis: RedisServer, watch: RevocationWatch, new_server: Callable[[], OwnServer]
@@ -200,18 +201,18 @@ class Flush:
 
 
 async def must_recover(ledger: Ledger, after: str) -> None:
-    """Publications must be acknowledged and heard again."""
-    acknowledged, heard = ledger.counts["acknowledged"], ledger.counts["heard"]
+    """Publications must be acknowledged and delivered again."""
+    acknowledged, received = ledger.counts["acknowledged"], ledger.counts["received"]
     deadline = time.monotonic() + RECOVERY_SECONDS
     while time.monotonic() < deadline:
-        if ledger.counts["acknowledged"] > acknowledged + 10 and ledger.counts["heard"] > heard + 10:
+        if ledger.counts["acknowledged"] > acknowledged + 10 and ledger.counts["received"] > received + 10:
             return
         await asyncio.sleep(0.1)
-    ledger.fault("no recovery", f"nothing was acknowledged and heard {RECOVERY_SECONDS:g} s after {after}")
+    ledger.fault("no recovery", f"nothing was acknowledged and delivered {RECOVERY_SECONDS:g} s after {after}")
 
 
 async def ready(url: str) -> bool | None:
-    """Whether /ready answers 200; None where it does not answer."""
+    """Whether /ready answers 200; None without an answer."""
     try:
         async with httpx.AsyncClient(timeout=5, verify=False, trust_env=False) as client:
             return (await client.get(http_url(url, "ready"))).status_code == 200

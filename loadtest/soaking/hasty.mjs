@@ -1,8 +1,8 @@
-// fastws.js under node: subscribes and unsubscribes while it connects, and reports what it hears, a line of JSON each.
+// fastws.js under node: subscribes and unsubscribes while it connects, and reports events as lines of JSON.
 //
 //     node --experimental-websocket hasty.mjs URL PATH_OF_FASTWS_JS CHANNEL CHANGES
 //
-// CHANGES is a word of s (subscribe) and u (unsubscribe), such as "sus". Events: settled, message, notice, lost.
+// CHANGES is a sequence of s (subscribe) and u (unsubscribe), such as "sus". Events: settled, message, notice, lost.
 // It runs until its standard input ends.
 import { pathToFileURL } from "node:url";
 

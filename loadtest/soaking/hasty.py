@@ -1,4 +1,4 @@
-"""Clients that subscribe and unsubscribe while they connect: what they said last must hold."""
+"""Clients that subscribe and unsubscribe while they connect: the last request must win."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import orjson
 
 from fastws.client import Client, connect
 from fastws.errors import FastWSError
-from soaking.cast import BACKOFF_SECONDS, EVENT
+from soaking.basic_clients import BACKOFF_SECONDS, EVENT
 from soaking.conversation import Message
-from soaking.ledger import Ear, Ledger
+from soaking.ledger import DeliveryCheck, Ledger
 
 LISTEN_SECONDS = 3.0
-# What was acknowledged must have been heard after this long.
-HEAR_SECONDS = 5.0
+# What was acknowledged must have arrived after this long.
+DELIVERY_SECONDS = 5.0
 SETTLE_SECONDS = 25.0
 JAVASCRIPT_PAUSE_SECONDS = 3.0
 _HERE = Path(__file__).parent
@@ -29,16 +29,16 @@ _BROWSER_CLIENT = _HERE.parents[1] / "fastws" / "static" / "client" / "fastws.js
 
 
 class Lost(Exception):
-    """The client lost its connection, so this round decides nothing."""
+    """The client lost its connection, so this round is not judged."""
 
 
 Messages = asyncio.Queue[Message | None]
 
 
 class HastyClient:
-    """Subscribes and unsubscribes 2 to 5 times while it connects, then listens, leaves and comes again.
+    """Subscribes and unsubscribes 2 to 5 times while it connects, then listens, leaves and starts again.
 
-    A subclass says how its library does that.
+    A subclass does that with its library.
     """
 
     library = ""
@@ -54,48 +54,48 @@ class HastyClient:
             try:
                 await self.round(self._rng.choice(self._channels), changes)
             except (Lost, TimeoutError, OSError, FastWSError):
-                self._ledger.counts["hasty client came back"] += 1
+                self._ledger.counts["hasty client reconnected"] += 1
                 await asyncio.sleep(self._rng.random() * BACKOFF_SECONDS)
             await asyncio.sleep(self.pause_seconds * self._rng.random())
 
     async def round(self, channel: str, changes: str) -> None:
         """One visit. Raises Lost, and what the library raises when it cannot connect."""
         async with self._connected(channel, changes) as messages:
-            while not messages.empty():  # heard on the way to the last request
+            while not messages.empty():  # received before the last request was confirmed
                 messages.get_nowait()
             if changes[-1] == "s":
-                ear = Ear(self._ledger, f"{self._name} ({self.library}, {changes})", channel)
-                await self._hears_everything(messages, ear)
+                check = DeliveryCheck(self._ledger, f"{self._name} ({self.library}, {changes})", channel)
+                await self._expect_everything(messages, check)
             else:
-                await self._hears_nothing(messages, changes)
+                await self._expect_nothing(messages, changes)
         self._ledger.counts[f"rounds of hasty {self.library} clients"] += 1
         self._ledger.tried["hasty"] += 1
 
-    async def _hears_everything(self, messages: Messages, ear: Ear) -> None:
-        await self._take(messages, LISTEN_SECONDS, ear)
+    async def _expect_everything(self, messages: Messages, check: DeliveryCheck) -> None:
+        await self._take(messages, LISTEN_SECONDS, check)
         acknowledged = dict(self._ledger.acknowledged)
-        await self._take(messages, HEAR_SECONDS, ear)
-        ear.finish(acknowledged)
+        await self._take(messages, DELIVERY_SECONDS, check)
+        check.expect_all(acknowledged)
 
-    async def _hears_nothing(self, messages: Messages, changes: str) -> None:
+    async def _expect_nothing(self, messages: Messages, changes: str) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LISTEN_SECONDS):
                 while True:
                     message = _present(await messages.get())
                     if message.get("event") == EVENT:
                         words = f"{self._name} ({self.library}, {changes}) got {str(message)[:100]}"
-                        self._ledger.fault("heard after unsubscribing", words)
+                        self._ledger.fault("received after unsubscribing", words)
                         return
 
-    async def _take(self, messages: Messages, seconds: float, ear: Ear) -> None:
+    async def _take(self, messages: Messages, seconds: float, check: DeliveryCheck) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while True:
                     message = _present(await messages.get())
                     if message.get("event") == EVENT:
-                        ear.hear(message["data"]["publisher"], message["data"]["number"])
+                        check.received(message["data"]["publisher"], message["data"]["number"])
                     elif message.get("type") in ("gap", "lag"):
-                        ear.excuse()
+                        check.gap_reported()
 
     def _connected(self, channel: str, changes: str) -> AbstractAsyncContextManager[Messages]:
         """Entered when all requests are settled. The queue holds messages, notices, and None at the end."""
@@ -111,7 +111,7 @@ class HastyPythonClient(HastyClient):
     async def _connected(self, channel: str, changes: str) -> AsyncIterator[Messages]:
         messages: Messages = asyncio.Queue()
         client = connect(self._url, reconnect=False, ping_interval=None, proxy=None)
-        # Tasks start in the order in which they are made: each request is made before the connection is there.
+        # Tasks start in the order of their creation, so all requests are made before the connection is open.
         asking = [asyncio.ensure_future(_ask(client, change, channel)) for change in changes]
         try:
             async with client:
@@ -131,7 +131,7 @@ class HastyBrowserClient(HastyClient):
     """With fastws.js, under node."""
 
     library = "JavaScript"
-    pause_seconds = JAVASCRIPT_PAUSE_SECONDS  # a process for each round: not too many
+    pause_seconds = JAVASCRIPT_PAUSE_SECONDS  # each round starts a process
 
     @contextlib.asynccontextmanager
     async def _connected(self, channel: str, changes: str) -> AsyncIterator[Messages]:

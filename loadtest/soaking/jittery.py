@@ -1,4 +1,4 @@
-"""Readers that pause and resume at random, among a crowd so large that one publication takes several loop turns."""
+"""Readers that pause and resume at random, in an audience so large that a publication takes several loop turns."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import socket
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from soaking.cast import BACKOFF_SECONDS, GONE, OPEN_SECONDS, take
+from soaking.basic_clients import BACKOFF_SECONDS, GONE, OPEN_SECONDS, take
 from soaking.conversation import Conversation, Message, text_frame, upgrade_request
-from soaking.ledger import Ear, Ledger
+from soaking.ledger import DeliveryCheck, Ledger
 
 CHANNEL = "soak-burst"
 # Of a client that does not read, the kernel takes some 160 KB with these; with its defaults it takes 4 MB.
@@ -27,7 +27,7 @@ MOST_BEHIND = 32
 
 
 class RawClient(asyncio.Protocol):
-    """A WebSocket client on a socket of its own, which can stop reading. `closed` is set when it is gone."""
+    """A WebSocket client that can stop reading. `closed` is set when the connection has ended."""
 
     def __init__(self, host: str, conversation: Conversation) -> None:
         self._host = host
@@ -53,13 +53,13 @@ class RawClient(asyncio.Protocol):
 
 
 class CrowdMember:
-    """Subscribes and reads everything; makes the audience large."""
+    """Subscribes and reads everything, to make the audience large."""
 
     def __init__(self, url: str, ledger: Ledger, name: str, rng: random.Random) -> None:
         parts = urlsplit(url)
         self._host, self._port = str(parts.hostname), parts.port
         self._ledger, self._name, self._rng = ledger, name, rng
-        self.ear: Ear | None = None
+        self.check: DeliveryCheck | None = None
         self.is_stopping = False
         self._subscribed = asyncio.Event()
         self._client: RawClient
@@ -69,13 +69,13 @@ class CrowdMember:
             try:
                 await self.visit()
             except GONE:
-                self._ledger.counts["crowd member came back"] += 1
-            self.ear = None
+                self._ledger.counts["crowd member reconnected"] += 1
+            self.check = None
             await asyncio.sleep(self._rng.random() * BACKOFF_SECONDS)
 
     async def visit(self) -> None:
         """Connect, subscribe and read until the connection ends."""
-        conversation = Conversation(self._hear)
+        conversation = Conversation(self._on_message)
         self._subscribed.clear()
         self._client = RawClient(f"{self._host}:{self._port}", conversation)
         await asyncio.wait_for(self._open(self._client), OPEN_SECONDS)
@@ -96,21 +96,21 @@ class CrowdMember:
     def _note_end(self, close_code: int | None) -> None:
         self._ledger.lost(self._name, close_code)
 
-    def _hear(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         kind = message.get("type")
         if kind == "connection_id":
             self._client.transport.write(text_frame(action="subscribe", channel=CHANNEL))
         elif kind == "subscription_succeeded":
-            self.ear = Ear(self._ledger, self._name, CHANNEL)
+            self.check = DeliveryCheck(self._ledger, self._name, CHANNEL)
             self._subscribed.set()
-        elif self.ear is None:
+        elif self.check is None:
             self._ledger.fault("unexpected message", f"{self._name} got {str(message)[:200]} before its confirmation")
         else:
-            take(self._ledger, self._name, message, self.ear)
+            take(self._ledger, self._name, message, self.check)
 
 
 class JitteryReader(CrowdMember):
-    """Pauses and resumes reading at random. It keeps up on average, so it must hear everything, in order."""
+    """Pauses and resumes reading at random. It keeps up on average, so it must get everything, in order."""
 
     async def _open(self, client: RawClient) -> None:
         plain = socket.socket()
@@ -123,7 +123,7 @@ class JitteryReader(CrowdMember):
 
     async def _read(self, client: RawClient) -> None:
         while not client.closed.is_set():
-            if self.ear is not None and self.ear.behind() < MOST_BEHIND:
+            if self.check is not None and self.check.behind() < MOST_BEHIND:
                 await self._pause(client)
             await self._wait(client, LONGEST_READ_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The kinds of trouble a soak can make, and which of them a run has."""
+"""The kinds of clients and disruptions of a soak, and the selection for a run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Kind:
 
 
 KINDS = {
-    "listeners": Kind("stay subscribed and must hear everything, in order"),
+    "listeners": Kind("stay subscribed and must get everything, in order"),
     "churners": Kind("connect, listen for a few seconds and leave in one of three ways"),
     "slow": Kind("subscribe and do not read"),
     "resetters": Kind("send a part of a client's bytes and reset the connection"),
-    "jittery": Kind("pause and resume reading at random, within a crowd, and must hear everything"),
-    "hasty": Kind("subscribe and unsubscribe while they connect; what they said last must hold"),
+    "jittery": Kind("pause and resume reading at random, within a crowd, and must get everything"),
+    "hasty": Kind("subscribe and unsubscribe while they connect; the last request must win"),
     "tls": Kind("TLS listeners, and clients whose Finished and upgrade request share a segment", True, True),
     "revocations": Kind("revoke tokens, which every server must refuse from then on", True),
     "rights": Kind("Redis user without the feeds; strangers open them; they are given and taken away", True, True),

@@ -1,4 +1,4 @@
-"""A Redis of the soak's own: its users, its role and its life are in the soak's hands."""
+"""A Redis started for a soak, whose users, role and process the soak controls."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 
 import redis
 
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 USER, PASSWORD = "soak", "soak-password"
 JOBS_CHANNEL = "botrix:jobs:updates"
-# What fastws needs for itself, and the feeds where other backends publish.
+# The rights that fastws needs itself, and those for the feeds of other backends.
 OWN_RIGHTS = ("~fastws:*", "&fastws:*", "+@all")
 FEED_RIGHTS = (f"&{JOBS_CHANNEL}", "&workspace:*")
 
@@ -34,7 +34,7 @@ class RedisServer:
         self.port = free_port()
 
     def url(self, *, limited: bool = False) -> str:
-        """For a server that logs in as USER (`limited`) or as the default user."""
+        """The URL for USER (`limited`) or for the default user."""
         login = f"{USER}:{PASSWORD}@" if limited else ""
         return f"unix://{login}{self.socket_path}"
 
@@ -57,12 +57,12 @@ class RedisServer:
             return client.execute_command(*words)
 
     def replicate(self, primary: RedisServer | None) -> None:
-        """REPLICAOF: a replica of `primary`, or a primary itself."""
+        """Make it a replica of `primary`, or a primary if that is None."""
         where = ("NO", "ONE") if primary is None else ("127.0.0.1", primary.port)
         self.command("REPLICAOF", *where)
 
     def kill(self) -> None:
-        """SIGKILL: what it knew is gone."""
+        """SIGKILL it. Its data is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

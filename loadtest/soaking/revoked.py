@@ -1,4 +1,4 @@
-"""Revoked tokens: every server must refuse them, whatever happens to Redis meanwhile."""
+"""Revoked tokens: every server must refuse them, whatever happens to Redis."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import Any
 
 import httpx
 import jwt
-from soaking.cast import GONE, OPEN_SECONDS
-from soaking.ledger import Ledger
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from soaking.basic_clients import GONE, OPEN_SECONDS
+from soaking.ledger import Ledger
+
 SECRET = "a secret of at least thirty-two bytes, for a soak"
 BROADCAST_KEY = "the broadcast key of the soak"
-# "in force everywhere within a second", and the time of a busy machine.
+# A revocation is in force within a second; a busy machine may need longer.
 IN_FORCE_SECONDS = 5.0
 REVOKE_EVERY_SECONDS = 8.0
 CHECK_EVERY_SECONDS = 1.0
@@ -36,7 +37,7 @@ def http_url(ws_url: str, path: str = "") -> str:
 
 
 class Door:
-    """One server as a holder of tokens sees it."""
+    """One server that accepts or refuses tokens."""
 
     def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         self.url = url
@@ -46,7 +47,7 @@ class Door:
         return connect(f"{self.url}?token={token}", proxy=None, open_timeout=OPEN_SECONDS, **self._options)
 
     async def accepts(self, token: str) -> bool | None:
-        """Whether an upgrade with `token` succeeds; None where the server does not say (it restarts, it is full)."""
+        """Whether an upgrade with `token` succeeds; None if the server does not decide (it restarts or is full)."""
         try:
             async with self.open(token) as client:
                 await client.recv()
@@ -60,7 +61,7 @@ class Door:
 
 
 class RevocationWatch:
-    """Revokes tokens one after the other, by id and by user, and tries all of them on every server all the time."""
+    """Revokes tokens by id and by user, and keeps trying them on every server."""
 
     def __init__(self, doors: list[Door], ledger: Ledger, rng: random.Random) -> None:
         self.doors = doors
@@ -73,7 +74,7 @@ class RevocationWatch:
         await asyncio.gather(self._revoke_in_turn(), self._try_all_the_time())
 
     async def revoke_one(self) -> bool:
-        """Revoke a token that has a connection open; whether the server took it. The connection must be closed."""
+        """Revoke a token with an open connection, which must be closed; whether the server accepted the request."""
         name = uuid.UUID(int=self._rng.getrandbits(128)).hex
         by_user = self._rng.random() < 0.5
         token = make_token(f"user-{name}", jti=name)
@@ -125,7 +126,7 @@ class RevocationWatch:
             await asyncio.sleep(CHECK_EVERY_SECONDS)
 
     async def check(self, door: Door, where: str = "a running server") -> None:
-        """The newest revoked tokens and three older ones must be refused, and the valid one must not."""
+        """The three newest revoked tokens and three older ones must be refused, the valid one must be accepted."""
         tokens = self.revoked[-3:] + self._rng.sample(self.revoked[:-3], min(3, len(self.revoked[:-3])))
         for token in tokens:
             accepted = await door.accepts(token)

@@ -1,4 +1,4 @@
-"""The fastws processes of a soak, started here so that they can be stopped, rolled and killed."""
+"""A fastws server started for a soak, which can be rolled, killed and stopped."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pathlib import Path
 from fastws.bench.usage import descendants
 from soaking.redis_server import RedisServer, free_port
 
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 
 
 class OwnServer:
-    """`fastws serve` in a process of its own. `log`: what it wrote.
+    """`fastws serve` in a process. `log` is its output.
 
-    It uses `redis` where one is given, and otherwise starts a Redis of its own if `needs_redis` or for several
-    workers. `limited`: it logs in to Redis as a user with few rights.
+    It uses `redis` if given, and otherwise starts a Redis if `needs_redis` or for several workers. `limited`: it logs
+    in to Redis as a user with few rights.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class OwnServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Return when it listens. Raises RuntimeError."""
+        """Start it; returns when it answers. Raises RuntimeError."""
         if self._owns_redis and self.redis is not None:
             self.redis.start()
         command = [sys.executable, "-m", "fastws", "serve", "--port", str(self.port), "--log-format", "json"]
@@ -62,7 +62,7 @@ class OwnServer:
             time.sleep(0.05)
 
     def _answers(self) -> bool:
-        """Whether /health is answered. The certificate is the soak's own and not looked at."""
+        """Whether it answers /health. The certificate is not checked."""
         unchecked = ssl._create_unverified_context()
         try:
             with urllib.request.urlopen(f"http{self.url[2:]}health", timeout=5, context=unchecked) as answer:
@@ -80,7 +80,7 @@ class OwnServer:
         return (self.folder / "log").read_bytes()
 
     def roll(self) -> None:
-        """Replace the workers one after the other."""
+        """Replace the workers one by one."""
         os.kill(self.pid, signal.SIGHUP)
 
     def workers(self) -> list[int]:
@@ -88,7 +88,7 @@ class OwnServer:
         return sorted(set(descendants(self.pid)) - {self.pid})
 
     def kill_worker(self) -> int | None:
-        """SIGKILL the oldest worker; its process id, or None where there is none."""
+        """SIGKILL the oldest worker. Returns its process id, or None if there are no workers."""
         workers = self.workers()
         if not workers:
             return None
@@ -97,7 +97,7 @@ class OwnServer:
         return workers[0]
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """Terminate it. Returns the exit code."""
         code = 0
         if self._process is not None:
             self._process.terminate()

@@ -1,4 +1,4 @@
-"""The servers of one soak: started together, by the kinds of the run, or one that runs already."""
+"""The servers of a soak: those that its kinds need, or the one of --url."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIONS = ["--jwt-secret", SECRET, "--broadcast-key", BROADCAST_KEY]
 
 
 class Servers:
-    """`plain` speaks ws://, `tls` wss:// on the same Redis, `other_redis` is there to take the primary's place."""
+    """`plain` serves ws://, `tls` serves wss:// on the same Redis; `other_redis` can become the primary."""
 
     def __init__(self, kinds: set[str], *, url: str | None, workers: int, needs_own_redis: bool) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="fastws-soak-"))
@@ -54,11 +54,11 @@ class Servers:
         return self._certificate.client_context()
 
     def own(self) -> dict[str, OwnServer]:
-        """Those that were started here, by name."""
+        """The servers started for the run, by name."""
         return {name: server for name, server in (("plain", self.plain), ("TLS", self.tls)) if server is not None}
 
     def watches(self) -> dict[str, Watch]:
-        """A watch for each."""
+        """One watch per server."""
         own = {name: Watch(server.url, server.pid) for name, server in self.own().items()}
         return own or {"given": Watch(self.url)}
 
@@ -70,13 +70,13 @@ class Servers:
             self.other_redis.start()
 
     def newcomer(self) -> OwnServer:
-        """One more server on the same Redis, not started."""
+        """Another server on the same Redis, not yet started."""
         return self._another(options=OPTIONS)
 
     def stop(self) -> list[str]:
-        """Stop everything; what was wrong with it."""
+        """Stop everything. Returns what went wrong, a line each."""
         wrong = []
-        for name, server in reversed(self.own().items()):  # the first one has the Redis
+        for name, server in reversed(self.own().items()):  # the first one owns the Redis
             if code := server.stop():
                 wrong.append(f"the {name} server ended with exit code {code}")
         if self.other_redis is not None:

@@ -1,4 +1,4 @@
-"""Strangers: clients of feeds that the server's Redis user may be forbidden to use. Others must not notice."""
+"""Strangers: clients of a feed that the server's Redis user may not read. Other clients must not be affected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import orjson
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from soaking.cast import BACKOFF_SECONDS, GONE, OPEN_SECONDS
+from soaking.basic_clients import BACKOFF_SECONDS, GONE, OPEN_SECONDS
 from soaking.ledger import Ledger
 from soaking.redis_server import JOBS_CHANNEL, RedisServer
 
@@ -35,29 +35,29 @@ class Stranger:
             except ConnectionClosed as error:
                 outcome = f"closed with {error.rcvd.code if error.rcvd else 1006}"
             except TimeoutError:
-                pass  # it stayed as long as it wanted
+                pass  # it stayed as long as planned
             except GONE as error:
-                outcome = f"not let in ({type(error).__name__})"
+                outcome = f"refused ({type(error).__name__})"
             self._ledger.counts[f"strangers on the jobs feed: {outcome}"] += 1
             await asyncio.sleep(self._rng.random() * BACKOFF_SECONDS)
 
 
-async def hears_job_updates(url: str, redis: RedisServer, seconds: float) -> bool:
-    """Whether a client that opens the jobs feed hears what a backend publishes there, within `seconds`."""
+async def receives_job_updates(url: str, redis: RedisServer, seconds: float) -> bool:
+    """Whether a client of the jobs feed gets what a backend publishes there, within `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             while True:
                 try:
-                    if await _hears_one(url, redis):
+                    if await _receives_one(url, redis):
                         return True
                 except GONE:
-                    pass  # it may be let in the next time
+                    pass  # it may be accepted the next time
                 await asyncio.sleep(BACKOFF_SECONDS)
     except TimeoutError:
         return False
 
 
-async def _hears_one(url: str, redis: RedisServer) -> bool:
+async def _receives_one(url: str, redis: RedisServer) -> bool:
     update = orjson.dumps({"event": "job_update", "job_id": "soak", "status": "running", "timestamp": 1, "data": {}})
     async with connect(f"{url}ws", proxy=None, open_timeout=OPEN_SECONDS) as client:
         for _ in range(10):

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from soaking.cast import BACKOFF_SECONDS, GONE, OPEN_SECONDS, take
+from soaking.basic_clients import BACKOFF_SECONDS, GONE, OPEN_SECONDS, take
 from soaking.conversation import Conversation, Message, text_frame, upgrade_request
-from soaking.ledger import Ear, Ledger
+from soaking.ledger import DeliveryCheck, Ledger
 
 STAY_SECONDS = 3.0
 READ_BYTES = 65_536
@@ -58,7 +58,7 @@ class Certificate:
 
 
 class TlsSocket:
-    """TLS over a plain socket, through memory: what is written goes out when `flush` is called."""
+    """TLS over a socket, with a buffer: `flush` sends what was written, in one call."""
 
     def __init__(self, plain: socket.socket, context: ssl.SSLContext, name: str) -> None:
         self._plain = plain
@@ -67,7 +67,7 @@ class TlsSocket:
         self._loop = asyncio.get_running_loop()
 
     async def handshake(self) -> None:
-        """Returns with the client's Finished not yet sent: it goes out with what is written next."""
+        """Complete the handshake. The client's Finished stays in the buffer and is sent with the next data."""
         while True:
             try:
                 self._tls.do_handshake()
@@ -86,7 +86,7 @@ class TlsSocket:
             await self._loop.sock_sendall(self._plain, self._outgoing.read())
 
     async def read(self) -> bytes:
-        """At least a byte. Raises EOFError at the end."""
+        """Returns at least one byte. Raises EOFError at the end."""
         while True:
             try:
                 if data := self._tls.read(READ_BYTES):
@@ -103,7 +103,7 @@ class TlsSocket:
 
 
 class EagerTlsClient:
-    """Sends its Finished and its upgrade request in one segment, subscribes, listens for a while, comes again."""
+    """Sends its Finished and its upgrade request in one segment, subscribes, listens for a while and reconnects."""
 
     def __init__(
         self, url: str, ledger: Ledger, name: str, channels: list[str], rng: random.Random, context: ssl.SSLContext
@@ -111,7 +111,7 @@ class EagerTlsClient:
         parts = urlsplit(url)
         self._host, self._port = str(parts.hostname), int(parts.port or 443)
         self._ledger, self._name, self._channels, self._rng, self._context = ledger, name, channels, rng, context
-        self.ear: Ear | None = None
+        self.check: DeliveryCheck | None = None
         self.is_stopping = False
         self._asked = ""
         self._is_answered = False
@@ -129,13 +129,13 @@ class EagerTlsClient:
         except TimeoutError:
             self._ledger.fault("TLS client not answered", f"{self._name} waited {OPEN_SECONDS:g} s: {self._asked}")
         except (*GONE, ssl.SSLError):
-            self._ledger.counts["TLS client came back"] += 1
+            self._ledger.counts["TLS client reconnected"] += 1
             await asyncio.sleep(self._rng.random() * BACKOFF_SECONDS)
-        self.ear = None
+        self.check = None
 
     async def _converse(self) -> None:
         loop = asyncio.get_running_loop()
-        conversation = Conversation(self._hear)
+        conversation = Conversation(self._on_message)
         with socket.socket() as plain:
             plain.setblocking(False)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -163,7 +163,7 @@ class EagerTlsClient:
             tls.write(answers + self._unsent)
             self._unsent = b""
 
-    def _hear(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         kind = message.get("type")
         if kind == "connection_id":
             self._asked = "ping"  # answered without Redis, which may be away
@@ -173,8 +173,8 @@ class EagerTlsClient:
             self._channel = self._rng.choice(self._channels)
             self._unsent += text_frame(action="subscribe", channel=self._channel)
         elif kind == "subscription_succeeded":
-            self.ear = Ear(self._ledger, self._name, self._channel)
-        elif self.ear is None:
-            raise ConnectionError(f"subscribe was answered with {message}")
+            self.check = DeliveryCheck(self._ledger, self._name, self._channel)
+        elif self.check is None:
+            raise ConnectionError(f"unexpected reply to subscribe: {message}")
         else:
-            take(self._ledger, self._name, message, self.ear)
+            take(self._ledger, self._name, message, self.check)

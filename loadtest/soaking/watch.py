@@ -1,4 +1,4 @@
-"""What the server says of itself while a soak runs, and whether it grows."""
+"""Samples the server's metrics during a soak, and tells whether its memory grows."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from fastws.bench.usage import usage_of
 
 SAMPLE_SECONDS = 2.0
-# Allocators round up: less than this is no leak that a soak of minutes could tell.
+# Allocators round up, so a soak of minutes cannot tell less growth from noise.
 GROWTH_SHARE = 0.20
 GROWTH_BYTES = 24 << 20
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Sums over all processes of the server; memory of one of them, on average (when rolled there are more)."""
+    """Sums over all processes of the server; `rss_bytes` is the average per process, since a roll adds processes."""
 
     rss_bytes: float
     descriptors: float
@@ -31,7 +31,7 @@ class Sample:
 
 
 class Watch:
-    """Reads /metrics every SAMPLE_SECONDS, and /proc of the processes of `pid` where the server is our own."""
+    """Reads /metrics every SAMPLE_SECONDS, and /proc for `pid` and its descendants if given."""
 
     def __init__(self, url: str, pid: int | None = None) -> None:
         self._pid = pid
@@ -48,7 +48,7 @@ class Watch:
             await asyncio.sleep(SAMPLE_SECONDS)
 
     async def read(self) -> Sample | None:
-        """None where the server does not answer (a worker died, it is full)."""
+        """Take a sample; None if the server does not answer (a worker died, or it is full)."""
         try:
             async with httpx.AsyncClient(timeout=10, verify=False, trust_env=False) as client:
                 text = (await client.get(self._url)).raise_for_status().text
@@ -75,7 +75,7 @@ class Watch:
         )
 
     async def wait_until_empty(self, seconds: float, processes: int) -> Sample | None:
-        """The sample when nobody is connected any more and rolled workers have left, or the last one."""
+        """Wait until all clients and replaced workers are gone, `seconds` at most. Returns the last sample."""
         sample = None
         deadline = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < deadline:
@@ -86,7 +86,7 @@ class Watch:
         return sample
 
     def growth(self) -> tuple[float, float] | None:
-        """RSS of the second and of the last quarter of the run, in bytes; None where it was too short to tell."""
+        """RSS in bytes in the second and in the last quarter of the run; None if the run was too short."""
         if len(self.samples) < 8:
             return None
         quarter = len(self.samples) // 4

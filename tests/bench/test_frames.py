@@ -1,4 +1,4 @@
-"""The walk over a server's frames, against frames that wsproto made, cut anywhere."""
+"""Parsing a server's frames, made by wsproto and split anywhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _server_frames(numbers: list[int], size: int) -> bytes:
 
 
 @given(st.lists(st.integers(0, 99), max_size=8), st.sampled_from([26, 60, 125, 300, 70_000]), st.data())
-def test_frames_cut_anywhere_give_the_numbers_in_order(numbers: list[int], size: int, data: st.DataObject) -> None:
+def test_frames_split_anywhere_give_the_numbers_in_order(numbers: list[int], size: int, data: st.DataObject) -> None:
     stream = _server_frames(numbers, size)
     cut = data.draw(st.integers(0, len(stream)))
     first = read_frames(stream[:cut])

@@ -1,4 +1,4 @@
-"""What one receiver counts of what it hears."""
+"""What a receiver counts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_same_bytes_at_another_receiver_are_read_once(shared: Shared) -> N
     assert shared.deliveries == 6
 
 
-async def test_who_comes_back_owes_nothing_before_its_first(shared: Shared) -> None:
+async def test_first_message_after_a_reconnect_is_the_first_expected(shared: Shared) -> None:
     receiver = Receiver(shared, 0)
     receiver.expected = None
     receiver.data_received(_frames(40, 41, 43))
@@ -71,7 +71,7 @@ async def test_latency_outside_the_measured_time_is_not_taken(shared: Shared) ->
     assert shared.deliveries == 1
 
 
-async def test_close_code_of_the_server_is_told(shared: Shared) -> None:
+async def test_close_code_of_the_server_is_counted(shared: Shared) -> None:
     receiver = Receiver(shared, 0)
     receiver.is_ready = True
     server = Connection(ConnectionType.SERVER)

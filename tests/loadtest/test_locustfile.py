@@ -1,4 +1,4 @@
-"""A few seconds of every locust user against our server, and against one that loses a message."""
+"""A few seconds of every Locust user against our server, and against one that loses messages."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_every_user_works_and_nothing_is_lost() -> None:
 
 
 async def _lossy(client: ServerConnection) -> None:
-    """A broadcast server that keeps every third message from everybody."""
+    """A broadcast server that drops every third message."""
     await client.send('{"type":"connection_id","connection_id":"x"}')
     async for text in client:
         message = json.loads(text)
@@ -93,7 +93,7 @@ async def test_lost_messages_are_failures_in_the_statistics() -> None:
     assert "DELIVERY repeated" not in statistics
 
 
-async def test_msgpack_users_hear_and_a_larger_payload_is_sent() -> None:
+async def test_msgpack_users_receive_and_a_larger_payload_is_sent() -> None:
     async with Server(Config(port=0)) as server:
         code, statistics, said = await _locust(
             server.url,
@@ -108,7 +108,7 @@ async def test_msgpack_users_hear_and_a_larger_payload_is_sent() -> None:
 
 
 async def _telling(client: ServerConnection) -> None:
-    """Tells whoever subscribes of a gap, and of a lag, before a number that does not follow; then cuts it off."""
+    """Sends a gap and a lag notice, each before a number that does not follow, and then closes the connection."""
     await client.send('{"type":"connection_id","connection_id":"x"}')
     subscribe = json.loads(await client.recv())
     if "id" in subscribe:
@@ -128,7 +128,7 @@ def _delivery(number: int) -> dict[str, Any]:
     return {"event": "load", "data": {"publisher": "p", "number": number, "at": 0.0}}
 
 
-async def test_notices_are_counted_and_what_they_tell_is_no_failure() -> None:
+async def test_notices_are_counted_and_excuse_what_is_missing() -> None:
     async with serve(_telling, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         _, statistics, said = await _locust(

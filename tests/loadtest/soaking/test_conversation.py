@@ -1,4 +1,4 @@
-"""A client's bytes: however the server's are cut, the same messages come out of them."""
+"""The bytes of a client: the same messages are parsed however the server's bytes are split."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _cut(data: bytes, places: list[int]) -> list[bytes]:
 
 
 @given(st.lists(st.sampled_from([0, 100, 125, 126, 70_000]), max_size=4), st.lists(st.integers(0, 1 << 20), max_size=8))
-def test_messages_are_the_same_however_the_bytes_are_cut(sizes: list[int], places: list[int]) -> None:
+def test_messages_are_the_same_however_the_bytes_are_split(sizes: list[int], places: list[int]) -> None:
     messages = [{"padding": "x" * size} for size in sizes]
     data = HEAD + b"".join(_server_frame(TEXT, orjson.dumps(message)) for message in messages)
     heard: list[dict[str, Any]] = []

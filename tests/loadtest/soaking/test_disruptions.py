@@ -12,7 +12,7 @@ import soaking.disruptions
 from soaking.disruptions import Disruption, Disruptions, must_recover, ready
 from soaking.ledger import Ledger
 from soaking.redis_server import FEED_RIGHTS, USER, RedisServer
-from soaking.strangers import hears_job_updates
+from soaking.strangers import receives_job_updates
 
 from tests.serving import Serve
 
@@ -82,10 +82,10 @@ async def test_silence_after_a_disruption_is_a_fault(ledger: Ledger, monkeypatch
     assert dict(ledger.faults) == {"no recovery": 1}
 
 
-async def test_messages_that_are_acknowledged_and_heard_again_are_a_recovery(ledger: Ledger) -> None:
+async def test_messages_that_are_acknowledged_and_delivered_again_are_a_recovery(ledger: Ledger) -> None:
     recovering = asyncio.ensure_future(must_recover(ledger, "a test"))
     await asyncio.sleep(0)
-    ledger.counts["acknowledged"] = ledger.counts["heard"] = 11
+    ledger.counts["acknowledged"] = ledger.counts["received"] = 11
     await asyncio.wait_for(recovering, 30)
     assert not ledger.faults
 
@@ -102,12 +102,12 @@ async def test_ready_says_what_the_server_says(serve: Serve, redis: RedisServer)
     assert await ready("ws://127.0.0.1:1/") is None
 
 
-async def test_feeds_are_heard_with_their_rights_only(serve: Serve, redis: RedisServer) -> None:
+async def test_feed_is_received_only_with_its_rights(serve: Serve, redis: RedisServer) -> None:
     server = await serve(redis_url=redis.url(limited=True))
     url = f"ws://127.0.0.1:{server.port}/"
-    assert not await hears_job_updates(url, redis, 0.5)
+    assert not await receives_job_updates(url, redis, 0.5)
     redis.command("ACL", "SETUSER", USER, *FEED_RIGHTS)
-    assert await hears_job_updates(url, redis, 30)
+    assert await receives_job_updates(url, redis, 30)
 
 
 def test_redis_becomes_a_replica_and_a_primary_again(redis: RedisServer, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Clients that change their minds while connecting: what they said last is what is judged."""
+"""Clients that subscribe and unsubscribe while connecting are judged by their last request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.serving import Join, Serve
 
 
 class _Scripted(HastyClient):
-    """A library whose connection brings `script`; a message after the end of publishing is never a matter of time."""
+    """A library that delivers `script`."""
 
     library = "scripted"
     script: tuple[dict[str, object] | None, ...] = ()
@@ -33,7 +33,7 @@ class _Scripted(HastyClient):
 def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """5 messages of publisher p on channel c; nobody waits long."""
     monkeypatch.setattr(soaking.hasty, "LISTEN_SECONDS", 0.05)
-    monkeypatch.setattr(soaking.hasty, "HEAR_SECONDS", 0.05)
+    monkeypatch.setattr(soaking.hasty, "DELIVERY_SECONDS", 0.05)
     ledger = Ledger()
     ledger.enter("p", "c")
     ledger.sent["p"] = ledger.acknowledged["p"] = 5
@@ -58,28 +58,28 @@ async def _listen(ledger: Ledger, client: HastyClient, changes: str, last: int) 
 
     asyncio.get_running_loop().call_soon(go_on)
     await client.round("c", changes)
-    ledger.judge()
+    ledger.evaluate()
 
 
-async def test_subscribed_last_and_heard_is_right(ledger: Ledger) -> None:
+async def test_subscribed_last_and_received_is_right(ledger: Ledger) -> None:
     await _listen(ledger, _client(ledger, _message(6), _message(7)), "us", 7)
     assert not ledger.faults
     assert ledger.tried["hasty"] == 1
 
 
-async def test_subscribed_last_and_not_heard_is_lost(ledger: Ledger) -> None:
+async def test_subscribed_last_and_not_received_is_lost(ledger: Ledger) -> None:
     await _listen(ledger, _client(ledger), "us", 6)
     assert dict(ledger.faults) == {"lost": 1}
 
 
-async def test_subscribed_last_and_told_of_a_gap_is_right(ledger: Ledger) -> None:
+async def test_subscribed_last_and_a_gap_notice_is_right(ledger: Ledger) -> None:
     await _listen(ledger, _client(ledger, {"type": "gap"}), "us", 6)
     assert not ledger.faults
 
 
-async def test_unsubscribed_last_and_heard_is_a_fault(ledger: Ledger) -> None:
+async def test_unsubscribed_last_and_received_is_a_fault(ledger: Ledger) -> None:
     await _listen(ledger, _client(ledger, _message(6)), "su", 6)
-    assert dict(ledger.faults) == {"heard after unsubscribing": 1}
+    assert dict(ledger.faults) == {"received after unsubscribing": 1}
 
 
 async def test_unsubscribed_last_and_silent_is_right(ledger: Ledger) -> None:
@@ -89,7 +89,7 @@ async def test_unsubscribed_last_and_silent_is_right(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("changes", ["us", "su"])
-async def test_connection_lost_meanwhile_decides_nothing(ledger: Ledger, changes: str) -> None:
+async def test_round_with_a_lost_connection_is_not_judged(ledger: Ledger, changes: str) -> None:
     with pytest.raises(Lost):
         await _listen(ledger, _client(ledger, None), changes, 6)
     assert not ledger.faults
@@ -97,7 +97,9 @@ async def test_connection_lost_meanwhile_decides_nothing(ledger: Ledger, changes
 
 
 @pytest.mark.parametrize("kind", [HastyPythonClient, HastyBrowserClient])
-async def test_library_reports_what_it_hears(kind: type[HastyClient], ledger: Ledger, serve: Serve, join: Join) -> None:
+async def test_library_reports_what_it_receives(
+    kind: type[HastyClient], ledger: Ledger, serve: Serve, join: Join
+) -> None:
     if kind is HastyBrowserClient:
         node()
     server = await serve()

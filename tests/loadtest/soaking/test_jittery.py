@@ -1,4 +1,4 @@
-"""Readers that pause: they hear what comes in between, and report what does not."""
+"""Readers that pause: they get what arrives meanwhile, and report what does not."""
 
 from __future__ import annotations
 
@@ -52,23 +52,23 @@ async def _visit(ledger: Ledger, kind: type[CrowdMember], numbers: list[int], co
     readers: list[CrowdMember] = []
 
     def is_listening() -> bool:
-        return ledger.tried["jittery"] > 0 if kind is JitteryReader else readers[0].ear is not None
+        return ledger.tried["jittery"] > 0 if kind is JitteryReader else readers[0].check is not None
 
     async with serve(_script(ledger, numbers, code, is_listening), "127.0.0.1", 0, compression=None) as server:
         port = server.sockets[0].getsockname()[1]
         readers.append(kind(f"ws://127.0.0.1:{port}/", ledger, "reader", _Eager(1)))
         await asyncio.wait_for(readers[0].visit(), 30)
-        ear = readers[0].ear
-        assert ear is not None
-        ear.finish()
-    ledger.judge()
+        check = readers[0].check
+        assert check is not None
+        check.expect_all()
+    ledger.evaluate()
 
 
 @pytest.mark.parametrize("kind", [CrowdMember, JitteryReader])
 async def test_everything_in_order_is_right(ledger: Ledger, kind: type[CrowdMember]) -> None:
     await _visit(ledger, kind, [1, 2, 3], 1012)
     assert not ledger.faults
-    assert ledger.counts["heard"] == 3
+    assert ledger.counts["received"] == 3
     assert ledger.counts["closed with 1012"] == 1
 
 

@@ -1,11 +1,11 @@
-"""The ledger's judgement: what it calls lost, repeated or out of order, and how a connection may end."""
+"""The ledger: what counts as lost, repeated or out of order, and how a connection may end."""
 
 from __future__ import annotations
 
 import time
 
 import pytest
-from soaking.ledger import Ear, Ledger
+from soaking.ledger import DeliveryCheck, Ledger
 
 
 @pytest.fixture
@@ -17,115 +17,115 @@ def ledger() -> Ledger:
     return ledger
 
 
-def _ear(ledger: Ledger) -> Ear:
-    return Ear(ledger, "l", "c")
+def _check(ledger: Ledger) -> DeliveryCheck:
+    return DeliveryCheck(ledger, "l", "c")
 
 
 def _go_on(ledger: Ledger, last: int) -> None:
     ledger.sent["p"] = ledger.acknowledged["p"] = last
 
 
-def test_everything_in_order_is_no_fault(ledger: Ledger) -> None:
-    ear = _ear(ledger)
+def test_messages_in_order_are_right(ledger: Ledger) -> None:
+    check = _check(ledger)
     _go_on(ledger, 8)
     for number in (6, 7, 8):
-        ear.hear("p", number)
-    ear.finish()
-    ledger.judge()
+        check.received("p", number)
+    check.expect_all()
+    ledger.evaluate()
     assert not ledger.faults
 
 
-def test_what_was_on_its_way_when_the_confirmation_came_may_be_heard(ledger: Ledger) -> None:
-    ear = _ear(ledger)
+def test_messages_sent_before_the_confirmation_may_arrive(ledger: Ledger) -> None:
+    check = _check(ledger)
     _go_on(ledger, 6)
     for number in (4, 5, 6):
-        ear.hear("p", number)
-    ear.finish()
-    ledger.judge()
+        check.received("p", number)
+    check.expect_all()
+    ledger.evaluate()
     assert not ledger.faults
 
 
 @pytest.mark.parametrize("heard", [(7, 8), (6, 8), (6, 7)], ids=["first", "middle", "last"])
 def test_missing_number_is_lost(ledger: Ledger, heard: tuple[int, ...]) -> None:
-    ear = _ear(ledger)
+    check = _check(ledger)
     _go_on(ledger, 8)
     for number in heard:
-        ear.hear("p", number)
-    ear.finish()
-    ledger.judge()
+        check.received("p", number)
+    check.expect_all()
+    ledger.evaluate()
     assert dict(ledger.faults) == {"lost": 1}
 
 
 def test_number_without_an_answer_may_be_missing(ledger: Ledger) -> None:
-    ear = _ear(ledger)
+    check = _check(ledger)
     _go_on(ledger, 8)
     ledger.uncertain.add(("p", 7))
     for number in (6, 8):
-        ear.hear("p", number)
-    ledger.judge()
+        check.received("p", number)
+    ledger.evaluate()
     assert not ledger.faults
 
 
 @pytest.mark.parametrize("heard", [(6, 6), (6, 7, 6)], ids=["twice", "late"])
-def test_number_that_comes_again_is_a_fault(ledger: Ledger, heard: tuple[int, ...]) -> None:
-    ear = _ear(ledger)
+def test_number_that_arrives_again_is_a_fault(ledger: Ledger, heard: tuple[int, ...]) -> None:
+    check = _check(ledger)
     for number in heard:
-        ear.hear("p", number)
-    ledger.judge()
+        check.received("p", number)
+    ledger.evaluate()
     assert dict(ledger.faults) == {"repeated or out of order": 1}
 
 
-def test_late_number_that_nobody_acknowledged_is_no_fault(ledger: Ledger) -> None:
-    ear = _ear(ledger)
+def test_late_number_that_was_not_acknowledged_is_right(ledger: Ledger) -> None:
+    check = _check(ledger)
     ledger.uncertain.add(("p", 6))
     for number in (7, 6):
-        ear.hear("p", number)
-    ledger.judge()
+        check.received("p", number)
+    ledger.evaluate()
     assert not ledger.faults
 
 
 def test_notice_excuses_what_is_missing_up_to_the_next_message_only(ledger: Ledger) -> None:
-    ear = _ear(ledger)
+    check = _check(ledger)
     _go_on(ledger, 12)
-    ear.excuse()
+    check.gap_reported()
     for number in (9, 10, 12):
-        ear.hear("p", number)
-    ear.finish()
-    ledger.judge()
+        check.received("p", number)
+    check.expect_all()
+    ledger.evaluate()
     assert dict(ledger.faults) == {"lost": 1}
 
 
-def test_notice_that_comes_behind_newer_messages_is_counted_and_no_fault(ledger: Ledger) -> None:
-    ear = _ear(ledger)
+def test_notice_after_newer_messages_is_counted(ledger: Ledger) -> None:
+    check = _check(ledger)
     _go_on(ledger, 8)
     for number in (6, 8):
-        ear.hear("p", number)
-    ear.excuse()
-    ledger.judge()
+        check.received("p", number)
+    check.gap_reported()
+    ledger.evaluate()
     assert not ledger.faults
-    assert ledger.counts["told of after newer messages"] == 1
+    assert ledger.counts["reported after newer messages"] == 1
 
 
-def test_what_was_acknowledged_too_late_for_a_given_moment_need_not_be_heard_by_then(ledger: Ledger) -> None:
-    ear = _ear(ledger)
+def test_only_what_was_acknowledged_by_a_given_time_must_have_arrived(ledger: Ledger) -> None:
+    check = _check(ledger)
     _go_on(ledger, 7)
     acknowledged = dict(ledger.acknowledged)
     _go_on(ledger, 9)
-    ear.hear("p", 6)
-    ear.finish(acknowledged)
-    ledger.judge()
-    assert ledger.examples == ["lost: l never heard p #7"]
+    check.received("p", 6)
+    check.expect_all(acknowledged)
+    ledger.evaluate()
+    assert ledger.examples == ["lost: l never received p #7"]
 
 
-def test_ear_says_how_far_it_is_behind(ledger: Ledger) -> None:
-    ear = _ear(ledger)
-    assert ear.behind() == 0
+def test_check_knows_how_far_it_is_behind(ledger: Ledger) -> None:
+    check = _check(ledger)
+    assert check.behind() == 0
     _go_on(ledger, 8)
-    assert ear.behind() == 3
-    ear.hear("p", 6)
-    assert ear.behind() == 2
-    ear.excuse()
-    assert ear.behind() == 0
+    assert check.behind() == 3
+    check.received("p", 6)
+    assert check.behind() == 2
+    check.gap_reported()
+    assert check.behind() == 0
 
 
 @pytest.mark.parametrize("close_code", [1000, 1001, 1012, 1013])

@@ -27,7 +27,7 @@ def _server_context(certificate: Certificate) -> ssl.SSLContext:
     return context
 
 
-async def test_finished_goes_out_with_what_is_written_next(certificate: Certificate) -> None:
+async def test_finished_is_sent_with_the_next_data(certificate: Certificate) -> None:
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     with ours, theirs:
