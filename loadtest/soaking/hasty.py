@@ -7,7 +7,7 @@ import contextlib
 import random
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -78,11 +78,13 @@ class HastyClient:
         check.expect_all(acknowledged)
 
     async def _expect_nothing(self, messages: Messages, changes: str) -> None:
+        """Nothing that is sent from now on may arrive; older messages may still wait in the client."""
+        sent = dict(self._ledger.sent)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LISTEN_SECONDS):
                 while True:
                     message = _present(await messages.get())
-                    if message.get("event") == EVENT:
+                    if message.get("event") == EVENT and _is_newer(message, sent):
                         words = f"{self._name} ({self.library}, {changes}) got {str(message)[:100]}"
                         self._ledger.fault("received after unsubscribing", words)
                         return
@@ -189,6 +191,10 @@ async def _read_lines(lines: asyncio.StreamReader, messages: Messages, settled: 
             case "lost":
                 messages.put_nowait(None)
     messages.put_nowait(None)
+
+
+def _is_newer(message: Message, sent: Mapping[str, int]) -> bool:
+    return bool(message["data"]["number"] > sent[message["data"]["publisher"]])
 
 
 def _present(message: Message | None) -> Message:

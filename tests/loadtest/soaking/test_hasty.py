@@ -82,6 +82,11 @@ async def test_unsubscribed_last_and_received_is_a_fault(ledger: Ledger) -> None
     assert dict(ledger.faults) == {"received after unsubscribing": 1}
 
 
+async def test_message_sent_before_the_last_unsubscribe_may_still_arrive(ledger: Ledger) -> None:
+    await _listen(ledger, _client(ledger, _message(5)), "su", 6)
+    assert not ledger.faults
+
+
 async def test_unsubscribed_last_and_silent_is_right(ledger: Ledger) -> None:
     await _listen(ledger, _client(ledger), "su", 6)
     assert not ledger.faults

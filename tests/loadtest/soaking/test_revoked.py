@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+import soaking.revoked
 from soaking.ledger import Ledger
 from soaking.revoked import BROADCAST_KEY, SECRET, Door, RevocationWatch, make_token
 
@@ -17,8 +18,21 @@ def _door(server: Server) -> Door:
 
 
 @pytest.fixture
-def ledger() -> Ledger:
+def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """Revocations count at once: these tests have one server, or two that do not know each other."""
+    monkeypatch.setattr(soaking.revoked, "SPREAD_SECONDS", 0.0)
     return Ledger()
+
+
+async def test_fresh_revocation_is_not_tried_before_it_has_spread(
+    serve: Serve, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = _door(await serve(jwt_secret=SECRET, broadcast_key=(BROADCAST_KEY,)))
+    watch = RevocationWatch([door], ledger, random.Random(1))
+    assert await watch.revoke_one()
+    monkeypatch.setattr(soaking.revoked, "SPREAD_SECONDS", 3600.0)
+    await watch.check(door)
+    assert ledger.counts["revoked tokens refused"] == ledger.tried["revocations"] == 0
 
 
 async def test_revoked_token_is_refused_and_its_connection_closed(serve: Serve, ledger: Ledger) -> None:
