@@ -56,7 +56,7 @@ class Soak:
 
     async def run(self) -> list[str]:
         """Run to the end. Returns what is wrong, a line each."""
-        before = {name: await watch.read() for name, watch in self.watches.items()}
+        before = {name: await watch.wait_until_started() for name, watch in self.watches.items()}
         if None in before.values():
             return ["the server does not answer on /metrics"]
         clients = [asyncio.create_task(client.run()) for client in self.clients.all()]

@@ -16,6 +16,9 @@ SAMPLE_SECONDS = 2.0
 # Allocators round up, so a soak of minutes cannot tell less growth from noise.
 GROWTH_SHARE = 0.20
 GROWTH_BYTES = 24 << 20
+START_SECONDS = 30.0
+STABLE_SAMPLES = 3
+STABLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,18 @@ class Watch:
             totals.get("fastws_subscriptions", 0.0),
             processes,
         )
+
+    async def wait_until_started(self) -> Sample | None:
+        """The sample once its descriptors no longer change, since workers may still be starting; None if it is away."""
+        sample, deadline = await self.read(), asyncio.get_running_loop().time() + START_SECONDS
+        unchanged = 0
+        while unchanged < STABLE_SAMPLES and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(STABLE_SECONDS)
+            latest = await self.read()
+            is_same = sample is not None and latest is not None and latest.descriptors == sample.descriptors
+            unchanged = unchanged + 1 if is_same else 0
+            sample = latest
+        return sample
 
     async def wait_until_empty(self, seconds: float, processes: int) -> Sample | None:
         """Wait until all clients and replaced workers are gone, `seconds` at most. Returns the last sample."""
