@@ -9,7 +9,7 @@ import soaking.revoked
 from soaking.ledger import Ledger
 from soaking.revoked import BROADCAST_KEY, SECRET, Door, RevocationWatch, make_token
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.serving import Serve
 
 
