@@ -1,10 +1,10 @@
-"""The costs behind `fastws bench --plan`, measured on this machine, and the model held against loads of other shapes.
+"""Measures the costs behind `fastws bench --plan` on this machine, and checks the model against other loads.
 
-    python benchmarks/capacity.py                    # medians of three rounds, some 4 minutes
+    python benchmarks/capacity.py                    # medians of three rounds, about 4 minutes
     fastws bench --plan --costs benchmarks/results/capacity.json --connections 200000 --rate 500 --fan-out 2000
 
-Needs two cores and `pip install 'fastws[bench,embedded]'`: the servers are on one core, Redis and the load client on
-the other. Writes results/capacity.json and capacity.md. Exit code 1 where a prediction is off by more than half.
+Needs two cores and, from a checkout, `pip install '.[bench,embedded]'`. The servers run on one core, Redis and the load
+client on the other. Writes results/capacity.json and capacity.md. Exit code 1 if a prediction is off by more than half.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Final
 
 from comparison.charts import number
 from comparison.report import machine
-from costing.points import CASES, NEAR, Point, measured, points
+from costing.predictions import CASES, TOLERANCE, Prediction, measure_cases, predictions
 from costing.redis_load import MANY, deliveries_per_second, redis_costs
-from costing.runs import OTHER_CORES, Grown, cores_used, growth, pinned, serving
+from costing.runs import OTHER_CORES, Growth, cores_used, measure_growth, pinned, running_server
 
 from fastws.bench.capacity import ENVELOPE_BYTES, Costs
 from fastws.bench.plan import Plan
@@ -34,18 +34,18 @@ RESULTS: Final = Path(__file__).parent / "results"
 IDLE_CONNECTIONS: Final = 5000
 PING_SECONDS: Final = 2.0
 LARGE_BYTES: Final = 4096
-UNDER_WAY: Final = 16
-# Shown of a round: four of the costs, each case, and the memory.
+IN_FLIGHT: Final = 16
+# Steps of a round in the progress line: four groups of costs, each case, and memory.
 STEPS: Final = 4 + len(CASES) + 1
 
 
 def measure(redis: EmbeddedRedis, seconds: float, show: Callable[[str], None]) -> Costs:
-    """Each cost from loads in which it weighs most."""
+    """Measure each cost with a load in which it dominates."""
     show("idle connections")
-    with serving() as server:
-        grown = growth(server, IDLE_CONNECTIONS)
+    with running_server() as server:
+        grown = measure_growth(server, IDLE_CONNECTIONS)
     show("pings")
-    with serving("--ping-interval", f"{PING_SECONDS:g}") as server:
+    with running_server("--ping-interval", f"{PING_SECONDS:g}") as server:
         idle = Plan(urls=(server.url,), connections=IDLE_CONNECTIONS, mode="idle", seconds=max(seconds, PING_SECONDS))
         pinging = cores_used(idle, [server.pid])[0]
     show("writes")
@@ -62,7 +62,7 @@ def measure(redis: EmbeddedRedis, seconds: float, show: Callable[[str], None]) -
     )
 
 
-def _of_connections(grown: Grown) -> dict[str, float]:
+def _of_connections(grown: Growth) -> dict[str, float]:
     return {
         "connect_us": grown.cpu_seconds / grown.connections * 1e6,
         "process_bytes": float(grown.empty_bytes),
@@ -72,9 +72,9 @@ def _of_connections(grown: Grown) -> dict[str, float]:
 
 
 def _delivery_costs(seconds: float) -> tuple[float, float, float]:
-    """(a write of 128 bytes, a publication, a KiB) in µs: from many receivers, from few, and from large messages.
+    """(a write of 128 bytes, a publication, a KiB) in µs, from loads with many receivers, few, and large messages.
 
-    Few receivers are a few of many connections: the processor's caches hold a few, and those would cost less.
+    The few receivers are part of many connections, because a few connections alone would fit into the CPU caches.
     """
     used = []
     for connections, channels, rate, payload in (
@@ -82,7 +82,7 @@ def _delivery_costs(seconds: float) -> tuple[float, float, float]:
         (3000, 300, 300.0, 128),
         (1000, 1, 60.0, LARGE_BYTES),
     ):
-        with serving() as server:
+        with running_server() as server:
             plan = Plan(
                 urls=(server.url,),
                 connections=connections,
@@ -98,10 +98,10 @@ def _delivery_costs(seconds: float) -> tuple[float, float, float]:
 
 
 def _with_redis(redis: EmbeddedRedis, seconds: float, write_us: float) -> Costs:
-    """Two servers, half of each channel's ten receivers at each; the publisher is at the first."""
+    """Two servers, each with half of the ten receivers of every channel; the publisher is at the first."""
     rate, channels, receivers = 300.0, 301, 10
-    with serving("--redis-url", redis.url) as first, serving("--redis-url", redis.url) as second:
-        # An odd number of channels: an even one would have all its receivers at one server.
+    with running_server("--redis-url", redis.url) as first, running_server("--redis-url", redis.url) as second:
+        # With an even number of channels, all receivers of a channel would be at the same server.
         plan = Plan(
             urls=(first.url, second.url),
             connections=channels * receivers,
@@ -110,12 +110,12 @@ def _with_redis(redis: EmbeddedRedis, seconds: float, write_us: float) -> Costs:
             seconds=seconds,
         )
         publishing, hearing = cores_used(plan, [first.pid], [second.pid])
-    heard = hearing / rate * 1e6 - receivers / 2 * write_us
+    receiving_us = hearing / rate * 1e6 - receivers / 2 * write_us
     assert redis.pid is not None
-    publish, delivery = redis_costs(_path(redis), redis.pid, seconds, under_way=1)
+    publish, delivery = redis_costs(_path(redis), redis.pid, seconds, in_flight=1)
     return Costs(
         redis_publication_us=(publishing - hearing) / rate * 1e6,
-        heard_us=heard,
+        heard_us=receiving_us,
         redis_publish_us=publish,
         redis_delivery_us=delivery,
     )
@@ -125,13 +125,13 @@ def _path(redis: EmbeddedRedis) -> str:
     return redis.url.removeprefix("unix://")
 
 
-def markdown(costs: Costs, busy_redis: float, found: list[Point]) -> str:
+def markdown(costs: Costs, busy_redis: float, found: list[Prediction]) -> str:
     alone = deliveries_per_second(costs.redis_publish_us, costs.redis_delivery_us)
     lines = [
-        "# What the model of capacity stands on",
+        "# Costs of the capacity model",
         "",
-        f"Written by `python benchmarks/capacity.py`. {machine()}; servers on one core, Redis and load client on the",
-        "other. CPU includes the kernel's part, and on loopback the receiver's part of a `send`.",
+        f"Written by `python benchmarks/capacity.py`. {machine()}; servers on one core, Redis and the load client on",
+        "the other. CPU includes the kernel, and on loopback its work for the receiver.",
         "",
         "| cost | measured |",
         "| --- | ---: |",
@@ -139,12 +139,12 @@ def markdown(costs: Costs, busy_redis: float, found: list[Point]) -> str:
     lines += [f"| {meaning} | {amount} |" for meaning, amount in costs.rows()]
     lines += [
         "",
-        f"One Redis passes {number(alone)} messages/s of 256 B on to {MANY} processes where each publication comes",
-        f"alone, and {number(busy_redis)} where {UNDER_WAY} come together, as they do when it is busy.",
+        f"One Redis delivers {number(alone)} messages/s of 256 B to {MANY} processes if publications arrive singly,",
+        f"and {number(busy_redis)} if {IN_FLIGHT} arrive together, as they do when it is busy.",
         "",
-        "Held against loads that are not among those that the costs come from:",
+        "Predictions for loads that were not used to derive the costs:",
         "",
-        "| load | computed | measured | ratio |",
+        "| load | predicted | measured | ratio |",
         "| --- | ---: | ---: | ---: |",
     ]
     lines += [
@@ -160,7 +160,7 @@ def _amount(value: float, unit: str) -> str:
 
 
 class Rounds:
-    """What was measured in each round; medians are what counts."""
+    """The measurements of all rounds; results are medians."""
 
     def __init__(self, redis: EmbeddedRedis, *, seconds: float, rounds: int) -> None:
         self._redis = redis
@@ -176,9 +176,9 @@ class Rounds:
         for _ in range(self._rounds):
             self._costs.append(measure(self._redis, self._seconds, self._show))
             assert self._redis.pid is not None
-            busy = redis_costs(_path(self._redis), self._redis.pid, self._seconds, under_way=UNDER_WAY)
+            busy = redis_costs(_path(self._redis), self._redis.pid, self._seconds, in_flight=IN_FLIGHT)
             self._busy.append(deliveries_per_second(*busy))
-            for name, value in measured(self._redis.url, self._seconds):
+            for name, value in measure_cases(self._redis.url, self._seconds):
                 self._found.setdefault(name, []).append(value)
                 self._show(name)
         self._progress.clear()
@@ -203,9 +203,9 @@ class Rounds:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="measured of each load [3]")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often, of which the medians count [3]")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="seconds per load [3]")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds, of which the medians count [3]")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="directory of the results")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with pinned(OTHER_CORES):
@@ -216,7 +216,7 @@ def main() -> int:
     finally:
         redis.stop()
     costs = rounds.costs
-    found = points(costs, rounds.found)
+    found = predictions(costs, rounds.found)
     document = {
         "machine": machine(),
         "costs": asdict(costs),
@@ -228,10 +228,15 @@ def main() -> int:
     table = markdown(costs, rounds.busy_redis, found)
     (options.output / "capacity.md").write_text(table)
     print(table)
-    far = [point.name for point in found if not point.is_near]
-    for name in far:
-        print(f"off by more than {NEAR:g}: {name}")
-    return 1 if far else 0
+    return _report_misses(found)
+
+
+def _report_misses(found: list[Prediction]) -> int:
+    """The exit code: 1 if a prediction is off by more than TOLERANCE."""
+    misses = [prediction.name for prediction in found if not prediction.is_close]
+    for name in misses:
+        print(f"off by a factor of more than {TOLERANCE:g}: {name}")
+    return 1 if misses else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A server without sockets: its protocols on a transport that takes everything, to time the path of a message alone."""
+"""A server without sockets: its protocols on a transport that accepts everything, to time the message path alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAD = (
 
 
 class Sink:
-    """An asyncio transport whose peer reads at once; counts writes and bytes."""
+    """An asyncio transport whose peer reads at once. It counts writes and bytes."""
 
     def __init__(self) -> None:
         self.writes = 0
@@ -47,24 +47,24 @@ class Sink:
 
 
 async def server() -> Server:
-    """A started server without a limit on rates."""
+    """Returns a started server without rate limits."""
     started = Server(Config(port=0, message_rate=0.0, log_level="error"))
     await started.start()
     return started
 
 
 def connect(started: Server) -> tuple[Sink, Connection]:
-    """A client that has been let in."""
+    """Returns a connected client."""
     sink = Sink()
     http = started._protocol()
-    http.connection_made(sink)  # type: ignore[arg-type] # what is used of a transport is there
+    http.connection_made(sink)  # type: ignore[arg-type] # it has the methods that are used
     http.data_received(HEAD)
     assert sink.protocol is not None
     return sink, sink.protocol
 
 
 def masked(payload: bytes) -> bytes:
-    """`payload` as a client's text frame."""
+    """Returns `payload` as a client's text frame."""
     mask = b"\x1f\x2e\x3d\x4c"
     size = len(payload)
     head = bytes([0x81, 0x80 | size]) if size < 126 else bytes([0x81, 0xFE]) + size.to_bytes(2, "big")

@@ -1,12 +1,12 @@
-"""What Redis costs, and what a second process brings: one load, three servers, taken in turn in one run.
+"""The cost of Redis and the gain of a second process: one workload, four configurations, measured in turn in one run.
 
-    python benchmarks/redis_scale.py                 # 3 rounds, some 40 s
+    python benchmarks/redis_scale.py                 # 3 rounds, about 40 s
     python benchmarks/redis_scale.py --seconds 5 --rounds 5
 
-Needs two cores and `pip install 'fastws[bench,embedded]'`. Every row is 1000 subscribers of one channel with 64
-publications under way, sent by one client and heard by all. `memory` and `redis` have core 0 for the server and core 1
-for everything else; `one` and `two` (processes, both over Redis) share both cores with the client, so that what they
-deliver in a second of their own CPU time is the figure to compare. Medians over the rounds.
+Needs two cores and, from a checkout, `pip install '.[bench,embedded]'`. Each row is 1000 subscribers of one channel,
+with 64 publications in flight from one client. `memory` and `redis` run the server on core 0 and the rest on core 1.
+`one` and `two` (processes, both over Redis) share both cores with the client, so compare their deliveries per second of
+server CPU time. Results are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import contextlib
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -24,21 +23,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from fastws.bench.accounting import Use, use_of
+from comparison.servers import free_port, wait_until_open
+
 from fastws.bench.load import Load
 from fastws.bench.plan import Plan
 from fastws.bench.result import Result
+from fastws.bench.usage import Usage, usage_of
 from fastws.brokers.redis.embedded import EmbeddedRedis
 
 CONNECTIONS: Final = 1000
 WINDOW: Final = 64
 PAYLOAD_BYTES: Final = 128
-_LISTENS: Final = re.compile(rb"listens on (ws://\S+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A server under test: its flags, and the cores of it and of the rest (None: all)."""
+    """A configuration: the server's flags, its cores, and the cores of everything else (None: all)."""
 
     name: str
     flags: tuple[str, ...]
@@ -56,26 +56,23 @@ ROWS: Final = (
 
 @contextlib.contextmanager
 def running(row: Row, redis_url: str) -> Iterator[tuple[str, int]]:
-    """The server of `row`: its URL and process id."""
+    """Start the server of `row`; yields its URL and process id."""
     flags = [flag.format(redis=redis_url) for flag in row.flags]
-    command = [sys.executable, "-m", "fastws", "serve", "--port", "0", "--log-level", "error", *flags]
+    port = free_port()
+    command = [sys.executable, "-m", "fastws", "serve", "--port", str(port), "--log-level", "error", *flags]
     with pinned(row.server_cores):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout is not None
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        match = _LISTENS.search(process.stdout.readline())
-        if match is None:
-            raise SystemExit(f"the server of {row.name} did not start")
-        yield match[1].decode(), process.pid
+        wait_until_open(process, port, f"the server of {row.name}")
+        yield f"ws://127.0.0.1:{port}/", process.pid
     finally:
         process.terminate()
         process.wait()
-        process.stdout.close()
 
 
 @contextlib.contextmanager
 def pinned(cores: frozenset[int] | None) -> Iterator[None]:
-    """This process, and whatever it starts meanwhile, on `cores`."""
+    """Run this process, and what it starts, on `cores`."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, before if cores is None else cores)
     try:
@@ -97,17 +94,17 @@ async def measure(row: Row, url: str, pid: int, seconds: float) -> Result:
     with pinned(row.other_cores):
         async with Load(plan) as load:
             await load.connect()
-            edges: list[tuple[float, Use]] = []
-            result = await load.run(at_edges=lambda: edges.append((time.monotonic(), use_of([pid]))))
+            edges: list[tuple[float, Usage]] = []
+            result = await load.run(at_start_and_end=lambda: edges.append((time.monotonic(), usage_of([pid]))))
     (began, before), (ended, after) = edges
     result.server_cpu = (after.cpu_seconds - before.cpu_seconds) / (ended - began)
-    if not result.is_whole:
-        raise SystemExit(f"{row.name}: not everybody heard everything: {result.to_text()}")
+    if not result.is_complete:
+        raise SystemExit(f"{row.name}: messages were lost: {result.to_text()}")
     return result
 
 
 def table(results: dict[str, list[Result]]) -> str:
-    """Medians, and the ratios that the rows are there for."""
+    """Medians, and the ratios between the rows."""
     delivered = {
         name: statistics.median(result.deliveries_per_second for result in found) for name, found in results.items()
     }
@@ -128,8 +125,8 @@ def table(results: dict[str, list[Result]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=2.0, help="measured of each row and round")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds per row and round [2]")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the medians count [3]")
     options = parser.parse_args()
     with pinned(frozenset({1})):
         redis = EmbeddedRedis()

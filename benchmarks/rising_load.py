@@ -1,11 +1,11 @@
-"""Latency of fastws and its peers under a rising rate, open loop: where each one's knee is.
+"""Latency of fastws and similar servers under a rising rate (open loop), and the rate up to which each keeps up.
 
-    python benchmarks/rising_load.py                          # every server, some 7 minutes
+    python benchmarks/rising_load.py                          # all servers, about 7 minutes
     python benchmarks/rising_load.py --servers fastws,ws --seconds 2
-    python benchmarks/rising_load.py --render                 # only write table and chart again
+    python benchmarks/rising_load.py --render                 # only write the table and the chart again
 
-Needs two cores and `pip install 'fastws[bench]'`; a peer that is not installed is left out and named. What was measured
-is kept in results/rising_load.json, server by server, so that a run may be made in parts.
+Needs two cores. From a checkout, `pip install '.[bench]'` installs the other Python servers; those that are missing are
+skipped with a message. Results are kept in results/rising_load.json, so a run can be split into parts.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pathlib import Path
 from typing import Final
 
 from comparison import rising_report
-from comparison.rising import RATES, Climb, Step, climb
-from comparison.servers import Peer, present
-from comparison.works import Cores
+from comparison.rising import RATES, RampPlan, Step, ramp
+from comparison.servers import ALL, Peer, choices, installed
+from comparison.workloads import Cores
 
 from fastws.bench.progress import Progress
 
 RESULTS: Final = Path(__file__).parent / "results"
 
 
-class Kept:
-    """What was measured, on disk after every server."""
+class SavedSteps:
+    """All measurements, saved to disk after each server."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -40,12 +40,12 @@ class Kept:
         self.versions: dict[str, str] = known["versions"]
         self._plan = known["plan"]
 
-    def plan(self, default: Climb) -> Climb:
-        """That of what is kept."""
-        return Climb(**{**self._plan, "rates": tuple(self._plan["rates"])}) if self._plan else default
+    def plan(self, default: RampPlan) -> RampPlan:
+        """The plan of the saved steps."""
+        return RampPlan(**{**self._plan, "rates": tuple(self._plan["rates"])}) if self._plan else default
 
-    def replace(self, server: str, version: str, steps: list[Step], plan: Climb) -> None:
-        """What is known of `server` now. Steps of another plan go: they are no comparison."""
+    def replace(self, server: str, version: str, steps: list[Step], plan: RampPlan) -> None:
+        """Replace the steps of `server`. Steps of another plan are discarded, since they cannot be compared."""
         if self._plan != _fields(plan):
             self.steps, self.versions, self._plan = [], {}, _fields(plan)
         self.steps = [step for step in self.steps if step.server != server] + steps
@@ -55,10 +55,10 @@ class Kept:
         self._path.write_text(json.dumps(document, indent=1) + "\n")
 
 
-class Shown:
-    """The progress line over all servers, and a line of text for each step."""
+class ProgressLog:
+    """A progress line over all servers, and a printed line for each step."""
 
-    def __init__(self, peers: list[Peer], plan: Climb) -> None:
+    def __init__(self, peers: list[Peer], plan: RampPlan) -> None:
         self._progress = Progress()
         self._peers = peers
         self._steps_each = len(plan.rates)
@@ -69,7 +69,7 @@ class Shown:
     def begin(self, peer: Peer) -> None:
         self._server = self._peers.index(peer)
         self._steps = 0
-        self._show(f"{peer.title} starts")
+        self._show(f"starting {peer.title}")
 
     def step(self, step: Step) -> None:
         self._steps += 1
@@ -96,8 +96,8 @@ class Shown:
 def main() -> int:
     options = _arguments()
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    kept = Kept(options.output / "rising_load.json")
-    plan = Climb(
+    saved = SavedSteps(options.output / "rising_load.json")
+    plan = RampPlan(
         connections=options.connections,
         rates=options.rates,
         seconds=options.seconds,
@@ -106,51 +106,56 @@ def main() -> int:
     )
     if not options.render:
         if len(os.sched_getaffinity(0)) < 2:
-            print("rising_load: one core for the server and one for the load client are needed", file=sys.stderr)
+            print("rising_load: needs two cores, one for the server and one for the load client", file=sys.stderr)
             return 2
-        _measure(options, plan, kept)
-    if not kept.steps:
-        print("rising_load: nothing was measured", file=sys.stderr)
+        _measure(options, plan, saved)
+    if not saved.steps:
+        print("rising_load: no server was measured", file=sys.stderr)
         return 2
-    rising_report.write(kept.steps, kept.versions, options.output, kept.plan(plan))
+    rising_report.write(saved.steps, saved.versions, options.output, saved.plan(plan))
     print(f"table and chart: {options.output / 'rising_load.md'}, .svg")
     return 0
 
 
-def _measure(options: argparse.Namespace, plan: Climb, kept: Kept) -> None:
-    peers, versions = present(options.servers, "rising_load")
-    shown = Shown(peers, plan)
+def _measure(options: argparse.Namespace, plan: RampPlan, saved: SavedSteps) -> None:
+    peers, versions = installed(options.servers, "rising_load")
+    log = ProgressLog(peers, plan)
     cores = Cores(options.server_core, options.client_core)
     for peer in peers:
-        shown.begin(peer)
-        steps = climb(peer, plan, cores, shown.step)
-        kept.replace(peer.name, versions[peer.name], steps, plan)
-    shown.end()
+        log.begin(peer)
+        steps = ramp(peer, plan, cores, log.step)
+        saved.replace(peer.name, versions[peer.name], steps, plan)
+    log.end()
 
 
-def _fields(plan: Climb) -> dict[str, object]:
+def _fields(plan: RampPlan) -> dict[str, object]:
     return {**asdict(plan), "rates": list(plan.rates)}
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
 
-    def names(text: str) -> set[str]:
-        return set(text.split(","))
+    servers = [peer.name for peer in ALL]
 
     def rates(text: str) -> tuple[int, ...]:
         return tuple(sorted(int(rate) for rate in text.split(",")))
 
-    parser.add_argument("--servers", type=names, default=set(), metavar="A,B", help="only these")
-    parser.add_argument("--rates", type=rates, default=RATES, metavar="R,R", help="messages a second of the steps")
+    parser.add_argument(
+        "--servers", type=choices(servers), default=set(), metavar="A,B", help=f"of {', '.join(servers)} [all]"
+    )
+    parser.add_argument("--rates", type=rates, default=RATES, metavar="R,R", help="messages per second of the steps")
     parser.add_argument("--connections", type=int, default=1000, metavar="N", help="subscribers [1000]")
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="measured in each step [3]")
-    parser.add_argument("--late-ms", type=float, default=100.0, metavar="MS", help="p99 up to which it keeps up [100]")
-    parser.add_argument("--refinements", type=int, default=2, metavar="N", help="halvings around the knee [2]")
-    parser.add_argument("--server-core", type=int, default=0)
-    parser.add_argument("--client-core", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    parser.add_argument("--render", action="store_true", help="measure nothing, write table and chart of what is kept")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="seconds per step [3]")
+    parser.add_argument(
+        "--late-ms", type=float, default=100.0, metavar="MS", help="highest p99 that counts as keeping up [100]"
+    )
+    parser.add_argument(
+        "--refinements", type=int, default=2, metavar="N", help="how often the interval around the knee is halved [2]"
+    )
+    parser.add_argument("--server-core", type=int, default=0, help="core of the server [0]")
+    parser.add_argument("--client-core", type=int, default=1, help="core of the load client [1]")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="directory of the results")
+    parser.add_argument("--render", action="store_true", help="only write the table and the chart again")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""What a message takes in JSON and in msgpack, in bytes and in time: run with `pytest benchmarks/test_codec.py`.
+"""The size and the cost of messages in JSON and msgpack: run with `pytest benchmarks/test_codec.py`.
 
 Bytes are in `extra_info` (`--benchmark-json`), and printed with `-s`.
 """
@@ -65,7 +65,7 @@ def test_write_four_kilobytes_of_binary(benchmark: Any, codec: Codec) -> None:
 @matrix
 @messages
 def test_pass_a_body_on(benchmark: Any, codec: Codec, kind: str) -> None:
-    """As from Redis to a subscriber of the same codec."""
+    """From Redis to a subscriber that uses the same codec."""
     body = codec.dumps(MESSAGES[kind]["data"])
     benchmark(codec.dumps, {"channel": "admin", "event": "e", "data": Encoded(codec.name, body)})
 
@@ -79,5 +79,5 @@ def test_pass_a_body_of_the_other_codec_on(benchmark: Any, codec: Codec, kind: s
 
 
 def test_read_json_by_orjson_alone(benchmark: Any) -> None:
-    """What the checks of ours add to `test_read_a_message[small-json]`."""
+    """orjson without the checks that `test_read_a_message[small-json]` includes."""
     benchmark(orjson.loads, JSON.dumps(MESSAGES["small"]))

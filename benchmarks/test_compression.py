@@ -1,4 +1,4 @@
-"""One compressed frame for all, beside a compressor for each client: run with `pytest benchmarks/test_compression.py`.
+"""One compressed frame for all clients, or one compressor per client: run with `pytest benchmarks/test_compression.py`.
 
 The stand-in for a server that compresses per client is wsproto's own permessage-deflate, one connection each, with and
 without context takeover. A round is 20 publications to 200 clients, without the sockets, which cost all the same.
@@ -24,7 +24,7 @@ from fastws.vocabulary.publication import Publication
 CLIENTS = 200
 WORDS = ("running", "completed", "node", "execution", "workspace", "alert", "threshold", "exceeded", "metrics", "queue")
 _dice = random.Random(7)
-# Alike, as publications of one channel are, and each another: with context takeover a repeated one costs nothing.
+# Similar, as publications of a channel are, but not equal: with context takeover a repeated message costs nothing.
 PUBLICATIONS = [
     Publication(
         "execution:1",
@@ -77,5 +77,5 @@ def test_compressed_for_each_client(benchmark: Any, takeover: bool) -> None:
     def fan_out() -> int:
         return sum(len(connection.send_data(text)) for text in texts for connection in connections)
 
-    written = benchmark.pedantic(fan_out, rounds=1, iterations=1)  # a second one would repeat itself
+    written = benchmark.pedantic(fan_out, rounds=1, iterations=1)  # a second round would send the same messages again
     benchmark.extra_info["bytes"] = written // CLIENTS // len(PUBLICATIONS)

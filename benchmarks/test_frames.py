@@ -1,4 +1,4 @@
-"""What reading and writing frames costs: run with `pytest benchmarks/test_frames.py`."""
+"""The cost of reading and writing frames: run with `pytest benchmarks/test_frames.py`."""
 
 from __future__ import annotations
 

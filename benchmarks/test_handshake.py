@@ -1,4 +1,4 @@
-"""What an upgrade costs, directly and by the full parsers: run with `pytest benchmarks/test_handshake.py`."""
+"""The cost of an upgrade, by the direct and by the full parser: run with `pytest benchmarks/test_handshake.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wsproto.events import AcceptConnection
 from fastws.wire.handshake import accept_response, check_upgrade, read_common_upgrade
 from fastws.wire.http_reader import HttpReader, render_response
 
-# A library's upgrade (10 headers with what a proxy adds), and a browser's.
+# The upgrade of a library behind a proxy (10 headers), and of a browser.
 LIBRARY = (
     b"GET /ws?token=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl HTTP/1.1\r\nHost: live.example:8000\r\n"
     b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

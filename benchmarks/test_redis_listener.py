@@ -1,4 +1,4 @@
-"""What a message from Redis costs on its way in, beside redis-py's `listen()`.
+"""The cost of receiving a message from Redis, compared with redis-py's `listen()`.
 
 Run with `pytest benchmarks/test_redis_listener.py`; `extra_info` holds the CPU time of this process in µs a message.
 """
@@ -54,7 +54,7 @@ def publisher(server: RedisServer) -> subprocess.Popen[bytes]:
 
 
 def measure(benchmark: Any, coroutine_function: Any) -> None:
-    """Three rounds; the CPU time is of this process, so that the publisher's and Redis's do not count."""
+    """Three rounds of this process's CPU time, without that of the publisher and Redis."""
     spent: list[float] = []
 
     def one_round() -> None:
@@ -65,7 +65,7 @@ def measure(benchmark: Any, coroutine_function: Any) -> None:
 
 
 class Counted:
-    """Counts messages and wakes whoever waits for all of them."""
+    """Counts messages, and wakes the waiting task when all have arrived."""
 
     def __init__(self, *, decodes: bool) -> None:
         self.count = 0

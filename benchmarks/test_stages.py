@@ -1,4 +1,4 @@
-"""µs per message by stage, without sockets: ingest, a send to oneself, a connect, a publication's fan-out."""
+"""CPU in µs per message by stage, without sockets: ingest, a send to oneself, a connect, a fan-out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCH = 64
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
     made = uvloop.new_event_loop()
     asyncio.set_event_loop(made)
-    asyncio._set_running_loop(made)  # what is timed runs inside the loop's callbacks, as it does in a server
+    asyncio._set_running_loop(made)  # the timed code runs in callbacks of the loop, as in a server
     asyncio._set_running_loop(None)
     yield made
     made.close()
@@ -83,7 +83,7 @@ def test_connect_and_subscribe(benchmark: BenchmarkFixture, started: Server) -> 
 @pytest.mark.parametrize("subscribers", [10, 1000])
 @pytest.mark.parametrize("publications", [1, 64])
 def test_fan_out(benchmark: BenchmarkFixture, started: Server, subscribers: int, publications: int) -> None:
-    """The hub's share of a delivery: everything but the system call."""
+    """The hub's share of a delivery: everything except the system call."""
     clients: list[tuple[Sink, Connection]] = [connect(started) for _ in range(subscribers)]
     for _, connection in clients:
         connection.data_received(masked(b'{"action":"subscribe","channel":"c0"}'))
@@ -100,7 +100,7 @@ def test_fan_out(benchmark: BenchmarkFixture, started: Server, subscribers: int,
 
 
 def test_twenty_channels_to_the_same_hundred(benchmark: BenchmarkFixture, started: Server) -> None:
-    """Clients in many channels: one write each, of shared bytes."""
+    """Clients in many channels: one write per client, of shared bytes."""
     clients = [connect(started) for _ in range(100)]
     for _, connection in clients:
         for number in range(20):

@@ -1,13 +1,13 @@
-"""Many connections: how they come, what they cost idle, how long one message takes to all, what a death does.
+"""Tests a server with very many connections: connecting, idle costs, one message to all, failures.
 
-    python loadtest/high_count.py                            # 100,000; a server of its own on a Redis of its own
+    python loadtest/high_count.py                            # 100,000; starts a server and a Redis
     python loadtest/high_count.py --connections 10000 --phases idle,all
     python loadtest/high_count.py ws://a:8000/ ws://b:8000/ --connections 200000 --processes 12
 
-Phases: ramp · idle · one message to all · a worker killed · everybody cut at once · channels of 1000 · a tenth that
-reads nothing. A process of the load client holds as many connections as it may open files, less a few; on loopback one
-source address is used for each 7,000. Every phase is a row as it ends; the table is benchmarks/results/high_count.md.
-Exit code 0: all targets met, 1: not, 2: there is no server to talk to.
+Phases: ramp · idle · one message to all · a worker killed · all connections lost at once · channels of 1000 · a tenth
+that does not read. Each process of the load client holds as many connections as its file limit allows; on loopback each
+7,000 connections use their own source address. Each phase prints a row; the table is written to
+benchmarks/results/high_count.md. Exit code 0: all targets met, 1: targets missed, 2: no server.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ import shlex
 import sys
 from pathlib import Path
 
-from crowd.phases import NAMES, Aims, Phases
-from crowd.rows import Row, markdown, verdict
+from scaling.phases import NAMES, Phases, Targets
+from scaling.rows import Row, markdown, verdict
 from soaking.server import OwnServer
 
 from fastws.bench.load import LoadFailed
 from fastws.bench.plan import Plan
 
 SPARE_DESCRIPTORS = 200
-# Connections do not fall evenly on the workers: so much room more is ordered.
+# The kernel does not distribute connections evenly, so some workers get more than the average.
 ROOM = 1.1
-# Server memory that is aimed at: 300 MB, and 3 KB for each connection beyond 100,000.
-AIM_BYTES = 300e6
-AIM_BYTES_EACH = 3000.0
+# Target of server memory: 300 MB, or 3 KB per connection if that is more.
+TARGET_BYTES = 300e6
+TARGET_BYTES_EACH = 3000.0
 OUTPUT = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "high_count.md"
 
 
@@ -44,7 +44,9 @@ def main() -> int:
     server = None
     if not options.url:
         workers = options.workers or math.ceil(options.connections / (hard - SPARE_DESCRIPTORS) * ROOM)
-        server = OwnServer(workers=workers, redis=True, options=["--log-level", "warning", *options.server_option])
+        server = OwnServer(
+            workers=workers, needs_redis=True, options=["--log-level", "warning", *options.server_option]
+        )
     try:
         if server is not None:
             server.start()
@@ -60,9 +62,9 @@ def main() -> int:
 def _run(options: argparse.Namespace, server: OwnServer | None, descriptors: int) -> int:
     phases = Phases(
         _plan(options, server, descriptors),
-        Aims(
+        Targets(
             serve_seconds=options.serve_seconds,
-            memory_bytes=options.memory_mb * 1e6 or max(AIM_BYTES, options.connections * AIM_BYTES_EACH),
+            memory_bytes=options.memory_mb * 1e6 or max(TARGET_BYTES, options.connections * TARGET_BYTES_EACH),
         ),
         server=server,
         pids=options.pid if server is None else [server.pid],
@@ -101,8 +103,8 @@ def _plan(options: argparse.Namespace, server: OwnServer | None, descriptors: in
 
 def _setting(server: OwnServer | None) -> str:
     if server is None:
-        return "Against servers that ran already."
-    return f"One `fastws serve --workers {len(server.workers())}` on one Redis, nothing else set."
+        return "Against running servers."
+    return f"One `fastws serve --workers {len(server.workers())}` on one Redis, otherwise with defaults."
 
 
 def _figures(rows: list[Row]) -> dict[str, object]:
@@ -111,21 +113,21 @@ def _figures(rows: list[Row]) -> dict[str, object]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("url", nargs="*", metavar="URL", help="servers that run; default: one of our own")
-    parser.add_argument("--connections", type=int, default=100_000, metavar="N", help="[100000]")
-    parser.add_argument("--workers", type=int, default=0, help="of our own server [what the descriptors need]")
-    parser.add_argument("--processes", type=int, default=0, help="of the load client [what the descriptors need]")
-    parser.add_argument("--rate", type=float, default=50.0, help="messages a second in the last two phases [50]")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of these two [10]")
-    parser.add_argument("--drain", type=float, default=20.0, metavar="S", help="how long to wait for the last [20]")
-    parser.add_argument("--connect-rate", type=float, default=0.0, help="connects a second [as they are answered]")
-    parser.add_argument("--connect-timeout", type=float, default=180.0, metavar="S", help="[180]")
-    parser.add_argument("--idle-seconds", type=float, default=10.0, metavar="S", help="length of that phase [10]")
-    parser.add_argument("--serve-seconds", type=float, default=3.0, metavar="S", help="target: a message at all [3]")
-    parser.add_argument("--memory-mb", type=float, default=0.0, metavar="MB", help="target [300, or 3 KB each]")
-    parser.add_argument("--token", metavar="JWT")
-    parser.add_argument("--pid", type=int, action="append", default=[], help="server processes here, for their memory")
-    parser.add_argument("--server-option", action="append", default=[], help="a flag for our own server; repeatable")
+    parser.add_argument("url", nargs="*", metavar="URL", help="running servers [start one]")
+    parser.add_argument("--connections", type=int, default=100_000, metavar="N", help="number of connections [100000]")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="workers of the started server [as the file limit requires]"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=0, help="processes of the load client [as the file limit requires]"
+    )
+    parser.add_argument("--token", metavar="JWT", help="token of all clients")
+    parser.add_argument(
+        "--pid", type=int, action="append", default=[], help="a server process on this machine, to measure"
+    )
+    parser.add_argument(
+        "--server-option", action="append", default=[], help="a flag for the started server; repeatable"
+    )
     parser.add_argument(
         "--phases",
         type=lambda text: set(text.split(",")) & set(NAMES),
@@ -133,9 +135,35 @@ def _arguments() -> argparse.Namespace:
         metavar="A,B",
         help=f"of {', '.join(NAMES)} [all]",
     )
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="the table, in Markdown")
-    parser.add_argument("--json", action="store_true", help="one line of JSON instead of rows")
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, metavar="FILE", help="where to write the table (Markdown)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of rows")
+    _add_phase_options(parser)
     return parser.parse_args()
+
+
+def _add_phase_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rate", type=float, default=50.0, help="messages per second in the last two phases [50]")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="seconds of each of these phases [10]")
+    parser.add_argument(
+        "--drain", type=float, default=20.0, metavar="S", help="seconds to wait for the last messages [20]"
+    )
+    parser.add_argument("--connect-rate", type=float, default=0.0, help="connects per second [no limit]")
+    parser.add_argument(
+        "--connect-timeout", type=float, default=180.0, metavar="S", help="seconds until all must be connected [180]"
+    )
+    parser.add_argument("--idle-seconds", type=float, default=10.0, metavar="S", help="seconds of the idle phase [10]")
+    parser.add_argument(
+        "--serve-seconds", type=float, default=3.0, metavar="S", help="target: seconds until all have a message [3]"
+    )
+    parser.add_argument(
+        "--memory-mb",
+        type=float,
+        default=0.0,
+        metavar="MB",
+        help="target of server memory [300, or 3 KB per connection]",
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""A soak: everything at once for minutes or hours, then a verdict.
+"""A soak test: all kinds of clients and disruptions at once for minutes or hours, then a verdict.
 
-    python loadtest/soak.py                                  # two minutes against a server of its own
+    python loadtest/soak.py                                  # two minutes, starting its own servers
     python loadtest/soak.py --hours 8 --workers 3 --roll-every 300 --kill-redis-every 600 --kill-worker-every 900
-    python loadtest/soak.py --url ws://127.0.0.1:8000/       # against one that runs (with a high message_rate)
+    python loadtest/soak.py --only listeners,jittery --seed 7
+    python loadtest/soak.py --url ws://127.0.0.1:8000/       # against a running server (with a high message_rate)
 
-Publishers number what they send and note what was acknowledged; listeners, churners among them, check that they hear
-all of it once and in order from their confirmation on, save what the server told them was missing. Slow readers and
-resets go on beside. Memory, descriptors and queues are read from /metrics. Exit code 0: all well, 1: not, 2: no server.
+Publishers number their messages and record which were acknowledged. Listeners check that every message after their
+confirmation arrives once and in order, unless the server reported a lag or gap. Other kinds of clients and disruptions
+run at the same time, each with its own check. Memory, descriptors and queues are read from /metrics.
+Exit code 0: all well, 1: something is wrong, 2: no server, or invalid options.
 """
 
 from __future__ import annotations
@@ -18,172 +20,170 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import uvloop
-from soaking.cast import Listener, Publisher, Resetter, SlowReader
+from soaking.clients import Clients
+from soaking.disruptions import Disruption, Disruptions, Flush, Rights, RoleChange, ServerDisruptions
+from soaking.kinds import KINDS, choose
 from soaking.ledger import Ledger
-from soaking.server import OwnServer
+from soaking.servers import Servers
 from soaking.watch import Sample, Watch, has_grown
 
 from fastws.bench.progress import Progress
 
 DRAIN_SECONDS = 8.0
-REDIS_AWAY_SECONDS = 2.0
 EMPTY_SECONDS = 30.0
+# Kinds with a check that is counted. The others are checked by taking part.
+COUNTED_KINDS = ("jittery", "hasty", "tls", "revocations", "rights", "role", "flush")
 
 
 class Soak:
     """One run."""
 
-    def __init__(self, options: argparse.Namespace, url: str, server: OwnServer | None) -> None:
+    def __init__(self, options: argparse.Namespace, kinds: set[str], servers: Servers) -> None:
         self.options = options
-        self.server = server
-        self.url = url
+        self.kinds = kinds
+        self.servers = servers
         self.ledger = Ledger()
-        self.watch = Watch(url, None if server is None else server.pid)
-        channels = [f"soak-{number}" for number in range(options.channels)]
-        new = self.ledger
-        self.publishers = [
-            Publisher(url, new, f"publisher-{n}", channels[n % len(channels)], options.rate)
-            for n in range(options.publishers)
-        ]
-        heard = [channels[n % len(channels)] for n in range(options.publishers)]
-        self.listeners = [Listener(url, new, f"listener-{n}", heard) for n in range(options.listeners)]
-        self.churners = [Listener(url, new, f"churner-{n}", heard, stay_seconds=2.0) for n in range(options.churners)]
-        self.rough = [
-            *(SlowReader(url, new, heard) for _ in range(options.slow)),
-            *(Resetter(url, new) for _ in range(options.resetters)),
-        ]
+        self.seconds = options.hours * 3600 if options.hours else options.minutes * 60
+        self.clients = Clients(options, kinds, servers, self.ledger)
+        self.watches = servers.watches()
+        self._disruptions = Disruptions(self.ledger, random.Random(f"{options.seed}/disruptions"))
         self._progress = Progress()
         self._unexpected: list[str] = []
 
     async def run(self) -> list[str]:
-        """Everything, to the end. Returns what is wrong, a line each."""
-        options = self.options
-        seconds = options.hours * 3600 if options.hours else options.minutes * 60
-        before = await self.watch.read()
-        if before is None:
+        """Run to the end. Returns what is wrong, a line each."""
+        before = {name: await watch.wait_until_started() for name, watch in self.watches.items()}
+        if None in before.values():
             return ["the server does not answer on /metrics"]
-        actors = [*self.publishers, *self.listeners, *self.churners, *self.rough]
-        tasks = [asyncio.create_task(actor.run()) for actor in actors]
-        watching = [asyncio.create_task(self.watch.run()), *map(asyncio.create_task, self._harm())]
-        ended = time.monotonic() + seconds
+        clients = [asyncio.create_task(client.run()) for client in self.clients.all()]
+        background = [asyncio.create_task(watch.run()) for watch in self.watches.values()]
+        background.append(asyncio.create_task(self._disruptions.run(list(self._planned()), self.seconds)))
+        ended = time.monotonic() + self.seconds
         while (left := ended - time.monotonic()) > 0:
-            self._show(1 - left / seconds)
+            self._show(1 - left / self.seconds)
             await asyncio.sleep(min(0.5, left))
-            self._note_the_dead(tasks)
-        await self._end(tasks, watching)
-        after = await self.watch.wait_until_empty(EMPTY_SECONDS, before.processes)
+            self._note_failures([*clients, *background])
+        await self._end(clients, background)
         self._progress.clear()
-        return self._unexpected + self._verdict(before, after)
+        self.ledger.evaluate()
+        return self._unexpected + await self._verdict({name: sample for name, sample in before.items() if sample})
 
-    async def _end(self, tasks: list[asyncio.Task[None]], watching: list[asyncio.Task[Any]]) -> None:
-        """Publishers first; then everybody has time to hear the rest."""
-        for task in watching:
+    async def _end(self, clients: list[asyncio.Task[None]], background: list[asyncio.Task[Any]]) -> None:
+        """Finish the present check, stop the publishers, and give the last messages time to arrive."""
+        await self._disruptions.finish()
+        self._note_failures(background)
+        for task in background:
             task.cancel()
-        for publisher in self.publishers:
+        for publisher in self.clients.publishers:
             publisher.is_stopping = True
-        await asyncio.wait(tasks[: len(self.publishers)], timeout=3 * DRAIN_SECONDS)
+        await asyncio.wait(clients[: len(self.clients.publishers)], timeout=3 * DRAIN_SECONDS)
         await asyncio.sleep(DRAIN_SECONDS)
-        for listener in self.listeners:
-            if listener.ear is not None:
-                listener.ear.finish()
-        for actor in (*self.listeners, *self.churners, *self.rough):
-            actor.is_stopping = True
-        self._note_the_dead(tasks)
-        for task in tasks:
+        for subscriber in self.clients.subscribers:
+            if subscriber.check is not None:
+                subscriber.check.expect_all()
+        for client in self.clients.all():
+            client.is_stopping = True
+        self._note_failures(clients)
+        for task in clients:
             task.cancel()
-        await asyncio.gather(*tasks, *watching, return_exceptions=True)
+        await asyncio.gather(*clients, *background, return_exceptions=True)
 
-    def _harm(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """What is done to the server, each in its own rhythm."""
-        options, server = self.options, self.server
+    def _planned(self) -> Iterator[Disruption]:
+        """The disruptions of this run, each with its period."""
+        options, ledger, server = self.options, self.ledger, self.servers.plain
         if server is None:
             return
-        for seconds, harm in (
-            (options.roll_every, self._roll),
-            (options.kill_worker_every, self._kill_worker),
-            (options.kill_redis_every, self._kill_redis),
-        ):
-            if seconds:
-                yield self._again_and_again(seconds, harm)
+        every = {
+            "roll": (options.roll_every, ServerDisruptions(ledger, server).roll),
+            "kill-worker": (options.kill_worker_every, ServerDisruptions(ledger, server).kill_worker),
+            "kill-redis": (options.kill_redis_every, ServerDisruptions(ledger, server).kill_redis),
+        }
+        if "rights" in self.kinds:
+            every["rights"] = (options.rights_every, Rights(ledger, server).run)
+        if "role" in self.kinds and self.servers.other_redis is not None:
+            servers = list(self.servers.own().values())
+            every["role"] = (options.role_every, RoleChange(ledger, servers, self.servers.other_redis).run)
+        if "flush" in self.kinds and server.redis is not None:
+            flush = Flush(ledger, server.redis, self.clients.revocations, self.servers.newcomer)
+            every["flush"] = (options.flush_every, flush.run)
+        for kind, (seconds, run) in every.items():
+            if seconds and kind in self.kinds:
+                yield Disruption(kind, seconds, run)
 
-    async def _again_and_again(self, seconds: float, harm: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        while True:
-            await asyncio.sleep(seconds * random.uniform(0.8, 1.2))
-            await harm()
-
-    async def _roll(self) -> None:
-        assert self.server is not None
-        self.server.roll()
-        self.ledger.note("rolled all workers")
-
-    async def _kill_worker(self) -> None:
-        assert self.server is not None
-        if self.server.kill_worker() is not None:
-            self.ledger.note("killed a worker")
-
-    async def _kill_redis(self) -> None:
-        assert self.server is not None
-        self.ledger.note("Redis killed")
-        self.server.kill_redis()
-        await asyncio.sleep(REDIS_AWAY_SECONDS)
-        await asyncio.to_thread(self.server.start_redis)
-        self.ledger.note("Redis started again")
-
-    def _note_the_dead(self, tasks: list[asyncio.Task[None]]) -> None:
+    def _note_failures(self, tasks: list[asyncio.Task[None]]) -> None:
         for task in tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                self._unexpected.append(f"a client ended with {error!r}")
-                tasks.remove(task)
+                line = f"a part of the soak ended with {error!r}"
+                if line not in self._unexpected:
+                    self._unexpected.append(line)
 
     def _show(self, share: float) -> None:
         ledger = self.ledger
-        memory = f"{self.watch.samples[-1].rss_bytes / 1e6:.0f} MB" if self.watch.samples else "-"
-        faults = sum(ledger.faults.values())
+        samples = next(iter(self.watches.values())).samples
+        memory = f"{samples[-1].rss_bytes / 1e6:.0f} MB" if samples else "-"
         self._progress.show(
             share,
-            f"{ledger.counts['acknowledged']:,} acknowledged · {ledger.counts['heard']:,} heard"
-            f" · {faults} faults · {memory} a process",
+            f"{ledger.counts['acknowledged']:,} acknowledged · {ledger.counts['received']:,} received"
+            f" · {sum(ledger.faults.values())} faults · {memory} per process",
         )
 
-    def _verdict(self, before: Sample, after: Sample | None) -> list[str]:
+    async def _verdict(self, before: dict[str, Sample]) -> list[str]:
         """What is wrong."""
         ledger = self.ledger
-        ledger.judge()
         wrong = [f"{count} {kind}" for kind, count in sorted(ledger.faults.items())]
-        if not ledger.counts["acknowledged"] or not ledger.counts["heard"]:
-            wrong.append("nothing was heard at all")
-        if after is None:
-            return [*wrong, "the server answers no more"]
-        if after.connections:
-            wrong.append(f"{after.connections:.0f} connections are left though nobody is there")
-        if after.subscriptions:
-            wrong.append(f"{after.subscriptions:.0f} subscriptions are left though nobody is there")
-        if after.queue_bytes:
-            wrong.append(f"{after.queue_bytes:.0f} bytes are queued for nobody")
-        if after.descriptors > before.descriptors + self.options.descriptors_slack:
-            wrong.append(f"descriptors went from {before.descriptors:.0f} to {after.descriptors:.0f}")
-        growth = self.watch.growth()
-        if growth is not None and has_grown(*growth):
-            wrong.append(f"memory grew from {growth[0] / 1e6:.1f} MB to {growth[1] / 1e6:.1f} MB")
-        if self.server is not None and (lines := _bad_lines(self.server.log)):
-            wrong.append(f"{len(lines)} lines in the server's log, such as {lines[0][:300]}")
+        if not ledger.counts["acknowledged"] or not ledger.counts["received"]:
+            wrong.append("nothing was received at all")
+        never = [kind for kind in self.not_tried() if kind in self.options.only]
+        wrong += [f"{kind} was never tried: the run was too short, or no client was accepted" for kind in never]
+        for name, watch in self.watches.items():
+            after = await watch.wait_until_empty(EMPTY_SECONDS, before[name].processes)
+            wrong += [f"{name} server: {line}" for line in self._leftovers(watch, before[name], after)]
+        for name, server in self.servers.own().items():
+            if lines := _bad_lines(server.log):
+                wrong.append(f"{name} server: {len(lines)} tracebacks in its log, such as {lines[0][:300]}")
         return wrong
 
+    def _leftovers(self, watch: Watch, before: Sample, after: Sample | None) -> Iterator[str]:
+        if after is None:
+            yield "does not answer any more"
+            return
+        if after.connections:
+            yield f"{after.connections:.0f} connections are left though nobody is connected"
+        if after.subscriptions:
+            yield f"{after.subscriptions:.0f} subscriptions are left though nobody is connected"
+        if after.queue_bytes:
+            yield f"{after.queue_bytes:.0f} bytes are queued though nobody is connected"
+        if after.descriptors > before.descriptors + self.options.descriptors_slack:
+            yield f"descriptors went from {before.descriptors:.0f} to {after.descriptors:.0f}"
+        growth = watch.growth()
+        if growth is not None and has_grown(*growth):
+            yield f"memory grew from {growth[0] / 1e6:.1f} MB to {growth[1] / 1e6:.1f} MB"
+
+    def not_tried(self) -> list[str]:
+        """Kinds whose check was never completed."""
+        return [kind for kind in COUNTED_KINDS if kind in self.kinds and not self.ledger.tried[kind]]
+
     def report(self, wrong: list[str]) -> str:
-        """The account, and the verdict."""
-        lines = [f"{what:<32}{count:>12,}" for what, count in sorted(self.ledger.counts.items())]
-        memory = [sample.rss_bytes / 1e6 for sample in self.watch.samples]
-        if memory:
-            lines.append(
-                f"memory of a server process, MB: first {memory[0]:.1f}, most {max(memory):.1f}, last {memory[-1]:.1f}"
-            )
-        if self.ledger.examples:
-            lines += [f"  {example}" for example in self.ledger.examples]
-            lines.append(f"  what was done to the server: {', '.join(self.ledger.harms)}")
+        """What happened, and the verdict."""
+        ledger = self.ledger
+        lines = [f"{what:<48}{count:>12,}" for what, count in sorted(ledger.counts.items())]
+        for name, watch in self.watches.items():
+            memory = [sample.rss_bytes / 1e6 for sample in watch.samples]
+            if memory:
+                most = f"first {memory[0]:.1f}, most {max(memory):.1f}, last {memory[-1]:.1f}"
+                lines.append(f"{name} server, MB per process: {most}")
+                queued = max(sample.queue_bytes for sample in watch.samples)
+                lines.append(f"{name} server, most bytes queued: {queued:,.0f}")
+        lines += [f"checks of {kind:<38}{count:>12,}" for kind, count in sorted(ledger.tried.items())]
+        lines += [f"NOT TRIED: {kind}" for kind in self.not_tried()]
+        if ledger.examples:
+            lines += [f"  {example}" for example in ledger.examples]
+            lines.append(f"  disruptions: {', '.join(ledger.disruptions)}")
+        lines.append(f"seed {self.options.seed}, kinds: {', '.join(sorted(self.kinds))}")
         lines += [f"WRONG: {line}" for line in wrong] or ["all well"]
         return "\n".join(lines)
 
@@ -196,47 +196,81 @@ def _bad_lines(log: bytes) -> list[str]:
 
 def main() -> int:
     options = _arguments()
+    try:
+        kinds = choose(options.only, options.without | _never(options), has_own_server=options.url is None)
+    except ValueError as error:
+        print(f"soak: {error}", file=sys.stderr)
+        return 2
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    server = None
-    if options.url is None:
-        server = OwnServer(workers=options.workers, redis=options.redis or bool(options.kill_redis_every))
-        try:
-            server.start()
-        except RuntimeError as error:
-            print(f"soak: {error}", file=sys.stderr)
-            server.stop()
-            return 2
-    soak = Soak(options, options.url or server.url, server)  # type: ignore[union-attr] # one of the two there is
+    servers = Servers(kinds, url=options.url, workers=options.workers, needs_own_redis=options.redis)
+    wrong: list[str] = []
     try:
+        servers.start()
+        soak = Soak(options, kinds, servers)
         wrong = uvloop.run(soak.run())
+    except RuntimeError as error:
+        print(f"soak: {error}", file=sys.stderr)
+        return 2
     finally:
-        code = 0 if server is None else server.stop()
-    if code:
-        wrong.append(f"the server ended with exit code {code}")
+        wrong += servers.stop()
     print(soak.report(wrong))
     return 1 if wrong else 0
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n")[0],
+        epilog="kinds:\n" + "\n".join(f"  {name:<12} {kind.does}" for name, kind in KINDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--hours", type=float, default=0.0, help="instead of --minutes")
-    parser.add_argument("--url", help="a server that runs; default: one of our own")
-    parser.add_argument("--workers", type=int, default=1, help="of our own server")
-    parser.add_argument("--redis", action="store_true", help="our own server runs on a Redis of its own")
-    parser.add_argument("--channels", type=int, default=4)
-    parser.add_argument("--publishers", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=40.0, help="messages a second of each publisher")
-    parser.add_argument("--listeners", type=int, default=40)
-    parser.add_argument("--churners", type=int, default=20)
-    parser.add_argument("--slow", type=int, default=4, help="readers that do not read")
-    parser.add_argument("--resetters", type=int, default=2)
-    parser.add_argument("--roll-every", type=float, default=0.0, metavar="S", help="replace all workers")
-    parser.add_argument("--kill-worker-every", type=float, default=0.0, metavar="S")
-    parser.add_argument("--kill-redis-every", type=float, default=0.0, metavar="S")
-    parser.add_argument("--descriptors-slack", type=int, default=8, help="descriptors that may stay open in all")
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="repeats a run's random choices")
+    parser.add_argument("--only", type=_names, default=set(), metavar="KIND,…", help="these kinds only")
+    parser.add_argument("--without", type=_names, default=set(), metavar="KIND,…", help="all kinds but these")
+    parser.add_argument("--url", help="a running server [start servers for the run]")
+    parser.add_argument("--workers", type=int, default=1, help="of the server started for the run")
+    parser.add_argument("--redis", action="store_true", help="start a Redis even if no kind needs one")
+    parser.add_argument("--descriptors-slack", type=int, default=8, help="descriptors that may stay open [8]")
+    _add_counts(parser)
+    _add_periods(parser)
     return parser.parse_args()
+
+
+def _add_counts(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how many")
+    group.add_argument("--channels", type=int, default=4)
+    group.add_argument("--publishers", type=int, default=4)
+    group.add_argument("--rate", type=float, default=40.0, help="messages a second of each publisher")
+    group.add_argument("--listeners", type=int, default=40)
+    group.add_argument("--churners", type=int, default=20)
+    group.add_argument("--slow", type=int, default=4, help="readers that do not read")
+    group.add_argument("--resetters", type=int, default=2)
+    group.add_argument("--jittery", type=int, default=24, help="readers that pause, among the crowd")
+    group.add_argument("--crowd", type=int, default=600, help="subscribers of the channel of the jittery readers")
+    group.add_argument("--tls", type=int, default=8, help="TLS listeners")
+    group.add_argument("--hasty", type=int, default=6, help="clients that subscribe and unsubscribe while connecting")
+
+
+def _add_periods(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how often, in seconds (0: never)")
+    group.add_argument("--roll-every", type=float, default=0.0, metavar="S")
+    group.add_argument("--kill-worker-every", type=float, default=0.0, metavar="S")
+    group.add_argument("--kill-redis-every", type=float, default=0.0, metavar="S")
+    group.add_argument("--rights-every", type=float, default=60.0, metavar="S")
+    group.add_argument("--role-every", type=float, default=120.0, metavar="S")
+    group.add_argument("--flush-every", type=float, default=120.0, metavar="S")
+
+
+def _never(options: argparse.Namespace) -> set[str]:
+    """The disruptions whose period is 0."""
+    periods = {kind: getattr(options, f"{kind.replace('-', '_')}_every", None) for kind in KINDS}
+    return {kind for kind, seconds in periods.items() if seconds == 0}
+
+
+def _names(text: str) -> set[str]:
+    return {name.strip() for name in text.split(",") if name.strip()}
 
 
 if __name__ == "__main__":

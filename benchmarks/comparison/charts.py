@@ -1,9 +1,9 @@
-"""Charts as SVG text, readable on a light and on a dark page: no background, colours of middle brightness."""
+"""Charts as SVG text for light and dark pages: no background, colours of medium brightness."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Final
 
@@ -24,12 +24,12 @@ text { font: 13px -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-seri
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
 @media (prefers-color-scheme: dark) { text { fill: #adbac7; } }
 """
-# The first is ours; the others are told apart in both schemes.
+# The first colour is fastws; all are distinguishable on light and dark pages.
 COLOURS: Final = ("#2f81f7", "#d29922", "#3fb950", "#db61a2", "#a371f7", "#f0883e", "#8b949e")
 
 
 def bars(panels: Sequence[tuple[str, str, Sequence[tuple[str, float, str, bool]]]], footnote: str) -> str:
-    """Panels of horizontal bars: (title, unit, [(label, value, remark, is ours)])."""
+    """Draw panels of horizontal bars: (title, unit, [(label, value, remark, is fastws)])."""
     parts: list[str] = []
     y = 8
     for title, unit, rows in panels:
@@ -52,6 +52,42 @@ def bars(panels: Sequence[tuple[str, str, Sequence[tuple[str, float, str, bool]]
     return _document(y + 14, parts)
 
 
+class _Axes:
+    """Two logarithmic axes and the place of a point on the page."""
+
+    left, top, right, bottom, height = 70, 40, 170, 44, 400
+
+    def __init__(self, xs: Sequence[float], ys: Sequence[float]) -> None:
+        self._x_low, self._x_high = _decades(xs)
+        self._y_low, self._y_high = _decades(ys)
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        return self._across(x), self._up(y)
+
+    def _across(self, x: float) -> float:
+        share = (math.log10(x) - self._x_low) / (self._x_high - self._x_low)
+        return self.left + share * (WIDTH - self.left - self.right)
+
+    def _up(self, y: float) -> float:
+        share = (math.log10(y) - self._y_low) / (self._y_high - self._y_low)
+        return self.height - self.bottom - share * (self.height - self.top - self.bottom)
+
+    def horizontal(self, y: float, kind: str) -> str:
+        place = self._up(y)
+        return f'<line class="{kind}" x1="{self.left}" x2="{WIDTH - self.right}" y1="{place:.1f}" y2="{place:.1f}"/>'
+
+    def grid(self) -> Iterator[str]:
+        for power in range(math.ceil(self._y_low), math.floor(self._y_high) + 1):
+            value = 10.0**power
+            yield self.horizontal(value, "grid")
+            place = f'x="{self.left - 6}" y="{self._up(value) + 4:.1f}"'
+            yield f'<text class="small" {place} text-anchor="end">{_time(value)}</text>'
+        for power in range(math.ceil(self._x_low), math.floor(self._x_high) + 1):
+            x, low = self._across(10.0**power), self.height - self.bottom
+            yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{self.top}" y2="{low}"/>'
+            yield f'<text class="small" x="{x:.1f}" y="{low + 16}" text-anchor="middle">{number(10.0**power)}</text>'
+
+
 def lines(
     title: str,
     series: Mapping[str, Sequence[tuple[float, float]]],
@@ -62,59 +98,48 @@ def lines(
     limit: float,
     knees: Mapping[str, tuple[float, float]],
 ) -> str:
-    """One line for each name through (x, y in µs), both axes logarithmic. The first name is ours.
+    """Draw one line per name through (x, y in µs), with logarithmic axes. The first name is fastws.
 
-    `limit` is drawn across as a dashed line, and the point of each name's knee as a dot.
+    `limit` is a horizontal dashed line; the knee of each name is a dot.
     """
-    left, top, right, bottom, height = 70, 40, 170, 44, 400
     points = [point for line in series.values() for point in line]
-    x_low, x_high = _decades([x for x, _ in points])
-    y_low, y_high = _decades([limit, *(y for _, y in points)])
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        across = (math.log10(x) - x_low) / (x_high - x_low)
-        up = (math.log10(y) - y_low) / (y_high - y_low)
-        return left + across * (WIDTH - left - right), height - bottom - up * (height - top - bottom)
-
-    parts = [f'<text class="title" x="8" y="20">{escape(title)}</text>']
-    for power in range(math.ceil(y_low), math.floor(y_high) + 1):
-        _, y = at(10**x_low, 10.0**power)
-        parts.append(f'<line class="grid" x1="{left}" x2="{WIDTH - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(
-            f'<text class="small" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{_time(10.0**power)}</text>'
-        )
-    for power in range(math.ceil(x_low), math.floor(x_high) + 1):
-        x, _ = at(10.0**power, 10**y_low)
-        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{height - bottom}"/>')
-        middle = f'x="{x:.1f}" y="{height - bottom + 16}" text-anchor="middle"'
-        parts.append(f'<text class="small" {middle}>{number(10.0**power)}</text>')
-    _, y = at(10**x_low, limit)
-    parts.append(f'<line class="limit" x1="{left}" x2="{WIDTH - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-    ends: list[float] = []
+    axes = _Axes([x for x, _ in points], [limit, *(y for _, y in points)])
+    parts = [f'<text class="title" x="8" y="20">{escape(title)}</text>', *axes.grid(), axes.horizontal(limit, "limit")]
+    labels: list[float] = []
     for position, (name, line) in enumerate(series.items()):
-        if not line:
-            continue
-        colour = COLOURS[position % len(COLOURS)]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in line))
-        parts.append(f'<polyline class="line" stroke="{colour}" points="{path}"/>')
-        if name in knees:
-            x, y = at(*knees[name])
-            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
-        x, y = at(*line[-1])
-        while any(abs(y - other) < 14 for other in ends):
-            y += 4
-        ends.append(y)
-        weight = ' font-weight="600"' if position == 0 else ""
-        style = f'style="fill:{colour}"{weight}'
-        parts.append(f'<text x="{x + 6:.1f}" y="{y + 4:.1f}" {style}>{escape(name)}</text>')
-    parts.append(f'<text class="small" x="{left}" y="{height - 8}">{escape(x_name)}</text>')
-    parts.append(f'<text class="small" x="{left}" y="{top - 6}">{escape(y_name)}</text>')
-    parts.append(f'<text class="small" x="8" y="{height + 12}">{escape(footnote)}</text>')
-    return _document(height + 22, parts)
+        if line:
+            parts += _line(axes, position, name, line, knees.get(name), labels)
+    parts.append(f'<text class="small" x="{axes.left}" y="{axes.height - 8}">{escape(x_name)}</text>')
+    parts.append(f'<text class="small" x="{axes.left}" y="{axes.top - 6}">{escape(y_name)}</text>')
+    parts.append(f'<text class="small" x="8" y="{axes.height + 12}">{escape(footnote)}</text>')
+    return _document(axes.height + 22, parts)
+
+
+def _line(
+    axes: _Axes,
+    position: int,
+    name: str,
+    line: Sequence[tuple[float, float]],
+    knee: tuple[float, float] | None,
+    labels: list[float],
+) -> Iterator[str]:
+    """One line with its knee and its name. `labels`: heights of the names drawn so far, which must not overlap."""
+    colour = COLOURS[position % len(COLOURS)]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (axes.at(*point) for point in line))
+    yield f'<polyline class="line" stroke="{colour}" points="{path}"/>'
+    if knee is not None:
+        x, y = axes.at(*knee)
+        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>'
+    x, y = axes.at(*line[-1])
+    while any(abs(y - other) < 14 for other in labels):
+        y += 4
+    labels.append(y)
+    weight = ' font-weight="600"' if position == 0 else ""
+    yield f'<text x="{x + 6:.1f}" y="{y + 4:.1f}" style="fill:{colour}"{weight}>{escape(name)}</text>'
 
 
 def number(value: float) -> str:
-    """Three digits that say something: 5.69 M, 331 k, 1,940."""
+    """Three significant digits: 5.69 M, 331 k, 1,940."""
     for size, letter in ((1e6, " M"), (1e4, " k")):
         if value >= size:
             scaled = value / (size if letter == " M" else 1e3)

@@ -1,7 +1,8 @@
-"""fastws and its peers: how each is started, and whether it is here."""
+"""fastws and the servers it is compared with: how each is started, and whether it is installed."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib.metadata
 import os
@@ -11,19 +12,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 PEERS: Final = Path(__file__).resolve().parents[1] / "peers"
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fastws-benchmarks"
-START_SECONDS: Final = 15.0
+START_SECONDS: Final = 60.0
 
 
 @dataclass(slots=True, frozen=True)
 class Peer:
-    """A server under test. `packages` are distributions of PyPI; none: a program in `peers/` for node."""
+    """A server under test. `packages` are its PyPI distributions; a server for node has a `node_package` instead."""
 
     name: str
     title: str
@@ -32,13 +33,31 @@ class Peer:
     node_package: str = ""
 
     def version(self) -> str | None:
-        """What is installed, in words; None if it is not here."""
+        """The installed version as text; None if it is not installed."""
         if self.node_package:
             return _node_version(self.node_package)
         try:
             return " + ".join(f"{name} {importlib.metadata.version(name)}" for name in self.packages)
         except importlib.metadata.PackageNotFoundError:
             return None
+
+    @property
+    def how_to_install(self) -> str:
+        if self.node_package:
+            return f"npm package {self.node_package} is not available (it needs node, npm and a network)"
+        return f"not installed; pip install {' '.join(self.packages)}"
+
+
+def choices(names: Sequence[str]) -> Callable[[str], set[str]]:
+    """An argparse type for a comma-separated list of `names`."""
+
+    def parse(text: str) -> set[str]:
+        unknown = sorted(set(text.split(",")) - set(names))
+        if unknown:
+            raise argparse.ArgumentTypeError(f"must be of {', '.join(names)}, not {', '.join(unknown)}")
+        return set(text.split(","))
+
+    return parse
 
 
 def _python(program: str) -> tuple[str, ...]:
@@ -65,15 +84,15 @@ ALL: Final[Sequence[Peer]] = (
 )
 
 
-def present(names: set[str], program: str) -> tuple[list[Peer], dict[str, str]]:
-    """Those of `names` (none: all) that are installed, and their versions by name. Others are named on stderr."""
+def installed(names: set[str], program: str) -> tuple[list[Peer], dict[str, str]]:
+    """Returns those of `names` (empty: all) that are installed, and their versions. Reports the others on stderr."""
     peers, versions = [], {}
     for peer in ALL:
         if names and peer.name not in names:
             continue
         version = peer.version()
         if version is None:
-            print(f"{program}: {peer.name} is not installed here", file=sys.stderr)
+            print(f"{program}: skipping {peer.name}: {peer.how_to_install}", file=sys.stderr)
             continue
         peers.append(peer)
         versions[peer.name] = version
@@ -82,21 +101,21 @@ def present(names: set[str], program: str) -> tuple[list[Peer], dict[str, str]]:
 
 @contextlib.contextmanager
 def running(peer: Peer, *, server_core: int, client_core: int) -> Iterator[tuple[int, str]]:
-    """Start `peer` pinned to its core, and pin ourselves (and the load client that we start) to the other.
+    """Start `peer` on one core, and pin this process and the load client that it starts to the other.
 
     Yields its process id and its URL.
     """
-    port = _free_port()
+    port = free_port()
     command = [part.format(port=port) for part in peer.command]
     environment = {**os.environ, "NODE_PATH": str(CACHE / "node_modules")}
     everywhere = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {server_core})  # inherited, by every thread from its first instruction on
+    os.sched_setaffinity(0, {server_core})  # inherited by every thread of the server
     try:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     finally:
         os.sched_setaffinity(0, {client_core})
     try:
-        _wait_until_open(process, port, peer.name)
+        wait_until_open(process, port, peer.name)
         yield process.pid, f"ws://127.0.0.1:{port}/"
     finally:
         process.terminate()
@@ -108,8 +127,8 @@ def running(peer: Peer, *, server_core: int, client_core: int) -> Iterator[tuple
         os.sched_setaffinity(0, everywhere)
 
 
-def _free_port() -> int:
-    """Below the ports that the system gives to clients: one of those may be in use towards somebody else."""
+def free_port() -> int:
+    """Returns a port below the range of ephemeral ports, which clients may be using."""
     while True:
         port = random.randrange(15_000, 30_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -117,20 +136,21 @@ def _free_port() -> int:
             return port
 
 
-def _wait_until_open(process: subprocess.Popen[bytes], port: int, name: str) -> None:
+def wait_until_open(process: subprocess.Popen[bytes], port: int, name: str) -> None:
+    """Returns when `port` accepts connections. Raises RuntimeError if the server exits or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"{name} ended at its start with code {process.returncode}")
+            raise RuntimeError(f"{name} exited with code {process.returncode} instead of starting")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
             time.sleep(0.3)
             return
         time.sleep(0.05)
-    raise RuntimeError(f"{name} did not listen within {START_SECONDS:.0f} s")
+    raise RuntimeError(f"{name} did not open its port within {START_SECONDS:.0f} s")
 
 
 def _node_version(package: str) -> str | None:
-    """The version of a package of npm, fetched into the cache at the first time; None without node or network."""
+    """The version of an npm package, downloaded into the cache at the first call; None without node or network."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         return None
     directory = CACHE / "node_modules" / package

@@ -1,4 +1,4 @@
-"""What Redis pays for a publication and for each process that hears it, over raw sockets: one by one, or many."""
+"""Measures the CPU of Redis for a publication and for each process that receives it, over raw sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 import uvloop
 from costing.runs import OTHER_CORES, pinned
 
-from fastws.bench.accounting import use_of
+from fastws.bench.usage import usage_of
 
 CHANNEL: Final = b"fastws-capacity"
 PAYLOAD: Final = b"x" * 256
@@ -21,7 +21,7 @@ MANY: Final = 20
 
 
 class Listener(asyncio.Protocol):
-    """Counts bytes; `wanted` of them set `done`."""
+    """Counts bytes and sets `done` when there are `wanted` of them."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -43,44 +43,44 @@ async def _listener(path: str) -> Listener:
 
 
 def _expect(listener: Listener, more: int) -> None:
-    """`done` is set once so many bytes more have come. Before the write: uvloop reads before it starts a task."""
+    """Set `done` after `more` bytes. Call it before the write: uvloop may read before the next task runs."""
     listener.done.clear()
     listener.wanted = listener.received + more
 
 
-async def _cpu_of_publication(path: str, pid: int, listeners: int, seconds: float, under_way: int) -> float:
-    ears = [await _listener(path) for _ in range(listeners)]
-    for ear in ears:
-        ear.transport.write(SUBSCRIBE)  # type: ignore[attr-defined] # of a stream: it writes
-        await ear.done.wait()
-    mouth = await _listener(path)
-    deliveries = DELIVERY_BYTES * under_way
+async def _cpu_of_publication(path: str, pid: int, listeners: int, seconds: float, in_flight: int) -> float:
+    subscribers = [await _listener(path) for _ in range(listeners)]
+    for subscriber in subscribers:
+        subscriber.transport.write(SUBSCRIBE)  # type: ignore[attr-defined] # a stream transport writes
+        await subscriber.done.wait()
+    publisher = await _listener(path)
+    deliveries = DELIVERY_BYTES * in_flight
     rounds = 0
-    before, began = use_of([pid]).cpu_seconds, time.monotonic()
+    before, began = usage_of([pid]).cpu_seconds, time.monotonic()
     while time.monotonic() - began < seconds:
-        for ear in ears:
-            _expect(ear, deliveries)
-        mouth.transport.write(PUBLISH * under_way)  # type: ignore[attr-defined]
-        await asyncio.gather(*(ear.done.wait() for ear in ears))
+        for subscriber in subscribers:
+            _expect(subscriber, deliveries)
+        publisher.transport.write(PUBLISH * in_flight)  # type: ignore[attr-defined]
+        await asyncio.gather(*(subscriber.done.wait() for subscriber in subscribers))
         rounds += 1
-    spent = use_of([pid]).cpu_seconds - before
-    for ear in (*ears, mouth):
-        ear.transport.close()
-    return spent / (rounds * under_way) * 1e6
+    spent = usage_of([pid]).cpu_seconds - before
+    for subscriber in (*subscribers, publisher):
+        subscriber.transport.close()
+    return spent / (rounds * in_flight) * 1e6
 
 
-def redis_costs(path: str, pid: int, seconds: float, *, under_way: int) -> tuple[float, float]:
-    """µs of CPU of the Redis at the Unix socket `path` for a publication, and for each of its deliveries (256 B).
+def redis_costs(path: str, pid: int, seconds: float, *, in_flight: int) -> tuple[float, float]:
+    """CPU in µs of the Redis at the Unix socket `path`: for a publication, and for each of its deliveries (256 B).
 
-    `under_way` publications are sent at once, and the next ones when they are heard: the more, the less each costs.
+    `in_flight` publications are sent at once, the next ones when these have arrived. The more, the less each costs.
     """
     with pinned(OTHER_CORES):
-        with_few = uvloop.run(_cpu_of_publication(path, pid, FEW, seconds, under_way))
-        with_many = uvloop.run(_cpu_of_publication(path, pid, MANY, seconds, under_way))
+        with_few = uvloop.run(_cpu_of_publication(path, pid, FEW, seconds, in_flight))
+        with_many = uvloop.run(_cpu_of_publication(path, pid, MANY, seconds, in_flight))
     delivery = (with_many - with_few) / (MANY - FEW)
     return with_few - FEW * delivery, delivery
 
 
 def deliveries_per_second(publish_us: float, delivery_us: float, processes: int = MANY) -> float:
-    """Of a Redis whose core does nothing else, to so many processes."""
+    """Deliveries per second of a Redis with a core of its own, to `processes` processes."""
     return processes * 1e6 / (publish_us + processes * delivery_us)

@@ -1,4 +1,4 @@
-"""aiohttp on uvloop, the loop over its clients from its documentation."""
+"""aiohttp on uvloop, with the loop over clients from its documentation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import uvloop
 from aiohttp import web
-from words import confirmation, delivery, read, receipt
+from messages import ack, confirmation, delivery, parse
 
 channels: defaultdict[str, set[web.WebSocketResponse]] = defaultdict(set)
 
@@ -26,7 +26,7 @@ async def handle(request: web.Request) -> web.WebSocketResponse:
     joined = set()
     try:
         async for frame in client:
-            message = read(frame.data)
+            message = parse(frame.data)
             name = message["channel"]
             if message["action"] == "subscribe":
                 channels[name].add(client)
@@ -36,7 +36,7 @@ async def handle(request: web.Request) -> web.WebSocketResponse:
                 text = delivery(message).decode()
                 for other in set(channels[name]):
                     await other.send_str(text)
-                await client.send_str(receipt(name, len(channels[name])).decode())
+                await client.send_str(ack(name, len(channels[name])).decode())
     finally:
         for name in joined:
             channels[name].discard(client)

@@ -1,4 +1,4 @@
-"""picows (Cython) on uvloop: a listener for each client, `transport.send` to each, as in its broadcast example."""
+"""picows (Cython) on uvloop: one listener and one `transport.send` per client, as in its broadcast example."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from collections import defaultdict
 
 import uvloop
+from messages import ack, confirmation, delivery, parse
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
-from words import confirmation, delivery, read, receipt
 
 TEXT = WSMsgType.TEXT
 channels: defaultdict[str, set[WSTransport]] = defaultdict(set)
@@ -32,7 +32,7 @@ class Client(WSListener):
             transport.send_close(frame.get_close_code())
             transport.disconnect()
             return
-        message = read(frame.get_payload_as_bytes())
+        message = parse(frame.get_payload_as_bytes())
         name = message["channel"]
         if message["action"] == "subscribe":
             channels[name].add(transport)
@@ -42,7 +42,7 @@ class Client(WSListener):
             data = delivery(message)
             for other in channels[name]:
                 other.send(TEXT, data)
-            transport.send(TEXT, receipt(name, len(channels[name])))
+            transport.send(TEXT, ack(name, len(channels[name])))
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         for name in self.joined:

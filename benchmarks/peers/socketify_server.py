@@ -1,25 +1,25 @@
-"""socketify (uWebSockets in C++ under Python): its own topics, `app.publish`."""
+"""socketify (Python bindings of uWebSockets, C++): its topics and `app.publish`."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
+from messages import ack, confirmation, delivery, parse
 from socketify import App, OpCode
-from words import confirmation, delivery, read, receipt
 
 app = App()
 
 
 def on_message(client: Any, text: Any, opcode: Any) -> None:
-    message = read(text)
+    message = parse(text)
     name = message["channel"]
     if message["action"] == "subscribe":
         client.subscribe(name)
         client.send(confirmation(name), OpCode.TEXT)
     else:
         app.publish(name, delivery(message), OpCode.TEXT)
-        client.send(receipt(name, app.num_subscribers(name)), OpCode.TEXT)
+        client.send(ack(name, app.num_subscribers(name)), OpCode.TEXT)
 
 
 def on_echo(client: Any, text: Any, opcode: Any) -> None:

@@ -6,10 +6,10 @@ import sys
 from collections import defaultdict
 
 import uvicorn
+from messages import ack, confirmation, delivery, parse
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from words import confirmation, delivery, read, receipt
 
 channels: defaultdict[str, set[WebSocket]] = defaultdict(set)
 
@@ -25,7 +25,7 @@ async def handle(client: WebSocket) -> None:
     joined = set()
     try:
         async for frame in client.iter_text():
-            message = read(frame)
+            message = parse(frame)
             name = message["channel"]
             if message["action"] == "subscribe":
                 channels[name].add(client)
@@ -38,7 +38,7 @@ async def handle(client: WebSocket) -> None:
                     await other.send_text(text)
                 except (RuntimeError, WebSocketDisconnect):
                     channels[name].discard(other)
-            await client.send_text(receipt(name, len(channels[name])).decode())
+            await client.send_text(ack(name, len(channels[name])).decode())
     finally:
         for name in joined:
             channels[name].discard(client)

@@ -1,4 +1,4 @@
-"""`websockets` on uvloop with its `broadcast`, which is what its documentation recommends for many receivers."""
+"""`websockets` on uvloop with `broadcast`, as its documentation recommends for many receivers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from collections import defaultdict
 
 import uvloop
+from messages import ack, confirmation, delivery, parse
 from websockets.asyncio.server import ServerConnection, broadcast, serve
-from words import confirmation, delivery, read, receipt
 
 channels: defaultdict[str, set[ServerConnection]] = defaultdict(set)
 
@@ -21,7 +21,7 @@ async def handle(client: ServerConnection) -> None:
     joined = set()
     try:
         async for text in client:
-            message = read(text)
+            message = parse(text)
             name = message["channel"]
             if message["action"] == "subscribe":
                 channels[name].add(client)
@@ -29,7 +29,7 @@ async def handle(client: ServerConnection) -> None:
                 await client.send(confirmation(name), text=True)
             else:
                 broadcast(channels[name], delivery(message).decode())
-                await client.send(receipt(name, len(channels[name])), text=True)
+                await client.send(ack(name, len(channels[name])), text=True)
     finally:
         for name in joined:
             channels[name].discard(client)

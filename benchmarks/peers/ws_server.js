@@ -1,4 +1,4 @@
-// node's `ws`: the loop over clients from its documentation; strings are framed once by sharing a Buffer.
+// `ws` on node, with the loop over clients from its documentation. All clients share one Buffer.
 const { WebSocketServer } = require('ws');
 
 const channels = new Map();

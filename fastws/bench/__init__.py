@@ -1,6 +1,6 @@
-"""The load client: many raw WebSocket clients in a few processes, that count what arrives without decoding it.
+"""The load client: many raw WebSocket clients in a few processes, which count messages without decoding them.
 
-Every message carries a stamp (stamp.py) with its place in its channel's sequence and the moment at which it was due, so
-that loss, repetition and latency are known at every receiver without a word from the server. Nothing here imports the
+Every message carries a timestamp (timestamp.py): its sequence number in the channel and the time at which it was due.
+Each receiver detects loss, repetition and latency from that, without help from the server. Nothing here imports the
 server.
 """

@@ -1,11 +1,11 @@
-"""Frames as the load client sees them: its own, masked with zeros, and a server's, walked for stamps."""
+"""Frames of the load client: writes its own, masked with zeros, and scans the server's for timestamps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from fastws.bench.stamp import MARK, STAMP_BYTES, read_stamp
+from fastws.bench.timestamp import MARK, TIMESTAMP_BYTES, read_timestamp
 
 TEXT: Final = 1
 BINARY: Final = 2
@@ -15,10 +15,10 @@ PONG: Final = 10
 
 
 def client_frame(opcode: int, payload: bytes) -> bytes:
-    """A final frame, masked (RFC 6455 section 5.3).
+    """Returns a final, masked frame (RFC 6455 section 5.3).
 
-    The masking key is zero: unmasking costs the server what any key would, and the client nothing. It is no browser
-    that a page could make write bytes of its choice to a proxy.
+    The masking key is zero: the server's work is the same, and the client has none. Random keys protect proxies from
+    bytes chosen by a web page, and no web page runs here.
     """
     size = len(payload)
     if size < 126:
@@ -30,24 +30,27 @@ def client_frame(opcode: int, payload: bytes) -> bytes:
     return head + b"\0\0\0\0" + payload
 
 
+NORMAL_CLOSE: Final = client_frame(CLOSE, (1000).to_bytes(2, "big"))
+
+
 class Template:
-    """A message whose stamp is filled in: `head`, a stamp, `tail`, as one masked frame."""
+    """A masked frame with one timestamp to fill in: `head`, timestamp, `tail`."""
 
     __slots__ = ("head", "tail")
 
     def __init__(self, opcode: int, payload: bytes) -> None:
-        """`payload` holds one stamp."""
+        """`payload` must contain one placeholder of a timestamp."""
         frame = client_frame(opcode, payload)
         at = frame.index(MARK)
-        self.head, self.tail = frame[:at], frame[at + STAMP_BYTES :]
+        self.head, self.tail = frame[:at], frame[at + TIMESTAMP_BYTES :]
 
 
-class Reading(NamedTuple):
-    """What some bytes of a server say. `data` is kept to recognise the same bytes at another receiver.
+class ParsedFrames(NamedTuple):
+    """The frames in a piece of the server's bytes. `data` is kept to recognise the same bytes at another receiver.
 
-    `numbers` of the stamped messages, in the order in which they came; `in_sequence` if they grow by one. `dues`: when
-    those were due whose latency is to be taken. `others`: opcode and payload of frames without a stamp. `tail`: the
-    beginning of a frame that is not whole.
+    `numbers`: sequence numbers in the order of arrival, `in_sequence` if each is one more than the last. `dues`: due
+    times of the messages whose latency is to be taken. `others`: opcode and payload of frames without a timestamp.
+    `tail`: the start of an incomplete frame.
     """
 
     data: bytes
@@ -58,12 +61,12 @@ class Reading(NamedTuple):
     tail: bytes
 
 
-def read_frames(data: bytes, every: int = 1) -> Reading:
-    """Walk the frames of `data`, which begins with one. The latency of each `every`-th number is to be taken.
+def read_frames(data: bytes, every: int = 1) -> ParsedFrames:
+    """Parse `data`, which starts with a frame. `dues` will hold every `every`-th message.
 
-    Cost: 0.8 µs a frame; receivers of a channel hear the same bytes, so that most never come here.
+    Costs 0.8 µs per frame. Receivers of a channel get the same bytes, so most of them reuse the result of another.
     """
-    stamps: list[tuple[int, int]] = []
+    timestamps: list[tuple[int, int]] = []
     others: list[tuple[int, bytes]] = []
     position, total = 0, len(data)
     while total - position >= 2:
@@ -79,11 +82,11 @@ def read_frames(data: bytes, every: int = 1) -> Reading:
             break
         at = data.find(MARK, start, end)
         if at >= 0:
-            stamps.append(read_stamp(data, at))
+            timestamps.append(read_timestamp(data, at))
         else:
             others.append((data[position] & 15, data[start:end]))
         position = end
-    numbers = [number for number, _ in stamps]
+    numbers = [number for number, _ in timestamps]
     in_sequence = not numbers or numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    dues = [due for number, due in stamps if number % every == 0]
-    return Reading(data, numbers, in_sequence, dues, others, data[position:])
+    dues = [due for number, due in timestamps if number % every == 0]
+    return ParsedFrames(data, numbers, in_sequence, dues, others, data[position:])

@@ -1,4 +1,4 @@
-"""Latencies in logarithmic buckets of 1.6 % width: adding costs a list increment, merging is addition."""
+"""A histogram of latencies with logarithmic buckets 1.6 % wide. Adding and merging are increments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Histogram:
         self.smallest = 1 << 62
 
     def add(self, nanoseconds: int) -> None:
-        """Cost: 0.3 µs."""
+        """Costs 0.3 µs."""
         if nanoseconds > self.largest:
             self.largest = nanoseconds
         if nanoseconds < self.smallest:
@@ -40,7 +40,7 @@ class Histogram:
         self.smallest = min(self.smallest, other.smallest)
 
     def quantile(self, share: float) -> float:
-        """Nanoseconds that `share` of what was added did not exceed; 0.0 where nothing was added."""
+        """The quantile `share` (0 to 1) in nanoseconds; 0.0 if the histogram is empty."""
         wanted = share * self.count
         seen = 0
         for bucket in sorted(self.buckets):
@@ -50,7 +50,7 @@ class Histogram:
         return 0.0
 
     def to_dict(self) -> dict[str, object]:
-        """For another process; `from_dict` reads it."""
+        """A form for JSON, which `from_dict` reads."""
         return {"buckets": sorted(self.buckets.items()), "largest": self.largest, "smallest": self.smallest}
 
     @classmethod

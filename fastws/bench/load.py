@@ -1,4 +1,4 @@
-"""A load run: starts the processes, tells them what to do, adds up what they found."""
+"""A load run: starts the processes, sends them commands and adds up their results."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+from fastws.bench.aggregate import ReconnectResult, Reply, add_run, add_settled, reconnect_result
 from fastws.bench.plan import Plan
 from fastws.bench.progress import Progress
 from fastws.bench.result import Result
 from fastws.bench.scoreboard import DELIVERIES, FAILED, READY, Scoreboard
-from fastws.bench.sums import Answer, Return, add_end, add_run, return_of
 
 SHOW_SECONDS: Final = 0.2
-# Processes begin together this long after they are told.
+# All processes start together, this long after the command is sent.
 LEAD_SECONDS: Final = 0.05
-# How often the scoreboard is looked at.
+# How often the scoreboard is read.
 BOARD_SECONDS: Final = 0.02
 Pipe = TypeVar("Pipe")
 
 
 class LoadFailed(Exception):
-    """The run could not be made; the text says why."""
+    """The run failed; the message says why."""
 
 
 class Load:
-    """`async with Load(plan) as load: await load.connect(); result = await load.run()`; `run` as often as wanted."""
+    """`async with Load(plan) as load: await load.connect(); result = await load.run()`. `run` may be called again."""
 
     def __init__(self, plan: Plan, progress: Progress | None = None) -> None:
         plan.check()
         self.plan = plan
         self.ready = 0
         self.connect_seconds = 0.0
-        # Of each process of this client while it connected, in cores.
+        # CPU of each process of this client while it connected, in cores.
         self.connect_cpu: list[float] = []
         self.refusals: Counter[str] = Counter()
         self._progress = progress or Progress()
@@ -64,16 +64,16 @@ class Load:
         return self
 
     async def connect(self) -> None:
-        """Open every connection. `ready` are subscribed afterwards, `refusals` say why others are not."""
-        answers = await self._shown("connecting", self.plan.connect_seconds, {"do": "connect"})
-        self.ready = sum(answer["ready"] for answer in answers)
-        self.connect_seconds = max(answer["seconds"] for answer in answers)
-        self.connect_cpu = [answer["client_cpu"] for answer in answers]
-        for answer in answers:
-            self.refusals.update(answer["refusals"])
+        """Open all connections. `ready` counts those that are subscribed, `refusals` the reasons of the others."""
+        replies = await self._with_progress("connecting", self.plan.connect_seconds, {"do": "connect"})
+        self.ready = sum(reply["ready"] for reply in replies)
+        self.connect_seconds = max(reply["seconds"] for reply in replies)
+        self.connect_cpu = [reply["client_cpu"] for reply in replies]
+        for reply in replies:
+            self.refusals.update(reply["refusals"])
         if not self.ready:
-            reasons = "; ".join(self.refusals) or "no answer"
-            raise LoadFailed(f"not one connection to {self.plan.urls[0]} succeeded: {reasons}")
+            reasons = "; ".join(self.refusals) or "no reply"
+            raise LoadFailed(f"no connection to {self.plan.urls[0]} succeeded: {reasons}")
 
     async def run(
         self,
@@ -83,86 +83,80 @@ class Load:
         seconds: float | None = None,
         warm_seconds: float | None = None,
         messages: int = 0,
-        at_edges: Callable[[], None] = lambda: None,
+        at_start_and_end: Callable[[], None] = lambda: None,
     ) -> Result:
-        """Publish and listen. What is not given is the plan's; `messages` ends an open loop after so many.
-
-        `at_edges` is called when what is measured begins, and when it ends.
-        """
-        plan = self.plan
-        warm = plan.warm_seconds if warm_seconds is None else warm_seconds
-        lasting = plan.seconds if seconds is None else seconds
-        start = time.monotonic_ns() + int(LEAD_SECONDS * 1e9)
-        begin = start + int(warm * 1e9)
-        a_second = plan.rate if rate is None else rate
-        under_way = window or plan.window
-        command: dict[str, object] = {
-            "do": "run",
-            "rate": a_second,
-            "window": under_way,
-            "messages": messages,
-            "start_ns": start,
-            "begin_ns": begin,
-            "end_ns": begin + int(lasting * 1e9),
-        }
-        result = self._empty_result(a_second, under_way)
-        if plan.mode == "idle":
-            at_edges()
-            await self._shown("holding", lasting, None)
-            at_edges()
-            return result
-        edges = asyncio.create_task(_at_edges(at_edges, LEAD_SECONDS + warm, lasting))
+        """Publish and measure. Omitted values come from the plan; `messages` ends an open loop after that many.
+        `at_start_and_end` is called at the start and at the end of the measured time."""
+        warm = self.plan.warm_seconds if warm_seconds is None else warm_seconds
+        measured = self.plan.seconds if seconds is None else seconds
+        command = _run_command(
+            rate=self.plan.rate if rate is None else rate,
+            window=window or self.plan.window,
+            warm_seconds=warm,
+            seconds=measured,
+            messages=messages,
+        )
+        result = self._empty_result(command)
+        edges = asyncio.create_task(_at_edges(at_start_and_end, LEAD_SECONDS + warm, measured))
         try:
-            ran = await self._shown("running", warm + lasting, command)
+            await self._measure(command, warm + measured, result)
             await edges
         finally:
             edges.cancel()
-        settled = await self._tell({"do": "settle", "published": ran[0]["published"]})
-        add_run(result, ran)
-        add_end(result, settled)
-        result.errors = {**self.refusals, **result.errors}
         return result
 
-    async def cut(self) -> Return:
-        """Tear all connections down at once, and wait until everybody is subscribed again."""
-        return return_of(await self._shown("coming back", self.plan.connect_seconds, {"do": "cut"}))
+    async def _measure(self, command: dict[str, object], seconds: float, result: Result) -> None:
+        if self.plan.mode == "idle":
+            await self._with_progress("holding", seconds, None)
+            return
+        ran = await self._with_progress("running", seconds, command)
+        settled = await self._send_command({"do": "settle", "published": ran[0]["published"]})
+        add_run(result, ran)
+        add_settled(result, settled)
+        result.errors = {**self.refusals, **result.errors}
 
-    async def lose(self, harm: Callable[[], None], *, notice_seconds: float = 10.0) -> Return:
-        """Do `harm` to the server, and wait until everybody who lost a connection by it is subscribed again.
+    async def disconnect_all(self) -> ReconnectResult:
+        """Reset all connections at once, and wait until all clients are subscribed again."""
+        command: dict[str, object] = {"do": "disconnect_all"}
+        return reconnect_result(await self._with_progress("reconnecting", self.plan.connect_seconds, command))
 
-        Where nobody has noticed anything after `notice_seconds` there is nobody to wait for.
+    async def disrupt(self, disruption: Callable[[], None], *, notice_seconds: float = 10.0) -> ReconnectResult:
+        """Call `disruption`, and wait until all clients that lost their connection are subscribed again.
+
+        It does not wait if no client has lost its connection within `notice_seconds`.
         """
-        everybody = self.connected
-        await self._tell({"do": "watch"})
-        harm()
+        connected_before = self.connected
+        await self._send_command({"do": "watch"})
+        disruption()
         deadline = time.monotonic() + notice_seconds
-        while self.connected >= everybody and time.monotonic() < deadline:  # noqa: ASYNC110 # written by other processes
+        while self.connected >= connected_before and time.monotonic() < deadline:  # noqa: ASYNC110 # a file
             await asyncio.sleep(BOARD_SECONDS)
-        return return_of(await self._shown("coming back", self.plan.connect_seconds, {"do": "wait_ready"}))
+        command: dict[str, object] = {"do": "wait_ready"}
+        return reconnect_result(await self._with_progress("reconnecting", self.plan.connect_seconds, command))
 
     @property
     def deliveries(self) -> int:
-        """So far, in all processes."""
+        """Deliveries so far, in all processes."""
         return self._board.total(DELIVERIES)
 
     @property
     def connected(self) -> int:
-        """Subscribed now, at most 50 ms ago."""
+        """Subscribed clients, at most 50 ms ago."""
         return self._board.total(READY)
 
     @property
     def pids(self) -> list[int]:
         return [process.pid for process in self._processes]
 
-    def _empty_result(self, rate: float, window: int) -> Result:
+    def _empty_result(self, command: Mapping[str, Any]) -> Result:
         plan = self.plan
         return Result(
             mode=plan.mode,
             connections=plan.connections,
             ready=self.ready,
             channels=plan.channels,
-            rate=rate,
-            window=window,
+            rate=command["rate"],
+            window=command["window"],
             payload_bytes=plan.payload_bytes,
             processes=plan.processes,
             connect_seconds=self.connect_seconds,
@@ -170,12 +164,12 @@ class Load:
             errors=dict(self.refusals),
         )
 
-    async def _shown(self, what: str, seconds: float, command: dict[str, object] | None) -> list[Answer]:
-        """Tell `command` (None: wait) and show progress meanwhile."""
+    async def _with_progress(self, what: str, seconds: float, command: dict[str, object] | None) -> list[Reply]:
+        """Send `command` (None: wait for `seconds`) and show progress until the replies are in."""
         if command is None:
             work: asyncio.Task[Any] = asyncio.create_task(asyncio.sleep(seconds))
         else:
-            work = asyncio.create_task(self._tell(command))
+            work = asyncio.create_task(self._send_command(command))
         began = time.monotonic()
         try:
             while not (await asyncio.wait((work,), timeout=SHOW_SECONDS))[0]:
@@ -186,36 +180,36 @@ class Load:
             self._progress.clear()
 
     def _show(self, what: str, spent: float, seconds: float) -> None:
-        ready, heard = self._board.total(READY), self.deliveries
+        ready, deliveries = self._board.total(READY), self.deliveries
         if what == "connecting":
             share = (ready + self._board.total(FAILED)) / self.plan.connections
         else:
             share = spent / seconds if seconds else 1.0
-        rate = self._progress.rate(heard)
+        rate = self._progress.rate(deliveries)
         self._progress.show(share, f"{what} {spent:.0f} s · {ready:,} connected · {rate:,.0f} deliveries/s")
 
-    async def _tell(self, command: dict[str, object]) -> list[Answer]:
+    async def _send_command(self, command: dict[str, object]) -> list[Reply]:
         for process in self._processes:
             self._write(process, command)
-        return await asyncio.gather(*(self._answer(process) for process in self._processes))
+        return await asyncio.gather(*(self._read_reply(process) for process in self._processes))
 
     def _write(self, process: asyncio.subprocess.Process, message: dict[str, object]) -> None:
         _pipe(process.stdin).write(json.dumps(message).encode() + b"\n")
 
-    async def _answer(self, process: asyncio.subprocess.Process) -> Answer:
+    async def _read_reply(self, process: asyncio.subprocess.Process) -> Reply:
         line = await _pipe(process.stdout).readline()
         if not line:
-            raise LoadFailed(f"a load process ended by itself with code {await process.wait()}")
-        answer: Answer = json.loads(line)
-        if "failure" in answer:
-            raise LoadFailed(answer["failure"])
-        return answer
+            raise LoadFailed(f"a load process exited unexpectedly with code {await process.wait()}")
+        reply: Reply = json.loads(line)
+        if "failure" in reply:
+            raise LoadFailed(reply["failure"])
+        return reply
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process in self._processes:
-            _pipe(process.stdin).close()  # the end of the pipe is the end of the process
+            _pipe(process.stdin).close()  # at the end of its input a process closes its connections and exits
         for process in self._processes:
             try:
                 await asyncio.wait_for(process.wait(), 5)
@@ -225,15 +219,30 @@ class Load:
         self._board.remove()
 
 
+def _run_command(*, rate: float, window: int, warm_seconds: float, seconds: float, messages: int) -> dict[str, object]:
+    """The command of a run that starts in LEAD_SECONDS."""
+    start = time.monotonic_ns() + int(LEAD_SECONDS * 1e9)
+    begin = start + int(warm_seconds * 1e9)
+    return {
+        "do": "run",
+        "rate": rate,
+        "window": window,
+        "messages": messages,
+        "start_ns": start,
+        "begin_ns": begin,
+        "end_ns": begin + int(seconds * 1e9),
+    }
+
+
 def _pipe(pipe: Pipe | None) -> Pipe:
-    """A process was started with pipes: asyncio's types do not know."""
+    """Narrows the type: the processes are started with pipes."""
     if pipe is None:
         raise LoadFailed("a load process has no pipe")
     return pipe
 
 
-async def _at_edges(call: Callable[[], None], begin_seconds: float, lasting_seconds: float) -> None:
+async def _at_edges(call: Callable[[], None], begin_seconds: float, measured_seconds: float) -> None:
     await asyncio.sleep(begin_seconds)
     call()
-    await asyncio.sleep(lasting_seconds)
+    await asyncio.sleep(measured_seconds)
     call()

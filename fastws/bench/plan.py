@@ -1,4 +1,4 @@
-"""What a run is to do: one value, sent to every process of it."""
+"""The plan of a run: one value, sent to each of its processes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from dataclasses import asdict, dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from fastws.bench.stamp import STAMP_BYTES
+from fastws.bench.timestamp import TIMESTAMP_BYTES
 from fastws.errors import ConfigError
 
 MODES: Final = ("fan-out", "echo", "ingest", "idle")
 FORMATS: Final = ("json", "msgpack")
+_NOT_NEGATIVE: Final = {
+    "rate": "--rate",
+    "warm_seconds": "--warm",
+    "seconds": "--duration",
+    "drain_seconds": "--drain",
+    "connect_seconds": "--connect-timeout",
+    "connect_rate": "--connect-rate",
+}
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Plan:
     """One run. Receiver i is on channel i % channels and on urls[i % len(urls)].
 
-    `rate` is in messages per second over all channels, open loop; 0 is the closed loop, in which at most `window`
-    messages are under way to everybody (echo and ingest: per connection).
+    `rate` is in messages per second over all channels (open loop). 0 selects the closed loop, which keeps at most
+    `window` messages in flight (echo and ingest: per connection).
     """
 
     urls: tuple[str, ...]
@@ -49,33 +57,40 @@ class Plan:
         """Raises ConfigError naming the first option that cannot be used."""
         for url in self.urls:
             if urlsplit(url).scheme not in ("ws", "wss") or not urlsplit(url).hostname:
-                raise ConfigError(f"URL: {url!r} is not ws://host:port/ or wss://host/")
+                raise ConfigError(f"URL: must look like ws://host:port/ or wss://host/, not {url!r}")
         for name in ("connections", "channels", "window", "processes"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"--{name}: must be 1 or more")
-        for name in ("rate", "warm_seconds", "seconds", "drain_seconds", "connect_rate"):
+                raise ConfigError(f"--{name}: must be 1 or more, not {getattr(self, name)}")
+        for name, option in _NOT_NEGATIVE.items():
             if getattr(self, name) < 0:
-                raise ConfigError(f"--{name.removesuffix('_seconds')}: must not be negative")
+                raise ConfigError(f"{option}: must be 0 or more, not {getattr(self, name):g}")
         if self.channels > self.connections:
-            raise ConfigError("--channels: more channels than connections leaves some without a receiver")
-        if self.payload_bytes < STAMP_BYTES:
-            raise ConfigError(f"--payload: the stamp alone takes {STAMP_BYTES} bytes")
+            words = f"must not exceed --connections ({self.connections}), or some would have no receiver"
+            raise ConfigError(f"--channels: {words}")
+        if self.payload_bytes < TIMESTAMP_BYTES:
+            raise ConfigError(
+                f"--payload: must be {TIMESTAMP_BYTES} bytes or more (the timestamp of each message), "
+                f"not {self.payload_bytes}"
+            )
+        self._check_slow_fraction()
+
+    def _check_slow_fraction(self) -> None:
         if not 0 <= self.slow_fraction < 1:
-            raise ConfigError("--slow-fraction: must be from 0 to below 1")
+            raise ConfigError(f"--slow-fraction: must be at least 0 and less than 1, not {self.slow_fraction:g}")
         if not set(map(self.channel_of, range(self.connections))) <= set(map(self.channel_of, self.healthy())):
-            raise ConfigError("--slow-fraction: some channel would have slow receivers only")
+            raise ConfigError("--slow-fraction: leaves some channel without a receiver that reads")
 
     def channel_of(self, index: int) -> int:
         return index % self.channels
 
     def is_slow(self, index: int) -> bool:
-        """Every k-th receiver, evenly over channels: `floor` of the fraction steps there."""
-        # Counted by rounds over the channels, so that a slow receiver is not always on the same one.
+        """Whether receiver `index` is slow. Slow receivers are spread evenly over the channels."""
+        # Counts rounds over the channels, so that the slow receivers are not all on the same one.
         turn = index // self.channels + index % self.channels
         return int((turn + 1) * self.slow_fraction) > int(turn * self.slow_fraction)
 
     def healthy(self) -> Iterator[int]:
-        """The receivers that read."""
+        """The receivers that read normally."""
         return (index for index in range(self.connections) if not self.is_slow(index))
 
     def share(self, process: int) -> range:
@@ -83,7 +98,7 @@ class Plan:
         return range(process, self.connections, self.processes)
 
     def published_to(self, channel: int, messages: int) -> int:
-        """How many of the first `messages` messages go to `channel`: message m goes to channel m % channels."""
+        """How many of the first `messages` messages go to `channel`. Message m goes to channel m % channels."""
         return (messages - channel + self.channels - 1) // self.channels if messages > channel else 0
 
     def to_json(self) -> str:

@@ -1,4 +1,4 @@
-"""A progress line on a terminal, and nothing where there is none."""
+"""A progress line on a terminal; prints nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WIDTH: Final = 24
 
 
 class Progress:
-    """One line that is written over. `stream` is left clean by `clear`."""
+    """One line that is overwritten. `clear` removes it."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream = stream
@@ -26,7 +26,7 @@ class Progress:
         self._stream.flush()
 
     def rate(self, count: int) -> float:
-        """How much `count` grew a second since the last call."""
+        """The growth of `count` per second since the last call."""
         now = time.monotonic()
         then, before = self._last
         self._last = (now, count)

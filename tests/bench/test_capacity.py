@@ -1,4 +1,4 @@
-"""The capacity model: what decides, and where one Redis ends."""
+"""The capacity model: what limits it, and when one Redis is not enough."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_deliveries_are_a_matter_of_cpu_and_each_process_keeps_below_its_share(r
     assert needs.processes >= needs.deliveries_per_second * Costs().write_us / 1e6 / 0.6
 
 
-def test_redis_hears_each_publication_once_for_each_process_with_receivers() -> None:
+def test_redis_delivers_each_publication_once_per_process_with_receivers() -> None:
     wide = estimate(Demand(connections=100_000, publications_per_second=1000, fan_out=1000))
     narrow = estimate(Demand(connections=100_000, publications_per_second=1000, fan_out=2))
     assert wide.redis_deliveries_per_second == pytest.approx(1000 * wide.processes, rel=0.01)
@@ -38,7 +38,7 @@ def test_redis_hears_each_publication_once_for_each_process_with_receivers() -> 
     assert narrow.redis_deliveries_per_second == pytest.approx(1000 * (2 - 1 / narrow.processes))
 
 
-def test_where_one_redis_ends_is_said() -> None:
+def test_plan_says_when_one_redis_is_not_enough() -> None:
     demand = Demand(connections=100_000, publications_per_second=60_000, fan_out=10)
     needs = estimate(demand)
     assert needs.redis_share > 0.6
@@ -46,7 +46,7 @@ def test_where_one_redis_ends_is_said() -> None:
     assert "each with its own" in needs.to_text(demand)
 
 
-def test_more_publications_than_a_process_can_hear_are_refused() -> None:
+def test_more_publications_than_a_process_can_receive_are_refused() -> None:
     with pytest.raises(ValueError, match="split the channels"):
         estimate(Demand(connections=1000, publications_per_second=200_000, fan_out=1000))
 
@@ -57,6 +57,20 @@ def test_joined_messages_cost_fewer_writes() -> None:
     assert replace(demand, flush_ms=20.0).writes_per_second == 40_000
     assert replace(demand, flush_ms=20.0, channels=1000).writes_per_second > 190_000
     assert cores(replace(demand, flush_ms=20.0), 1) < cores(demand, 1) / 2
+
+
+def test_hint_to_join_messages_is_given_where_it_helps() -> None:
+    demand = Demand(connections=100_000, publications_per_second=1000, fan_out=10_000)
+    assert "hint " in estimate(demand).to_text(demand)
+    joined = replace(demand, flush_ms=20.0)
+    assert "hint " not in estimate(joined).to_text(joined)
+    idle = Demand(connections=1_000_000, publications_per_second=0, fan_out=1)
+    assert "hint " not in estimate(idle).to_text(idle)
+
+
+def test_reason_for_one_process_is_not_printed() -> None:
+    demand = Demand(connections=1000, publications_per_second=10, fan_out=100)
+    assert "processes        1, " in estimate(demand).to_text(demand)
 
 
 def test_demand_that_makes_no_sense_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Whole runs: processes of the load client against our server, and against servers that lose and repeat."""
+"""Whole runs against our server, and against servers that lose and repeat messages."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ async def _run(url: str, **fields: object) -> Result:
     ],
     ids=str,
 )
-async def test_everybody_hears_everything_and_is_timed(server: Server, fields: dict[str, object]) -> None:
+async def test_every_receiver_gets_everything_and_latencies_are_taken(
+    server: Server, fields: dict[str, object]
+) -> None:
     result = await _run(server.url, **fields)
-    assert result.is_whole, result.to_text()
+    assert result.is_complete, result.to_text()
     assert result.ready == 20
     assert result.deliveries > 0
     assert result.timed > 0
@@ -50,50 +52,59 @@ async def test_everybody_hears_everything_and_is_timed(server: Server, fields: d
 async def test_dialects_that_need_a_token_are_run_with_one(server: Server, dialect: str) -> None:
     token = server.tokens.sign("u", workspaces=["bench-0", "bench-1"], channels=["**"], ttl_seconds=600)
     result = await _run(server.url, dialect=dialect, token=token, key=KEY, rate=50.0, channels=2)
-    assert result.is_whole, result.to_text()
+    assert result.is_complete, result.to_text()
     assert result.deliveries > 0
 
 
 @pytest.mark.parametrize("fields", [{"mode": "echo", "dialect": "echo"}, {"mode": "echo"}, {"mode": "ingest"}], ids=str)
 async def test_messages_come_back_to_their_sender(server: Server, fields: dict[str, object]) -> None:
     result = await _run(server.url, window=4, **fields)
-    assert result.is_whole, result.to_text()
+    assert result.is_complete, result.to_text()
     assert result.deliveries > 0
 
 
-async def test_idle_connections_are_only_held(server: Server) -> None:
+async def test_idle_mode_only_holds_connections(server: Server) -> None:
     result = await _run(server.url, mode="idle")
     assert (result.ready, result.messages) == (20, 0)
-    assert result.is_whole
+    assert result.is_complete
 
 
-async def test_slow_readers_do_not_count_and_are_cut_off(server: Server) -> None:
+async def test_slow_readers_do_not_count_and_are_closed_by_the_server(server: Server) -> None:
     result = await _run(server.url, slow_fraction=0.2, window=64, payload_bytes=50_000, seconds=2.0)
     assert result.missing == result.repeated == 0
     assert result.slow_closed == 4
-    assert result.is_whole
+    assert result.is_complete
 
 
-async def test_clients_that_are_cut_come_back_and_hear_again(server: Server) -> None:
+async def test_clients_that_are_disconnected_reconnect_and_receive_again(server: Server) -> None:
     async with Load(Plan(urls=(server.url,), reconnect=True, rate=50.0, **SHORT)) as load:  # type: ignore[arg-type]
         await load.connect()
-        assert (await load.run()).is_whole
-        back = await load.cut()
+        assert (await load.run()).is_complete
+        back = await load.disconnect_all()
         assert (back.ready, back.away) == (20, 20)
         assert 0 < back.p50_seconds <= back.max_seconds <= back.seconds
         result = await load.run()
-    assert result.is_whole, result.to_text()
+    assert result.is_complete, result.to_text()
     assert (result.ready, result.reconnects) == (20, 20)
 
 
-async def test_nobody_there_is_said_in_words() -> None:
+@pytest.mark.parametrize(
+    "fields", [{"rate": 50.0}, {"mode": "echo"}, {"mode": "idle"}, {"rate": 50.0, "slow_fraction": 0.2}], ids=str
+)
+async def test_connections_are_closed_with_1000_at_the_end(server: Server, fields: dict[str, object]) -> None:
+    await _run(server.url, **fields)
+    publishers = "rate" in fields
+    assert dict(server.counters.closed) == {(1000, "client"): 20 + publishers}
+
+
+async def test_refused_connections_are_reported() -> None:
     async with Load(Plan(urls=("ws://127.0.0.1:9/",), connections=2)) as load:
         with pytest.raises(LoadFailed, match="refused"):
             await load.connect()
 
 
-class Forgetful:
-    """A broadcast server by `websockets` that does to number `victim` of each run what `fault` says."""
+class FaultyServer:
+    """A broadcast server by `websockets` that loses or repeats message 3 for its first client."""
 
     def __init__(self, fault: str) -> None:
         self.fault = fault
@@ -118,11 +129,11 @@ class Forgetful:
 async def test_one_message_lost_or_repeated_at_one_of_the_receivers_is_found(
     fault: str, missing: int, repeated: int
 ) -> None:
-    async with serve(Forgetful(fault), "127.0.0.1", 0) as server:
+    async with serve(FaultyServer(fault), "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         result = await _run(f"ws://127.0.0.1:{port}/", rate=50.0)
     assert (result.missing, result.repeated) == (missing, repeated)
-    assert not result.is_whole
+    assert not result.is_complete
 
 
 async def _command(*arguments: str) -> tuple[int | None, str, str]:
@@ -142,7 +153,7 @@ async def test_command_prints_one_line_of_json_and_no_progress_off_a_terminal(se
 
 
 async def test_command_exits_with_1_on_loss() -> None:
-    async with serve(Forgetful("lose"), "127.0.0.1", 0) as server:
+    async with serve(FaultyServer("lose"), "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         code, out, _ = await _command(
             *(f"ws://127.0.0.1:{port}/", "--connections", "5", "--rate", "50"),
@@ -163,27 +174,27 @@ async def test_command_exits_with_1_on_loss() -> None:
         (["ws://127.0.0.1:9/", "--mode", "ingest", "--rate", "5"], "--rate"),
     ],
 )
-async def test_run_that_cannot_be_is_one_line_and_code_2(arguments: list[str], words: str) -> None:
+async def test_invalid_options_are_one_line_and_exit_code_2(arguments: list[str], words: str) -> None:
     code, out, err = await _command(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert words in err
 
 
-async def test_plan_is_told_without_a_server() -> None:
+async def test_plan_needs_no_server() -> None:
     code, out, err = await _command("--plan", "--connections", "100000", "--rate", "200", "--fan-out", "5000", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["deliveries_per_second"] == 1_000_000
 
 
-async def test_slow_readers_that_are_not_cut_off_hear_everything_when_they_read(server: Server) -> None:
+async def test_slow_readers_that_are_not_closed_get_everything_when_they_read(server: Server) -> None:
     result = await _run(server.url, slow_fraction=0.2, rate=100.0, drain_seconds=20.0)
     assert (result.slow_whole, result.slow_closed, result.slow_missing) == (4, 0, 0)
     assert result.deliveries > 0
-    assert result.is_whole
+    assert result.is_complete
 
 
-async def test_what_is_lost_once_is_told_once() -> None:
-    async with serve(Forgetful("lose"), "127.0.0.1", 0) as lossy:
+async def test_missing_message_is_counted_in_one_run_only() -> None:
+    async with serve(FaultyServer("lose"), "127.0.0.1", 0) as lossy:
         port = lossy.sockets[0].getsockname()[1]
         fields = {**SHORT, "drain_seconds": 0.5}
         async with Load(Plan(urls=(f"ws://127.0.0.1:{port}/",), rate=50.0, **fields)) as load:  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What one receiver counts of what it hears."""
+"""What a receiver counts."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import pytest_asyncio
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
-from fastws.bench.crew import Crew
 from fastws.bench.plan import Plan
 from fastws.bench.receiver import Receiver
-from fastws.bench.stamp import stamp
+from fastws.bench.shared import Shared
+from fastws.bench.timestamp import timestamp
 
 
 def _frames(*numbers: int) -> bytes:
     server = Connection(ConnectionType.SERVER)
-    return b"".join(server.send(TextMessage(stamp(1_000, number).decode())) for number in numbers)
+    return b"".join(server.send(TextMessage(timestamp(1_000, number).decode())) for number in numbers)
 
 
 @pytest_asyncio.fixture
-async def crew() -> Crew:
-    crew = Crew(Plan(urls=("ws://127.0.0.1:1/",), connections=2))
-    crew.measure(0, 10_000, 1)
-    return crew
+async def shared() -> Shared:
+    shared = Shared(Plan(urls=("ws://127.0.0.1:1/",), connections=2))
+    shared.measure(0, 10_000, 1)
+    return shared
 
 
 @pytest.mark.parametrize(
@@ -37,53 +37,53 @@ async def crew() -> Crew:
     ],
 )
 async def test_gaps_and_repetitions_are_counted(
-    crew: Crew, heard: tuple[int, ...], missing: int, repeated: int
+    shared: Shared, heard: tuple[int, ...], missing: int, repeated: int
 ) -> None:
-    together, one_by_one = Receiver(crew, 0), Receiver(crew, 1)
+    together, one_by_one = Receiver(shared, 0), Receiver(shared, 1)
     together.data_received(_frames(*heard))
-    assert (crew.missing, crew.repeated) == (missing, repeated)
+    assert (shared.missing, shared.repeated) == (missing, repeated)
     for number in heard:
         one_by_one.data_received(_frames(number))
-    assert (crew.missing, crew.repeated) == (2 * missing, 2 * repeated)
-    assert crew.deliveries == crew.latencies.count == 2 * len(heard)
+    assert (shared.missing, shared.repeated) == (2 * missing, 2 * repeated)
+    assert shared.deliveries == shared.latencies.count == 2 * len(heard)
 
 
-async def test_same_bytes_at_another_receiver_are_read_once(crew: Crew) -> None:
+async def test_same_bytes_at_another_receiver_are_read_once(shared: Shared) -> None:
     data = _frames(0, 1, 2)
-    Receiver(crew, 0).data_received(data)
-    reading = crew.groups[0].recent[0]
-    Receiver(crew, 1).data_received(bytes(bytearray(data)))
-    assert crew.groups[0].recent == [reading]
-    assert crew.deliveries == 6
+    Receiver(shared, 0).data_received(data)
+    parsed = shared.groups[0].recent[0]
+    Receiver(shared, 1).data_received(bytes(bytearray(data)))
+    assert shared.groups[0].recent == [parsed]
+    assert shared.deliveries == 6
 
 
-async def test_who_comes_back_owes_nothing_before_its_first(crew: Crew) -> None:
-    receiver = Receiver(crew, 0)
+async def test_first_message_after_a_reconnect_is_the_first_expected(shared: Shared) -> None:
+    receiver = Receiver(shared, 0)
     receiver.expected = None
     receiver.data_received(_frames(40, 41, 43))
-    assert crew.missing == 1
+    assert shared.missing == 1
 
 
-async def test_latency_outside_the_measured_time_is_not_taken(crew: Crew) -> None:
-    crew.measure(2_000, 3_000, 1)
-    Receiver(crew, 0).data_received(_frames(0))
-    assert crew.latencies.count == 0
-    assert crew.deliveries == 1
+async def test_latency_outside_the_measured_time_is_not_taken(shared: Shared) -> None:
+    shared.measure(2_000, 3_000, 1)
+    Receiver(shared, 0).data_received(_frames(0))
+    assert shared.latencies.count == 0
+    assert shared.deliveries == 1
 
 
-async def test_close_code_of_the_server_is_told(crew: Crew) -> None:
-    receiver = Receiver(crew, 0)
+async def test_close_code_of_the_server_is_counted(shared: Shared) -> None:
+    receiver = Receiver(shared, 0)
     receiver.is_ready = True
     server = Connection(ConnectionType.SERVER)
     receiver.data_received(server.send(CloseConnection(1013, "slow consumer")))
     receiver.connection_lost(None)
-    assert dict(crew.closed) == {"1013": 1}
+    assert dict(shared.closed) == {"1013": 1}
 
 
-async def test_lag_and_gap_notices_are_counted(crew: Crew) -> None:
-    receiver = Receiver(crew, 0)
+async def test_lag_and_gap_notices_are_counted(shared: Shared) -> None:
+    receiver = Receiver(shared, 0)
     receiver.is_ready = True
     server = Connection(ConnectionType.SERVER)
     receiver.data_received(server.send(TextMessage('{"type":"lag","channel":"c","dropped":3}')))
     receiver.data_received(server.send(TextMessage('{"type":"gap","channel":"c"}')))
-    assert dict(crew.notices) == {"lag": 1, "gap": 1}
+    assert dict(shared.notices) == {"lag": 1, "gap": 1}

@@ -1,4 +1,4 @@
-"""The costs of the capacity model: how they are measured, that the model has them, that it comes near what was seen."""
+"""The costs of the capacity model: how they are measured, and how close its predictions are."""
 
 from __future__ import annotations
 
@@ -39,51 +39,51 @@ def test_model_has_the_costs_that_were_measured(kept: dict[str, Any]) -> None:
         assert value == pytest.approx(kept["costs"][name], rel=0.05), name
 
 
-def test_model_comes_near_what_was_measured_of_other_loads(kept: dict[str, Any]) -> None:
-    from costing.points import points
+def test_model_predicts_the_loads_that_were_measured(kept: dict[str, Any]) -> None:
+    from costing.predictions import predictions
 
-    for point in points(Costs(), {point["name"]: point["measured"] for point in kept["points"]}):
-        assert point.is_near, f"{point.name}: {point.ratio:.2f}"
+    for prediction in predictions(Costs(), {point["name"]: point["measured"] for point in kept["points"]}):
+        assert prediction.is_close, f"{prediction.name}: {prediction.ratio:.2f}"
 
 
-def test_load_on_a_server_of_its_own_takes_processor_time() -> None:
-    from costing.runs import cores_used, serving
+def test_load_on_a_server_uses_cpu() -> None:
+    from costing.runs import cores_used, running_server
 
-    with serving() as server:
+    with running_server() as server:
         plan = Plan(urls=(server.url,), connections=20, rate=500.0, seconds=0.5)
         (used,) = cores_used(plan, [server.pid])
     assert used > 0
 
 
-def test_idle_connections_bring_processor_time_and_memory() -> None:
-    from costing.runs import growth, serving
+def test_idle_connections_cost_cpu_and_memory() -> None:
+    from costing.runs import measure_growth, running_server
 
-    with serving() as server:
-        grown = growth(server, 1000)
+    with running_server() as server:
+        grown = measure_growth(server, 1000)
     assert grown.connections == 1000
     assert grown.cpu_seconds > 0
     assert 500 * 1000 < grown.server_bytes < 20_000 * 1000
     assert grown.empty_bytes > 10e6
 
 
-def test_redis_pays_for_every_process_that_hears() -> None:
+def test_redis_uses_cpu_for_every_process_that_receives() -> None:
     from costing.redis_load import redis_costs
 
     redis = EmbeddedRedis()
     try:
         assert redis.pid is not None
-        _, delivery_us = redis_costs(redis.url.removeprefix("unix://"), redis.pid, 0.5, under_way=4)
+        _, delivery_us = redis_costs(redis.url.removeprefix("unix://"), redis.pid, 0.5, in_flight=4)
     finally:
         redis.stop()
     assert delivery_us > 0
 
 
-def test_point_that_is_far_off_is_seen() -> None:
-    from costing.points import Point
+def test_prediction_that_is_far_off_is_recognised() -> None:
+    from costing.predictions import Prediction
 
-    assert Point(name="p", unit="cores", predicted=1.4, measured=1.0).is_near
-    assert not Point(name="p", unit="cores", predicted=1.6, measured=1.0).is_near
-    assert not Point(name="p", unit="cores", predicted=0.6, measured=1.0).is_near
+    assert Prediction(name="p", unit="cores", predicted=1.4, measured=1.0).is_close
+    assert not Prediction(name="p", unit="cores", predicted=1.6, measured=1.0).is_close
+    assert not Prediction(name="p", unit="cores", predicted=0.6, measured=1.0).is_close
 
 
 async def _plan(*arguments: str) -> tuple[int | None, str, str]:

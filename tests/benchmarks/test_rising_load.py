@@ -1,4 +1,4 @@
-"""Latency under a rising rate: a climb of seconds, where the knee is found, and what is written of it."""
+"""Latency under a rising rate: a ramp of seconds, the knee, and the report."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _step(
         client_cpu=client_cpu,
         others_cpu=others_cpu,
         sent_late_us=10.0,
-        is_whole=True,
+        is_complete=True,
         keeps_up=keeps_up,
     )
 
@@ -59,7 +59,7 @@ def test_knee_is_the_last_rate_below_the_first_that_was_too_much() -> None:
     assert knee(steps, "ws") is None
 
 
-def test_next_rate_lies_between_what_was_kept_up_with_and_what_was_not() -> None:
+def test_next_rate_lies_between_the_last_good_and_the_first_bad_one() -> None:
     from comparison.rising import between
 
     assert between([_step(100, keeps_up=True), _step(400, keeps_up=False)]) == 200
@@ -69,7 +69,7 @@ def test_next_rate_lies_between_what_was_kept_up_with_and_what_was_not() -> None
 
 def test_knee_that_the_client_may_have_set_is_a_lower_bound(tmp_path: Path) -> None:
     from comparison import rising_report
-    from comparison.rising import Climb
+    from comparison.rising import RampPlan
 
     steps = [
         *(_step(100, keeps_up=True), _step(200, keeps_up=False)),
@@ -77,7 +77,7 @@ def test_knee_that_the_client_may_have_set_is_a_lower_bound(tmp_path: Path) -> N
         _step(200, keeps_up=True, server="aiohttp"),
         _step(100, keeps_up=False, server="picows", others_cpu=0.5),
     ]
-    rising_report.write(steps, {"fastws": "fastws 1", "ws": "ws 8", "aiohttp": "aiohttp 3"}, tmp_path, Climb())
+    rising_report.write(steps, {"fastws": "fastws 1", "ws": "ws 8", "aiohttp": "aiohttp 3"}, tmp_path, RampPlan())
     table = (tmp_path / "rising_load.md").read_text()
     assert "| fastws | 100 | 100 k | 0.9 / 2 | 50% / 30% |" in table
     assert "| node ws | ≥ 100 |" in table
@@ -89,7 +89,7 @@ def test_knee_that_the_client_may_have_set_is_a_lower_bound(tmp_path: Path) -> N
     assert "fastws" in "".join(root.itertext())
 
 
-async def test_climb_goes_up_until_a_server_does_not_keep_up_and_then_nearer(tmp_path: Path) -> None:
+async def test_rate_rises_until_a_server_does_not_keep_up_and_is_then_refined(tmp_path: Path) -> None:
     arguments = (
         *("--servers", "fastws", "--rates", "20,50", "--connections", "20", "--seconds", "0.5"),
         *("--refinements", "1", "--server-core", "0", "--client-core", "0", "--output", str(tmp_path)),
