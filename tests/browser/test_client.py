@@ -236,7 +236,7 @@ async def test_a_page_of_an_origin_that_is_not_allowed_is_told_nothing_but_1006(
 async def test_a_connection_that_is_mute_is_given_up(own_server: OwnServer, front: FrontPage) -> None:
     server = own_server()
     await front.visit(server)
-    await front.connect(channels=["news"], pingInterval=0.1, requestTimeout=1)
+    await front.connect(channels=["news"], pingInterval=0.1, pongTimeout=1)
     server.signal(signal.SIGSTOP)
     await front.until("client.status === 'reconnecting'")
     server.signal(signal.SIGCONT)

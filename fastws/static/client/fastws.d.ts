@@ -52,6 +52,7 @@ export interface Left {
 export type Traffic = (direction: "in" | "out", message: Message, frame: string | Uint8Array | ArrayBuffer) => void;
 
 export interface Events {
+  /** Every message that is no reply to a request, no greeting and no notice, verbatim ones of `@connections` too. */
   message: (message: Message, event: Heard) => void;
   status: (change: StatusChange) => void;
   gap: (gap: Gap) => void;
@@ -88,10 +89,22 @@ export interface Options {
   /** Milliseconds: the most to wait before the first attempt, doubled each time up to `longestDelay`. 500 and 30000. */
   firstDelay?: number;
   longestDelay?: number;
+  /** Seconds from the start of an attempt until the server's greeting; then the next attempt is made. Default: 10. */
+  connectTimeout?: number;
   /** Seconds. Default: 10. */
   requestTimeout?: number;
-  /** Seconds of silence after which the connection is tested. Default: 25. */
+  /**
+   * Seconds of silence after which the connection is tested with a ping. Default: 25. It is also tested at once when
+   * the network comes back (`online`) and when the page becomes visible.
+   */
   pingInterval?: number;
+  /**
+   * Seconds to wait for anything at all after that ping before the connection is given up. Default: 90. Browsers
+   * show a message when all of it has arrived, and 1 MiB takes 66 s at 128 kbit/s: raise it together with the
+   * server's `max_message_bytes`. The tests at once wait `requestTimeout` and, in addition, as long as the largest
+   * message so far takes at 128 kbit/s.
+   */
+  pongTimeout?: number;
   /** A WebSocket class for places without one. */
   WebSocket?: typeof WebSocket;
 
@@ -114,7 +127,10 @@ export interface Sent {
   failed: number;
 }
 
-/** Rejections are FastWSErrors. Requests made while the client connects wait for it, at most `requestTimeout`. */
+/**
+ * Rejections are FastWSErrors. Requests made while the client connects wait for it, at most `requestTimeout`;
+ * `subscribe` and `unsubscribe` wait as long as it takes.
+ */
 export class Client {
   constructor(options?: Options);
   readonly status: Status;
@@ -126,7 +142,8 @@ export class Client {
   on<Name extends keyof Events>(name: Name, listener: Events[Name]): () => void;
   /**
    * Hear these from now on, after every reconnect too: channels, rooms, event types (`"*"`: all), job ids or a
-   * JobFilter (which replaces the one before). Resolves when the server has confirmed it.
+   * JobFilter (which replaces the one before). Resolves when the server has confirmed it, or when a later call has
+   * replaced it. Calls may come in any order and at any time, connected or not: the last one holds.
    */
   subscribe(wanted: string | string[] | JobFilter): Promise<void>;
   /** jobs: widens the filter again, whatever is given. */

@@ -5,22 +5,26 @@
  *     const client = connect({ channels: ["news"], onMessage: (message) => console.log(message) });
  *     await client.send("news", "hello", { text: "world" });
  *
- * Every option, event and method is described in fastws.d.ts beside this file. It is one file on purpose: a page
- * can copy it. From top to bottom: the client, one connection, the dialects, pace, addresses, msgpack.
+ * Every option, event and method is described in fastws.d.ts beside this file.
  */
 
-const REQUEST_SECONDS = 10;
-const PING_SECONDS = 25;
-// A connection that held this long starts the backoff anew: one that flaps does not.
-const STABLE_SECONDS = 5;
-const REFRESH_AHEAD_SECONDS = 60;
-const REFRESH_AGAIN_SECONDS = 5;
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const NORMAL = 1000;
 const RESTART = 1012;
 const UNAUTHORIZED = 4401;
+const DEFAULTS = {
+  format: "json",
+  dialect: "channels",
+  auth: "subprotocol",
+  reconnect: true,
+  maxReconnectAttempts: Infinity,
+  connectTimeout: 10,
+  requestTimeout: 10,
+  pingInterval: 25,
+  // A browser shows a message when all of it has arrived: 1 MiB takes 66 s at 128 kbit/s.
+  pongTimeout: 90,
+};
 
-/** What the server refused (its own `code`), or what became of a request: `timeout`, `connection_lost`, `closed`. */
+/** An error that the server reports, with its `code`, or one of the client: `timeout`, `connection_lost`, `closed`. */
 export class FastWSError extends Error {
   constructor(code, message, channel = null) {
     super(message);
@@ -30,51 +34,54 @@ export class FastWSError extends Error {
   }
 }
 
-/** A client that is connecting already. */
+/** Creates a client, which starts to connect at once. */
 export function connect(options = {}) {
   return new Client(options);
 }
 
 export class Client {
-  #options;
   #dialect;
-  #wishes;
+  #options;
+  #subscriptions;
+  #connection;
   #listeners = new Map();
-  #link = null;
-  #opened = deferred();
-  #replayed = new Map();
-  #status = "connecting";
-  #attempt = 0;
-  #wasOpen = false;
-  #token;
-  #isTokenRefused = false;
-  #timers = {};
-  #online = () => this.#hurry();
 
   constructor(options) {
-    this.#options = { format: "json", dialect: "channels", auth: "subprotocol", reconnect: true, ...options };
+    const given = Object.entries(options).filter(([, value]) => value !== undefined);
+    this.#options = { ...DEFAULTS, ...Object.fromEntries(given) };
     this.#dialect = DIALECTS[this.#options.dialect];
-    if (!this.#dialect) throw new FastWSError("bad_request", `no dialect is called ${this.#options.dialect}`);
-    if (!CODECS[this.#options.format]) throw new FastWSError("bad_request", "`format` is json or msgpack");
-    this.#wishes = this.#dialect.wishes();
-    this.#token = options.token ?? null;
-    this.connectionId = null;
-    for (const [name, listener] of Object.entries(options)) {
+    if (!this.#dialect) throw new FastWSError("bad_request", `unknown dialect: ${this.#options.dialect}`);
+    if (!CODECS[this.#options.format]) throw new FastWSError("bad_request", "`format` must be json or msgpack");
+    for (const [name, listener] of given) {
       if (/^on[A-Z]/.test(name) && listener) this.on(name[2].toLowerCase() + name.slice(3), listener);
     }
-    addressOf(this.#options, this.#dialect, null); // a bad address throws here, where it can be seen
-    if (options.channels?.length) this.#wishes.add(options.channels);
-    globalThis.addEventListener?.("online", this.#online);
-    queueMicrotask(() => this.#open());
+    addressOf(this.#options, this.#dialect, null); // throws here, where the caller sees it, if the URL is invalid
+    this.#subscriptions = new Subscriptions(this.#dialect.filter(), (error) => this.#emit("error", error));
+    if (this.#options.channels?.length) this.#subscriptions.add(this.#options.channels).catch(() => {});
+    this.#connection = new Connection(this.#options, this.#dialect, {
+      heard: (message, event) => this.#hear(message, event),
+      greeted: (link) => this.#subscriptions.connected(link),
+      lost: () => this.#subscriptions.lost(),
+      ended: (error) => this.#subscriptions.ended(error),
+      status: (change) => this.#emit("status", change),
+      gap: () => this.#emit("gap", { channel: null, source: "reconnect" }),
+      client: this,
+      error: (error) => this.#emit("error", error),
+      traffic: (...all) => this.#emit("traffic", ...all),
+    });
   }
 
   get status() {
-    return this.#status;
+    return this.#connection.status;
+  }
+
+  get connectionId() {
+    return this.#connection.id;
   }
 
   /** Resolves when connected for the first time or again; rejects when the client is closed for good. */
   get ready() {
-    return this.#opened.promise;
+    return this.#connection.ready;
   }
 
   on(name, listener) {
@@ -84,11 +91,11 @@ export class Client {
   }
 
   async subscribe(wanted) {
-    await this.#ask(this.#wishes.add(wanted), true);
+    await this.#subscriptions.add(wanted);
   }
 
   async unsubscribe(unwanted) {
-    await this.#ask(this.#wishes.remove(unwanted), true);
+    await this.#subscriptions.remove(unwanted);
   }
 
   async send(channel, event, data = null, { excludeSelf = false, key } = {}) {
@@ -113,221 +120,51 @@ export class Client {
   }
 
   async refresh(token) {
-    const isOther = token !== this.#token;
-    this.#token = token;
-    if (this.#status !== "connected" || !isOther) return;
-    const reply = await this.request({ [this.#dialect.verb]: "refresh", token });
-    this.#watchExpiry(reply.expires);
+    await this.#connection.refresh(token);
   }
 
-  /** Send `message` with an id of its own and wait for the reply; waits for the connection first. */
+  /** Sends `message` with an id and returns the reply. While not connected, waits for the connection first. */
   async request(message) {
-    return (await this.#ask([message], false))[0];
+    // While connected the request is written before this call returns, so that requests keep their order.
+    while (this.status !== "connected") await within(this.#options.requestTimeout, this.ready);
+    return this.#connection.link.request(message);
   }
 
-  /** Send `message` as it is. Returns whether there was a connection to send it on. */
+  /** Sends `message` as it is. Returns whether there was a connection to send it on. */
   post(message) {
-    if (this.#status !== "connected") return false;
-    this.#link.post(message);
+    if (this.status !== "connected") return false;
+    this.#connection.link.post(message);
     return true;
   }
 
   close(code = NORMAL, reason = "") {
-    this.#end(new FastWSError("closed", "the client was closed"), { code, reason });
-  }
-
-  // --- connecting
-
-  async #open() {
-    if (this.#status === "disconnected") return;
-    this.#setStatus(this.#wasOpen || this.#attempt ? "reconnecting" : "connecting", { attempt: this.#attempt });
-    let link;
-    try {
-      const token = await this.#findToken();
-      if (this.#status === "disconnected") return;
-      const [url, protocols] = addressOf(this.#options, this.#dialect, token);
-      link = new Link(url, protocols, this.#options, {
-        opened: () => this.#dialect.greets || this.#connected(),
-        heard: (message, event) => this.#hear(message, event),
-        lost: (code, reason) => link === this.#link && this.#lost(code, reason),
-        traffic:
-          this.#options.onTraffic || this.#listeners.has("traffic") ? (...all) => this.#emit("traffic", ...all) : null,
-        failed: (error) => this.#emit("error", error),
-        verb: this.#dialect.verb,
-      });
-    } catch (error) {
-      this.#emit("error", asError(error));
-      this.#lost(0, "");
-      return;
-    }
-    this.#link = link;
-  }
-
-  async #findToken() {
-    const { getToken } = this.#options;
-    if (!getToken) return this.#token;
-    const reason = this.#isTokenRefused ? "refused" : this.#token === null ? "start" : "expiring";
-    if (reason === "expiring" && expiryOf(this.#token) * 1000 > Date.now() + 5000) return this.#token;
-    this.#token = (await getToken({ reason })) ?? null;
-    this.#isTokenRefused = false;
-    return this.#token;
-  }
-
-  async #connected() {
-    const isAgain = this.#wasOpen;
-    this.#wasOpen = true;
-    this.#timers.stable = setTimeout(() => (this.#attempt = 0), STABLE_SECONDS * 1000);
-    const link = this.#link;
-    const asked = this.#wishes.all().map((request) => [request, link.request(request)]);
-    this.#replayed = new Map(asked.map(([request, reply]) => [JSON.stringify(request), reply]));
-    this.#watchExpiry(expiryOf(this.#token));
-    this.#setStatus("connected", {});
-    this.#opened.resolve(this);
-    for (const [request, reply] of asked) {
-      try {
-        await reply;
-      } catch (error) {
-        if (link !== this.#link) return;
-        this.#regret(request, error);
-        this.#emit("error", error);
-      }
-    }
-    if (isAgain) this.#emit("gap", { channel: null, source: "reconnect" });
-  }
-
-  #lost(code, reason) {
-    this.#clear();
-    const { reconnect, getToken, maxReconnectAttempts = Infinity, firstDelay, longestDelay } = this.#options;
-    const wasConnected = this.#status === "connected";
-    this.connectionId = null;
-    this.#link = null;
-    if (wasConnected) this.#opened = deferred();
-    // A browser shows a refused upgrade as 1006 and hides why: perhaps the token.
-    this.#isTokenRefused = code === UNAUTHORIZED || !wasConnected;
-    const attempt = this.#attempt++;
-    const isFinal = code === NORMAL || (code === UNAUTHORIZED && !getToken) || (code >= 4000 && code !== UNAUTHORIZED);
-    if (isFinal || !reconnect || attempt >= maxReconnectAttempts) {
-      const why = reason || (attempt ? `${attempt} attempts to reconnect failed` : "the connection ended");
-      this.#end(new FastWSError(code === UNAUTHORIZED ? "unauthorized" : "closed", why), { code, reason });
-      return;
-    }
-    const delay = reconnectDelay(attempt, { code, reason, first: firstDelay, longest: longestDelay });
-    this.#setStatus("reconnecting", { code, reason, delay, attempt: attempt + 1 });
-    this.#timers.reconnect = setTimeout(() => this.#open(), delay);
-    this.#timers.isHasty = code !== RESTART;
-  }
-
-  /** The network is back: no need to wait any longer, unless a draining server asked for it. */
-  #hurry() {
-    if (!this.#timers.reconnect || !this.#timers.isHasty) return;
-    this.#clear();
-    this.#open();
-  }
-
-  #end(error, detail) {
-    if (this.#status === "disconnected") return;
-    this.#clear();
-    globalThis.removeEventListener?.("online", this.#online);
-    this.#setStatus("disconnected", detail);
-    // A page may close with these codes alone.
-    this.#link?.close(detail.code >= 3000 ? detail.code : NORMAL, detail.reason);
-    this.#link = null;
-    this.#opened.reject(error);
-    this.#opened = deferred();
-    this.#opened.reject(error);
-    if (error.code === "unauthorized") this.#emit("error", error);
-  }
-
-  #clear() {
-    for (const timer of ["reconnect", "stable", "refresh"]) clearTimeout(this.#timers[timer]);
-    this.#timers = {};
-  }
-
-  // --- tokens
-
-  #watchExpiry(expires) {
-    clearTimeout(this.#timers.refresh);
-    if (!this.#options.getToken || !Number.isFinite(expires)) return;
-    const seconds = expires - Date.now() / 1000;
-    const ahead = Math.min(REFRESH_AHEAD_SECONDS, seconds / 4);
-    this.#refreshIn(Math.max(seconds - ahead, 0));
-  }
-
-  #refreshIn(seconds) {
-    const later = () =>
-      this.#renew().catch((error) => {
-        this.#emit("error", asError(error));
-        if (this.#status === "connected") this.#refreshIn(REFRESH_AGAIN_SECONDS);
-      });
-    this.#timers.refresh = setTimeout(later, Math.min(seconds * 1000, LONGEST_TIMER_MS));
-  }
-
-  async #renew() {
-    const token = await this.#options.getToken({ reason: "expiring" });
-    if (!token || token === this.#token) throw new FastWSError("unauthorized", "getToken gave no new token");
-    await this.refresh(token);
-  }
-
-  // --- requests and what is heard
-
-  /** The replies to `requests`. `isWish`: what was lost with a connection is asked again on the next one. */
-  async #ask(requests, isWish) {
-    const seconds = this.#options.requestTimeout ?? REQUEST_SECONDS;
-    for (;;) {
-      const isWaiting = this.#status !== "connected";
-      // While connected it is sent at once: what is asked first is said first.
-      if (isWaiting) await (isWish ? this.ready : within(seconds, this.ready));
-      const link = this.#link;
-      if (link === null) continue;
-      const known = (request) => (isWaiting && isWish && this.#replayed.get(JSON.stringify(request))) || null;
-      try {
-        return await Promise.all(requests.map((request) => known(request) ?? link.request(request)));
-      } catch (error) {
-        if (isWish && error.code === "connection_lost") continue;
-        if (isWish) requests.forEach((request) => this.#regret(request, error));
-        throw error;
-      }
-    }
-  }
-
-  /** What the server refused is not asked for again; what it did not answer is, on the next connection. */
-  #regret(request, error) {
-    if (error.code !== "timeout" && error.code !== "connection_lost") this.#wishes.refused(request);
+    this.#connection.close(code, reason);
   }
 
   async #send(message) {
-    if (this.#dialect.verb !== "action") throw new FastWSError("bad_request", "only the channels dialect sends");
+    if (this.#dialect.verb !== "action") throw new FastWSError("bad_request", "only the channels dialect can send");
     const { sent, failed } = await this.request({ action: "send", ...message });
     return { sent, failed };
   }
 
+  /** Sorts out the notices of the server; everything else is a message. */
   #hear(message, event) {
-    if ("data" in message && message.id === undefined) {
-      this.#emit("message", message, event);
-      return;
-    }
-    const kind =
-      message.type === "subscription" || message.type === "connection"
-        ? message.event
-        : (message.type ?? message.event);
+    const { word, leftChannel } = this.#dialect;
+    const kind = "data" in message ? null : message[word];
     const channel = message.channel ?? message.room_id ?? message.workspace_id ?? null;
-    if (kind === this.#dialect.greets) {
-      this.connectionId = message.connection_id;
-      this.#connected();
-    } else if (kind === "gap" || kind === "lag") {
-      const { dropped } = message;
-      this.#emit(kind, kind === "gap" ? { channel, source: "server" } : { channel, dropped });
+    const left = kind === null ? null : leftChannel(message);
+    if (left !== null) {
+      this.#subscriptions.left(left);
+      this.#emit("left", { channel: left, reason: message.reason });
+    } else if (kind === "gap") {
+      this.#emit("gap", { channel, source: "server" });
+    } else if (kind === "lag") {
+      this.#emit("lag", { channel, dropped: message.dropped });
     } else if (kind === "error") {
       this.#emit("error", new FastWSError(message.code ?? "refused", message.message, channel));
-    } else if (message.reason !== undefined && channel !== null) {
-      this.#wishes.remove([channel]);
-      this.#emit("left", { channel, reason: message.reason });
+    } else {
+      this.#emit("message", message, event);
     }
-  }
-
-  #setStatus(status, detail) {
-    this.#status = status;
-    this.#emit("status", { status, ...detail });
   }
 
   #emit(name, ...values) {
@@ -337,7 +174,7 @@ export class Client {
       try {
         listener(...values);
       } catch (error) {
-        // A listener's error is the page's: it goes where uncaught errors go, and the next message still comes.
+        // An error in a listener is reported as the page's own uncaught error, and the next message still arrives.
         queueMicrotask(() => {
           throw error;
         });
@@ -346,32 +183,250 @@ export class Client {
   }
 }
 
-/** One WebSocket: frames in and out, and the requests that wait for their replies. */
-class Link {
-  #socket;
-  #codec;
-  #hooks;
-  #seconds;
-  #pending = new Map();
-  #id = 0;
-  #isOver = false;
-  #hasHeard = true;
-  #pulse;
+// --- the connection that is made again when it is lost
 
-  constructor(url, protocols, options, hooks) {
-    this.#codec = CODECS[options.format];
+// A connection that lasted this long resets the backoff.
+const STABLE_SECONDS = 5;
+
+/** At most one link at any time, from its token to its end. `hooks` hear of everything that happens on it. */
+class Connection {
+  status = "connecting";
+  id = null;
+  link = null;
+  #options;
+  #dialect;
+  #hooks;
+  #tokens;
+  #opened = deferred();
+  #attempt = 0;
+  #wasOpen = false;
+  #timers = {};
+  #lastCode = null;
+  #online = () => this.#hurry();
+  #visible = () => globalThis.document.visibilityState === "visible" && this.#probe();
+
+  constructor(options, dialect, hooks) {
+    this.#options = options;
+    this.#dialect = dialect;
     this.#hooks = hooks;
-    this.#seconds = options.requestTimeout ?? REQUEST_SECONDS;
-    this.#socket = new (options.WebSocket ?? WebSocket)(url, protocols);
-    this.#socket.binaryType = "arraybuffer";
-    this.#socket.onopen = () => this.#begin(options.pingInterval ?? PING_SECONDS);
-    this.#socket.onmessage = (event) => this.#receive(event);
-    this.#socket.onclose = ({ code, reason }) => this.#over(code, reason);
+    this.#tokens = new Tokens(options);
+    globalThis.addEventListener?.("online", this.#online);
+    globalThis.document?.addEventListener?.("visibilitychange", this.#visible);
+    queueMicrotask(() => this.#open());
+  }
+
+  get ready() {
+    return this.#opened.promise;
+  }
+
+  async refresh(token) {
+    const isOther = token !== this.#tokens.token;
+    this.#tokens.token = token;
+    // A link that is still being made is refreshed when it is there.
+    if (this.status === "connected" && isOther) await this.#refresh();
+  }
+
+  close(code, reason) {
+    this.#end(new FastWSError("closed", "the client was closed"), { code, reason });
+  }
+
+  async #open() {
+    if (this.status === "disconnected") return;
+    this.#clear();
+    const link = new Link(this.#options, this.#dialect, {
+      heard: this.#hooks.heard,
+      greeted: (greeting) => this.#connected(greeting),
+      lost: (code, reason, isRefusal) => this.#lost(code, reason, isRefusal),
+      traffic: this.#hooks.traffic,
+      failed: this.#hooks.error,
+    });
+    this.link = link;
+    this.#setStatus(this.#wasOpen || this.#attempt ? "reconnecting" : "connecting", { attempt: this.#attempt });
+    try {
+      const token = await this.#tokens.current();
+      if (link.isOver) return;
+      link.open(...addressOf(this.#options, this.#dialect, token), token);
+    } catch (error) {
+      if (link.isOver) return;
+      link.abandon();
+      this.#hooks.error(asError(error));
+      this.#lost(0, "", true);
+    }
+  }
+
+  #connected(greeting) {
+    const { link } = this;
+    const isAgain = this.#wasOpen;
+    this.#wasOpen = true;
+    this.id = greeting?.connection_id ?? null;
+    this.#timers.stable = setTimeout(() => (this.#attempt = 0), STABLE_SECONDS * 1000);
+    const subscribed = this.#hooks.greeted(link);
+    if (link.token === this.#tokens.token) this.#watchExpiry(expiryOf(link.token));
+    else this.#refresh().catch((error) => link.isOver || this.#hooks.error(error));
+    this.#setStatus("connected", {});
+    if (link.isOver) return; // a listener has closed the client
+    this.#opened.resolve(this.#hooks.client);
+    if (isAgain) subscribed.then(() => link.isOver || this.#hooks.gap());
+  }
+
+  /** The link has ended by itself: plan the next one, or give up. */
+  #lost(code, reason, isRefusal) {
+    this.#clear();
+    const { reconnect, getToken, maxReconnectAttempts, firstDelay, longestDelay } = this.#options;
+    this.#detach();
+    // A browser reports a refused upgrade as 1006 and hides the reason, which may be the token.
+    this.#tokens.isRefused = code === UNAUTHORIZED || isRefusal;
+    this.#lastCode = code;
+    const attempt = this.#attempt++;
+    const isFinal = code === NORMAL || (code === UNAUTHORIZED && !getToken) || (code >= 4000 && code !== UNAUTHORIZED);
+    if (isFinal || !reconnect || attempt >= maxReconnectAttempts) {
+      const why = reason || (attempt ? `${attempt} attempts to reconnect failed` : "the connection ended");
+      this.#end(new FastWSError(code === UNAUTHORIZED ? "unauthorized" : "closed", why), { code, reason });
+      return;
+    }
+    const delay = reconnectDelay(attempt, { code, reason, first: firstDelay, longest: longestDelay });
+    this.#timers.reconnect = setTimeout(() => this.#open(), delay);
+    this.#setStatus("reconnecting", { code, reason, delay, attempt: attempt + 1 });
+  }
+
+  #detach() {
+    const wasConnected = this.status === "connected";
+    this.id = null;
+    this.link = null;
+    if (wasConnected) this.#opened = deferred();
+    this.#hooks.lost();
+  }
+
+  /** The network is back: what was begun or planned on the old one is not worth waiting for. */
+  #hurry() {
+    if (this.status === "connected") {
+      this.#probe();
+    } else if (this.link?.hasSocket) {
+      this.link.abandon();
+      this.#open();
+    } else if (this.#timers.reconnect && !SPREAD_CODES.has(this.#lastCode)) {
+      this.#open();
+    }
+  }
+
+  #probe() {
+    if (this.status === "connected") this.link.probe();
+  }
+
+  #end(error, detail) {
+    if (this.status === "disconnected") return;
+    this.#clear();
+    globalThis.removeEventListener?.("online", this.#online);
+    globalThis.document?.removeEventListener?.("visibilitychange", this.#visible);
+    this.link?.abandon(detail.code, detail.reason);
+    this.#detach();
+    this.#hooks.ended(error);
+    this.#opened.reject(error);
+    this.#opened = deferred();
+    this.#opened.reject(error);
+    this.#setStatus("disconnected", detail);
+    if (error.code === "unauthorized") this.#hooks.error(error);
+  }
+
+  #clear() {
+    for (const timer of Object.values(this.#timers)) clearTimeout(timer);
+    this.#timers = {};
+  }
+
+  #setStatus(status, detail) {
+    this.status = status;
+    this.#hooks.status({ status, ...detail });
+  }
+
+  // --- its token
+
+  async #refresh() {
+    const { link } = this;
+    const { token } = this.#tokens;
+    const reply = await link.request({ [this.#dialect.verb]: "refresh", token });
+    link.token = token;
+    if (!link.isOver) this.#watchExpiry(reply.expires);
+  }
+
+  #watchExpiry(expires) {
+    clearTimeout(this.#timers.refresh);
+    if (this.#options.getToken && Number.isFinite(expires)) this.#renewIn(secondsToRefresh(expires));
+  }
+
+  #renewIn(seconds) {
+    const { link } = this;
+    const renew = async () => {
+      try {
+        const token = await this.#tokens.ask("expiring");
+        if (link.isOver) return;
+        if (!token || token === link.token) throw new FastWSError("unauthorized", "getToken returned no new token");
+        await this.#refresh();
+      } catch (error) {
+        if (link.isOver) return;
+        this.#hooks.error(asError(error));
+        this.#renewIn(RENEW_AGAIN_SECONDS);
+      }
+    };
+    this.#timers.refresh = setTimeout(renew, Math.min(seconds * 1000, LONGEST_TIMER_MS));
+  }
+}
+
+// --- one WebSocket
+
+// The slowest link that is waited for: 128 kbit/s.
+const SLOW_BYTES_PER_SECOND = 16_000;
+const MOST_REASON_BYTES = 123;
+
+/**
+ * One WebSocket from its attempt to its end, and the requests that wait for their replies on it. Once it is over,
+ * or abandoned, no hook is called any more, whatever the socket still does.
+ */
+class Link {
+  isOver = false;
+  token = null;
+  #options;
+  #dialect;
+  #hooks;
+  #codec;
+  #socket = null;
+  #isOpen = false;
+  #isGreeted = false;
+  #pending = new Map();
+  #givenUp = new Set(); // ids of requests that timed out: their late replies are not messages
+  #id = 0;
+  #deadline;
+  #dueAt;
+  #pulse;
+  #hasHeard = true;
+  #largest = 0;
+
+  constructor(options, dialect, hooks) {
+    this.#options = options;
+    this.#dialect = dialect;
+    this.#hooks = hooks;
+    this.#codec = CODECS[options.format];
+  }
+
+  get hasSocket() {
+    return this.#socket !== null;
+  }
+
+  open(url, protocols, token) {
+    this.token = token;
+    const socket = new (this.#options.WebSocket ?? WebSocket)(url, protocols);
+    this.#socket = socket;
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => this.#begin();
+    socket.onmessage = (event) => this.#receive(event);
+    socket.onclose = ({ code, reason }) => this.#over(code, reason, !this.#isOpen);
+    const { connectTimeout } = this.#options;
+    const late = () => this.#fail(`not connected within ${connectTimeout} s`);
+    this.#deadline = setTimeout(late, connectTimeout * 1000);
   }
 
   post(message) {
     const frame = this.#codec.encode(message);
-    this.#hooks.traffic?.("out", message, frame);
+    this.#hooks.traffic("out", message, frame);
     this.#socket.send(frame);
   }
 
@@ -379,69 +434,136 @@ class Link {
     const id = ++this.#id;
     const waiting = deferred();
     this.#pending.set(id, waiting);
-    if (this.#isOver) waiting.reject(new FastWSError("connection_lost", "the connection has ended"));
-    try {
-      this.post({ ...message, id });
-    } catch (error) {
-      waiting.reject(asError(error));
+    if (this.isOver) waiting.reject(new FastWSError("connection_lost", "the connection has ended"));
+    else {
+      try {
+        this.post({ ...message, id });
+      } catch (error) {
+        waiting.reject(new FastWSError("bad_request", `the message cannot be encoded: ${error.message}`));
+      }
     }
-    const reply = within(this.#seconds, waiting.promise).finally(() => this.#pending.delete(id));
-    reply.catch(() => {}); // whoever waits for it hears of the error; that nobody does is no error of its own
+    const reply = within(this.#options.requestTimeout, waiting.promise).finally(() => this.#pending.delete(id));
+    reply.catch((error) => error.code === "timeout" && this.#givenUp.add(id));
     return reply;
   }
 
-  close(code = NORMAL, reason = "") {
-    this.#over(code, reason);
-    this.#socket.close(code, reason);
+  /** End it without a word to the hooks. */
+  abandon(code = NORMAL, reason = "") {
+    if (this.isOver) return;
+    this.#stop(code, reason);
+    // A page may close with 1000 and with codes from 3000 only.
+    this.#closeSocket(code >= 3000 ? code : NORMAL, clipped(reason));
   }
 
-  #begin(pingSeconds) {
-    this.#pulse = setInterval(() => this.#beat(), pingSeconds * 1000);
-    this.#hooks.opened();
+  /** Test it now: after a change of the network it may be dead without a sign. */
+  probe() {
+    const { requestTimeout, pongTimeout } = this.#options;
+    // A message as large as the largest so far may be on its way, and the reply comes after it.
+    this.#ping(Math.min(requestTimeout + this.#largest / SLOW_BYTES_PER_SECOND, pongTimeout));
   }
 
-  /** A page cannot see the server's pings: in a silence it asks itself, and gives up a connection that is mute. */
+  #begin() {
+    this.#isOpen = true;
+    if (!this.#dialect.isGreeting) this.#greeted(null);
+  }
+
+  #greeted(greeting) {
+    clearTimeout(this.#deadline);
+    this.#deadline = undefined;
+    this.#isGreeted = true;
+    this.#pulse = setInterval(() => this.#beat(), this.#options.pingInterval * 1000);
+    this.#hooks.greeted(greeting);
+  }
+
+  /** A page cannot see the server's pings: after a silence it sends one of its own. */
   #beat() {
-    if (!this.#hasHeard) {
-      this.request({ [this.#hooks.verb]: "ping" }).catch((error) => {
-        if (error.code !== "timeout") return;
-        this.#over(1006, "no answer to a ping");
-        this.#socket.close();
-      });
-    }
+    if (!this.#hasHeard && this.#deadline === undefined) this.#ping(this.#options.pongTimeout);
     this.#hasHeard = false;
+  }
+
+  /** Give the connection up if nothing at all arrives within `seconds`. */
+  #ping(seconds) {
+    this.request({ [this.#dialect.verb]: "ping" }).catch(() => {}); // the deadline decides
+    const dueAt = performance.now() + seconds * 1000;
+    if (this.#deadline !== undefined && this.#dueAt <= dueAt) return;
+    clearTimeout(this.#deadline);
+    this.#dueAt = dueAt;
+    const wait = (unsent) => {
+      this.#deadline = setTimeout(() => {
+        const left = this.#socket.bufferedAmount;
+        // The peer still takes what was written before the ping.
+        if (left > 0 && left < unsent) wait(left);
+        else this.#fail("no answer to a ping");
+      }, seconds * 1000);
+    };
+    wait(this.#socket.bufferedAmount);
   }
 
   #receive({ data }) {
     this.#hasHeard = true;
-    if (this.#isOver) return;
+    this.#largest = Math.max(this.#largest, data.length ?? data.byteLength);
+    if (this.#isGreeted) {
+      clearTimeout(this.#deadline);
+      this.#deadline = undefined;
+    }
     let message;
     try {
       message = typeof data === "string" ? JSON.parse(data) : this.#codec.decode(data);
-      if (message === null || typeof message !== "object") throw new TypeError("it is no object");
+      if (message === null || typeof message !== "object") throw new TypeError("it is not an object");
     } catch (error) {
       this.#hooks.failed(new FastWSError("invalid_message", `a message cannot be read: ${error.message}`));
       return;
     }
-    this.#hooks.traffic?.("in", message, data);
-    const waiting = message.id === undefined ? undefined : this.#pending.get(message.id);
-    if (!waiting) {
-      this.#hooks.heard(message, new Heard(message, data));
-    } else if ((message.type ?? message.event) === "error") {
-      waiting.reject(new FastWSError(message.code ?? "refused", message.message, message.channel ?? message.room_id));
-    } else {
+    this.#hooks.traffic("in", message, data);
+    if (!this.isOver) this.#sort(message, data);
+  }
+
+  #sort(message, frame) {
+    const { id } = message;
+    const waiting = this.#pending.get(id);
+    if (waiting && message[this.#dialect.word] === "error") {
+      const channel = message.channel ?? message.room_id ?? null;
+      waiting.reject(new FastWSError(message.code ?? "refused", message.message, channel));
+    } else if (waiting) {
       waiting.resolve(message);
+    } else if (!this.#isGreeted && this.#dialect.isGreeting?.(message)) {
+      this.#greeted(message);
+    } else if (!this.#givenUp.delete(id)) {
+      this.#hooks.heard(message, new Heard(message, frame));
     }
   }
 
-  #over(code, reason) {
-    if (this.#isOver) return;
-    this.#isOver = true;
+  #fail(reason) {
+    const socket = this.#socket;
+    this.#over(1006, reason, false);
+    socket.close();
+  }
+
+  #over(code, reason, isRefusal) {
+    if (this.isOver) return;
+    this.#stop(code, reason);
+    this.#hooks.lost(code, reason, isRefusal);
+  }
+
+  #stop(code, reason) {
+    this.isOver = true;
     clearInterval(this.#pulse);
+    clearTimeout(this.#deadline);
+    if (this.#socket) this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     const error = new FastWSError("connection_lost", `the connection ended (${code}${reason && ` ${reason}`})`);
     this.#pending.forEach((waiting) => waiting.reject(error));
-    this.#hooks.lost(code, reason);
   }
+
+  #closeSocket(code, reason) {
+    this.#socket?.close(code, reason);
+  }
+}
+
+/** `reason` as far as it fits into a close frame. */
+function clipped(reason) {
+  let text = String(reason);
+  while (new TextEncoder().encode(text).length > MOST_REASON_BYTES) text = text.slice(0, -1);
+  return text;
 }
 
 /** A message as its listeners get it: `data` is the text of it, as a WebSocket's own event has it. */
@@ -456,107 +578,317 @@ class Heard {
   }
 }
 
-// --- dialects: what a subscription is, and how it is said again after a reconnect
+// --- subscriptions
 
-class NameWishes {
+const SUBSCRIBE_AGAIN_SECONDS = 5;
+const TEMPORARY = new Set(["rate_limited", "broker_unavailable", "internal"]);
+
+/**
+ * What the application wants to hear. While connected, each change is sent at once, in the order of the calls. All
+ * others wait for the next connection, which begins with a request for everything that is wanted by then: no change
+ * is sent twice, and the last one said holds.
+ */
+class Subscriptions {
+  #filter;
+  #report;
+  #link = null;
+  #changes = new Set(); // those without an outcome
+  #ended = null;
+
+  constructor(filter, report) {
+    this.#filter = filter;
+    this.#report = report;
+  }
+
+  add(wanted) {
+    return this.#change(this.#filter.add(wanted));
+  }
+
+  remove(unwanted) {
+    return this.#change(this.#filter.remove(unwanted));
+  }
+
+  /** The server has taken this client off `channel`. */
+  left(channel) {
+    this.#filter.left(channel);
+  }
+
+  /** Ask for everything that is wanted. Resolves when all of it is answered. */
+  connected(link) {
+    this.#link = link;
+    const requests = this.#filter.restore();
+    const waiting = [...this.#changes];
+    const answered = requests.map((request) => {
+      const concerned = waiting.filter((change) => this.#filter.isCovered(change.request, request));
+      concerned.forEach((change) => waiting.splice(waiting.indexOf(change), 1));
+      return this.#restore(link, request, concerned);
+    });
+    // What a later call has undone needs no request.
+    waiting.forEach((change) => this.#settle(change));
+    return Promise.all(answered);
+  }
+
+  lost() {
+    this.#link = null;
+  }
+
+  ended(error) {
+    this.#ended = error;
+    this.#changes.forEach((change) => this.#settle(change, error));
+  }
+
+  #change(requests) {
+    if (this.#ended) return Promise.reject(this.#ended);
+    const changes = requests.map((request) => ({ request, outcome: deferred() }));
+    for (const change of changes) {
+      this.#changes.add(change);
+      if (this.#link) this.#send(this.#link, change);
+    }
+    return Promise.all(changes.map((change) => change.outcome.promise));
+  }
+
+  async #send(link, change) {
+    const error = await this.#ask(link, change.request);
+    if (link === this.#link || !error) this.#settle(change, error);
+  }
+
+  async #restore(link, request, changes) {
+    const error = await this.#ask(link, request);
+    if (link !== this.#link) return;
+    if (TEMPORARY.has(error?.code)) {
+      this.#report(error);
+      setTimeout(() => {
+        if (link === this.#link && this.#filter.isWanted(request)) this.#restore(link, request, changes);
+        else if (link === this.#link) changes.forEach((change) => this.#settle(change));
+      }, SUBSCRIBE_AGAIN_SECONDS * 1000);
+    } else {
+      if (error && !changes.length) this.#report(error);
+      changes.forEach((change) => this.#settle(change, error));
+    }
+  }
+
+  /** The error that the server answers with, null if there is none. */
+  async #ask(link, request) {
+    try {
+      await link.request(request);
+      this.#filter.confirmed(request);
+      return null;
+    } catch (error) {
+      if (link !== this.#link) return error;
+      // A request that was sent and not answered in time is very likely carried out.
+      if (error.code === "timeout") this.#filter.confirmed(request);
+      else if (error.code !== "connection_lost") this.#filter.refused(request, error);
+      return error;
+    }
+  }
+
+  #settle(change, error = null) {
+    this.#changes.delete(change);
+    if (error) change.outcome.reject(error);
+    else change.outcome.resolve();
+  }
+}
+
+/** Channels or rooms: one request for each name, and the latest one for a name decides. */
+class Names {
+  #verb;
+  #field;
+  #wanted = new Map(); // name -> its latest request, whether it waits for an answer, whether one was confirmed
+
   constructor(verb, field) {
-    this.verb = verb;
-    this.field = field;
-    this.names = new Set();
+    this.#verb = verb;
+    this.#field = field;
   }
 
   add(names) {
-    return [names].flat().map((name) => (this.names.add(name), this.#say("subscribe", name)));
+    return [names].flat().map((name) => this.#subscribe(name));
   }
 
   remove(names) {
-    return [names].flat().map((name) => (this.names.delete(name), this.#say("unsubscribe", name)));
+    return [names].flat().map((name) => (this.#wanted.delete(name), this.#request("unsubscribe", name)));
   }
 
-  all() {
-    return [...this.names].map((name) => this.#say("subscribe", name));
+  restore() {
+    return [...this.#wanted.keys()].map((name) => this.#subscribe(name));
   }
 
-  refused(request) {
-    if (request[this.verb] === "subscribe") this.names.delete(request[this.field]);
+  isCovered(change, restored) {
+    return change[this.#verb] === "subscribe" && change[this.#field] === restored[this.#field];
   }
 
-  #say(word, name) {
-    return { [this.verb]: word, [this.field]: name };
+  isWanted(request) {
+    return this.#wanted.get(request[this.#field])?.request === request;
+  }
+
+  confirmed(request) {
+    if (!this.isWanted(request)) return;
+    Object.assign(this.#wanted.get(request[this.#field]), { isOpen: false, wasConfirmed: true });
+  }
+
+  /** The server will not: forget the name, unless it is subscribed to all the same. */
+  refused(request, { code }) {
+    if (!this.isWanted(request)) return;
+    const entry = this.#wanted.get(request[this.#field]);
+    entry.isOpen = false;
+    if (!(entry.wasConfirmed && TEMPORARY.has(code))) this.#wanted.delete(request[this.#field]);
+  }
+
+  left(name) {
+    // A later request for it has an answer of its own.
+    if (!this.#wanted.get(name)?.isOpen) this.#wanted.delete(name);
+  }
+
+  #subscribe(name) {
+    const request = this.#request("subscribe", name);
+    const wasConfirmed = this.#wanted.get(name)?.wasConfirmed ?? false;
+    this.#wanted.set(name, { request, isOpen: true, wasConfirmed });
+    return request;
+  }
+
+  #request(word, name) {
+    return { [this.#verb]: word, [this.#field]: name };
   }
 }
 
-/** Event types of a workspace: all, only some, or all but some (`isExcluding`). */
-class EventWishes {
-  types = new Set();
-  isExcluding = true;
+/**
+ * One filter for everything that is heard, changed by each request: what the server has confirmed, and the changes
+ * after that in the order of their calls. A change that the server refuses has changed nothing.
+ */
+class Filter {
+  #changes = [];
+  #state = null; // null: everything
 
+  restore() {
+    const request = this.#state && this.said(this.#state);
+    this.#state = null; // that of a fresh connection
+    if (request) this.#changes.unshift(request);
+    return [...this.#changes];
+  }
+
+  isCovered(change, restored) {
+    return change === restored;
+  }
+
+  isWanted(request) {
+    return this.#changes.includes(request);
+  }
+
+  confirmed(request) {
+    if (this.#drop(request)) this.#state = this.apply(this.#state, request);
+  }
+
+  refused(request) {
+    this.#drop(request);
+  }
+
+  left() {}
+
+  change(request) {
+    this.#changes.push(request);
+    return [request];
+  }
+
+  #drop(request) {
+    const at = this.#changes.indexOf(request);
+    if (at >= 0) this.#changes.splice(at, 1);
+    return at >= 0;
+  }
+}
+
+/** Event types of a workspace: all of them, only some, or all but some (`isExcluding`). */
+class EventTypes extends Filter {
   add(types) {
-    const wanted = [types].flat();
-    if (wanted.includes("*")) this.#set([], true);
-    else this.#set(this.isExcluding ? wanted : [...this.types, ...wanted], false);
-    return [{ type: "subscribe", event_types: wanted }];
+    return this.change({ type: "subscribe", event_types: [types].flat() });
   }
 
   remove(types) {
-    const unwanted = [types].flat();
-    if (unwanted.includes("*")) this.#set([], false);
-    else if (this.isExcluding) this.#set([...this.types, ...unwanted], true);
-    else
-      this.#set(
-        [...this.types].filter((type) => !unwanted.includes(type)),
-        false,
-      );
-    return [{ type: "unsubscribe", event_types: unwanted }];
+    return this.change({ type: "unsubscribe", event_types: [types].flat() });
   }
 
-  all() {
-    if (this.isExcluding && !this.types.size) return [];
-    return [{ type: this.isExcluding ? "unsubscribe" : "subscribe", event_types: [...this.types] }];
+  apply(state, { type, event_types: named }) {
+    const { types, isExcluding } = state ?? { types: [], isExcluding: true };
+    const isAll = named.includes("*");
+    if (type === "subscribe") {
+      if (isAll) return null;
+      return { types: isExcluding ? named : [...new Set([...types, ...named])], isExcluding: false };
+    }
+    if (isAll) return { types: [], isExcluding: false };
+    if (isExcluding) return { types: [...new Set([...types, ...named])], isExcluding };
+    return { types: types.filter((each) => !named.includes(each)), isExcluding };
   }
 
-  refused() {}
-
-  #set(types, isExcluding) {
-    this.types = new Set(types);
-    this.isExcluding = isExcluding;
+  said({ types, isExcluding }) {
+    return isExcluding && !types.length
+      ? null
+      : { type: isExcluding ? "unsubscribe" : "subscribe", event_types: types };
   }
 }
 
-/** Job ids and statuses: each `subscribe` says anew which; a list of names alone means job ids. */
-class JobWishes {
-  request = null;
-
+/** Job ids and statuses: each `subscribe` replaces the filter; a list of names alone means job ids. */
+class Jobs extends Filter {
   add(wanted) {
     const { jobIds = [], statuses = [] } =
       typeof wanted === "string" || Array.isArray(wanted) ? { jobIds: [wanted].flat() } : wanted;
-    this.request = { type: "subscribe", job_ids: jobIds, statuses };
-    return [this.request];
+    return this.change({ type: "subscribe", job_ids: jobIds, statuses });
   }
 
   remove() {
-    this.request = null;
-    return [{ type: "unsubscribe" }];
+    return this.change({ type: "unsubscribe" });
   }
 
-  all() {
-    return this.request ? [this.request] : [];
+  apply(_, request) {
+    return request.type === "subscribe" ? request : null;
   }
 
-  refused(request) {
-    if (request === this.request) this.request = null;
+  said(state) {
+    return { ...state };
   }
 }
 
-/** `greets`: the word of the first message, false where there is none. */
+// --- dialects
+
+/**
+ * `verb` is the key that says what a request wants, `word` the one that says what a message of the server is.
+ * `isGreeting` knows the first message; without it there is none.
+ */
 const DIALECTS = {
-  channels: { path: "", verb: "action", greets: "connection_id", wishes: () => new NameWishes("action", "channel") },
-  rooms: { path: "api/v1/ws", verb: "type", greets: "connected", wishes: () => new NameWishes("type", "room_id") },
-  workspaces: { path: "ws", verb: "type", greets: "connected", wishes: () => new EventWishes() },
-  jobs: { path: "ws", verb: "type", greets: false, wishes: () => new JobWishes() },
+  channels: {
+    path: "",
+    verb: "action",
+    word: "type",
+    filter: () => new Names("action", "channel"),
+    isGreeting: ({ type }) => type === "connection_id",
+    leftChannel: ({ type, reason, channel }) => leftIf(type === "unsubscribe_succeeded", reason, channel),
+  },
+  rooms: {
+    path: "api/v1/ws",
+    verb: "type",
+    word: "type",
+    filter: () => new Names("type", "room_id"),
+    isGreeting: ({ type, event }) => type === "connection" && event === "connected",
+    leftChannel: ({ type, event, reason, room_id }) =>
+      leftIf(type === "subscription" && event === "unsubscribed", reason, room_id),
+  },
+  workspaces: {
+    path: "ws",
+    verb: "type",
+    word: "event",
+    filter: () => new EventTypes(),
+    isGreeting: ({ event }) => event === "connected",
+    leftChannel: () => null,
+  },
+  jobs: { path: "ws", verb: "type", word: "type", filter: () => new Jobs(), isGreeting: null, leftChannel: () => null },
 };
 
-// --- pace and addresses
+/** The channel that the server took this client off by itself: only then is there a reason. */
+function leftIf(isUnsubscribed, reason, channel) {
+  return isUnsubscribed && reason !== undefined ? (channel ?? null) : null;
+}
+
+// --- backoff
+
+// Codes whose clients the server wants to be away for a while, however well their network is.
+const SPREAD_CODES = new Set([RESTART, 1008, 1013]);
 
 /**
  * Milliseconds to wait before attempt number `attempt` (0 is the first): full jitter up to `first`, doubled each
@@ -568,20 +900,24 @@ export function reconnectDelay(
 ) {
   const range = code === RESTART ? /(\d+)-(\d+) s/.exec(reason) : null;
   if (range) return (Number(range[1]) + random() * (range[2] - range[1])) * 1000;
-  // 1013: too slow, or full; 1008: too many messages. To come back at once would be the same again.
+  // 1013: too slow, or the server is full; 1008: too many messages. An immediate return would end in the same way.
   const least = code === 1013 || code === 1008 ? 1000 : 0;
   return least + random() * Math.min(longest, first * 2 ** Math.min(attempt, 30));
 }
 
+// --- addresses
+
 /** The URL and subprotocols. Without `url`: the server that served this file. A URL without a path gets the dialect's. */
 function addressOf({ url, format, auth, dialect, workspaceId }, { path }, token) {
   const base = new URL(url ?? "..", url === undefined ? import.meta.url : globalThis.location?.href);
-  if (!/^(ws|http)s?:$/.test(base.protocol)) throw new FastWSError("bad_request", `no address of a server: ${base}`);
+  if (!/^(ws|http)s?:$/.test(base.protocol)) {
+    throw new FastWSError("bad_request", `\`url\` must begin with ws, wss, http or https: ${base}`);
+  }
   base.protocol = base.protocol.replace("http", "ws");
   const isOwnPath = url !== undefined && base.pathname !== "/";
   if (!isOwnPath) base.pathname += path;
   base.hash = "";
-  // At /ws a token would mean workspaces.
+  // With a token, /ws serves workspaces.
   const shown = dialect === "jobs" && !isOwnPath ? null : token;
   if (workspaceId !== undefined && workspaceId !== null) base.searchParams.set("workspace_id", workspaceId);
   if (auth === "query") {
@@ -592,15 +928,65 @@ function addressOf({ url, format, auth, dialect, workspaceId }, { path }, token)
   return [base.href, [`fastws.${format}`, ...(shown ? [`fastws.token.${shown}`] : [])]];
 }
 
+// --- tokens
+
+const REFRESH_AHEAD_SECONDS = 60;
+const RENEW_AGAIN_SECONDS = 5;
+// A login may need its user.
+const GET_TOKEN_SECONDS = 120;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** The token to connect with, from `getToken` if there is one; that is asked one thing at a time. */
+class Tokens {
+  isRefused = false;
+  #getToken;
+  #asking = null;
+
+  constructor({ token, getToken }) {
+    this.token = token ?? null;
+    this.#getToken = getToken;
+  }
+
+  async current() {
+    if (!this.#getToken) return this.token;
+    const reason = this.isRefused ? "refused" : this.token === null ? "start" : "expiring";
+    if (reason === "expiring" && expiryOf(this.token) * 1000 > Date.now() + 5000) return this.token;
+    return this.ask(reason);
+  }
+
+  ask(reason) {
+    this.#asking ??= within(GET_TOKEN_SECONDS, this.#ask(reason), "getToken gave no token").finally(() => {
+      this.#asking = null;
+    });
+    return this.#asking;
+  }
+
+  async #ask(reason) {
+    const before = this.token;
+    const token = (await this.#getToken({ reason })) ?? null;
+    // `refresh` may have given a newer one in the meantime.
+    if (this.token === before) this.token = token;
+    this.isRefused = false;
+    return this.token;
+  }
+}
+
+function secondsToRefresh(expires) {
+  const seconds = expires - Date.now() / 1000;
+  return Math.max(seconds - Math.min(REFRESH_AHEAD_SECONDS, seconds / 4), 0);
+}
+
 /** `exp` of a JWT in seconds since the epoch; NaN where it cannot be told. */
 export function expiryOf(token) {
   try {
     const claims = JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")));
     return typeof claims.exp === "number" ? claims.exp : NaN;
   } catch {
-    return NaN; // not a JWT: the server decides, and its 4401 is the notice
+    return NaN; // not a JWT: the server decides, and closes with 4401 when the token ends
   }
 }
+
+// --- promises and errors
 
 function deferred() {
   const it = {};
@@ -609,10 +995,10 @@ function deferred() {
   return it;
 }
 
-function within(seconds, promise) {
+function within(seconds, promise, text = "no answer") {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new FastWSError("timeout", `no answer within ${seconds} s`)), seconds * 1000);
+    timer = setTimeout(() => reject(new FastWSError("timeout", `${text} within ${seconds} s`)), seconds * 1000);
   });
   const first = Promise.race([promise, late]).finally(() => clearTimeout(timer));
   first.catch(() => {});
@@ -622,6 +1008,8 @@ function within(seconds, promise) {
 function asError(error) {
   return error instanceof FastWSError ? error : new FastWSError("internal", error?.message ?? String(error));
 }
+
+// --- codecs
 
 /** Bytes are base64 text in JSON, as everywhere in fastws; a BigInt is its digits (as text in browsers before 2023). */
 function inJson(_, value) {
