@@ -13,12 +13,11 @@ from fastws.client.dialing import Dialing, find_url
 from fastws.client.formats import Message, find_format
 from fastws.client.grammar import Grammar, check_names, find_grammar
 from fastws.client.inbox import Inbox
-from fastws.client.kept import KeptConnection, first_error
-from fastws.client.link import ConnectionLost
+from fastws.client.kept import KeptConnection
 from fastws.client.pace import Pace
 from fastws.client.tokens import TokenProvider, TokenSource
 from fastws.client.wishes import JobWishes
-from fastws.errors import BadRequest, FastWSError, Unavailable
+from fastws.errors import BadRequest, Unavailable
 
 log = logging.getLogger("fastws.client")
 
@@ -32,7 +31,7 @@ LARGEST_MESSAGE_BYTES: Final = 4_194_304
 
 class Client:
     """`async with connect(url, …) as client`, then `async for message in client`, which yields dicts: deliveries
-    in the dialect's own words, and notices, which have no `data`.
+    in the dialect's own words, notices, which have no `data`, and whatever else is no reply to a call.
 
     Notices of the server: gap, lag, error. Notices of the client: `disconnected`, `reconnected` (what was said in
     between was missed) and `lag` with `"source": "client"`: this application read too slowly, and the oldest of
@@ -43,7 +42,8 @@ class Client:
     a function or coroutine function, returns a token; it is called at the start, a minute before that token
     ends, and when the server refuses it. `connect_timeout` and `request_timeout` are in seconds. Reconnects come
     after a random time up to `first_delay` seconds, doubled up to `longest_delay`, and within the time that a
-    restarting server names. Further keywords go to `websockets.connect` (ssl, proxy, ping_interval, …).
+    restarting server names. Further keywords go to `websockets.connect` (ssl, proxy, …); `ping_interval` and
+    `ping_timeout` are seconds without a byte from the server.
 
     Entering raises Unauthorized, Forbidden, NotFound, BadRequest or Unavailable; iterating raises what ended the
     client for good, and ends after a close of the server with 1000.
@@ -131,22 +131,15 @@ class Client:
     async def subscribe(self, *names: str) -> None:
         """Hear `names` from now on, after every reconnect too: channels, rooms, event types or job ids.
 
-        Raises what the server refuses with (Forbidden, BadRequest, …), Unavailable where it does not answer in
-        time; in that case the subscription is made with the next connection.
+        Returns when the server has confirmed it or a later call has replaced it. Raises what the server refuses with
+        (Forbidden, BadRequest, …), Unavailable where it does not answer in time; in that case the subscription is
+        made with the next connection.
         """
-        requests = self._wishes.add(names)
-        try:
-            await self._ask(requests, again=True)
-        except Unavailable:
-            raise
-        except FastWSError:
-            for request in requests:
-                self._wishes.refused(request)
-            raise
+        await self._change(self._wishes.add(names))
 
     async def unsubscribe(self, *names: str) -> None:
-        """Hear `names` no longer."""
-        await self._ask(self._wishes.remove(names), again=True)
+        """Hear `names` no longer. Of several calls the last one holds, whenever they come."""
+        await self._change(self._wishes.remove(names))
 
     async def send(
         self, channel: str, event: str, data: object = None, *, exclude_self: bool = False
@@ -162,42 +155,45 @@ class Client:
     async def ping(self) -> float:
         """The seconds that a message to the server and back takes."""
         began = time.perf_counter()
-        await self._ask([{self._grammar.verb: "ping"}])
+        await self._ask({self._grammar.verb: "ping"})
         return time.perf_counter() - began
 
     async def request_metrics(self, metric_type: str | None = None) -> object:
         """The workspace's last metrics of that type."""
         self._only("workspaces", "request_metrics")
         asked = {} if metric_type is None else {"metric_type": metric_type}
-        return (await self._ask([{"type": "request_metrics", **asked}]))[0].get("data")
+        return (await self._ask({"type": "request_metrics", **asked})).get("data")
 
     async def refresh(self, token: str) -> None:
         """Go on with this token. Not needed with a `token_provider`."""
-        await self._ask([{self._grammar.verb: "refresh", "token": token}])
+        await self._ask({self._grammar.verb: "refresh", "token": token})
         self._kept.use_token(token)
 
     async def _send(self, message: Message) -> dict[str, int]:
         self._only("channels", "send")
-        reply = (await self._ask([message]))[0]
+        reply = await self._ask(message)
         return {"sent": reply["sent"], "failed": reply["failed"]}
 
-    async def _ask(self, requests: list[Message], *, again: bool = False) -> list[Message]:
-        """The replies to `requests`. `again`: those lost with a connection may be asked on the next one."""
+    async def _change(self, requests: list[Message]) -> None:
         try:
             async with asyncio.timeout(self._request_timeout):
-                while True:
-                    link = await self._kept.live_link()
-                    answers = await asyncio.gather(*map(link.request, requests), return_exceptions=True)
-                    error = first_error(answers)
-                    if error is None:
-                        return [answer for answer in answers if isinstance(answer, dict)]
-                    if not (again and isinstance(error, ConnectionLost)):
-                        raise error
+                await self._kept.changes.make(requests)
         except TimeoutError:
-            raise Unavailable(
-                f"no answer within {self._request_timeout:g} s, "
-                + ("though connected" if self.connected else "the server is away")
-            ) from None
+            raise self._no_answer() from None
+
+    async def _ask(self, request: Message) -> Message:
+        """The reply to `request`, sent on the connection that is up now or next."""
+        try:
+            async with asyncio.timeout(self._request_timeout):
+                link = await self._kept.live_link()
+                # A task, as each change of subscriptions is one: they write in the order of the calls.
+                return await asyncio.create_task(link.request(request))
+        except TimeoutError:
+            raise self._no_answer() from None
+
+    def _no_answer(self) -> Unavailable:
+        where = "though connected" if self.connected else "the server is away"
+        return Unavailable(f"no answer within {self._request_timeout:g} s, {where}")
 
     def _only(self, dialect: str, call: str) -> None:
         if self._grammar.name != dialect:

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from fastws.client.formats import Format
 from fastws.client.grammar import Grammar
+from fastws.client.keepalive import TimedConnection
 from fastws.client.pace import refusal_of
 from fastws.errors import BadRequest, FastWSError, Unavailable
 
@@ -44,9 +45,12 @@ class Dialing:
             "close_timeout": CLOSE_SECONDS,
             "user_agent_header": "fastws-client",
             "subprotocols": [self.form.subprotocol] if self.form.subprotocol else None,
+            "create_connection": TimedConnection,
             **self.options,
             "additional_headers": headers,
         }
+        if settings["create_connection"] is TimedConnection:
+            settings["ping_interval"] = None  # `keep_alive` does it
         try:
             connection = await open_websocket(self.url, **settings)
         except InvalidStatus as error:

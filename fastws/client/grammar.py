@@ -17,8 +17,10 @@ from fastws.errors import (
     TooLarge,
     TooManyChannels,
     Unauthorized,
+    Unavailable,
 )
 
+NOTICES: Final = frozenset({"gap", "lag", "error", "disconnected", "reconnected"})
 ACCESS_DENIED: Final = "Access denied to room"
 ERRORS: Final[Mapping[str, type[FastWSError]]] = {
     kind.code: kind
@@ -33,7 +35,8 @@ class Grammar:
     """One dialect from the client's side.
 
     `path` is where the server mounts it, `verb` the key that says what a request wants, `word` the one that says
-    what a message of the server is, `hello` the word of its first message (None: there is none).
+    what a message of the server is, `hello` the word of its first message (None: there is none), `left` what marks
+    the notice that the server has unsubscribed this client by itself.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Grammar:
     word: str
     hello: str | None
     wishes: Callable[[], Wishes]
+    left: Mapping[str, str] | None = None
 
     def notice(self, kind: str, **fields: object) -> Message:
         """A notice of the client's own, in the dialect's words."""
@@ -51,12 +55,23 @@ class Grammar:
         return message.get(self.word) == "error" and "data" not in message
 
     def is_notice(self, message: Message) -> bool:
-        """Whether a message that answers no request is something other than a delivery. Those have data."""
-        return "data" not in message
+        """Whether `message` tells of the connection itself. Whatever else answers no request is a message."""
+        return "data" not in message and (message.get(self.word) in NOTICES or self.is_left(message))
 
     def is_left(self, message: Message) -> bool:
-        """Whether the server says that it took this client off a channel (its new token allows less)."""
-        return "reason" in message and "data" not in message
+        """Whether the server says that it has unsubscribed this client (its new token allows less)."""
+        if self.left is None or "reason" not in message or "data" in message:
+            return False
+        return all(message.get(key) == value for key, value in self.left.items())
+
+    def is_for_good(self, error: FastWSError, *, was_confirmed: bool) -> bool:
+        """Whether a subscription that was refused with `error` would be refused again.
+
+        Only the channels dialect has codes that say so. In the others what was confirmed once is worth another try.
+        """
+        if isinstance(error, FOR_GOOD):
+            return True
+        return self.name != "channels" and not was_confirmed and not isinstance(error, Unavailable)
 
     def error_of(self, reply: Message) -> FastWSError:
         """The error that an error reply means; the dialects without codes tell only a denied room apart."""
@@ -69,8 +84,24 @@ class Grammar:
 GRAMMARS: Final[Mapping[str, Grammar]] = {
     grammar.name: grammar
     for grammar in (
-        Grammar("channels", "/", "action", "type", "connection_id", lambda: ChannelWishes("action", "channel")),
-        Grammar("rooms", "/api/v1/ws", "type", "type", "connection", lambda: ChannelWishes("type", "room_id")),
+        Grammar(
+            "channels",
+            "/",
+            "action",
+            "type",
+            "connection_id",
+            lambda: ChannelWishes("action", "channel"),
+            {"type": "unsubscribe_succeeded"},
+        ),
+        Grammar(
+            "rooms",
+            "/api/v1/ws",
+            "type",
+            "type",
+            "connection",
+            lambda: ChannelWishes("type", "room_id"),
+            {"type": "subscription", "event": "unsubscribed"},
+        ),
         Grammar("workspaces", "/ws", "type", "event", "connected", EventWishes),
         Grammar("jobs", "/ws", "type", "type", None, JobWishes),
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
+from fastws.client.changes import Changes, Restoring
 from fastws.client.dialing import Dialing
 from fastws.client.formats import Message
-from fastws.client.grammar import FOR_GOOD
+from fastws.client.keepalive import TimedConnection, keep_alive
 from fastws.client.link import ConnectionLost, Link
 from fastws.client.pace import TOKEN_ENDED, Pace, end_of
 from fastws.client.refreshing import keep_token_fresh
@@ -20,7 +21,9 @@ from fastws.errors import FastWSError, Unauthorized, Unavailable
 
 log = logging.getLogger("fastws.client")
 
-HELLO_SECONDS: Final = 10.0
+PING_INTERVAL_SECONDS: Final = 20.0
+PING_TIMEOUT_SECONDS: Final = 20.0
+RESTORE_SECONDS: Final = 60.0
 
 
 class KeptConnection:
@@ -41,6 +44,7 @@ class KeptConnection:
         self._dialing = dialing
         self._grammar = dialing.grammar
         self._wishes = wishes
+        self.changes = Changes(wishes)
         self._tokens = tokens
         self._pace = pace
         self._hear = hear
@@ -110,12 +114,15 @@ class KeptConnection:
         finally:
             self._over, self._error = True, error
             self._up.set()
+            self.changes.end(self._reason_of_end())
             self._ended(error)
 
     async def _session(self) -> float | None:
         """One connection from dialing to its end: seconds until the next, None where there is to be none."""
         try:
-            connection = await self._dialing.dial(await self._token())
+            token = await self._token()
+            deadline = time.monotonic() + self._dialing.open_seconds
+            connection = await self._dialing.dial(token)
         except Unauthorized:
             self._refused_in_a_row += 1
             if not self._tokens.can_renew or self._refused_in_a_row > 1:
@@ -124,16 +131,17 @@ class KeptConnection:
             return 0.0
         except Unavailable as error:
             return self._delay_after(error)
-        return await self._use(Link(connection, self._dialing.form, self._grammar, self._take))
+        return await self._use(Link(connection, self._dialing.form, self._grammar, self._take), deadline)
 
-    async def _use(self, link: Link) -> float | None:
-        """Settle on `link` and stay until it is lost; returns as `_session` does."""
+    async def _use(self, link: Link, deadline: float) -> float | None:
+        """Settle on `link`, greeted before `deadline`, and stay until it is lost; returns as `_session` does."""
         began = time.monotonic()
         given_up = False
         self._hello = asyncio.get_running_loop().create_future()
-        tasks = [asyncio.create_task(link.read_until_closed())]
+        tasks = [asyncio.create_task(link.read_until_closed()), asyncio.create_task(self._keep_alive(link))]
         try:
-            await self._settle(link, tasks[0])
+            await self._greeting(deadline, tasks[0])
+            await self._restore(link)
             self._link = link
             self._up.set()
             tasks.append(asyncio.create_task(keep_token_fresh(self._tokens, link, self._grammar.verb)))
@@ -146,6 +154,7 @@ class KeptConnection:
         finally:
             was_up, self._link = self._link is not None, None
             self._up.clear()
+            self.changes.lost()
             await link.connection.close()
             for task in tasks:
                 task.cancel()
@@ -166,35 +175,52 @@ class KeptConnection:
             log.warning("token_provider failed", exc_info=True)
             raise Unavailable(f"token_provider failed: {error}", retry_after_seconds=0) from error
 
-    async def _settle(self, link: Link, reading: asyncio.Task[None]) -> None:
-        """Await the server's first message, then subscribe to everything that is wanted."""
+    async def _keep_alive(self, link: Link) -> None:
+        if isinstance(link.connection, TimedConnection):
+            options = self._dialing.options
+            interval = options.get("ping_interval", PING_INTERVAL_SECONDS)
+            if interval is not None:
+                await keep_alive(link.connection, interval, options.get("ping_timeout", PING_TIMEOUT_SECONDS))
+
+    async def _greeting(self, deadline: float, reading: asyncio.Task[None]) -> None:
+        """Await the server's first message."""
         assert self._hello is not None  # noqa: S101 # made by the session
         if self._grammar.hello is not None:
-            await asyncio.wait((self._hello, reading), timeout=HELLO_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            seconds = max(0.0, deadline - time.monotonic())
+            await asyncio.wait((self._hello, reading), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 raise ConnectionLost("closed before its first message")
             if not self._hello.done():
-                raise Unavailable(f"no `{self._grammar.hello}` within {HELLO_SECONDS:g} s: is it a fastws server?")
+                limit = f"{self._dialing.open_seconds:g} s"
+                raise Unavailable(f"no `{self._grammar.hello}` within {limit}: is it a fastws server?")
             self.connection_id = str(self._hello.result().get("connection_id"))
         self._refused_in_a_row = 0
         if self._times_up:
             self._hear(self._grammar.notice("reconnected", connection_id=self.connection_id))
-        requests = self._wishes.restore()
-        answers = await asyncio.gather(*map(link.request, requests), return_exceptions=True)
-        for request, answer in zip(requests, answers, strict=True):
-            if isinstance(answer, BaseException):
-                self._not_restored(request, answer)
+
+    async def _restore(self, link: Link) -> None:
+        """Subscribe to everything that is wanted."""
+        restoring = self.changes.connected(link)
+        if restoring:
+            _, late = await asyncio.wait([each.answer for each in restoring], timeout=RESTORE_SECONDS)
+            if late:
+                raise Unavailable(f"not subscribed within {RESTORE_SECONDS:g} s, trying again", retry_after_seconds=0)
+        for each in restoring:
+            error = each.answer.result()
+            if error is not None:
+                self._not_restored(each, error)
         self._times_up += 1
 
-    def _not_restored(self, request: Message, error: BaseException) -> None:
-        if not isinstance(error, FOR_GOOD):
-            if isinstance(error, FastWSError) and not isinstance(error, ConnectionLost):
-                raise Unavailable(f"not subscribed, trying again: {error}", retry_after_seconds=0) from error
+    def _not_restored(self, restoring: Restoring, error: FastWSError) -> None:
+        if isinstance(error, ConnectionLost):
             raise error
+        if not self._grammar.is_for_good(error, was_confirmed=self._wishes.was_confirmed(restoring.request)):
+            raise Unavailable(f"not subscribed, trying again: {error}", retry_after_seconds=0) from error
         if not self._times_up:
             raise error
-        self._wishes.refused(request)
-        self._hear(self._grammar.notice("error", code=error.code, message=error.message, request=request))
+        if not restoring.has_caller:
+            notice = self._grammar.notice("error", code=error.code, message=error.message, request=restoring.request)
+            self._hear(notice)
 
     def _after_close(self, code: int | None, reason: str, lived_seconds: float, *, was_up: bool) -> float | None:
         final, error = end_of(code, reason, can_renew=self._tokens.can_renew)
@@ -231,9 +257,3 @@ class KeptConnection:
 
     def _reason_of_end(self) -> FastWSError:
         return self._error or Unavailable("the connection was closed, by this client or in good order by the server")
-
-
-def first_error(answers: Sequence[Message | BaseException]) -> BaseException | None:
-    """The first of `answers` that is an error, a lost connection before all others."""
-    errors = [answer for answer in answers if isinstance(answer, BaseException)]
-    return next((error for error in errors if isinstance(error, ConnectionLost)), errors[0] if errors else None)

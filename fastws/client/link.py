@@ -22,17 +22,19 @@ class ConnectionLost(Unavailable):
 
 
 class Link:
-    """`hear` gets every message that answers no request. Requests carry an `id`, which the reply carries back."""
+    """`hear` gets every message that answers no request of this link. Requests carry an `id`, which the reply
+    carries back; a message with another `id` is somebody's own."""
 
     def __init__(
         self, connection: ClientConnection, form: Format, grammar: Grammar, hear: Callable[[Message], None]
     ) -> None:
         self.connection = connection
         self._form = form
-        self._grammar = grammar
+        self.grammar = grammar
         self._hear = hear
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._given_up: set[int] = set()  # requests whose late replies are no messages
         self.over = False
 
     async def request(self, message: Message) -> Message:
@@ -48,6 +50,9 @@ class Link:
             return await reply
         except ConnectionClosed as error:
             raise ConnectionLost("the connection was lost while sending") from error
+        except asyncio.CancelledError:
+            self._given_up.add(number)
+            raise
         finally:
             self._waiting.pop(number, None)
 
@@ -71,14 +76,15 @@ class Link:
             log.warning("%s; it was skipped", error)
             return
         number = message.get("id")
-        if number is None:
+        if type(number) is not int or (number not in self._waiting and number not in self._given_up):
             self._hear(message)
             return
-        reply = self._waiting.get(number) if isinstance(number, int) else None
+        self._given_up.discard(number)
+        reply = self._waiting.get(number)
         if reply is None or reply.done():
-            return  # whoever asked has given up waiting
-        if self._grammar.is_error(message):
-            reply.set_exception(self._grammar.error_of(message))
+            return
+        if self.grammar.is_error(message):
+            reply.set_exception(self.grammar.error_of(message))
         else:
             reply.set_result(message)
 

@@ -390,3 +390,69 @@ async def test_cancelling_the_reader_leaves_the_client_whole(peer):
 def test_wrong_arguments_are_refused_with_what_is_right(url, options, named):
     with pytest.raises(BadRequest, match=named):
         connect(url, **options)
+
+
+async def test_a_reconnect_without_a_greeting_is_given_up_and_tried_again(peer):
+    async with client_of(peer, connect_timeout=0.5) as client:
+        await asyncio.wait_for(peer.arrivals.get(), 5)
+        peer.greets = False
+        await peer.connections[-1].close(1012, "")
+        for _ in range(2):
+            await asyncio.wait_for(peer.arrivals.get(), 5)
+        peer.greets = True
+        assert (await next_of(client))["type"] == "disconnected"
+        assert (await next_of(client))["type"] == "reconnected"
+
+
+async def test_a_reconnect_to_a_path_that_never_answers_is_given_up_and_tried_again(peer):
+    accepted = asyncio.Queue()
+    async with client_of(peer, connect_timeout=0.5) as client:
+        await peer.stop()
+        mute = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), "127.0.0.1", peer.port)
+        writers = [await asyncio.wait_for(accepted.get(), 5) for _ in range(2)]
+        mute.close()
+        for writer in writers:
+            writer.transport.abort()
+        await peer.start()
+        assert (await next_of(client))["type"] == "disconnected"
+        assert (await next_of(client))["type"] == "reconnected"
+
+
+async def test_a_connection_on_which_nothing_arrives_any_more_is_left(peer):
+    async with client_of(peer, ping_interval=0.05, ping_timeout=0.05) as client:
+        await asyncio.wait_for(peer.arrivals.get(), 5)
+        peer.connections[-1].transport.pause_reading()
+        assert (await next_of(client))["code"] == 1006
+        assert (await next_of(client))["type"] == "reconnected"
+        peer.connections[0].transport.abort()
+
+
+VERBATIM = [
+    {"data": 1, "id": 7},
+    {"id": "1", "text": "an id of somebody else"},
+    {"id": 1, "text": "the id of a request that was answered"},
+    {"id": True},
+    {"id": [1]},
+    {"id": None},
+    {},
+    {"text": "without data"},
+    {"type": "gap", "data": None},
+    {"reason": "because", "channel": "a"},
+    {"type": "connection_id", "connection_id": "a second greeting"},
+    {"type": "pong"},
+]
+
+
+async def test_whatever_is_no_reply_and_no_notice_is_a_message(peer):
+    noticed = []
+    async with client_of(peer, ["a"], on_notice=noticed.append) as client:
+        await client.ping()
+        for message in VERBATIM:
+            await peer.say(message)
+        assert [await next_of(client) for _ in VERBATIM] == VERBATIM
+        assert (client.connection_id, noticed) == ("c1", [])
+        await peer.connections[-1].close(1012, "")
+        assert (await next_of(client))["type"] == "disconnected"
+        assert (await next_of(client))["type"] == "reconnected"
+        channels = [(await peer.asked()).get("channel") for _ in range(3)]
+    assert channels == ["a", None, "a"]

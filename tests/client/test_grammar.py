@@ -47,7 +47,8 @@ def test_being_taken_off_a_channel_ends_the_wish_for_it(name):
     grammar = GRAMMARS[name]
     left = DIALECTS[name].reply(Left("execution:1"), PLACE)
     wishes = grammar.wishes()
-    wishes.add(["execution:1", "execution:2"])
+    for request in wishes.add(["execution:1", "execution:2"]):
+        wishes.confirmed(request)
     assert grammar.is_left(left)
     wishes.left(left)
     assert [request.get("channel") or request.get("room_id") for request in wishes.restore()] == ["execution:2"]
