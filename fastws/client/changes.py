@@ -1,4 +1,4 @@
-"""The calls of subscribe and unsubscribe from their start to their outcome, over as many connections as it takes."""
+"""Subscribe and unsubscribe calls, followed over reconnects until each has its outcome."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from fastws.client.formats import Message
 from fastws.client.link import ConnectionLost, Link
-from fastws.client.wishes import Wishes
+from fastws.client.subscriptions import Subscriptions
 from fastws.errors import FastWSError
 
-# The error that a request was answered with, None where it was carried out.
+# The error that a request was answered with, None if it succeeded.
 Answer = asyncio.Task["FastWSError | None"]
 
 
@@ -23,7 +23,7 @@ class _Change:
 
 @dataclass(slots=True, frozen=True)
 class Restoring:
-    """A request that restores a subscription. `has_caller`: somebody waits for its answer."""
+    """A request that restores a subscription. `has_caller`: a call waits for its answer."""
 
     request: Message
     answer: Answer
@@ -31,21 +31,21 @@ class Restoring:
 
 
 class Changes:
-    """While connected, each change is sent at once, in the order of the calls. All others wait for the next
-    connection, which begins with requests for everything that is wanted by then: no change is sent twice, and of
-    several for one name the last one holds."""
+    """While connected, each change is sent at once, in the order of the calls. Otherwise it waits for the next
+    connection, which starts with requests for everything that is wanted by then. No change is sent twice, and the
+    last of several for one name wins."""
 
-    def __init__(self, wishes: Wishes) -> None:
-        self._wishes = wishes
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self._subscriptions = subscriptions
         self._link: Link | None = None
         self._open: dict[_Change, None] = {}
         self._tasks: set[Answer] = set()
         self._ended: FastWSError | None = None
 
     async def make(self, requests: list[Message]) -> None:
-        """Return when the server has carried out all `requests`, or later calls have replaced them.
+        """Send `requests` and return when the server has confirmed them, or when later calls have replaced them.
 
-        Raises what the server refuses with, or the error that the client has ended with.
+        Raises the error with which the server refuses one, or with which the client has ended.
         """
         if self._ended is not None:
             raise self._ended
@@ -65,24 +65,24 @@ class Changes:
                 raise result
 
     def connected(self, link: Link) -> list[Restoring]:
-        """Ask for everything that is wanted."""
+        """Send requests for everything that is wanted."""
         self._link = link
         waiting = list(self._open)
         restoring = []
-        for request in self._wishes.restore():
-            concerned = [change for change in waiting if self._wishes.is_covered(change.request, request)]
+        for request in self._subscriptions.restore():
+            concerned = [change for change in waiting if self._subscriptions.is_covered(change.request, request)]
             waiting = [change for change in waiting if change not in concerned]
             answer = self._ask(link, request, concerned, is_restored=True)
             restoring.append(Restoring(request, answer, has_caller=bool(concerned)))
-        self._settle(waiting, None)  # undone by later calls
+        self._settle(waiting, None)  # later calls have undone these
         return restoring
 
     def lost(self) -> None:
-        """The connection is gone; what has no answer waits for the next one."""
+        """The connection is lost. Changes without an answer wait for the next one."""
         self._link = None
 
     def end(self, error: FastWSError) -> None:
-        """There will be no connection any more."""
+        """The client has ended: no further connection follows."""
         self._link = None
         self._ended = error
         for task in self._tasks:
@@ -103,13 +103,13 @@ class Changes:
         except ConnectionLost as error:
             return error
         except FastWSError as error:
-            for_good = link.grammar.is_for_good(error, was_confirmed=self._wishes.was_confirmed(request))
-            # What is refused for now is asked for again on the next connection, and its callers wait for that.
-            if link is self._link and (for_good or not is_restored):
-                self._wishes.refused(request, for_good=for_good)
+            is_final = link.dialect.is_final(error, was_confirmed=self._subscriptions.was_confirmed(request))
+            # A temporary refusal is retried on the next connection, and the callers wait for that.
+            if link is self._link and (is_final or not is_restored):
+                self._subscriptions.refused(request, is_final=is_final)
                 self._settle(changes, error)
             return error
-        self._wishes.confirmed(request)
+        self._subscriptions.confirmed(request)
         self._settle(changes, None)
         return None
 

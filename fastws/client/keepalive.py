@@ -1,4 +1,4 @@
-"""Finding out that a connection is dead, without giving up one that is only slow."""
+"""Detects dead connections without giving up slow ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ log = logging.getLogger("fastws.client")
 
 
 class TimedConnection(ClientConnection):
-    """Remembers when bytes last arrived. A large message on a slow link takes longer than any ping, whose pong comes
-    after it; its bytes show that the server is there."""
+    """Records when bytes last arrived. A pong waits behind a large message on a slow link, but the bytes of that
+    message already show that the connection is alive."""
 
     received_at = 0.0
 
@@ -22,19 +22,19 @@ class TimedConnection(ClientConnection):
 
 
 async def keep_alive(connection: TimedConnection, interval_seconds: float, timeout_seconds: float | None) -> None:
-    """Ping after each `interval_seconds` of silence, and abort the connection when not one byte arrives for
-    `timeout_seconds` after a ping (None: never)."""
+    """Send a ping after each `interval_seconds` of silence, and abort the connection if no byte arrives within
+    `timeout_seconds` of a ping (None: never)."""
     clock = asyncio.get_running_loop().time
     while True:
         await asyncio.sleep(max(0.0, connection.received_at + interval_seconds - clock()))
         if clock() - connection.received_at < interval_seconds:
             continue
         pinged_at = clock()
-        ping = asyncio.create_task(connection.ping())  # it waits as long as the peer takes no bytes
+        ping = asyncio.create_task(connection.ping())  # this waits while the peer does not read
         await asyncio.sleep(interval_seconds if timeout_seconds is None else timeout_seconds)
         ping.cancel()
         await asyncio.gather(ping, return_exceptions=True)
         if timeout_seconds is not None and connection.received_at < pinged_at:
-            log.warning("nothing arrived for %g s after a ping: the connection is given up", timeout_seconds)
+            log.warning("no byte arrived within %g s of a ping; the connection is aborted", timeout_seconds)
             connection.transport.abort()
             return

@@ -1,4 +1,4 @@
-"""What an application wants to hear, in each dialect: the requests that change it and those that restore it."""
+"""The subscriptions of a client in each dialect: the requests that change and restore them."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from fastws.client.formats import Message
 EVERYTHING: Final = "*"
 
 
-class Wishes(Protocol):
-    """The subscriptions of one client. Requests are told apart by identity: each is a dict of its own."""
+class Subscriptions(Protocol):
+    """What one client is subscribed to. Requests are compared by identity, so each one is a new dict."""
 
     def add(self, names: Iterable[str]) -> list[Message]:
-        """Subscribe to `names` too. Returns the requests that say so."""
+        """Add `names`. Returns the requests to send."""
         ...
 
     def remove(self, names: Iterable[str]) -> list[Message]:
-        """Unsubscribe from `names`. Returns the requests that say so."""
+        """Remove `names`. Returns the requests to send."""
         ...
 
     def restore(self) -> list[Message]:
-        """The requests that bring a fresh connection to the present state."""
+        """The requests that bring a new connection to the current state."""
         ...
 
     def is_covered(self, request: Message, restored: Message) -> bool:
-        """Whether the answer to `restored`, one of the requests of `restore`, answers `request` as well."""
+        """Whether the answer to `restored`, a request from `restore`, also answers `request`."""
         ...
 
     def was_confirmed(self, request: Message) -> bool:
-        """Whether `request` asks for what the server has confirmed before."""
+        """Whether the server has confirmed the same subscription before."""
         ...
 
     def confirmed(self, request: Message) -> None:
-        """The server has carried `request` out."""
+        """The server has confirmed `request`."""
         ...
 
-    def refused(self, request: Message, *, for_good: bool) -> None:
-        """The server has refused `request`: it has changed nothing, and is not repeated."""
+    def refused(self, request: Message, *, is_final: bool) -> None:
+        """The server has refused `request`, which is not repeated. `is_final`: it would be refused again."""
         ...
 
     def left(self, message: Message) -> None:
-        """The server has unsubscribed this client by itself (its new token allows less)."""
+        """The server has unsubscribed this client because its new token allows less."""
         ...
 
 
 @dataclass(slots=True)
 class _Subscription:
-    """The latest request for a name. `is_open`: it has no answer yet. `was_confirmed`: one for the name has been."""
+    """The latest request for a name. `is_open`: it is unanswered. `was_confirmed`: one for this name succeeded."""
 
     request: Message
     is_open: bool = True
     was_confirmed: bool = False
 
 
-class ChannelWishes:
-    """Channels or rooms, one request for each; the latest one for a name decides. `verb` and `field` are the
-    dialect's: action and channel, or type and room_id."""
+class ChannelSubscriptions:
+    """Channels or rooms, with one request for each; the latest request for a name counts. `verb` and `field` are the
+    keys of the dialect: action and channel, or type and room_id."""
 
     def __init__(self, verb: str, field: str) -> None:
         self._verb = verb
@@ -89,22 +89,22 @@ class ChannelWishes:
         if subscription is not None:
             subscription.is_open, subscription.was_confirmed = False, True
 
-    def refused(self, request: Message, *, for_good: bool) -> None:
+    def refused(self, request: Message, *, is_final: bool) -> None:
         subscription = self._find(request)
         if subscription is None:
             return
         subscription.is_open = False
-        if for_good or not subscription.was_confirmed:
+        if is_final or not subscription.was_confirmed:
             del self._wanted[request[self._field]]
 
     def left(self, message: Message) -> None:
         name = message.get(self._field, "")
         subscription = self._wanted.get(name)
-        if subscription is not None and not subscription.is_open:  # a later request has an answer of its own
+        if subscription is not None and not subscription.is_open:  # a newer request will get its own answer
             del self._wanted[name]
 
     def _find(self, request: Message) -> _Subscription | None:
-        """The subscription that `request` is the latest word on."""
+        """The subscription whose latest request is `request`."""
         subscription = self._wanted.get(request[self._field])
         return subscription if subscription is not None and subscription.request is request else None
 
@@ -119,12 +119,12 @@ class ChannelWishes:
         return {self._verb: action, self._field: name}
 
 
-class _FilterWishes:
-    """One filter for all that is heard, which each request changes: the state that the server has confirmed, and
-    the requests after that in the order of their calls."""
+class _FilterSubscriptions:
+    """A single filter that each request changes. It is kept as the state that the server has confirmed, and the
+    requests after that in the order of the calls."""
 
     def __init__(self) -> None:
-        self._confirmed: list[Message] = []  # brings a fresh connection to the confirmed state; empty or one request
+        self._confirmed: list[Message] = []  # the request that leads to the confirmed state; empty: none is needed
         self._unconfirmed: list[Message] = []
         self._restored: Message | None = None
 
@@ -145,11 +145,11 @@ class _FilterWishes:
         if self._drop(request):
             self._confirmed = self._applied(self._confirmed, request)
 
-    def refused(self, request: Message, *, for_good: bool) -> None:
+    def refused(self, request: Message, *, is_final: bool) -> None:
         self._drop(request)
 
     def left(self, message: Message) -> None:
-        """There is nothing to leave here: a connection without its workspace or feed ends."""
+        """Nothing to do: the server closes a connection that may not hear its workspace or feed."""
 
     def _change(self, request: Message) -> list[Message]:
         self._unconfirmed.append(request)
@@ -164,8 +164,8 @@ class _FilterWishes:
         raise NotImplementedError
 
 
-class EventWishes(_FilterWishes):
-    """Event types of a workspace: all until the first change, then only some or all but some."""
+class EventSubscriptions(_FilterSubscriptions):
+    """Event types of a workspace: all of them until the first change, then a list of included or excluded ones."""
 
     def add(self, names: Iterable[str]) -> list[Message]:
         return self._say("subscribe", names)
@@ -178,7 +178,7 @@ class EventWishes(_FilterWishes):
         return self._change({"type": word, "event_types": given}) if given else []
 
     def _applied(self, state: list[Message], request: Message) -> list[Message]:
-        """The one request with the effect of `state` and then `request`, by the rules of the server."""
+        """The single request that has the effect of `state` followed by `request`, as the server applies them."""
         names, excludes = _filter_of(state)
         given = set(request["event_types"])
         if EVERYTHING in given:
@@ -193,15 +193,15 @@ class EventWishes(_FilterWishes):
 
 
 def _filter_of(state: list[Message]) -> tuple[set[str], bool]:
-    """The event types in `state`, and whether all but these are heard."""
+    """The event types in `state`, and whether they are excluded."""
     if not state:
         return set(), True
     names, excludes = set(state[0]["event_types"]), state[0]["type"] == "unsubscribe"
     return (set(), False) if EVERYTHING in names else (names, excludes)
 
 
-class JobWishes(_FilterWishes):
-    """Job ids and statuses. Each request states the whole filter; without one every job is heard."""
+class JobSubscriptions(_FilterSubscriptions):
+    """Job ids and statuses. Each request replaces the whole filter; without one the client hears every job."""
 
     def __init__(self, statuses: Iterable[str] = ()) -> None:
         super().__init__()
