@@ -12,6 +12,9 @@ from fastws.errors import FastWSError, Forbidden, NotFound, Unauthorized
 
 NORMAL: Final = 1000
 RESTART: Final = 1012
+# The client was too slow or sent too much, or the server is full: an immediate return would end in the same way.
+OVERLOAD_CODES: Final = frozenset({1008, 1013})
+OVERLOAD_SECONDS: Final = 1.0
 TOKEN_ENDED: Final = 4401
 NOT_ALLOWED: Final = 4403
 STABLE_SECONDS: Final = 10.0
@@ -41,7 +44,7 @@ class Backoff:
             self.tries = 0
         hint = _HINT.search(reason) if code == RESTART else None
         if hint is None:
-            return self.delay_seconds()
+            return self.delay_seconds(OVERLOAD_SECONDS if code in OVERLOAD_CODES else 0.0)
         first, last = float(hint[1]), float(hint[2] or hint[1])
         return random.uniform(min(first, last), max(first, last))  # noqa: S311 # as above
 

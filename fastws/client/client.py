@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 from fastws.client.backoff import Backoff
 from fastws.client.client_dialect import ClientDialect, check_names, find_client_dialect
-from fastws.client.connector import Connector, find_url
+from fastws.client.connector import Connector, find_url, format_in
 from fastws.client.formats import Message, find_format
 from fastws.client.inbox import Inbox
 from fastws.client.reconnecting import ReconnectingConnection
@@ -83,7 +83,7 @@ class Client:
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
         address = find_url(url, self._dialect, workspace_id)
-        form = find_format(format)
+        form = find_format(format_in(address) or format)
         self._connection = ReconnectingConnection(
             Connector(address, form, self._dialect, max_message_bytes, connect_timeout, websocket_options),
             self._subscriptions,

@@ -97,3 +97,8 @@ def find_url(url: str, dialect: ClientDialect, workspace_id: str | None) -> str:
         query = urlencode([*others, ("workspace_id", workspace_id)])
     path = parts.path if parts.path.strip("/") else dialect.path
     return urlunsplit((scheme, parts.netloc, path, query, ""))
+
+
+def format_in(url: str) -> str | None:
+    """The wire format that the query of `url` asks the server for."""
+    return dict(parse_qsl(urlsplit(url).query)).get("format")

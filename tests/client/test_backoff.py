@@ -30,9 +30,16 @@ def test_the_hint_of_a_restart_is_the_time_to_spread_over(reason, least, most):
     assert most - 0.5 <= high <= most
 
 
-@pytest.mark.parametrize(("code", "reason"), [(1012, "restart"), (1013, "reconnect in 900 s"), (None, "")])
+@pytest.mark.parametrize(("code", "reason"), [(1012, "restart"), (1011, "reconnect in 900 s"), (None, "")])
 def test_without_a_hint_the_backoff_counts(code, reason):
     assert spread(lambda: Backoff(0.5, 30.0).after_close(code, reason, 0))[1] <= 0.5
+
+
+@pytest.mark.parametrize("code", [1008, 1013])
+def test_a_client_that_was_too_slow_or_too_fast_waits_a_second_at_least(code):
+    least, most = spread(lambda: Backoff(0.5, 30.0).after_close(code, "slow consumer", 0))
+    assert least >= 1
+    assert most <= 1.5
 
 
 def test_the_backoff_begins_anew_after_a_connection_that_held():

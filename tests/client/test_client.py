@@ -334,6 +334,15 @@ async def test_msgpack_carries_bytes_and_moments(peer):
             await client.send("a", "e", dt.datetime(2026, 1, 2))  # noqa: DTZ001
 
 
+async def test_the_format_in_the_url_is_honoured(peer):
+    async with connect(f"{peer.url}/?format=msgpack", ["a"]) as client:
+        await client.send("a", "e", b"\x00")
+        await peer.asked()
+        assert (await peer.asked())["data"] == b"\x00"
+    with pytest.raises(BadRequest, match="json or msgpack"):
+        connect(f"{peer.url}/?format=xml")
+
+
 async def test_rooms_are_spoken_in_their_words(peer):
     async with client_of(peer, ["execution:1"], token="t", dialect="rooms") as client:
         assert await peer.asked() == {"type": "subscribe", "room_id": "execution:1"}
