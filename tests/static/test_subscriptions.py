@@ -182,6 +182,35 @@ def test_what_is_refused_for_now_after_a_reconnect_is_asked_for_again(tmp_path: 
     assert (sorted(names), told, sockets) == (["a", "b"], ["fulfilled"], 2)
 
 
+def test_what_is_refused_for_now_at_the_start_is_asked_for_again(tmp_path: Path) -> None:
+    source = """
+    const server = reset();
+    server.answers = () => ({ type: "error", code: "rate_limited" });
+    open({ channels: ["a"] });
+    await clock.advance(100);
+    server.answers = () => undefined;
+    await clock.advance(6000);
+    report([seen.error.map(({ code }) => code), [...server.state.names]]);
+    """
+    assert printed(source, tmp_path) == [["rate_limited"], ["a"]]
+
+
+@pytest.mark.parametrize(("text", "names"), [("try later", ["a"]), ("Access denied to room", [])])
+def test_a_room_that_is_refused_without_a_code_after_a_reconnect(tmp_path: Path, text: str, names: list[str]) -> None:
+    source = f"""
+    const server = reset("rooms");
+    open({{ dialect: "rooms", channels: ["a"] }});
+    await clock.advance(100);
+    FakeSocket.last.drop();
+    server.answers = () => ({{ type: "error", message: "{text}" }});
+    await clock.advance(2000);
+    server.answers = () => undefined;
+    await clock.advance(5000);
+    report([seen.error.length, [...server.state.names]]);
+    """
+    assert printed(source, tmp_path) == [1, names]
+
+
 def test_what_is_given_up_meanwhile_is_not_asked_for_again(tmp_path: Path) -> None:
     source = """
     const server = reset();

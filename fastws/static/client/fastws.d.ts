@@ -1,4 +1,4 @@
-/** fastws for browsers: https://…/client/fastws.js, one ES module without dependencies. */
+/** fastws for browsers: https://…/client/fastws.js, an ES module without dependencies. */
 
 export type Dialect = "channels" | "rooms" | "workspaces" | "jobs";
 export type Format = "json" | "msgpack";
@@ -181,15 +181,3 @@ export function reconnectDelay(
 
 /** `exp` of a JWT in seconds since the epoch; NaN where it cannot be told. */
 export function expiryOf(token: string | null): number;
-
-/** A msgpack extension other than the timestamp. */
-export class Ext {
-  constructor(type: number, data: Uint8Array);
-  readonly type: number;
-  readonly data: Uint8Array;
-}
-
-/** msgpack: BigInt is a 64-bit integer, Uint8Array bin, Date a timestamp. */
-export function encode(value: unknown): Uint8Array;
-/** Integers past 2^53 are BigInts, bin is a Uint8Array, a timestamp a Date. */
-export function decode(bytes: Uint8Array | ArrayBuffer): any;
