@@ -142,11 +142,16 @@ class _FilterSubscriptions:
         return request is self._restored
 
     def confirmed(self, request: Message) -> None:
-        if self._drop(request):
-            self._confirmed = self._applied(self._confirmed, request)
+        if not any(each is request for each in self._unconfirmed):
+            return
+        while True:  # the server answers in order: whatever was sent before has had its effect too
+            first = self._unconfirmed.pop(0)
+            self._confirmed = self._applied(self._confirmed, first)
+            if first is request:
+                return
 
     def refused(self, request: Message, *, is_final: bool) -> None:
-        self._drop(request)
+        self._unconfirmed = [each for each in self._unconfirmed if each is not request]
 
     def left(self, message: Message) -> None:
         """Nothing to do: the server closes a connection that may not hear its workspace or feed."""
@@ -154,11 +159,6 @@ class _FilterSubscriptions:
     def _change(self, request: Message) -> list[Message]:
         self._unconfirmed.append(request)
         return [request]
-
-    def _drop(self, request: Message) -> bool:
-        before = len(self._unconfirmed)
-        self._unconfirmed = [each for each in self._unconfirmed if each is not request]
-        return len(self._unconfirmed) < before
 
     def _applied(self, state: list[Message], request: Message) -> list[Message]:
         raise NotImplementedError

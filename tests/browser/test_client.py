@@ -85,6 +85,14 @@ async def test_a_page_of_another_origin_hears_what_is_published(
 
 
 @pytest.mark.parametrize("format_", ["json", "msgpack"])
+async def test_msgpack_is_loaded_by_those_who_speak_it(server: ServerProcess, front: FrontPage, format_: str) -> None:
+    await front.visit(server)
+    await front.connect(format=format_)
+    loaded = await front.run("() => performance.getEntriesByType('resource').map(({ name }) => name)")
+    assert any(name.endswith("/client/msgpack.js") for name in loaded) == (format_ == "msgpack")
+
+
+@pytest.mark.parametrize("format_", ["json", "msgpack"])
 async def test_requests_get_their_own_replies(server: ServerProcess, front: FrontPage, format_: str) -> None:
     await front.visit(server)
     await front.connect(format=format_, channels=["own"])

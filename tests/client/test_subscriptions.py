@@ -100,6 +100,15 @@ def test_restored_event_types_are_those_that_were_in_force(seed):
     assert fresh.state == server.state
 
 
+def test_a_request_without_an_answer_keeps_its_place_before_one_with_an_answer():
+    subscriptions = EventSubscriptions()
+    subscriptions.add(["a", "b"])
+    (later,) = subscriptions.remove(["a"])
+    subscriptions.confirmed(later)
+    subscriptions.confirmed(later)
+    assert subscriptions.restore() == [{"type": "subscribe", "event_types": ["b"]}]
+
+
 def test_a_refused_change_leaves_the_confirmed_filter():
     subscriptions = EventSubscriptions()
     (good,) = subscriptions.add(["good"])

@@ -38,6 +38,26 @@ def test_the_network_that_comes_back_amid_an_attempt_leaves_one_connection(tmp_p
     assert statuses == ["connecting", "connecting", "connected", "disconnected"]
 
 
+def test_an_abandoned_socket_is_not_heard_whatever_it_does(tmp_path: Path) -> None:
+    source = """
+    reset("jobs");
+    const traffic = [];
+    const client = open({ dialect: "jobs", onTraffic: (...all) => traffic.push(all) });
+    await clock.advance(5);
+    page.fire("online");
+    await settled();
+    const [old] = FakeSocket.all;
+    old.readyState = 0;
+    old.open();
+    for (const frame of ['{"data":1}', "{"]) old.receive(frame);
+    old.drop(1000);
+    const before = [client.status, traffic.length, seen.message.length, seen.error.length];
+    await clock.advance(100);
+    report([before, client.status, FakeSocket.all.length]);
+    """
+    assert printed(source, tmp_path) == [["connecting", 0, 0, 0], "connected", 2]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_happens_there_is_one_connection_at_most_and_none_after_the_close(tmp_path: Path, seed: int) -> None:
     """Random events of the network, the page, the server and the application, in random order."""
@@ -241,7 +261,6 @@ def test_the_network_that_comes_back_shortens_the_wait_unless_the_server_asked_f
     tmp_path: Path, code: int, hurries: bool
 ) -> None:
     source = f"""
-    Math.random = () => 0.9;
     reset();
     open({{ firstDelay: 5000 }});
     await clock.advance(1000);
@@ -341,6 +360,20 @@ def test_a_token_given_amid_an_attempt_reaches_the_server(tmp_path: Path) -> Non
         ["fastws.json", "fastws.token.old"],
         [{"action": "refresh", "token": "new"}],
     ]
+
+
+def test_a_token_given_amid_get_token_is_the_newer_one(tmp_path: Path) -> None:
+    source = """
+    reset();
+    let give;
+    const client = open({ getToken: () => new Promise((resolve) => (give = resolve)) });
+    await settled();
+    client.refresh("newer");
+    give("older");
+    await clock.advance(100);
+    report(FakeSocket.last.protocols[1]);
+    """
+    assert printed(source, tmp_path) == "fastws.token.newer"
 
 
 def test_get_token_is_asked_one_thing_at_a_time(tmp_path: Path) -> None:

@@ -211,6 +211,19 @@ def test_a_room_that_is_refused_without_a_code_after_a_reconnect(tmp_path: Path,
     assert printed(source, tmp_path) == [1, names]
 
 
+def test_a_closed_client_asks_for_nothing_any_more(tmp_path: Path) -> None:
+    source = """
+    const server = reset();
+    server.answers = () => ({ type: "error", code: "rate_limited" });
+    const client = open({ channels: ["a"] });
+    await clock.advance(100);
+    client.close();
+    await clock.advance(30000);  // until the socket is closed
+    report([clock.pending, FakeSocket.last.sent.length]);
+    """
+    assert printed(source, tmp_path) == [0, 1]
+
+
 def test_what_is_given_up_meanwhile_is_not_asked_for_again(tmp_path: Path) -> None:
     source = """
     const server = reset();
@@ -259,6 +272,24 @@ def test_a_refused_filter_leaves_the_one_that_was_confirmed(tmp_path: Path) -> N
     assert told == ["fulfilled", "refused", "fulfilled"]
     assert later == "refused"
     assert names == ["good", "late"]
+
+
+def test_a_request_without_an_answer_keeps_its_place_before_one_with_an_answer(tmp_path: Path) -> None:
+    source = """
+    const server = reset("workspaces");
+    const client = open({ dialect: "workspaces" });
+    await clock.advance(100);
+    server.answers = ({ type }) => (type === "subscribe" ? null : undefined);
+    const promises = [client.subscribe(["a", "b"]), client.unsubscribe("a")];
+    await clock.advance(12000);
+    server.answers = () => undefined;
+    FakeSocket.last.drop();
+    await clock.advance(5000);
+    report([await outcomes(promises), server.state.filter]);
+    """
+    told, state = printed(source, tmp_path)
+    assert told == ["timeout", "fulfilled"]
+    assert state == {"names": ["b"], "isExcluding": False}
 
 
 def test_the_last_job_filter_holds(tmp_path: Path) -> None:

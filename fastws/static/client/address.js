@@ -1,8 +1,8 @@
-/** The address of the server, and what is shown there. */
+/** The address of the server, and the credentials. */
 
 import { FastWSError } from "./errors.js";
 
-/** The URL and subprotocols. Without `url`: the server that served this file. A URL without a path gets the dialect's. */
+/** The URL and the subprotocols. `url` is the server of this file by default; without a path it gets the dialect's. */
 export function addressOf({ url, format, auth, dialect, workspaceId }, { path }, token) {
   const base = new URL(url ?? "..", url === undefined ? import.meta.url : globalThis.location?.href);
   if (!/^(ws|http)s?:$/.test(base.protocol)) {

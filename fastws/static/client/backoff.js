@@ -1,14 +1,14 @@
-/** When a client that lost its connection comes back. */
+/** When a client reconnects after it has lost its connection. */
 
 export const NORMAL = 1000;
 export const RESTART = 1012;
 export const UNAUTHORIZED = 4401;
-// Codes whose clients the server wants to be away for a while, however well their network is.
+// After these the server wants its clients to wait, even if their network has just come back.
 export const SPREAD_CODES = new Set([RESTART, 1008, 1013]);
 
 /**
- * Milliseconds to wait before attempt number `attempt` (0 is the first): full jitter up to `first`, doubled each
- * time up to `longest`; within the range a restarting server names (1012 "restart; reconnect in 0-6 s").
+ * Milliseconds to wait before attempt number `attempt` (0 is the first): random, up to a limit that doubles from
+ * `first` to `longest`, or within the range that a restarting server announces (1012 "restart; reconnect in 0-6 s").
  */
 export function reconnectDelay(
   attempt,

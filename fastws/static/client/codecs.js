@@ -1,6 +1,6 @@
-/** What the wire carries: JSON in text frames, or msgpack in binary ones. */
+/** The wire formats: JSON in text frames or msgpack in binary frames. */
 
-/** Bytes are base64 text in JSON, as everywhere in fastws; a BigInt is its digits (as text in browsers before 2023). */
+/** Encodes bytes as base64 text and a BigInt as its digits (in a string in browsers before 2023). */
 export function inJson(_, value) {
   if (typeof value === "bigint") return JSON.rawJSON ? JSON.rawJSON(String(value)) : String(value);
   if (value instanceof ArrayBuffer) value = new Uint8Array(value);
@@ -15,7 +15,7 @@ const JSON_CODEC = {
   decode: (bytes) => JSON.parse(new TextDecoder().decode(bytes)),
 };
 
-/** By `format`: how to get the codec. msgpack is loaded by those who speak it. */
+/** Loads the codec of a `format`. msgpack is a module of its own, so that JSON clients do not load it. */
 export const CODECS = {
   json: async () => JSON_CODEC,
   msgpack: () => import("./msgpack.js"),

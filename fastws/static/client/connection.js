@@ -1,4 +1,4 @@
-/** The connection, which is made again when it is lost. */
+/** A connection that is opened again whenever it is lost. */
 
 import { addressOf } from "./address.js";
 import { NORMAL, SPREAD_CODES, UNAUTHORIZED, reconnectDelay } from "./backoff.js";
@@ -8,12 +8,12 @@ import { Link } from "./link.js";
 import { deferred, within } from "./promises.js";
 import { Tokens, expiryOf, secondsToRefresh } from "./tokens.js";
 
-// A connection that lasted this long resets the backoff.
+// A connection that has lasted this long resets the backoff.
 const STABLE_SECONDS = 5;
 const RENEW_AGAIN_SECONDS = 5;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
-/** At most one link at any time, from its token to its end. `hooks` hear of everything that happens on it. */
+/** Has at most one link at any time. `hooks` are called with everything that happens on it. */
 export class Connection {
   status = "connecting";
   id = null;
@@ -48,7 +48,7 @@ export class Connection {
   async refresh(token) {
     const isOther = token !== this.#tokens.token;
     this.#tokens.token = token;
-    // A link that is still being made is refreshed when it is there.
+    // A link that is still being opened is refreshed once it is connected.
     if (this.status === "connected" && isOther) await this.#refresh();
   }
 
@@ -97,17 +97,16 @@ export class Connection {
     if (link.token === this.#tokens.token) this.#watchExpiry(expiryOf(link.token));
     else this.#refresh().catch((error) => link.isOver || this.#hooks.error(error));
     this.#setStatus("connected", {});
-    if (link.isOver) return; // a listener has closed the client
     this.#opened.resolve(this.#hooks.client);
     if (isAgain) subscribed.then(() => link.isOver || this.#hooks.gap());
   }
 
-  /** The link has ended by itself: plans the next one, or gives up. */
+  /** The link was lost: schedules the next attempt, or gives up. */
   #lost(code, reason, isRefusal) {
     this.#clear();
     const { reconnect, getToken, maxReconnectAttempts, firstDelay, longestDelay } = this.#options;
     this.#detach();
-    // A browser reports a refused upgrade as 1006 and hides the reason, which may be the token.
+    // Browsers report a refused upgrade as 1006 and hide the reason, which may be the token.
     this.#tokens.isRefused = code === UNAUTHORIZED || isRefusal;
     this.#lastCode = code;
     const attempt = this.#attempt++;
@@ -130,7 +129,7 @@ export class Connection {
     this.#hooks.lost();
   }
 
-  /** The network is back: what was begun or planned on the old one is not worth waiting for. */
+  /** The network is back: do not wait for an attempt or a delay that started before. */
   #hurry() {
     if (this.status === "connected") {
       this.#probe();
@@ -170,8 +169,6 @@ export class Connection {
     this.status = status;
     this.#hooks.status({ status, ...detail });
   }
-
-  // --- its token
 
   async #refresh() {
     const { link } = this;

@@ -1,10 +1,10 @@
-/** The dialects of the server, as a client speaks them. */
+/** What a client must know about each dialect of the server. */
 
 import { EventTypes, Jobs, Names } from "./filters.js";
 
 /**
- * `verb` is the key that says what a request wants, `word` the one that says what a message of the server is.
- * `isGreeting` knows the first message; without it there is none.
+ * `verb` is the key of a request that names the action, `word` the key of a message that names its type. `isGreeting`
+ * recognizes the first message; null if the server sends none.
  */
 export const DIALECTS = {
   channels: {
@@ -35,7 +35,7 @@ export const DIALECTS = {
   jobs: { path: "ws", verb: "type", word: "type", filter: () => new Jobs(), isGreeting: null, leftChannel: () => null },
 };
 
-/** The channel that the server took this client off by itself: only then is there a reason. */
+/** The channel from which the server has unsubscribed this client by itself; only then there is a reason. */
 function leftIf(isUnsubscribed, reason, channel) {
   return isUnsubscribed && reason !== undefined ? (channel ?? null) : null;
 }

@@ -10,7 +10,7 @@ export class FastWSError extends Error {
   }
 }
 
-/** Any thrown value as a FastWSError. */
+/** Converts any thrown value to a FastWSError. */
 export function asError(error) {
   return error instanceof FastWSError ? error : new FastWSError("internal", error?.message ?? String(error));
 }

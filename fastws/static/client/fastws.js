@@ -1,11 +1,12 @@
 /**
- * fastws in browsers (and Node 22, Deno, Bun): connects, stays connected, subscribes again. No dependency.
+ * The fastws client for browsers (and Node 22, Deno, Bun), which reconnects and resubscribes by itself. It has no
+ * dependencies.
  *
  *     import { connect } from "https://live.example.com/client/fastws.js";
  *     const client = connect({ channels: ["news"], onMessage: (message) => console.log(message) });
  *     await client.send("news", "hello", { text: "world" });
  *
- * Every option, event and method is described in fastws.d.ts beside this file. The modules beside it are its parts.
+ * fastws.d.ts describes every option, event and method.
  */
 
 import { addressOf } from "./address.js";
@@ -30,7 +31,7 @@ const DEFAULTS = {
   connectTimeout: 10,
   requestTimeout: 10,
   pingInterval: 25,
-  // A browser shows a message when all of it has arrived: 1 MiB takes 66 s at 128 kbit/s.
+  // Browsers deliver a message only when it is complete: 1 MiB takes 66 s at 128 kbit/s.
   pongTimeout: 90,
 };
 
@@ -112,7 +113,7 @@ export class Client {
     return (await this.request({ type: "request_metrics", ...wanted })).data;
   }
 
-  /** Milliseconds to the server and back. */
+  /** Measures the round trip to the server, in milliseconds. */
   async ping() {
     const begun = performance.now();
     await this.request({ [this.#dialect.verb]: "ping" });
@@ -125,7 +126,7 @@ export class Client {
 
   /** Sends `message` with an id and returns the reply. While not connected, waits for the connection first. */
   async request(message) {
-    // While connected the request is written before this call returns, so that requests keep their order.
+    // While connected, the request is written before this call returns, so that requests keep their order.
     while (this.status !== "connected") await within(this.#options.requestTimeout, this.ready);
     return this.#connection.link.request(message);
   }
@@ -147,7 +148,7 @@ export class Client {
     return { sent, failed };
   }
 
-  /** Sorts out the notices of the server; everything else is a message. */
+  /** Emits the notices of the server; everything else is a message. */
   #hear(message, event) {
     const { word, leftChannel } = this.#dialect;
     const kind = "data" in message ? null : message[word];

@@ -1,13 +1,13 @@
-/** What is wanted, in the words of each dialect: how to ask for it, and how to ask again. */
+/** What a client is subscribed to in each dialect: the requests that change and restore it. */
 
 const TEMPORARY = new Set(["rate_limited", "broker_unavailable", "internal"]);
 const ACCESS_DENIED = "Access denied to room";
 
-/** Channels or rooms: one request for each name, and the latest one for a name decides. */
+/** Channels or rooms, with one request for each; the latest request for a name counts. */
 export class Names {
   #verb;
   #field;
-  #wanted = new Map(); // name -> its latest request, whether it waits for an answer, whether one was confirmed
+  #wanted = new Map(); // name -> { request: the latest, isOpen: unanswered, wasConfirmed: one succeeded }
 
   constructor(verb, field) {
     this.#verb = verb;
@@ -39,12 +39,12 @@ export class Names {
     Object.assign(this.#wanted.get(request[this.#field]), { isOpen: false, wasConfirmed: true });
   }
 
-  /** Whether the same request may succeed later. Rooms have no codes: what was confirmed once is worth another try. */
+  /** Whether the request may succeed later. Rooms have no error codes: one that was confirmed before is retried. */
   mayPass(request, { code, message }) {
     return TEMPORARY.has(code) || (code === "refused" && message !== ACCESS_DENIED && this.#wasConfirmed(request));
   }
 
-  /** Forgets the name, unless it is still subscribed by an earlier request. */
+  /** Removes the name, unless an earlier subscription to it is still in force. */
   refused(request, error) {
     if (!this.isWanted(request)) return;
     const isKept = this.#wasConfirmed(request) && this.mayPass(request, error);
@@ -53,7 +53,7 @@ export class Names {
   }
 
   left(name) {
-    // A later request for it has an answer of its own.
+    // A newer request will get its own answer.
     if (!this.#wanted.get(name)?.isOpen) this.#wanted.delete(name);
   }
 
@@ -74,8 +74,8 @@ export class Names {
 }
 
 /**
- * One filter for everything that is heard, changed by each request: what the server has confirmed, and the changes
- * after that in the order of their calls. A change that the server refuses has changed nothing.
+ * A single filter that each request changes. It is kept as the state that the server has confirmed, and the changes
+ * after that in the order of the calls. A refused change is dropped.
  */
 class Filter {
   #changes = [];
@@ -83,7 +83,7 @@ class Filter {
 
   restore() {
     const request = this.#state && this.said(this.#state);
-    this.#state = null; // that of a fresh connection
+    this.#state = null; // as on a new connection
     if (request) this.#changes.unshift(request);
     return [...this.#changes];
   }
@@ -97,7 +97,9 @@ class Filter {
   }
 
   confirmed(request) {
-    if (this.#drop(request)) this.#state = this.apply(this.#state, request);
+    // The server answers in order: what was sent before and not answered has had its effect too.
+    const count = this.#changes.indexOf(request) + 1;
+    for (const change of this.#changes.splice(0, count)) this.#state = this.apply(this.#state, change);
   }
 
   mayPass() {
@@ -105,7 +107,7 @@ class Filter {
   }
 
   refused(request) {
-    this.#drop(request);
+    this.#changes = this.#changes.filter((change) => change !== request);
   }
 
   left() {}
@@ -114,15 +116,9 @@ class Filter {
     this.#changes.push(request);
     return [request];
   }
-
-  #drop(request) {
-    const at = this.#changes.indexOf(request);
-    if (at >= 0) this.#changes.splice(at, 1);
-    return at >= 0;
-  }
 }
 
-/** Event types of a workspace: all of them, only some, or all but some (`isExcluding`). */
+/** Event types of a workspace: all of them until the first change, then a list of included or excluded ones. */
 export class EventTypes extends Filter {
   add(types) {
     return this.change({ type: "subscribe", event_types: [types].flat() });
@@ -151,7 +147,7 @@ export class EventTypes extends Filter {
   }
 }
 
-/** Job ids and statuses: each `subscribe` replaces the filter; a list of names alone means job ids. */
+/** Job ids and statuses. Each `subscribe` replaces the filter; a plain list of names means job ids. */
 export class Jobs extends Filter {
   add(wanted) {
     const { jobIds = [], statuses = [] } =

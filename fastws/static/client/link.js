@@ -5,13 +5,13 @@ import { inJson } from "./codecs.js";
 import { FastWSError, asError } from "./errors.js";
 import { deferred, within } from "./promises.js";
 
-// The slowest link that is waited for: 128 kbit/s.
+// 128 kbit/s, the slowest network that the timeouts allow for.
 const SLOW_BYTES_PER_SECOND = 16_000;
 const MOST_REASON_BYTES = 123;
 
 /**
- * One WebSocket from its attempt to its end, and the requests that wait for their replies on it. Once it is over,
- * or abandoned, no hook is called any more, whatever the socket still does.
+ * One WebSocket from the attempt to its end, and the requests that wait for replies. Once it has ended or was
+ * abandoned, it calls no hook any more, whatever the socket still does.
  */
 export class Link {
   isOver = false;
@@ -24,7 +24,7 @@ export class Link {
   #isOpen = false;
   #isGreeted = false;
   #pending = new Map();
-  #givenUp = new Set(); // ids of requests that timed out: their late replies are not messages
+  #givenUp = new Set(); // ids of requests that timed out; their late replies are dropped
   #id = 0;
   #deadline;
   #dueAt;
@@ -80,18 +80,18 @@ export class Link {
     return reply;
   }
 
-  /** Ends it without a call of any hook. */
+  /** Closes the connection without calling any hook. */
   abandon(code = NORMAL, reason = "") {
     if (this.isOver) return;
     this.#stop(code, reason);
-    // A page may close with 1000 and with codes from 3000 only.
+    // Browsers allow only 1000 and codes from 3000.
     this.#closeSocket(code >= 3000 ? code : NORMAL, clipped(reason));
   }
 
-  /** Tests it now: after a change of the network it may be dead without a sign. */
+  /** Tests the connection now: after a network change it may be dead without any sign. */
   probe() {
     const { requestTimeout, pongTimeout } = this.#options;
-    // A message as large as the largest so far may be on its way, and the reply comes after it.
+    // The reply may come after a message as large as the largest so far.
     this.#ping(Math.min(requestTimeout + this.#largest / SLOW_BYTES_PER_SECOND, pongTimeout));
   }
 
@@ -108,15 +108,15 @@ export class Link {
     this.#hooks.greeted(greeting);
   }
 
-  /** A page cannot see the server's pings: after a silence it sends one of its own. */
+  /** A page cannot see the server's pings, so the client sends its own after a silence. */
   #beat() {
     if (!this.#hasHeard && this.#deadline === undefined) this.#ping(this.#options.pongTimeout);
     this.#hasHeard = false;
   }
 
-  /** Gives the connection up if nothing at all arrives within `seconds`. */
+  /** Sends a ping and gives the connection up if nothing arrives within `seconds`. */
   #ping(seconds) {
-    this.request({ [this.#dialect.verb]: "ping" }).catch(() => {}); // the deadline decides
+    this.request({ [this.#dialect.verb]: "ping" }).catch(() => {}); // the deadline below decides
     const dueAt = performance.now() + seconds * 1000;
     if (this.#deadline !== undefined && this.#dueAt <= dueAt) return;
     clearTimeout(this.#deadline);
@@ -124,7 +124,7 @@ export class Link {
     const wait = (unsent) => {
       this.#deadline = setTimeout(() => {
         const left = this.#socket.bufferedAmount;
-        // The peer still takes what was written before the ping.
+        // The peer is still receiving data that was written before the ping.
         if (left > 0 && left < unsent) wait(left);
         else this.#fail("no answer to a ping");
       }, seconds * 1000);
@@ -192,14 +192,14 @@ export class Link {
   }
 }
 
-/** `reason` as far as it fits into a close frame. */
+/** Cuts `reason` to what fits into a close frame. */
 function clipped(reason) {
   let text = String(reason);
   while (new TextEncoder().encode(text).length > MOST_REASON_BYTES) text = text.slice(0, -1);
   return text;
 }
 
-/** A message as its listeners get it: `data` is the text of it, as a WebSocket's own event has it. */
+/** A message as listeners get it. Like in a WebSocket's own event, `data` is its text. */
 class Heard {
   constructor(message, frame) {
     this.message = message;

@@ -5,7 +5,7 @@ const DEEPEST = 500;
 const utf8 = new TextEncoder();
 const text = new TextDecoder("utf-8", { fatal: true });
 
-/** An extension other than the timestamp, which is a Date. */
+/** An extension type other than the timestamp, which becomes a Date. */
 export class Ext {
   constructor(type, data) {
     this.type = type;
@@ -13,21 +13,21 @@ export class Ext {
   }
 }
 
-/** `value` as msgpack. BigInt is a 64-bit integer, Uint8Array bin, Date a timestamp; throws TypeError or RangeError. */
+/** Encodes BigInt as a 64-bit integer, Uint8Array as bin, Date as a timestamp. Throws TypeError or RangeError. */
 export function encode(value) {
   const out = new Writer();
   write(out, value, 0);
   return out.bytes.slice(0, out.length);
 }
 
-/** The value in `bytes`: integers past 2^53 are BigInts, bin is a Uint8Array, a timestamp a Date (milliseconds). */
+/** Decodes `bytes`: integers beyond 2^53 as BigInt, bin as Uint8Array, a timestamp as Date (milliseconds). */
 export function decode(bytes) {
   const view = ArrayBuffer.isView(bytes)
     ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     : new Uint8Array(bytes);
   const reader = new Reader(view);
   const value = reader.value(0);
-  if (reader.at !== view.length) throw new RangeError("bytes after the end of the message");
+  if (reader.at !== view.length) throw new RangeError("there are bytes after the end of the message");
   return value;
 }
 
@@ -36,7 +36,7 @@ class Writer {
   view = new DataView(this.bytes.buffer);
   length = 0;
 
-  /** Room for `size` bytes; returns where it begins. */
+  /** Reserves `size` bytes and returns their position. */
   take(size) {
     const at = this.length;
     this.length += size;
@@ -49,7 +49,7 @@ class Writer {
     return at;
   }
 
-  /** A type byte, and `value` after it by the DataView setter called `kind` of `size` bytes. */
+  /** Writes a type byte, then `value` with the DataView setter `kind` in `size` bytes. */
   put(type, kind, size, value) {
     const at = this.take(1 + size);
     this.bytes[at] = type;
@@ -57,12 +57,12 @@ class Writer {
   }
 
   raw(bytes) {
-    const at = this.take(bytes.length); // first: it may put another array in the place of `bytes`
+    const at = this.take(bytes.length); // first, because it may replace this.bytes
     this.bytes.set(bytes, at);
   }
 }
 
-/** A length in the smallest of the forms `fixed | length` (up to `most`), 8, 16 and 32 bits (null: there is none). */
+/** Writes a length in the smallest form: `fixed | length` (up to `most`), 8, 16 or 32 bits (null: no such form). */
 function writeLength(out, length, fixed, most, type8, type16, type32) {
   if (length <= most) out.put(fixed | length, null, 0);
   else if (type8 !== null && length < 0x100) out.put(type8, "setUint8", 1, length);
@@ -92,7 +92,7 @@ function write(out, value, depth) {
     case "undefined":
       return out.put(0xc0, null, 0);
     default:
-      throw new TypeError(`a ${typeof value} cannot be said in msgpack`);
+      throw new TypeError(`a ${typeof value} cannot be encoded in msgpack`);
   }
 }
 
@@ -111,7 +111,7 @@ function writeInteger(out, value) {
 function writeBigInt(out, value) {
   if (BigInt.asUintN(64, value) === value) out.put(0xcf, "setBigUint64", 8, value);
   else if (BigInt.asIntN(64, value) === value) out.put(0xd3, "setBigInt64", 8, value);
-  else throw new RangeError("an integer of more than 64 bits");
+  else throw new RangeError("an integer has more than 64 bits");
 }
 
 function writeObject(out, value, depth) {
@@ -142,7 +142,7 @@ function writeExt(out, { type, data }) {
   out.raw(data);
 }
 
-/** The 96-bit form holds every Date, before 1970 too. */
+/** Uses the 96-bit form, which can represent every Date, including those before 1970. */
 function writeDate(out, date) {
   const milliseconds = date.getTime();
   if (Number.isNaN(milliseconds)) throw new RangeError("an invalid Date");
@@ -223,11 +223,11 @@ class Reader {
       case 0xdf:
         return this.#map(this.#length(type - 0xdd), depth);
       default:
-        throw new RangeError(`no msgpack: byte ${type}`);
+        throw new RangeError(`invalid msgpack: byte ${type}`);
     }
   }
 
-  /** A number by the DataView getter of that name. */
+  /** Reads a number with the DataView getter of this name. */
   #number(getter, size) {
     const at = this.at;
     this.at += size;
@@ -287,7 +287,7 @@ function dateOf(data) {
   const view = new DataView(data.buffer);
   if (data.length === 4) return new Date(view.getUint32(0) * 1000);
   if (data.length === 12) return new Date(Number(view.getBigInt64(4)) * 1000 + Math.floor(view.getUint32(0) / 1e6));
-  if (data.length !== 8) throw new RangeError("a timestamp of an unknown length");
+  if (data.length !== 8) throw new RangeError("a timestamp has an unknown length");
   const both = view.getBigUint64(0);
   return new Date(Number(both & 0x3ffffffffn) * 1000 + Math.floor(Number(both >> 34n) / 1e6));
 }

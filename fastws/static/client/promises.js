@@ -6,11 +6,11 @@ import { FastWSError } from "./errors.js";
 export function deferred() {
   const it = {};
   it.promise = new Promise((resolve, reject) => Object.assign(it, { resolve, reject }));
-  it.promise.catch(() => {}); // it need not be waited for by anybody
+  it.promise.catch(() => {}); // it is no error if nobody waits for it
   return it;
 }
 
-/** `promise`, or a rejection with `timeout` after so many seconds. */
+/** Like `promise`, but rejects with `timeout` after this number of seconds. */
 export function within(seconds, promise, text = "no answer") {
   let timer;
   const late = new Promise((_, reject) => {

@@ -1,19 +1,20 @@
-/** The calls of subscribe and unsubscribe, over as many connections as it takes. */
+/** Subscribe and unsubscribe calls, followed over reconnects until each has its outcome. */
 
 import { deferred } from "./promises.js";
 
 const SUBSCRIBE_AGAIN_SECONDS = 5;
 
 /**
- * What the application wants to hear. While connected, each change is sent at once, in the order of the calls. All
- * others wait for the next connection, which begins with a request for everything that is wanted by then: no change
- * is sent twice, and the last one said holds.
+ * While connected, each change is sent at once, in the order of the calls. Otherwise it waits for the next connection,
+ * which starts with requests for everything that is wanted by then. No change is sent twice, and the last of several
+ * for one name wins.
  */
 export class Subscriptions {
   #filter;
   #report;
   #link = null;
-  #changes = new Set(); // those without an outcome
+  #changes = new Set(); // without an outcome yet
+  #retries = new Set();
   #ended = null;
 
   constructor(filter, report) {
@@ -29,12 +30,12 @@ export class Subscriptions {
     return this.#change(this.#filter.remove(unwanted));
   }
 
-  /** The server has taken this client off `channel`. */
+  /** The server has unsubscribed this client from `channel`. */
   left(channel) {
     this.#filter.left(channel);
   }
 
-  /** Asks for everything that is wanted. Resolves when all of it is answered. */
+  /** Sends requests for everything that is wanted. Resolves when all of them are answered. */
   connected(link) {
     this.#link = link;
     const requests = this.#filter.restore();
@@ -44,13 +45,15 @@ export class Subscriptions {
       concerned.forEach((change) => waiting.splice(waiting.indexOf(change), 1));
       return this.#restore(link, request, concerned);
     });
-    // What a later call has undone needs no request.
+    // Later calls have undone these.
     waiting.forEach((change) => this.#settle(change));
     return Promise.all(answered);
   }
 
   lost() {
     this.#link = null;
+    this.#retries.forEach(clearTimeout);
+    this.#retries.clear();
   }
 
   ended(error) {
@@ -78,14 +81,20 @@ export class Subscriptions {
     if (link !== this.#link) return;
     if (error && this.#filter.mayPass(request, error)) {
       this.#report(error);
-      setTimeout(() => {
-        if (link === this.#link && this.#filter.isWanted(request)) this.#restore(link, request, changes);
-        else if (link === this.#link) changes.forEach((change) => this.#settle(change));
-      }, SUBSCRIBE_AGAIN_SECONDS * 1000);
+      this.#restoreLater(link, request, changes);
     } else {
       if (error && !changes.length) this.#report(error);
       changes.forEach((change) => this.#settle(change, error));
     }
+  }
+
+  #restoreLater(link, request, changes) {
+    const timer = setTimeout(() => {
+      this.#retries.delete(timer);
+      if (this.#filter.isWanted(request)) this.#restore(link, request, changes);
+      else changes.forEach((change) => this.#settle(change));
+    }, SUBSCRIBE_AGAIN_SECONDS * 1000);
+    this.#retries.add(timer);
   }
 
   /** The error that the server answers with, null if there is none. */
@@ -95,10 +104,8 @@ export class Subscriptions {
       this.#filter.confirmed(request);
       return null;
     } catch (error) {
-      if (link !== this.#link || error.code === "connection_lost") return error;
-      // A request that was sent and not answered in time is very likely carried out.
-      if (error.code === "timeout") this.#filter.confirmed(request);
-      else if (!isRestored || !this.#filter.mayPass(request, error)) this.#filter.refused(request, error);
+      const isAnswer = link === this.#link && error.code !== "connection_lost" && error.code !== "timeout";
+      if (isAnswer && !(isRestored && this.#filter.mayPass(request, error))) this.#filter.refused(request, error);
       return error;
     }
   }

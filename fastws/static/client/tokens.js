@@ -1,12 +1,12 @@
-/** The token of a client: where it comes from, when it ends. */
+/** The token of a client: where it comes from, when it expires, and when to replace it. */
 
 import { within } from "./promises.js";
 
 const REFRESH_AHEAD_SECONDS = 60;
-// A login may need its user.
+// It may have to wait for a user who logs in.
 const GET_TOKEN_SECONDS = 120;
 
-/** The token to connect with, from `getToken` if there is one; that is asked one thing at a time. */
+/** The token to connect with, from `getToken` if there is one. At most one call of it runs at a time. */
 export class Tokens {
   isRefused = false;
   #getToken;
@@ -34,25 +34,25 @@ export class Tokens {
   async #ask(reason) {
     const before = this.token;
     const token = (await this.#getToken({ reason })) ?? null;
-    // `refresh` may have given a newer one in the meantime.
+    // `refresh` may have set a newer one in the meantime.
     if (this.token === before) this.token = token;
     this.isRefused = false;
     return this.token;
   }
 }
 
-/** Seconds from now until a token that ends then is to be replaced. */
+/** Seconds until a token that expires at `expires` should be replaced. */
 export function secondsToRefresh(expires) {
   const seconds = expires - Date.now() / 1000;
   return Math.max(seconds - Math.min(REFRESH_AHEAD_SECONDS, seconds / 4), 0);
 }
 
-/** `exp` of a JWT in seconds since the epoch; NaN where it cannot be told. */
+/** The `exp` of a JWT in seconds since the epoch; NaN if it cannot be read. */
 export function expiryOf(token) {
   try {
     const claims = JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")));
     return typeof claims.exp === "number" ? claims.exp : NaN;
   } catch {
-    return NaN; // not a JWT: the server decides, and closes with 4401 when the token ends
+    return NaN; // not a JWT: the server closes with 4401 when it expires
   }
 }
