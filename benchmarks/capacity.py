@@ -28,7 +28,7 @@ from costing.runs import OTHER_CORES, Grown, cores_used, growth, pinned, serving
 from fastws.bench.capacity import ENVELOPE_BYTES, Costs
 from fastws.bench.plan import Plan
 from fastws.bench.progress import Progress
-from fastws.brokers.redis_embedded import EmbeddedRedis
+from fastws.brokers.redis.embedded import EmbeddedRedis
 
 RESULTS: Final = Path(__file__).parent / "results"
 IDLE_CONNECTIONS: Final = 5000

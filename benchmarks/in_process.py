@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fastws.config import Config
-from fastws.connection.protocol import Connection
-from fastws.server import Server
+from fastws.server.server import Server
+from fastws.transport.websocket import Connection
 
 HEAD = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

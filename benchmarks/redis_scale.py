@@ -28,7 +28,7 @@ from fastws.bench.accounting import Use, use_of
 from fastws.bench.load import Load
 from fastws.bench.plan import Plan
 from fastws.bench.result import Result
-from fastws.brokers.redis_embedded import EmbeddedRedis
+from fastws.brokers.redis.embedded import EmbeddedRedis
 
 CONNECTIONS: Final = 1000
 WINDOW: Final = 64

@@ -17,8 +17,8 @@ from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol
 
 from fastws.codec.json_text import JSON
-from fastws.connection.wireform import Compression, DialectForm
 from fastws.dialects.channels import CHANNELS
+from fastws.dialects.wire_form import Compression, DialectForm
 from fastws.vocabulary.publication import Publication
 
 CLIENTS = 200

@@ -9,11 +9,11 @@ import pytest
 from wsproto.frame_protocol import FrameProtocol
 
 from fastws.wire.deflate import Inflater, deflate
+from fastws.wire.frame_parser import FrameParser
+from fastws.wire.frame_reader import read_frames
 from fastws.wire.frames import frame
-from fastws.wire.inbox import Inbox
 from fastws.wire.masking import apply_mask, apply_mask_in_python
 from fastws.wire.opcodes import BINARY, CONTINUATION, TEXT
-from fastws.wire.reader import read_frames
 
 BATCH = 200
 MAX = 1 << 20
@@ -59,9 +59,9 @@ def test_read_a_frame_cut_in_two(benchmark: Any) -> None:
     data = client_frame(TEXT, b"x" * 100)
 
     def read() -> list[tuple[int, bytes]]:
-        inbox = Inbox(MAX, 10)
-        inbox.feed(data[:50], 10)
-        return inbox.feed(data[50:], 10)
+        parser = FrameParser(MAX, 10)
+        parser.feed(data[:50], 10)
+        return parser.feed(data[50:], 10)
 
     assert benchmark(read) == [(TEXT, b"x" * 100)]
 
@@ -69,13 +69,13 @@ def test_read_a_frame_cut_in_two(benchmark: Any) -> None:
 def test_read_1000_fragments(benchmark: Any) -> None:
     data = client_frame(TEXT, b"x", first_bits=0) + client_frame(CONTINUATION, b"x", first_bits=0) * 998
     data += client_frame(CONTINUATION, b"x")
-    assert benchmark(lambda: Inbox(MAX, 1000).feed(data, 10_000)) == [(TEXT, b"x" * 1000)]
+    assert benchmark(lambda: FrameParser(MAX, 1000).feed(data, 10_000)) == [(TEXT, b"x" * 1000)]
 
 
 def test_read_a_compressed_frame(benchmark: Any) -> None:
     payload = b'{"event":"update","data":{"value":1}}' * 5
     data = client_frame(TEXT, deflate(payload, 6), first_bits=0xC0)
-    assert benchmark(lambda: Inbox(MAX, 10, Inflater(MAX)).feed(data, 10)) == [(TEXT, payload)]
+    assert benchmark(lambda: FrameParser(MAX, 10, Inflater(MAX)).feed(data, 10)) == [(TEXT, payload)]
 
 
 def test_read_a_mebibyte_in_16_reads(benchmark: Any) -> None:
@@ -83,8 +83,8 @@ def test_read_a_mebibyte_in_16_reads(benchmark: Any) -> None:
     pieces = [data[at : at + 65536] for at in range(0, len(data), 65536)]
 
     def read() -> int:
-        inbox = Inbox(MAX, 10)
-        return sum(len(inbox.feed(piece, 10)) for piece in pieces)
+        parser = FrameParser(MAX, 10)
+        return sum(len(parser.feed(piece, 10)) for piece in pieces)
 
     assert benchmark(read) == 1
 

@@ -7,8 +7,8 @@ from typing import Any
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection
 
-from fastws.wire.handshake import accept_response, check_upgrade, read_plain_upgrade
-from fastws.wire.http_messages import HttpReader, render_response
+from fastws.wire.handshake import accept_response, check_upgrade, read_common_upgrade
+from fastws.wire.http_reader import HttpReader, render_response
 
 # A library's upgrade (10 headers with what a proxy adds), and a browser's.
 LIBRARY = (
@@ -39,11 +39,11 @@ def shake_hands(head: bytes) -> bytes:
 
 
 def test_read_a_plain_upgrade_of_a_library(benchmark: Any) -> None:
-    assert benchmark(read_plain_upgrade, LIBRARY) is not None
+    assert benchmark(read_common_upgrade, LIBRARY) is not None
 
 
 def test_read_a_plain_upgrade_of_a_browser(benchmark: Any) -> None:
-    assert benchmark(read_plain_upgrade, BROWSER) is not None
+    assert benchmark(read_common_upgrade, BROWSER) is not None
 
 
 def test_whole_plain_handshake(benchmark: Any) -> None:
@@ -51,7 +51,7 @@ def test_whole_plain_handshake(benchmark: Any) -> None:
 
 
 def test_whole_handshake_by_the_full_parser(benchmark: Any) -> None:
-    assert read_plain_upgrade(ODD) is None
+    assert read_common_upgrade(ODD) is None
     assert benchmark(shake_hands, ODD).startswith(b"HTTP/1.1 101 ")
 
 

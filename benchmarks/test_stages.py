@@ -11,11 +11,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.in_process import Sink, connect, masked, server
 from fastws.codec.json_text import JSON
-from fastws.connection.protocol import Connection
 from fastws.dialects.channels import CHANNELS
-from fastws.server import Server
+from fastws.server.server import Server
+from fastws.transport.websocket import Connection
 from fastws.vocabulary.publication import Publication
-from fastws.wire.reader import read_frames
+from fastws.wire.frame_reader import read_frames
 
 SEND = b'{"action":"send","channel":"c0","event":"e","data":"temperature=21.53;humidity=40.1"}'
 BATCH = 64

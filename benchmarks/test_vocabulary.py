@@ -1,4 +1,4 @@
-"""What a message object costs: why vocabulary/frozen.py freezes for the type checker only."""
+"""What a message object costs: why vocabulary/fast_dataclass.py freezes for the type checker only."""
 
 from __future__ import annotations
 

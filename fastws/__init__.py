@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastws.config import Config
-    from fastws.server import Server
+    from fastws.server.server import Server
     from fastws.settings import load_config
 
 __version__ = "0.1.0"

@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.frames import Frame, Opcode
 
 from fastws.config import Config
-from fastws.server import Server
+from fastws.server.server import Server
 from fastws.settings import check
 
 KEY = "the broadcast key of the tests"

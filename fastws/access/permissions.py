@@ -20,7 +20,7 @@ OPEN_DIALECTS: Final = frozenset({"channels", "jobs"})
 _SUB: Final = "{sub}"
 # Stands for the user while a pattern is compiled, and parts user and channel where they are matched: no channel
 # name and no user has it.
-_MARK: Final = "\x00"
+_SEPARATOR: Final = "\x00"
 
 
 class Permissions:
@@ -40,40 +40,42 @@ class Permissions:
         self._workspace_prefix, _, self._workspace_suffix = config.workspace_channel.partition(WORKSPACE_ID)
 
     def may_subscribe(
-        self, identity: Identity | None, channel: str, *, dialect: str, anonymous: bool | None = None
+        self, identity: Identity | None, channel: str, *, dialect: str, anonymous_allowed: bool | None = None
     ) -> bool:
         """Whether this user (None: nobody known) may hear `channel`, over this dialect.
 
-        `anonymous`: whether this peer would have been let in without a token; None as the settings say.
+        `anonymous_allowed`: whether this peer would have been let in without a token; None as the settings say.
         Cost: 0.2 µs for somebody anonymous.
         """
         if identity is None:
-            return self._is_open(channel, dialect, anonymous)
+            return self._is_open(channel, dialect, anonymous_allowed)
         if self._is_own(identity, channel):
             return True
         # Listening to the feed of jobs is open: its clients have no claims.
         if channel == self.jobs_channel and not self.is_protected(channel):
             return True
         if identity.channels is None:
-            return self._is_open(channel, dialect, anonymous)
-        return reach_of(identity.channels).covers(channel, identity.user)
+            return self._is_open(channel, dialect, anonymous_allowed)
+        return compile_patterns(identity.channels).covers(channel, identity.user)
 
     def may_publish(
-        self, identity: Identity | None, channel: str, *, dialect: str, anonymous: bool | None = None
+        self, identity: Identity | None, channel: str, *, dialect: str, anonymous_allowed: bool | None = None
     ) -> bool:
         """Whether this user may send to `channel`, over this dialect. Arguments and cost as above."""
         if channel == self.jobs_channel:
             return False
         if identity is None:
             # As `_is_open`, here without the call: it is made for every message that somebody anonymous sends.
-            if dialect not in OPEN_DIALECTS or not (self.allow_anonymous if anonymous is None else anonymous):
+            if dialect not in OPEN_DIALECTS or not (
+                self.allow_anonymous if anonymous_allowed is None else anonymous_allowed
+            ):
                 return False
             return self._is_protected(channel) is None
         if self._is_own(identity, channel):
             return True
         if identity.publish is None:
-            return self._is_open(channel, dialect, anonymous)
-        return reach_of(identity.publish).covers(channel, identity.user)
+            return self._is_open(channel, dialect, anonymous_allowed)
+        return compile_patterns(identity.publish).covers(channel, identity.user)
 
     def is_protected(self, channel: str) -> bool:
         """Whether nobody is let near `channel` without a token that allows it."""
@@ -87,8 +89,11 @@ class Permissions:
         """Whether `channel` is that of a workspace, of any."""
         return self._workspaces.fullmatch(channel) is not None
 
-    def _is_open(self, channel: str, dialect: str, anonymous: bool | None) -> bool:  # noqa: FBT001
-        if not (self.allow_anonymous if anonymous is None else anonymous) or dialect not in OPEN_DIALECTS:
+    def _is_open(self, channel: str, dialect: str, anonymous_allowed: bool | None) -> bool:  # noqa: FBT001
+        if (
+            not (self.allow_anonymous if anonymous_allowed is None else anonymous_allowed)
+            or dialect not in OPEN_DIALECTS
+        ):
             return False
         return self._is_protected(channel) is None
 
@@ -102,7 +107,7 @@ class Permissions:
         return channel[len(prefix) : len(channel) - len(suffix)] in identity.workspaces
 
 
-class Reach:
+class ChannelPatterns:
     """The channels that the patterns of one claim cover; `{sub}` in them is the user, letter by letter.
 
     Nothing here is of one user, so many users with one claim share it; ids listed one by one compile nothing.
@@ -123,12 +128,12 @@ class Reach:
             return True
         if self._match_of_user is None:
             return False
-        return self._match_of_user(f"{user}{_MARK}{channel}") is not None
+        return self._match_of_user(f"{user}{_SEPARATOR}{channel}") is not None
 
 
 @lru_cache(maxsize=4096)
-def reach_of(patterns: tuple[str, ...]) -> Reach:
-    return Reach(patterns)
+def compile_patterns(patterns: tuple[str, ...]) -> ChannelPatterns:
+    return ChannelPatterns(patterns)
 
 
 def any_of(patterns: Iterable[str]) -> re.Pattern[str]:
@@ -142,9 +147,9 @@ def _any_of_user(patterns: Iterable[str]) -> re.Pattern[str]:
 
     So nothing in it works as a pattern: a user named `*` is a user named `*`.
     """
-    marked = any_of(pattern.replace(_SUB, _MARK) for pattern in patterns).pattern
-    referring = marked.replace(_MARK, "(?P=user)")
-    return re.compile(f"(?P<user>[^{_MARK}]+){_MARK}(?:{referring})", re.DOTALL)
+    marked = any_of(pattern.replace(_SUB, _SEPARATOR) for pattern in patterns).pattern
+    referring = marked.replace(_SEPARATOR, "(?P=user)")
+    return re.compile(f"(?P<user>[^{_SEPARATOR}]+){_SEPARATOR}(?:{referring})", re.DOTALL)
 
 
 @lru_cache(maxsize=4096)

@@ -25,7 +25,7 @@ _INCOMPLETE: Final = "The request's signature is incomplete: Credential, SignedH
 _WRONG: Final = "The signature does not hold: check the key pair, and that proxies pass path and Host on unchanged"
 
 
-class _Claim(NamedTuple):
+class Signature(NamedTuple):
     """What an Authorization header says: by which key, for which scope, over what, and the signature."""
 
     key_id: str
@@ -81,7 +81,7 @@ class AwsCredentials:
             raise Forbidden(f"Signature expired: {moment} is more than 15 minutes off this server's clock")
 
 
-def sign(request: Request, secret: str, claim: _Claim, moment: str) -> str:
+def sign(request: Request, secret: str, claim: Signature, moment: str) -> str:
     """The signature (hexadecimal) that the owner of `secret` puts to `request`. Cost: 20 µs, and 1 µs per KB of body.
 
     Source: AWS IAM User Guide, "Create a signed AWS API request".
@@ -116,7 +116,7 @@ def _pairs(query: str) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in (pair.partition("=") for pair in query.split("&"))]
 
 
-def _claim(authorization: str | None) -> _Claim:
+def _claim(authorization: str | None) -> Signature:
     """Raises Forbidden for anything but a complete SigV4 header."""
     if authorization is None:
         raise Forbidden(_MISSING)
@@ -130,7 +130,7 @@ def _claim(authorization: str | None) -> _Claim:
         raise Forbidden(_INCOMPLETE)
     if list(headers) != sorted(set(headers)):
         raise Forbidden("SignedHeaders must be sorted, each name once")
-    return _Claim(key_id, date, region, service, headers, fields["Signature"])
+    return Signature(key_id, date, region, service, headers, fields["Signature"])
 
 
 def _scope(credential: str) -> tuple[str, str, str, str, str]:

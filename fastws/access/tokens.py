@@ -28,7 +28,7 @@ _THREE_SEGMENTS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9
 
 
 class KeySource(Protocol):
-    """Public keys that come and go while the server runs: access/jwks.py."""
+    """Public keys that come and go while the server runs: callouts/jwks.py."""
 
     def find(self, kid: str | None) -> Sequence[VerificationKey]:
         """The keys that may have signed a token with this `kid`, from memory."""

@@ -6,7 +6,7 @@ import re
 from collections import OrderedDict
 from typing import Final
 
-from fastws.brokers.redis_feeds import plain
+from fastws.brokers.feed_forms import plain
 from fastws.errors import FastWSError
 from fastws.vocabulary.publication import Publication
 

@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from fastws.brokers.door import Door
 from fastws.brokers.last_metrics import METRICS_UPDATE, LastMetrics, is_kept
 from fastws.config import Config
-from fastws.hub.ports import Receipt
+from fastws.hub.ports import Deliverer, Receipt
 from fastws.vocabulary.channels import workspace_channels
 from fastws.vocabulary.filters import job_of
 from fastws.vocabulary.publication import Publication
@@ -21,11 +20,11 @@ class MemoryBroker:
     What goes to `jobs_channel` is numbered, as the feed numbers what comes from Redis.
     """
 
-    __slots__ = ("_door", "_jobs_channel", "_seq", "_workspaces", "last_metrics")
+    __slots__ = ("_deliverer", "_jobs_channel", "_seq", "_workspaces", "last_metrics")
 
-    def __init__(self, door: Door, config: Config | None = None) -> None:
+    def __init__(self, deliverer: Deliverer, config: Config | None = None) -> None:
         config = config or Config()
-        self._door = door
+        self._deliverer = deliverer
         self._jobs_channel = config.jobs_channel
         self._workspaces = workspace_channels(config.workspace_channel)
         self._seq = 0
@@ -47,7 +46,7 @@ class MemoryBroker:
             self.last_metrics.note(publication)
         if publication.channel == self._jobs_channel:
             publication = self._number(publication)
-        self._door.deliver(publication, receipt)
+        self._deliverer.deliver(publication, receipt)
 
     def listen(self, channel: str, ready: Callable[[], None]) -> None:
         """Call `ready` at once: what is published from now on arrives."""

@@ -10,7 +10,7 @@ from typing import Final
 from fastws.cli.flags import add_setting_flags, see_modules_here
 from fastws.config import SETTINGS
 from fastws.errors import ConfigError
-from fastws.server import Server
+from fastws.server.server import Server
 from fastws.settings import load
 
 EPILOG: Final = """\

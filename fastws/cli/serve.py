@@ -12,13 +12,13 @@ from typing import Any, Final
 import uvloop
 
 from fastws.access.permissions import is_loopback
-from fastws.brokers.redis_embedded import EMBEDDED, EmbeddedRedis
+from fastws.brokers.redis.embedded import EMBEDDED, EmbeddedRedis
 from fastws.cli.flags import add_setting_flags, config_from, see_modules_here
 from fastws.config import Config
-from fastws.listening import CannotListen, place_of
 from fastws.logs import start_logging
-from fastws.running import serve_until_told
-from fastws.server import Server
+from fastws.server.listening import CannotListen, place_of
+from fastws.server.process import serve_until_told
+from fastws.server.server import Server
 from fastws.workers import Supervisor
 
 # What the supervisor itself holds.

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgpack
 
-from fastws.codec.msgpack_tokens import check_tokens
+from fastws.codec.msgpack_limits import check_tokens
 from fastws.errors import InvalidPayload, InvalidText, Unencodable
 from fastws.vocabulary.publication import Encoded
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from fastws.dialects.dialect import Place
+from fastws.dialects.dialect import StartingChannels
 from fastws.errors import BadRequest, UnknownAction
 from fastws.vocabulary.channels import check_channel_name, is_channel_name
 from fastws.vocabulary.clock import timestamp
@@ -29,7 +29,7 @@ from fastws.vocabulary.replies import (
 MAX_EVENT_LENGTH: Final = 255
 MAX_KEY_LENGTH: Final = 255
 MAX_CONNECTION_ID_LENGTH: Final = 255
-_NOWHERE: Final = Place()
+_NONE: Final = StartingChannels()
 
 
 class Channels:
@@ -38,8 +38,8 @@ class Channels:
     name = "channels"
     needs_token = False
 
-    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> Place:
-        return _NOWHERE
+    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
+        return _NONE
 
     def parse(self, message: object) -> Command:
         if not isinstance(message, dict):
@@ -52,7 +52,7 @@ class Channels:
             raise UnknownAction(_about_action(action))
         return parser(message)
 
-    def reply(self, reply: Reply, place: Place) -> dict[str, object] | None:
+    def reply(self, reply: Reply, starting: StartingChannels) -> dict[str, object] | None:
         renderer = _RENDERERS.get(type(reply))
         return None if renderer is None else renderer(reply)
 

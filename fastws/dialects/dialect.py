@@ -13,7 +13,7 @@ from fastws.vocabulary.replies import Reply
 
 
 @dataclass(slots=True, frozen=True)
-class Place:
+class StartingChannels:
     """Where a client stands after its upgrade: the channels it is in from the start, and its workspace.
 
     `home` is the channel that `ChangeFilter` narrows (None: this dialect has no filters).
@@ -37,7 +37,7 @@ class Dialect(Protocol):
         """Whether an upgrade without a token is refused with 401 whatever the settings."""
         ...
 
-    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> Place:
+    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         """Where this client begins. Raises Forbidden where its token does not reach (spec 3.3)."""
         ...
 
@@ -45,7 +45,7 @@ class Dialect(Protocol):
         """What a decoded message asks for. Raises BadRequest naming what is wrong and what would be right."""
         ...
 
-    def reply(self, reply: Reply, place: Place) -> dict[str, object] | None:
+    def reply(self, reply: Reply, starting: StartingChannels) -> dict[str, object] | None:
         """`reply` in this dialect's words, without the request's `id`; None: this dialect does not say it."""
         ...
 

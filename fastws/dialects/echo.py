@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from fastws.dialects.dialect import Place
+from fastws.dialects.dialect import StartingChannels
 from fastws.errors import BadRequest
 from fastws.vocabulary.commands import Command
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
 
-_NOWHERE: Final = Place()
+_NONE: Final = StartingChannels()
 
 
 class Echo:
@@ -21,13 +21,13 @@ class Echo:
     name = "echo"
     needs_token = False
 
-    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> Place:
-        return _NOWHERE
+    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
+        return _NONE
 
     def parse(self, message: object) -> Command:
         raise BadRequest("an echo connection takes no commands")
 
-    def reply(self, reply: Reply, place: Place) -> dict[str, object] | None:
+    def reply(self, reply: Reply, starting: StartingChannels) -> dict[str, object] | None:
         return None
 
     def delivery(self, publication: Publication) -> dict[str, object]:

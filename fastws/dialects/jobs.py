@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from fastws.dialects.dialect import Place
+from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import (
     Message,
     Parser,
@@ -34,15 +34,15 @@ class Jobs:
     needs_token = False
 
     def __init__(self, channel: str = DEFAULT_CHANNEL) -> None:
-        self.place = Place(channels=(channel,), home=channel)
+        self.starting = StartingChannels(channels=(channel,), home=channel)
 
-    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> Place:
-        return self.place
+    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
+        return self.starting
 
     def parse(self, message: object) -> Command:
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","statuses":["failed"]}')
 
-    def reply(self, reply: Reply, place: Place) -> Message | None:
+    def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
         renderer = _RENDERERS.get(type(reply))
         return None if renderer is None else renderer(reply)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from fastws.dialects.dialect import Place
+from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import Message, Parser, moment, parse_by_type, parse_ping, parse_refresh
 from fastws.errors import Unauthorized
 from fastws.vocabulary.channels import check_channel_name
@@ -43,15 +43,15 @@ class Rooms:
     name = "rooms"
     needs_token = True
 
-    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> Place:
+    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         if identity is None:
             raise Unauthorized("a token is required")
-        return Place(channels=(f"user:{identity.user}",))
+        return StartingChannels(channels=(f"user:{identity.user}",))
 
     def parse(self, message: object) -> Command:
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","room_id":"execution:1"}')
 
-    def reply(self, reply: Reply, place: Place) -> Message | None:
+    def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
         renderer = _RENDERERS.get(type(reply))
         return None if renderer is None else renderer(reply)
 

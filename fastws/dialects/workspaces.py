@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from fastws.dialects.dialect import Place
+from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import (
     Message,
     Parser,
@@ -56,7 +56,7 @@ class Workspaces:
     def __init__(self, template: str = DEFAULT_TEMPLATE) -> None:
         self.template = template
 
-    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> Place:
+    def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         """The channel of the workspace in the query, else of the token's own.
 
         Raises Forbidden where the token lists no such workspace, or where neither names one.
@@ -69,14 +69,14 @@ class Workspaces:
         if workspace != identity.workspace and workspace not in identity.workspaces:
             raise Forbidden("no access to this workspace")
         channel = check_channel_name(self.template.replace("{workspace_id}", workspace), field="workspace_id")
-        return Place(channels=(channel,), home=channel, workspace=workspace)
+        return StartingChannels(channels=(channel,), home=channel, workspace=workspace)
 
     def parse(self, message: object) -> Command:
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","event_types":["alert"]}')
 
-    def reply(self, reply: Reply, place: Place) -> Message | None:
+    def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
         renderer = _RENDERERS.get(type(reply))
-        return None if renderer is None else renderer(reply, place)
+        return None if renderer is None else renderer(reply, starting)
 
     def delivery(self, publication: Publication) -> Message:
         message: Message = {
@@ -142,16 +142,16 @@ _PARSERS: Final[Mapping[str, Parser]] = {
 }
 
 
-def _connected(reply: Connected, place: Place) -> Message:
+def _connected(reply: Connected, starting: StartingChannels) -> Message:
     return {
         "event": "connected",
         "connection_id": reply.connection_id,
-        "workspace_id": place.workspace,
+        "workspace_id": starting.workspace,
         "timestamp": timestamp(),
     }
 
 
-def _filter_changed(reply: FilterChanged, place: Place) -> Message:
+def _filter_changed(reply: FilterChanged, starting: StartingChannels) -> Message:
     """All event types now in force, in alphabetical order.
 
     One that unsubscribed before it ever subscribed hears all but some: `["*"]`, and those under `except`.
@@ -168,7 +168,7 @@ def _filter_changed(reply: FilterChanged, place: Place) -> Message:
     return message
 
 
-def _metrics(reply: Metrics, place: Place) -> Message:
+def _metrics(reply: Metrics, starting: StartingChannels) -> Message:
     return {
         "event": "metrics_update",
         "metric_type": reply.metric_type,
@@ -177,23 +177,23 @@ def _metrics(reply: Metrics, place: Place) -> Message:
     }
 
 
-def _lag(reply: Lag, place: Place) -> Message:
-    return {"event": "lag", "workspace_id": place.workspace, "dropped": reply.dropped}
+def _lag(reply: Lag, starting: StartingChannels) -> Message:
+    return {"event": "lag", "workspace_id": starting.workspace, "dropped": reply.dropped}
 
 
-def _left(reply: Left, place: Place) -> Message:
+def _left(reply: Left, starting: StartingChannels) -> Message:
     return {"event": "error", "message": "the new token does not allow this workspace"}
 
 
 _RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
     Connected: _connected,
     FilterChanged: _filter_changed,
-    Pong: lambda reply, place: {"event": "pong", "timestamp": timestamp()},
+    Pong: lambda reply, starting: {"event": "pong", "timestamp": timestamp()},
     Metrics: _metrics,
-    Failure: lambda reply, place: {"event": "error", "message": reply.message},
-    Gap: lambda reply, place: {"event": "gap", "workspace_id": place.workspace},
+    Failure: lambda reply, starting: {"event": "error", "message": reply.message},
+    Gap: lambda reply, starting: {"event": "gap", "workspace_id": starting.workspace},
     Lag: _lag,
-    Refreshed: lambda reply, place: {"event": "refreshed", "expires": int(reply.expires)},
+    Refreshed: lambda reply, starting: {"event": "refreshed", "expires": int(reply.expires)},
     Left: _left,
 }
 

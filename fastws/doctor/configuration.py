@@ -16,7 +16,7 @@ from fastws.access.proxies import UNIX
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
 from fastws.errors import ConfigError
-from fastws.server import Server
+from fastws.server.server import Server
 
 SOON_DAYS: Final = 14
 # A network so wide holds more than proxies: /8 of IPv4, /16 of IPv6.

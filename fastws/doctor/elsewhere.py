@@ -14,9 +14,9 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from fastws.access.authorizer import is_url
-from fastws.access.jwks import FETCH_SECONDS, HEADERS, JwksAnswer
 from fastws.access.keys import VerificationKey, jwks_keys
+from fastws.callouts.authorizer import is_url
+from fastws.callouts.jwks import FETCH_SECONDS, HEADERS, JwksAnswer
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from fastws.access.permissions import is_loopback
+from fastws.admission.capacity import HTTP_DESCRIPTORS, OWN_DESCRIPTORS
 from fastws.config import Config
-from fastws.connection.capacity import HTTP_DESCRIPTORS, OWN_DESCRIPTORS
 from fastws.doctor.finding import Finding, fail, ok, warn
-from fastws.unix_server import BACKLOG
+from fastws.server.unix_socket import BACKLOG
 
 # Of an idle connection, what the kernel keeps for its socket included.
 CONNECTION_BYTES: Final = 8192

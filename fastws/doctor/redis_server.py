@@ -12,8 +12,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from fastws.brokers.redis_address import parse_address
-from fastws.brokers.redis_embedded import EMBEDDED
+from fastws.brokers.redis.embedded import EMBEDDED
+from fastws.brokers.redis.wire.address import parse_address
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
 

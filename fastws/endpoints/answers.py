@@ -13,7 +13,7 @@ from fastws.errors import (
     Unavailable,
     UpgradeRequired,
 )
-from fastws.vocabulary.response import Response
+from fastws.wire.response import Response
 
 JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 

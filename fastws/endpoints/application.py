@@ -11,10 +11,10 @@ from fastws.access.rate_limit import Bucket
 from fastws.access.revocation import Revocations
 from fastws.access.sigv4 import AwsCredentials
 from fastws.access.tokens import Tokens
+from fastws.counters import Counters
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Broker, Receipt
 from fastws.hub.roster import Roster
-from fastws.metrics import Counters
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 
@@ -28,7 +28,7 @@ class Totals:
 
 
 class Cluster(Protocol):
-    """All processes as one. endpoints/one_process.py: this one; with Redis: what their registry says."""
+    """All processes as one. cluster/one_process.py: this one; with Redis: what their registry says."""
 
     async def totals(self) -> Totals:
         """Connections and the names of channels with subscribers, over all processes."""
@@ -68,7 +68,7 @@ class Cluster(Protocol):
         """Revoke on every process."""
         ...
 
-    async def claim(self, message_id: str) -> Mapping[str, int] | None:
+    async def reserve(self, message_id: str) -> Mapping[str, int] | None:
         """Be the first to publish under this id, on any process: None, and the caller must `settle` it.
 
         Otherwise how the first try ended (see `settle`), in the last 5 minutes; one that is under way is waited for.
@@ -76,7 +76,7 @@ class Cluster(Protocol):
         """
         ...
 
-    async def settle(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+    async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
         """The publication under this id ended so; None: it was not published, and the next may try. Never raises."""
         ...
 

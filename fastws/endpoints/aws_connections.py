@@ -12,8 +12,8 @@ from fastws.access.local_peers import is_direct_and_local
 from fastws.endpoints.application import Application
 from fastws.endpoints.broadcast import AwaitedReceipt
 from fastws.errors import FastWSError, Forbidden, Gone, RateLimited, TooLarge
-from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
+from fastws.wire.response import Response
 
 # API Gateway's own quota: no frame of it is larger.
 MAX_BODY_BYTES: Final = 131_072

@@ -8,8 +8,8 @@ from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.endpoints.answers import json_response
 from fastws.errors import BadRequest, FastWSError
-from fastws.vocabulary.response import Response
 from fastws.wire.request import Request, tokens
+from fastws.wire.response import Response
 
 # The registered name, and those in use before it was.
 MSGPACK_TYPES: Final = frozenset({"application/vnd.msgpack", "application/msgpack", "application/x-msgpack"})

@@ -11,8 +11,8 @@ from fastws.endpoints.bodies import answer, read_object
 from fastws.errors import BadRequest, FastWSError, RateLimited
 from fastws.vocabulary.channels import check_channel_name
 from fastws.vocabulary.publication import NOBODY, Publication
-from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
+from fastws.wire.response import Response
 
 MAX_MESSAGES: Final = 1000
 MAX_TEXT_LENGTH: Final = 255
@@ -103,14 +103,14 @@ async def _publish(
     """Publish, under a message_id once: who comes again hears how the first try ended, unless it was refused."""
     if message_id is None:
         return await _publish_now(application, publication, connection_id)
-    known = await application.cluster.claim(message_id)
+    known = await application.cluster.reserve(message_id)
     if known is not None:
         return dict(known)
     outcome = None
     try:
         outcome = await _publish_now(application, publication, connection_id)
     finally:
-        await application.cluster.settle(message_id, outcome)
+        await application.cluster.record_outcome(message_id, outcome)
     return outcome
 
 

@@ -7,8 +7,8 @@ from typing import Final
 from fastws.endpoints.answers import json_response
 from fastws.endpoints.application import Application
 from fastws.errors import BadRequest, NotFound
-from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
+from fastws.wire.response import Response
 
 PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1000

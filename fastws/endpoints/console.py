@@ -9,8 +9,8 @@ from typing import Final
 
 from fastws.endpoints.application import Application
 from fastws.errors import NotFound
-from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
+from fastws.wire.response import Response
 
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastws.endpoints.answers import json_response
 from fastws.endpoints.application import Application
-from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
+from fastws.wire.response import Response
 
 
 def health(application: Application, request: Request, **_: str) -> Response:

@@ -13,8 +13,8 @@ from fastws.endpoints.bodies import read_object
 from fastws.endpoints.connections import check_key
 from fastws.errors import BadRequest
 from fastws.logs import LEVELS, LogLevel
-from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
+from fastws.wire.response import Response
 
 PATH: Final = "/log-level"
 

@@ -8,8 +8,8 @@ from fastws.endpoints.application import Application
 from fastws.endpoints.bodies import read_object
 from fastws.endpoints.connections import check_key
 from fastws.errors import BadRequest
-from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
+from fastws.wire.response import Response
 
 MAX_LENGTH: Final = 255
 

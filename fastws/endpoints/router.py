@@ -14,8 +14,8 @@ from fastws.endpoints.application import Application
 from fastws.endpoints.broadcast import broadcast
 from fastws.endpoints.log_level import PATH, LogLevelEndpoint
 from fastws.errors import FastWSError, MethodNotAllowed, NotFound, UpgradeRequired
-from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
+from fastws.wire.response import Response
 
 Handler = Callable[..., "Response | Awaitable[Response]"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastws.endpoints.answers import json_response
 from fastws.endpoints.application import Application
 from fastws.vocabulary.clock import timestamp
-from fastws.vocabulary.response import Response
 from fastws.wire.request import Request
+from fastws.wire.response import Response
 
 
 async def job_clients(application: Application, request: Request, **_: str) -> Response:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Final
 
+from fastws.counters import Counters
 from fastws.errors import BadRequest
 from fastws.hub.channel import Audience, Channel, Chunk
 from fastws.hub.ports import Member, Receipt, Verdict, WireForm
-from fastws.metrics import Counters
 from fastws.vocabulary.publication import Publication
 
 # Members written to before the loop may look at its sockets again: some 5 ms of sends.
@@ -16,7 +16,7 @@ SLICE: Final = 512
 
 # The frames of a run that were made, by wire form and position.
 Framed = dict[tuple[WireForm, int], bytes]
-# Bytes of one chunk from which its publishers wait for sockets that did not take it (connection/brake.py).
+# Bytes of one chunk from which its publishers wait for sockets that did not take it (transport/backpressure.py).
 BULK: Final = 65_536
 
 
@@ -46,7 +46,7 @@ def fan_out(channel: Channel, counters: Counters) -> Iterator[int]:
     for audience in audiences:
         yield from _fan_out_apart(audience, run, framed, outcome, counters)
     if receipts is not None:
-        outcome.settle(receipts)
+        outcome.resolve(receipts)
 
 
 def _frame_all(audiences: list[Audience], run: list[Publication]) -> list[tuple[Audience, list[bytes]]] | None:
@@ -83,7 +83,7 @@ def _write(
     if len(data) >= BULK:
         senders = {publication.sender for publication in run if publication.sender is not None}
         for member in list(members) if senders else ():
-            member.slow_down(senders)
+            member.apply_backpressure(senders)
     return failed
 
 
@@ -101,7 +101,7 @@ def _hold(
     chunk = Chunk(channel.name, channel.policy, frames, data, keys)
     failed = 0
     for member in behind:
-        verdict = member.hold(chunk)
+        verdict = member.enqueue(chunk)
         if verdict is Verdict.HELD:
             continue
         failed += 1
@@ -123,7 +123,7 @@ class _Outcome:
         self.failed = [0] * count
         self.errors: list[BadRequest | None] = [None] * count
 
-    def settle(self, receipts: Sequence[tuple[Receipt, int]]) -> None:
+    def resolve(self, receipts: Sequence[tuple[Receipt, int]]) -> None:
         for receipt, position in receipts:
             error = self.errors[position]
             if error is not None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from fastws.counters import Counters
 from fastws.hub.channel import Audience, Channel
 from fastws.hub.ports import Member, Receipt, WireForm
 from fastws.hub.rules import Rules
 from fastws.hub.tick import Schedule, ScheduleLater, Tick
-from fastws.metrics import Counters
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Gap
@@ -40,14 +40,14 @@ class Hub:
         schedule: Schedule,
         schedule_later: ScheduleLater,
         rules: Rules | None = None,
-        settled: Callable[[], None] = _nothing,
+        after_flush: Callable[[], None] = _nothing,
         emptied: Callable[[str], None] = _nothing,
         failed: Callable[[Exception], None] = _raise,
     ) -> None:
         self.channels: dict[str, Channel] = {}
         self.subscriptions = 0
         self.emptied = emptied
-        self.tick = Tick(counters, schedule, schedule_later, settled, failed)
+        self.tick = Tick(counters, schedule, schedule_later, after_flush, failed)
         self._rules = rules or Rules()
 
     def deliver(self, publication: Publication, receipt: Receipt | None = None) -> None:
@@ -79,7 +79,7 @@ class Hub:
         if current is not None:
             if current.filter == filter_ and current.form is form:
                 return
-            self._settle(current.channel)
+            self._flush_channel(current.channel)
             if current not in member.audiences:
                 return
             self._leave(member, current)
@@ -87,7 +87,7 @@ class Hub:
         if channel is None:
             channel = self.channels[name] = Channel(name, self._rules.policy(name), self._rules.flush_seconds(name))
         else:
-            self._settle(channel)
+            self._flush_channel(channel)
         key = (form, filter_)
         audience = channel.audiences.get(key)
         if audience is None:
@@ -101,7 +101,7 @@ class Hub:
         audience = self.audience_of(member, name)
         if audience is None:
             return False
-        self._settle(audience.channel)
+        self._flush_channel(audience.channel)
         if audience not in member.audiences:
             return False  # cut off by what settling wrote
         self._leave(member, audience)
@@ -119,9 +119,9 @@ class Hub:
 
     def gap(self, name: str) -> None:
         """Tell every member of `name` that publications may have been missed, before anything newer."""
-        self.settle(name)
+        self.flush_channel(name)
         for member in self.members(name):
-            member.tell(Gap(name))
+            member.notify(Gap(name))
 
     def audience_of(self, member: Member, name: str) -> Audience | None:
         """The audience in which `member` hears `name`; None if it does not."""
@@ -147,20 +147,20 @@ class Hub:
         if not self.tick.is_empty:
             self.tick.flush()
 
-    def is_settled(self, name: str) -> bool:
+    def is_flushed(self, name: str) -> bool:
         """Whether nothing waits to be written, neither now nor, on channel `name`, at the end of its interval."""
         channel = self.channels.get(name)
         return self.tick.is_empty and (channel is None or not channel.run)
 
-    def settle(self, name: str) -> None:
+    def flush_channel(self, name: str) -> None:
         """Write what is due, and what the channel `name` holds back. A member may turn out to be too slow for it."""
         channel = self.channels.get(name)
         if channel is None:
             self.flush()
         else:
-            self._settle(channel)
+            self._flush_channel(channel)
 
-    def _settle(self, channel: Channel) -> None:
+    def _flush_channel(self, channel: Channel) -> None:
         """Before an audience of `channel` changes, what was said to it as it stands is written."""
         if channel.run or not self.tick.is_empty:
             self.tick.flush_channel(channel)

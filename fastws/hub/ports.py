@@ -39,15 +39,15 @@ class Member(Protocol):
     # Takes bytes to the socket. Truthy: others wait before it, nothing was taken, use `hold`.
     send: Callable[[bytes], object]
 
-    def hold(self, chunk: Chunk) -> Verdict:
+    def enqueue(self, chunk: Chunk) -> Verdict:
         """Keep `chunk` for when the client reads again, within its bounds and by the channel's policy."""
         ...
 
-    def slow_down(self, senders: Collection[str]) -> None:
+    def apply_backpressure(self, senders: Collection[str]) -> None:
         """If this client's socket has not taken all it was given, `senders` are to wait for it a little."""
         ...
 
-    def tell(self, reply: Reply) -> None:
+    def notify(self, reply: Reply) -> None:
         """Tell this client something it did not ask for (a gap), in its dialect's words."""
         ...
 
@@ -81,4 +81,20 @@ class Broker(Protocol):
 
     def unlisten(self, channel: str) -> None:
         """The last local subscriber of `channel` has left."""
+        ...
+
+
+class Deliverer(Protocol):
+    """The hub seen from a broker: everything that is published enters here, and nowhere else."""
+
+    def deliver(self, publication: Publication, receipt: Receipt | None = None) -> None:
+        """Hand `publication` to the local subscribers of its channel; `receipt` hears how many took it."""
+        ...
+
+    def gap(self, channel: str) -> None:
+        """Tell the subscribers of `channel`, before anything newer, that they may have missed something."""
+        ...
+
+    def count(self, channel: str) -> int:
+        """How many local subscribers `channel` has."""
         ...

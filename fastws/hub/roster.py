@@ -41,11 +41,11 @@ class Client(Member, Protocol):
         """(messages, bytes) that wait for this client to read; None while nothing does."""
         ...
 
-    def take(self, publication: Publication) -> bool:
+    def deliver_direct(self, publication: Publication) -> bool:
         """A publication for this client alone. Returns whether its queue took it. Raises Unencodable."""
         ...
 
-    def take_raw(self, body: bytes) -> bool:
+    def deliver_raw(self, body: bytes) -> bool:
         """`body`, verbatim, as one message for this client alone. Returns whether its queue took it."""
         ...
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from fastws.counters import Counters
 from fastws.errors import FastWSError
 from fastws.hub.channel import Channel
 from fastws.hub.fan_out import SLICE, fan_out
-from fastws.metrics import Counters
 
 Schedule = Callable[[Callable[[], None]], object]
 ScheduleLater = Callable[[float, Callable[[], None]], object]
@@ -20,12 +20,13 @@ class Tick:
     """Collects channels that have something to say; one flush per loop iteration writes them all.
 
     `schedule` runs a callback in the next iteration (asyncio's `call_soon`), `schedule_later` after seconds
-    (`call_later`); both injected, so that tests turn the wheel by hand. `settled` is called after each flush, when
+    (`call_later`); both injected, so that tests turn the wheel by hand. `after_flush` is called after each flush, when
     receipts have been told and their replies can be written together. `failed` is told of an error of ours in writing
     one channel; the others are written all the same.
     """
 
     __slots__ = (
+        "_after_flush",
         "_counters",
         "_delayed",
         "_dirty",
@@ -34,7 +35,6 @@ class Tick:
         "_running",
         "_schedule",
         "_schedule_later",
-        "_settled",
         "_work",
         "is_joint",
     )
@@ -44,13 +44,13 @@ class Tick:
         counters: Counters,
         schedule: Schedule,
         schedule_later: ScheduleLater,
-        settled: Callable[[], None],
+        after_flush: Callable[[], None],
         failed: Callable[[Exception], None],
     ) -> None:
         self._counters = counters
         self._schedule = schedule
         self._schedule_later = schedule_later
-        self._settled = settled
+        self._after_flush = after_flush
         self._failed = failed
         self._dirty: list[Channel] = []
         self._delayed: dict[float, list[Channel]] = {}
@@ -81,7 +81,7 @@ class Tick:
         work = self._work or self._everything()
         self._work = None
         self._run(work, budget=None)
-        self._settled()
+        self._after_flush()
 
     def flush_channel(self, channel: Channel) -> None:
         """Write everything that is due, and what `channel` holds back for its flush interval."""
@@ -133,7 +133,7 @@ class Tick:
                 self._schedule(self._turn)
         else:
             self._schedule(self._turn)
-        self._settled()
+        self._after_flush()
 
     def _everything(self) -> Iterator[int]:
         while self._dirty:

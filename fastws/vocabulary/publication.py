@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastws.vocabulary.frozen import frozen
+from fastws.vocabulary.fast_dataclass import frozen
 
 NOBODY: frozenset[str] = frozenset()
 

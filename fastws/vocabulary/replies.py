@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fastws.vocabulary.fast_dataclass import frozen
 from fastws.vocabulary.filters import Filter
-from fastws.vocabulary.frozen import frozen
 
 
 @dataclass(slots=True, frozen=True)

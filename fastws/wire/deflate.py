@@ -43,7 +43,7 @@ class Deflate:
     window_bits: int = _MAX_WINDOW_BITS
 
     def inflater(self, max_message_bytes: int) -> Inflater:
-        """What an inbox needs to read this client's compressed messages."""
+        """What an parser needs to read this client's compressed messages."""
         return Inflater(max_message_bytes)
 
 
@@ -104,7 +104,7 @@ def deflate(payload: bytes, level: int, window_bits: int = _MAX_WINDOW_BITS) -> 
 
 
 class Inflater(Extension):
-    """The receiving side as a wsproto extension: one per inbox, a zlib stream only inside a message.
+    """The receiving side as a wsproto extension: one per parser, a zlib stream only inside a message.
 
     A message whose plain form would exceed `max_message_bytes` fails with 1009 before more than that is in
     memory; data that is not deflate fails with 1007.

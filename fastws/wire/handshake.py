@@ -34,7 +34,7 @@ _USUAL_NAMES = (
 _LOWER = {spelling: name.lower() for name in _USUAL_NAMES for spelling in (name, name.lower(), name.title())}
 
 
-def read_plain_upgrade(head: bytes) -> Request | None:
+def read_common_upgrade(head: bytes) -> Request | None:
     """The upgrade in `head` (from the request line through the empty line), if it is a plain one; else None.
 
     Plain is what clients send: GET of a path over HTTP/1.1, printable ASCII, one space after each colon,

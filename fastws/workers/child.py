@@ -43,7 +43,7 @@ class Child:
             try:
                 self.process = subprocess.Popen(
                     # -P: whatever lies in this directory is no module of ours; what we can import it can, by our path.
-                    [sys.executable, "-P", "-m", "fastws.worker"],
+                    [sys.executable, "-P", "-m", "fastws.workers.worker"],
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
                     stdin=stdin,
                     pass_fds=(*sockets, lifeline, writing_end),
@@ -64,7 +64,7 @@ class Child:
         """Whether the process has ended; it is no zombie then."""
         return self.process.poll() is not None
 
-    def hear(self) -> bool:
+    def read_report(self) -> bool:
         """Take what it reports: `is_ready`, `error`. False: there is nothing, or nothing more."""
         try:
             data = os.read(self.report, MAX_REPORT_BYTES)
@@ -81,7 +81,7 @@ class Child:
                 self.error = text
         return bool(data)
 
-    def leave(self, number: signal.Signals, seconds: float) -> None:
+    def stop(self, number: signal.Signals, seconds: float) -> None:
         """Tell it to go (SIGTERM: with the server, SIGUSR2: another has its place), in `seconds` at the latest."""
         self.is_leaving = True
         self.kill_at = time.monotonic() + seconds

@@ -45,7 +45,7 @@ class Rolling:
         old = [child for child in slot.children if child is not new]
         for child in old:
             if not child.is_leaving:
-                child.leave(signal.SIGUSR2, seconds)
+                child.stop(signal.SIGUSR2, seconds)
         if old:
             return False
         self._slot = self._new = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from fastws.config import Config
-from fastws.unix_server import BACKLOG, listen_at
+from fastws.server.unix_socket import BACKLOG, listen_at
 from fastws.workers.child import Child
 
 FIRST_BACKOFF_SECONDS: Final = 0.2

@@ -16,10 +16,10 @@ from typing import Final
 import structlog
 
 from fastws.config import Config
-from fastws.endpoints.ledger import keep_departed
 from fastws.errors import ConfigError
 from fastws.logs import LogLevel
-from fastws.running import be_deaf
+from fastws.server.process import ignore_signals
+from fastws.telemetry.exited_workers import add_exited
 from fastws.workers.child import Child
 from fastws.workers.rolling import Rolling
 from fastws.workers.signals import SignalInbox
@@ -75,7 +75,7 @@ class Supervisor:
         try:
             for slot in self.slots:
                 slot.restart_at = time.monotonic()
-            self._start_those_due(time.monotonic())
+            self._start_due(time.monotonic())
             while not self._is_stopping or self._children():
                 self._turn()
                 self._tell_when_ready(ready)
@@ -111,12 +111,12 @@ class Supervisor:
             if key.data is not None:
                 self._hear(key.data)
         for number in self._signals.take():
-            self._obey(number)
+            self._handle_signal(number)
         now = time.monotonic()
-        self._kill_the_late(now)
-        self._reap(now)
+        self._kill_overdue(now)
+        self._reap_exited(now)
         if not self._is_stopping:
-            self._start_those_due(now)
+            self._start_due(now)
             self._rolling.go_on(self.config.drain_timeout + LATE_SECONDS)
 
     def _seconds_to_next(self) -> float:
@@ -124,7 +124,7 @@ class Supervisor:
         due += [child.kill_at for child in self._children()]
         return min(max(0.0, min(due, default=1.0) - time.monotonic()), 1.0)
 
-    def _obey(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         if number == signal.SIGHUP and not self._is_stopping:
             self._roll()
         elif number == signal.SIGUSR1:
@@ -140,7 +140,7 @@ class Supervisor:
         for child in self._children():
             # Whoever leaves already takes another signal as "at once".
             if self._is_stopping or not child.is_leaving:
-                child.leave(signal.SIGTERM, seconds)
+                child.stop(signal.SIGTERM, seconds)
         self._is_stopping = True
 
     def _roll(self) -> None:
@@ -156,7 +156,7 @@ class Supervisor:
     def _hear(self, child: Child) -> None:
         """A worker has said something, or its end of the pipe is closed."""
         was_ready = child.is_ready
-        if not child.hear():
+        if not child.read_report():
             self._selector.unregister(child.report)
         if child.is_ready and not was_ready:
             log.info("worker is ready", slot=child.slot, pid=child.pid)
@@ -178,31 +178,31 @@ class Supervisor:
             child.log_level = self._log_level.current
             child.signal(signal.SIGUSR1)
 
-    def _kill_the_late(self, now: float) -> None:
+    def _kill_overdue(self, now: float) -> None:
         for child in self._children():
             if child.kill_if_late(now):
                 self._exit_code = 1 if self._is_stopping else self._exit_code
                 log.error("worker killed: it was not in time", slot=child.slot, pid=child.pid, ready=child.is_ready)
 
-    def _reap(self, now: float) -> None:
+    def _reap_exited(self, now: float) -> None:
         for slot in self.slots:
             for child in [child for child in slot.children if child.is_gone]:
-                self._bury(slot, child)
+                self._reap(slot, child)
                 if not child.is_leaving and not self._is_stopping:
                     self._note_death(slot, child, now)
             if self._is_stopping and not slot.children:
                 # Else who connects now would wait for nobody, as long as the others drain.
                 slot.close()
 
-    def _bury(self, slot: Slot, child: Child) -> None:
+    def _reap(self, slot: Slot, child: Child) -> None:
         if child.report in self._selector.get_map():
             # Its last words may have come after the last look, and before its end.
-            while child.hear():
+            while child.read_report():
                 continue
             self._selector.unregister(child.report)
         child.close()
         slot.children.remove(child)
-        keep_departed(self.folder, child.pid)
+        add_exited(self.folder, child.pid)
 
     def _note_death(self, slot: Slot, child: Child, now: float) -> None:
         code = child.process.returncode
@@ -222,7 +222,7 @@ class Supervisor:
             self._exit_code = 1
             self._stop()
 
-    def _start_those_due(self, now: float) -> None:
+    def _start_due(self, now: float) -> None:
         for slot in self.slots:
             if slot.restart_at is not None and slot.restart_at <= now:
                 try:
@@ -245,7 +245,7 @@ class Supervisor:
         if self.config.unix_socket is not None:
             Path(self.config.unix_socket).unlink(missing_ok=True)
         self._selector.close()
-        be_deaf()
+        ignore_signals()
         self._signals.close()
         os.close(self._lifeline)
         os.close(self._lifeline_end)

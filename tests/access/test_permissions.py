@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastws.access.permissions import Permissions, Reach, any_of, is_loopback
+from fastws.access.permissions import ChannelPatterns, Permissions, any_of, is_loopback
 from fastws.config import Config
 from fastws.vocabulary.channels import compile_pattern
 from fastws.vocabulary.identity import Identity
@@ -21,8 +21,8 @@ U1 = Identity("u1", workspace="w1", workspaces=frozenset({"w1", "w2"}))
 LIMITED = Identity("u1", channels=("room:*", "inbox:{sub}:**"), publish=("room:1",))
 
 
-def permissions(*, anonymous: bool = True, key: bool = True, **settings: Any) -> Permissions:
-    return Permissions(Config(allow_anonymous=anonymous, **settings), key)
+def permissions(*, anonymous_allowed: bool = True, key: bool = True, **settings: Any) -> Permissions:
+    return Permissions(Config(allow_anonymous=anonymous_allowed, **settings), key)
 
 
 def both(rules: Permissions, identity: Identity | None, channel: str, dialect: str = "channels") -> str:
@@ -64,7 +64,7 @@ def test_executions_and_workflows_are_open_until_there_is_a_key() -> None:
 
 
 def test_nobody_is_let_in_without_a_token_where_anonymous_use_is_off() -> None:
-    rules = permissions(anonymous=False)
+    rules = permissions(anonymous_allowed=False)
     for channel in ("admin", "user:u1", JOBS):
         assert both(rules, None, channel) == ""
     assert both(rules, Identity("u1"), "admin") == ""
@@ -72,16 +72,25 @@ def test_nobody_is_let_in_without_a_token_where_anonymous_use_is_off() -> None:
 
 
 def test_what_holds_for_one_peer_goes_before_what_holds_for_most() -> None:
-    for rules, anonymous in ((permissions(anonymous=False), True), (permissions(anonymous=True), False)):
+    for rules, anonymous_allowed in (
+        (permissions(anonymous_allowed=False), True),
+        (permissions(anonymous_allowed=True), False),
+    ):
         for identity in (None, Identity("u1")):
-            assert rules.may_publish(identity, "admin", dialect="channels", anonymous=anonymous) is anonymous
-            assert rules.may_subscribe(identity, "admin", dialect="channels", anonymous=anonymous) is anonymous
+            assert (
+                rules.may_publish(identity, "admin", dialect="channels", anonymous_allowed=anonymous_allowed)
+                is anonymous_allowed
+            )
+            assert (
+                rules.may_subscribe(identity, "admin", dialect="channels", anonymous_allowed=anonymous_allowed)
+                is anonymous_allowed
+            )
 
 
 @pytest.mark.parametrize("dialect", ["channels", "rooms", "workspaces", "jobs"])
-@pytest.mark.parametrize("anonymous", [True, False])
-def test_a_token_allows_its_own_user_and_workspaces_everywhere(dialect: str, anonymous: bool) -> None:
-    rules = permissions(anonymous=anonymous)
+@pytest.mark.parametrize("anonymous_allowed", [True, False])
+def test_a_token_allows_its_own_user_and_workspaces_everywhere(dialect: str, anonymous_allowed: bool) -> None:
+    rules = permissions(anonymous_allowed=anonymous_allowed)
     for channel in ("user:u1", "workspace:w1", "workspace:w2"):
         assert both(rules, U1, channel, dialect) == "sp"
     for channel in ("user:u2", "user:u1:x", "user:", "workspace:w3", "workspace:w1:x", "workspace:"):
@@ -228,7 +237,7 @@ def covers(pattern: str, name: str) -> bool:
 @given(st.text("ab:*", max_size=8), st.text("ab:", max_size=8))
 def test_patterns_cover_what_the_spec_says(pattern: str, name: str) -> None:
     assert (compile_pattern(pattern).fullmatch(name) is not None) is covers(pattern, name)
-    assert (Reach((pattern,)).covers(name, "a")) is covers(pattern, name)
+    assert (ChannelPatterns((pattern,)).covers(name, "a")) is covers(pattern, name)
 
 
 @pytest.mark.parametrize("pattern", ["*a" * 120, "*" * 250, "**a" * 80, "*a*:" * 60, "a*a*a*a*:**"])
@@ -236,12 +245,12 @@ def test_no_pattern_takes_long(pattern: str) -> None:
     names = ["a" * 254 + "b", "a:" * 127 + "b", "aa:" * 85]
     begun = time.perf_counter()
     for name in names:
-        Reach((pattern,)).covers(name, "u1")
+        ChannelPatterns((pattern,)).covers(name, "u1")
     assert time.perf_counter() - begun < 0.5
 
 
 def test_ids_listed_one_by_one_are_covered_exactly() -> None:
-    listed = Reach(f"execution:{n}" for n in range(500))
+    listed = ChannelPatterns(f"execution:{n}" for n in range(500))
     assert listed.covers("execution:499", "u1")
     assert not listed.covers("execution:500", "u1")
     assert not listed.covers("execution:4x", "u2")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from fastws.config import Config
-from fastws.server import Server
+from fastws.server.server import Server
 
 KEY = "a-broadcast-key-of-the-tests"
 SECRET = "a-secret-of-the-tests-that-is-long-enough"

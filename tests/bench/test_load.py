@@ -12,7 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from fastws.bench.load import Load, LoadFailed
 from fastws.bench.plan import Plan
 from fastws.bench.result import Result
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.bench.conftest import KEY
 
 SHORT = {"connections": 20, "warm_seconds": 0.05, "seconds": 0.3, "drain_seconds": 3.0}

@@ -14,7 +14,7 @@ import pytest
 
 from fastws.bench.capacity import Costs, Demand, cores
 from fastws.bench.plan import Plan
-from fastws.brokers.redis_embedded import EmbeddedRedis
+from fastws.brokers.redis.embedded import EmbeddedRedis
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 KEPT = BENCHMARKS / "results" / "capacity.json"

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from fastws.access.revocation import Revocations
-from fastws.brokers.patience import Patience
-from fastws.brokers.redis_broker import RedisBroker
-from fastws.brokers.redis_cluster import RedisCluster
+from fastws.brokers.redis.broker import RedisBroker
+from fastws.brokers.redis.wire.timeouts import RedisTimeouts
+from fastws.cluster.redis.cluster import RedisCluster
 from fastws.config import Config
 from fastws.errors import FastWSError
 from fastws.hub.ports import Receipt
@@ -20,7 +20,7 @@ from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import RecordingHub, value_of
 
 # Told often; nobody is forgotten, or given up, because the machine is busy.
-QUICK = Patience(heartbeat_seconds=0.05, node_expiry_seconds=600.0, canary_seconds=0.1, request_seconds=600.0)
+QUICK = RedisTimeouts(heartbeat_seconds=0.05, node_expiry_seconds=600.0, probe_seconds=0.1, request_seconds=600.0)
 
 
 @dataclass(eq=False)
@@ -55,7 +55,7 @@ class HubOfCounts(RecordingHub):
 
 
 class Local:
-    """What endpoints/one_process.py answers, for clients that are only descriptions."""
+    """What cluster/one_process.py answers, for clients that are only descriptions."""
 
     def __init__(self, clients: dict[str, Client], revocations: Revocations) -> None:
         self.clients = clients
@@ -108,11 +108,11 @@ class Roster:
 class Process:
     """One process of the cluster."""
 
-    def __init__(self, url: str, node_id: str | None = None, patience: Patience = QUICK) -> None:
+    def __init__(self, url: str, node_id: str | None = None, timeouts: RedisTimeouts = QUICK) -> None:
         self.hub = HubOfCounts()
         self.clients: dict[str, Client] = {}
         self.revocations = Revocations()
-        self.broker = RedisBroker(self.hub, Config(redis_url=url), node_id=node_id, patience=patience)
+        self.broker = RedisBroker(self.hub, Config(redis_url=url), node_id=node_id, timeouts=timeouts)
         self.cluster: RedisCluster[tuple[int, list[str]]] = RedisCluster(
             self.broker,
             Local(self.clients, self.revocations),
@@ -151,9 +151,9 @@ class Refusal:
 
 
 @asynccontextmanager
-async def processes(url: str, *node_ids: str, patience: Patience = QUICK) -> AsyncIterator[list[Process]]:
+async def processes(url: str, *node_ids: str, timeouts: RedisTimeouts = QUICK) -> AsyncIterator[list[Process]]:
     """Running processes that know each other."""
-    members = [Process(url, node_id, patience) for node_id in node_ids]
+    members = [Process(url, node_id, timeouts) for node_id in node_ids]
     for member in members:
         await member.broker.start()
         await member.cluster.start()

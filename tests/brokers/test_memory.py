@@ -21,11 +21,11 @@ class Recorder:
 
 
 def test_publication_reaches_the_hub_at_once_with_its_receipt() -> None:
-    door, receipt = Recorder(), object()
-    broker = MemoryBroker(door)
+    deliverer, receipt = Recorder(), object()
+    broker = MemoryBroker(deliverer)
     publication = Publication("admin", "e", {"n": 1})
     broker.publish(publication, receipt)  # type: ignore[arg-type]
-    assert door.delivered == [(publication, receipt)]
+    assert deliverer.delivered == [(publication, receipt)]
 
 
 async def test_listening_is_ready_before_listen_returns() -> None:

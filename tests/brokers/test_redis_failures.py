@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from fastws.brokers.patience import PATIENT, Patience
-from fastws.brokers.redis_broker import RedisBroker
-from fastws.brokers.redis_commander import MAX_WAITING
-from fastws.brokers.redis_link import FIRST_DELAY_SECONDS, MAX_FAILURES_WHEN_ALIVE
+from fastws.brokers.redis.broker import RedisBroker
+from fastws.brokers.redis.wire.commander import MAX_WAITING
+from fastws.brokers.redis.wire.link import FIRST_DELAY_SECONDS, MAX_FAILURES_WHEN_ALIVE
+from fastws.brokers.redis.wire.timeouts import PATIENT, RedisTimeouts
 from fastws.errors import BrokerUnavailable
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import (
@@ -26,30 +26,30 @@ from tests.brokers.recording_hub import (
     subscribed,
     subscribed_at_once,
 )
+from tests.brokers.redis.test_broker import running
 from tests.brokers.tcp_proxy import TcpProxy
-from tests.brokers.test_redis_broker import running
 from tests.redis_server import RedisServer
 
-IMPATIENT = Patience(
+SHORT_TIMEOUTS = RedisTimeouts(
     answer_seconds=0.4,
     stall_seconds=0.1,
     ping_seconds=0.3,
     silence_seconds=1.2,
-    canary_seconds=0.1,
-    canary_late_seconds=0.5,
-    canary_lost_seconds=1.0,
+    probe_seconds=0.1,
+    probe_late_seconds=0.5,
+    probe_lost_seconds=1.0,
     linger_seconds=0.2,
 )
 
 
 # All of it runs out while the process is held up, and nothing of it on a machine that is merely busy.
 EASILY_HELD_UP = replace(
-    IMPATIENT,
+    SHORT_TIMEOUTS,
     answer_seconds=1.4,
     ping_seconds=1.0,
     silence_seconds=1.5,
-    canary_late_seconds=1.2,
-    canary_lost_seconds=1.4,
+    probe_late_seconds=1.2,
+    probe_lost_seconds=1.4,
 )
 
 
@@ -78,7 +78,7 @@ async def publish_until_heard(broker: RedisBroker, hub: RecordingHub, channel: s
 
 async def test_redis_killed_and_restarted_empty(own_redis_server: RedisServer) -> None:
     """H2: one gap notice a channel, subscriptions made meanwhile restored, those given up meanwhile not."""
-    async with running(own_redis_server.url, IMPATIENT) as (broker, hub):
+    async with running(own_redis_server.url, SHORT_TIMEOUTS) as (broker, hub):
         await subscribed(broker, hub, "stays", "leaves")
         await publish_until_heard(broker, hub, "stays", "before")
         own_redis_server.kill()
@@ -99,7 +99,7 @@ async def test_redis_killed_and_restarted_empty(own_redis_server: RedisServer) -
 
 async def test_redis_that_is_not_there_at_the_start(own_redis_server: RedisServer) -> None:
     own_redis_server.kill()
-    async with running(own_redis_server.url, IMPATIENT) as (broker, hub):
+    async with running(own_redis_server.url, SHORT_TIMEOUTS) as (broker, hub):
         assert not broker.is_up
         subscribed_at_once(broker, hub, "admin")
         await is_refused(broker)
@@ -114,7 +114,7 @@ async def test_reconnecting_is_neither_hasty_nor_told_more_than_once(own_redis_s
     own_redis_server.kill()
     async with TcpProxy(own_redis_server.port) as proxy:
         with capture_logs() as logs:
-            async with running(proxy.url, IMPATIENT):
+            async with running(proxy.url, SHORT_TIMEOUTS):
                 await asyncio.sleep(6.0)
         warnings = [entry for entry in logs if entry["log_level"] == "warning"]
         assert proxy.connects <= 2 * 7 + 8
@@ -197,7 +197,7 @@ async def test_refused_publication_never_comes_after_a_later_one(own_redis_serve
     """What the network still holds of an old connection is closed off in Redis before anything new is sent."""
     async with (
         TcpProxy(own_redis_server.port) as proxy,
-        running(proxy.url, Patience(answer_seconds=0.4)) as (broker, hub),
+        running(proxy.url, RedisTimeouts(answer_seconds=0.4)) as (broker, hub),
     ):
         await subscribed(broker, hub, "admin")
         proxy.withholds = True
@@ -215,7 +215,7 @@ async def test_half_open_connection_is_found_out(own_redis_server: RedisServer) 
     """H3: neither FIN nor RST, just silence."""
     async with (
         TcpProxy(own_redis_server.port) as proxy,
-        running(proxy.url, IMPATIENT) as (broker, hub),
+        running(proxy.url, SHORT_TIMEOUTS) as (broker, hub),
     ):
         await subscribed(broker, hub, "admin")
         proxy.is_silent = True
@@ -229,10 +229,10 @@ async def test_half_open_connection_is_found_out(own_redis_server: RedisServer) 
 def test_patience_of_a_real_server_keeps_the_promises() -> None:
     """Half-open within 10 s, refusals within 2 s, `/ready` after 3 s, no messages within 30 s, dead nodes 15 s, figures
     2 s old; a Redis that cuts us off is heard again within 1 s."""
-    assert PATIENT.silence_seconds + PATIENT.canary_seconds < 10.0
+    assert PATIENT.silence_seconds + PATIENT.probe_seconds < 10.0
     assert PATIENT.answer_seconds < 2.0
-    assert PATIENT.canary_late_seconds == 3.0
-    assert PATIENT.canary_lost_seconds + PATIENT.canary_seconds < 30.0
+    assert PATIENT.probe_late_seconds == 3.0
+    assert PATIENT.probe_lost_seconds + PATIENT.probe_seconds < 30.0
     assert PATIENT.node_expiry_seconds + 2 * PATIENT.heartbeat_seconds < 15.0
     assert 2 * PATIENT.heartbeat_seconds <= 2.0
     assert FIRST_DELAY_SECONDS * 2**MAX_FAILURES_WHEN_ALIVE <= 0.8
@@ -242,7 +242,7 @@ async def test_redis_that_answers_but_delivers_nothing_is_left(own_redis_server:
     """H4: PING is answered, messages are not delivered; only the canary notices."""
     async with (
         TcpProxy(own_redis_server.port) as proxy,
-        running(proxy.url, IMPATIENT) as (broker, hub),
+        running(proxy.url, SHORT_TIMEOUTS) as (broker, hub),
     ):
         await subscribed(broker, hub, "admin")
         proxy.keeps_messages_back = True
@@ -311,7 +311,7 @@ async def test_wrong_password_is_told_once_and_the_right_one_lets_us_in(own_redi
         client.config_set("requirepass", "second")
         own_redis_server.password = "second"
     with capture_logs() as logs:
-        async with running(url, IMPATIENT) as (broker, _):
+        async with running(url, SHORT_TIMEOUTS) as (broker, _):
             assert not broker.is_up
             await is_refused(broker)
             with own_redis_server.client() as client:
@@ -341,7 +341,7 @@ async def test_whatever_redis_answers_it_is_tried_again(own_redis_server: RedisS
     """H9: first as the answer to everything on open connections and new ones, then Redis is itself again."""
     async with (
         TcpProxy(own_redis_server.port) as proxy,
-        running(proxy.url, IMPATIENT) as (broker, hub),
+        running(proxy.url, SHORT_TIMEOUTS) as (broker, hub),
     ):
         await subscribed(broker, hub, "admin")
         proxy.answer = answer.encode() + b"\r\n"
@@ -357,7 +357,7 @@ async def test_user_that_may_not_publish_hears_so_at_once(own_redis_server: Redi
         client.execute_command("ACL", "SETUSER", "listener", "on", ">pw", "+@all", "-publish", "&*", "~*")
     url = own_redis_server.url.replace("unix://", "unix://listener:pw@")
     # By no time limit, of which this one has none to speak of.
-    async with running(url, Patience(answer_seconds=2 * PATIENCE_SECONDS)) as (broker, hub):
+    async with running(url, RedisTimeouts(answer_seconds=2 * PATIENCE_SECONDS)) as (broker, hub):
         await subscribed(broker, hub, "admin")
         await is_refused(broker)
         with own_redis_server.client() as client:
@@ -372,7 +372,7 @@ async def test_backlog_is_bounded(own_redis_server: RedisServer) -> None:
         for receipt in receipts:
             broker.publish(Publication("admin", "e", "x" * 100), receipt)
         refused_at_once = sum(receipt.future.done() for receipt in receipts)
-        # What waited before, as the canary's song, is no more than a few.
+        # What waited before, as the canary's payload, is no more than a few.
         assert len(receipts) - MAX_WAITING <= refused_at_once <= len(receipts) - MAX_WAITING + 10
         futures = (receipt.future for receipt in receipts)
         outcomes = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), PATIENCE_SECONDS)

@@ -2,7 +2,7 @@ import pytest
 
 from fastws.client.client_dialect import CLIENT_DIALECTS, find_client_dialect
 from fastws.dialects.channels import CHANNELS
-from fastws.dialects.dialect import Place
+from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.jobs import JOBS
 from fastws.dialects.rooms import ROOMS
 from fastws.dialects.workspaces import WORKSPACES
@@ -11,7 +11,7 @@ from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Connected, Failure, Gap, Lag, Left
 
 DIALECTS = {"channels": CHANNELS, "rooms": ROOMS, "workspaces": WORKSPACES, "jobs": JOBS}
-PLACE = Place(workspace="w")
+PLACE = StartingChannels(workspace="w")
 
 
 @pytest.mark.parametrize("name", DIALECTS)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fastws.codec.codec import Codec
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
-from fastws.codec.msgpack_tokens import MAX_CONTAINERS, MAX_EXTENSIONS, check_tokens
+from fastws.codec.msgpack_limits import MAX_CONTAINERS, MAX_EXTENSIONS, check_tokens
 from fastws.errors import FastWSError, InvalidPayload
 
 MIB = 1 << 20
@@ -165,7 +165,7 @@ def count(value: object) -> int:
 @given(VALUES)
 def test_the_count_of_tokens_is_that_of_the_value(value: object) -> None:
     """As many copies as reach the limit exactly pass; one array more does not."""
-    from fastws.codec.msgpack_tokens import _Count
+    from fastws.codec.msgpack_limits import _Count
 
     packed = msgpack.packb(value)
     counted = _Count(packed, 1)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from fastws.brokers.memory import MemoryBroker
-from fastws.brokers.redis_broker import RedisBroker
+from fastws.brokers.redis.broker import RedisBroker
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.config import Config
+from fastws.counters import Counters
 from fastws.hub.channel import Audience, Chunk
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Verdict
-from fastws.metrics import Counters
 from fastws.vocabulary.publication import Encoded, Publication
 from fastws.vocabulary.replies import Reply
 from tests.brokers.recording_hub import AwaitedReceipt
@@ -50,10 +50,10 @@ class Reader:
             self.changed.set()
         return self.is_full
 
-    def hold(self, chunk: Chunk) -> Verdict:
+    def enqueue(self, chunk: Chunk) -> Verdict:
         return Verdict.REFUSED
 
-    def tell(self, reply: Reply) -> None:
+    def notify(self, reply: Reply) -> None:
         self.told.append(reply)
 
     def cut_off(self, channel: str) -> None:

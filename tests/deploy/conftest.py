@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 
 import fastws
 from fastws.config import Config
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.serving import pytest_asyncio_loop_factories
 
 __all__ = ["pytest_asyncio_loop_factories"]
@@ -51,7 +51,7 @@ async def scrape() -> Scrape:
 
 
 def _own(server: Server) -> str:
-    from fastws.endpoints.exposition import Exposition
+    from fastws.telemetry.exposition import Exposition
 
     return Exposition(server.application).render().decode()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastws.dialects.dialect import Dialect, Place
+from fastws.dialects.dialect import Dialect, StartingChannels
 from fastws.dialects.echo import ECHO
 from fastws.dialects.fields import moment
 from fastws.dialects.jobs import JOBS
@@ -44,7 +44,7 @@ def test_ping_needs_no_more_than_its_type(dialect: Dialect) -> None:
 @by_name
 def test_a_new_token_is_taken_and_confirmed(dialect: Dialect) -> None:
     assert dialect.parse({"type": "refresh", "token": "a.b.c"}) == Refresh("a.b.c")
-    said = dialect.reply(Refreshed(1_700_000_000), Place())
+    said = dialect.reply(Refreshed(1_700_000_000), StartingChannels())
     word = "event" if dialect is WORKSPACES else "type"
     assert said == {word: "refreshed", "expires": 1_700_000_000}
     for token in (None, 1, ["a.b.c"]):
@@ -54,7 +54,7 @@ def test_a_new_token_is_taken_and_confirmed(dialect: Dialect) -> None:
 
 @by_name
 def test_a_failure_without_a_channel_is_told_in_its_own_text(dialect: Dialect) -> None:
-    said = dialect.reply(Failure("unauthorized", "token expired"), Place())
+    said = dialect.reply(Failure("unauthorized", "token expired"), StartingChannels())
     word = "event" if dialect is WORKSPACES else "type"
     assert said == {word: "error", "message": "token expired"}
 
@@ -81,9 +81,9 @@ def test_a_moment_that_nobody_gave_is_now() -> None:
 
 
 def test_the_echo_dialect_lets_everybody_in_and_says_nothing_itself() -> None:
-    assert ECHO.admit(None, {}) == Place()
+    assert ECHO.admit(None, {}) == StartingChannels()
     assert not ECHO.needs_token
-    assert ECHO.reply(Failure("internal", "x"), Place()) is None
+    assert ECHO.reply(Failure("internal", "x"), StartingChannels()) is None
     assert ECHO.delivery(Publication("c", "e", 1)) == {"event": "e", "data": 1}
     with pytest.raises(BadRequest):
         ECHO.parse({"type": "ping"})

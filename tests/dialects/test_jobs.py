@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastws.dialects.dialect import Place
+from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.jobs import JOBS, MAX_FILTER_ENTRIES, Jobs
 from fastws.errors import BadRequest
 from fastws.vocabulary.commands import ChangeFilter
@@ -30,7 +30,7 @@ def narrowed(**fields: object) -> JobFilter | None:
 
 def test_everybody_is_admitted_and_hears_the_feed() -> None:
     assert not JOBS.needs_token
-    assert JOBS.admit(None, {}) == JOBS.admit(Identity("u"), {}) == Place((FEED,), FEED)
+    assert JOBS.admit(None, {}) == JOBS.admit(Identity("u"), {}) == StartingChannels((FEED,), FEED)
     assert Jobs("other:feed").admit(None, {}).home == "other:feed"
 
 
@@ -94,12 +94,12 @@ def test_unsubscribing_from_single_jobs_is_refused_rather_than_misunderstood() -
 @pytest.mark.parametrize("subscribed", [True, False])
 def test_both_are_answered_with_what_is_in_force(subscribed: bool) -> None:
     wanted = JobFilter(frozenset({"b", "a"}), frozenset({"failed"}))
-    assert JOBS.reply(FilterChanged(wanted, subscribed), JOBS.place) == {
+    assert JOBS.reply(FilterChanged(wanted, subscribed), JOBS.starting) == {
         "type": "subscribed",
         "job_ids": ["a", "b"],
         "statuses": ["failed"],
     }
-    assert JOBS.reply(FilterChanged(None, subscribed), JOBS.place) == {
+    assert JOBS.reply(FilterChanged(None, subscribed), JOBS.starting) == {
         "type": "subscribed",
         "job_ids": [],
         "statuses": [],
@@ -136,4 +136,4 @@ NOTICES: list[tuple[Reply, dict[str, object] | None]] = [
 
 @pytest.mark.parametrize(("notice", "expected"), NOTICES)
 def test_notices_need_no_name_for_the_one_feed(notice: Reply, expected: dict[str, object] | None) -> None:
-    assert JOBS.reply(notice, JOBS.place) == expected
+    assert JOBS.reply(notice, JOBS.starting) == expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastws.dialects.dialect import Place
+from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.rooms import ROOMS
 from fastws.errors import BadRequest, Unauthorized
 from fastws.vocabulary.identity import Identity
@@ -14,7 +14,7 @@ from fastws.vocabulary.replies import Failure, FilterChanged, Gap, Lag, Left, Re
 
 def test_a_user_is_in_its_own_room_from_the_start() -> None:
     assert ROOMS.needs_token
-    assert ROOMS.admit(Identity("u1"), {}) == Place(channels=("user:u1",))
+    assert ROOMS.admit(Identity("u1"), {}) == StartingChannels(channels=("user:u1",))
 
 
 def test_nobody_is_admitted_without_an_identity() -> None:
@@ -71,7 +71,7 @@ def test_a_rooms_client_may_not_send(message: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("code", ["forbidden", "unauthorized"])
 def test_a_refused_subscription_is_told_in_the_words_of_the_seed(code: str) -> None:
-    assert ROOMS.reply(Failure(code, "any reason", "execution:1"), Place()) == {
+    assert ROOMS.reply(Failure(code, "any reason", "execution:1"), StartingChannels()) == {
         "type": "error",
         "message": "Access denied to room",
         "room_id": "execution:1",
@@ -79,7 +79,7 @@ def test_a_refused_subscription_is_told_in_the_words_of_the_seed(code: str) -> N
 
 
 def test_other_failures_keep_their_own_text() -> None:
-    assert ROOMS.reply(Failure("too_many_channels", "at most 128", "execution:1"), Place()) == {
+    assert ROOMS.reply(Failure("too_many_channels", "at most 128", "execution:1"), StartingChannels()) == {
         "type": "error",
         "message": "at most 128",
         "room_id": "execution:1",
@@ -94,12 +94,12 @@ NOTICES: list[tuple[Reply, dict[str, object]]] = [
 
 @pytest.mark.parametrize(("notice", "expected"), NOTICES)
 def test_gaps_and_lags_name_the_room(notice: Reply, expected: dict[str, object]) -> None:
-    assert ROOMS.reply(notice, Place()) == expected
+    assert ROOMS.reply(notice, StartingChannels()) == expected
 
 
 def test_leaving_is_confirmed_and_being_put_out_says_why() -> None:
-    left = ROOMS.reply(Unsubscribed("execution:1"), Place())
-    put_out = ROOMS.reply(Left("execution:1"), Place())
+    left = ROOMS.reply(Unsubscribed("execution:1"), StartingChannels())
+    put_out = ROOMS.reply(Left("execution:1"), StartingChannels())
     assert left is not None
     assert put_out is not None
     assert {**left, "timestamp": ""} == {
@@ -113,4 +113,4 @@ def test_leaving_is_confirmed_and_being_put_out_says_why() -> None:
 
 @pytest.mark.parametrize("reply", [Sent("c", None, 1, 0), FilterChanged(None)])
 def test_what_a_rooms_client_cannot_have_asked_for_is_not_said(reply: Reply) -> None:
-    assert ROOMS.reply(reply, Place()) is None
+    assert ROOMS.reply(reply, StartingChannels()) is None

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fastws.dialects.dialect import Place
+from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.feeds import job_publication, workspace_publication
 from fastws.dialects.jobs import JOBS
 from fastws.dialects.rooms import ROOMS
@@ -17,7 +17,9 @@ from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Connected, Failure, FilterChanged, Pong, Subscribed
 
 ROOM = "execution:123e4567-e89b-12d3-a456-426614174000"
-WORKSPACE = Place(channels=("workspace:workspace-123",), home="workspace:workspace-123", workspace="workspace-123")
+WORKSPACE = StartingChannels(
+    channels=("workspace:workspace-123",), home="workspace:workspace-123", workspace="workspace-123"
+)
 
 
 def shape(message: dict[str, object]) -> dict[str, object]:
@@ -82,7 +84,7 @@ ROOMS_REPLIES = [
 
 @pytest.mark.parametrize(("reply", "text"), ROOMS_REPLIES)
 def test_rooms_replies_as_seed_001_shows(reply: object, text: str) -> None:
-    said = ROOMS.reply(reply, Place())  # type: ignore[arg-type] # the table holds replies
+    said = ROOMS.reply(reply, StartingChannels())  # type: ignore[arg-type] # the table holds replies
     assert said is not None
     assert shape(said) == shape(json.loads(text))
 
@@ -270,9 +272,9 @@ def test_the_redis_cli_example_of_seed_003_is_understood() -> None:
 
 def test_the_heartbeat_of_seed_003_is_answered() -> None:
     assert JOBS.parse(json.loads('{"type": "ping"}')) == Ping()
-    assert JOBS.reply(Pong(), JOBS.place) is not None
+    assert JOBS.reply(Pong(), JOBS.starting) is not None
     # Nothing is said at the start: the clients of the seed do not expect it.
-    assert JOBS.reply(Connected("x"), JOBS.place) is None
+    assert JOBS.reply(Connected("x"), JOBS.starting) is None
 
 
 def test_the_filter_confirmation_lists_what_is_in_force() -> None:

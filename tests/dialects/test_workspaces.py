@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastws.dialects.dialect import Place
+from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.workspaces import MAX_EVENT_NAMES, WORKSPACES, Workspaces
 from fastws.errors import BadRequest, Forbidden, Unauthorized
 from fastws.vocabulary.commands import ChangeFilter, RequestMetrics
@@ -15,7 +15,7 @@ from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Failure, FilterChanged, Gap, Lag, Left, Metrics, Reply, Subscribed
 
-HERE = Place(channels=("workspace:w1",), home="workspace:w1", workspace="w1")
+HERE = StartingChannels(channels=("workspace:w1",), home="workspace:w1", workspace="w1")
 OWN_W1 = Identity("u1", workspace="w1", workspaces=frozenset({"w1"}))
 LISTS_W1_W2 = Identity("u1", workspace="w1", workspaces=frozenset({"w1", "w2"}))
 LISTS_W2_ONLY = Identity("u1", workspaces=frozenset({"w2"}))
@@ -55,7 +55,7 @@ def test_a_client_is_in_the_workspace_it_names_or_in_its_own(
     identity: Identity, query: dict[str, str], workspace: str
 ) -> None:
     channel = f"workspace:{workspace}"
-    assert WORKSPACES.admit(identity, query) == Place((channel,), channel, workspace)
+    assert WORKSPACES.admit(identity, query) == StartingChannels((channel,), channel, workspace)
 
 
 REFUSED = [

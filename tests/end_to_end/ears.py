@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.serving import KEY, PATIENCE_SECONDS, Join, Message, Talker
 
 Publish = Callable[[str, str, object], Awaitable[httpx.Response]]

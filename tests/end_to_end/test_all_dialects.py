@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.serving import KEY, Join, Message, Serve, Talker
 
 CODECS = ("json", "msgpack")

@@ -19,7 +19,7 @@ from fastws.backend import (
 )
 from fastws.client import connect
 from fastws.config import Config
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.serving import PATIENCE_SECONDS
 
 SECRET = "a secret of at least thirty-two bytes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from fastws.connection.protocol import Connection
+from fastws.transport.websocket import Connection
 from fastws.vocabulary.publication import Publication
 from tests.serving import Join, Serve
 

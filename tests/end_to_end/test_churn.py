@@ -13,11 +13,11 @@ from websockets.frames import Frame, Opcode
 
 from benchmarks.in_process import HEAD, connect, masked
 from benchmarks.in_process import server as make_server
-from fastws.connection.delivery import Delivery
-from fastws.connection.http import HttpConnection
-from fastws.connection.session import Session
 from fastws.hub.channel import Audience, Channel
-from fastws.server import Server
+from fastws.server.server import Server
+from fastws.session.session import Session
+from fastws.transport.http import HttpConnection
+from fastws.transport.writer import Delivery
 from tests.serving import PATIENCE_SECONDS, Join, Serve, Talker
 
 CONNECTS = 100_000

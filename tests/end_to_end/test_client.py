@@ -12,7 +12,7 @@ from fastws.client import connect
 from fastws.client.threaded import ThreadedClient
 from fastws.config import Config
 from fastws.errors import BadRequest, Forbidden, Unauthorized
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.serving import PATIENCE_SECONDS
 
 SECRET = "a secret of at least thirty-two bytes"

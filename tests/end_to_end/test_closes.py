@@ -262,7 +262,7 @@ async def test_an_error_of_ours_closes_that_client_with_1011_and_no_other(serve:
     server = await serve()
     client, other = await join(server), await join(server)
     session = server.roster.clients[client.id].session  # type: ignore[attr-defined] # our own roster holds Connections
-    session.context = None
+    session.services = None
     with structlog.testing.capture_logs() as lines:
         await client.say({"action": "ping"})
         assert await client.end() == (1011, "internal error")

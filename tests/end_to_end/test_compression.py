@@ -17,8 +17,8 @@ import pytest_asyncio
 import websocket
 from websockets.asyncio.client import ClientConnection, connect
 
-from fastws.connection import wireform
-from fastws.server import Server
+from fastws.dialects import wire_form as wireform
+from fastws.server.server import Server
 from tests.serving import PATIENCE_SECONDS, Join, Serve
 
 OFFER = "permessage-deflate; client_max_window_bits"
@@ -237,6 +237,6 @@ async def test_an_aws_post_is_compressed_too(serve: Serve, crowd: Crowd, deflate
     server = await serve(compression="on")
     await crowd.grow(server, 1)
     (client,) = server.roster
-    assert client.take_raw(orjson.dumps(LONG))
+    assert client.deliver_raw(orjson.dumps(LONG))
     assert await crowd.hear() == [LONG]
     assert len(deflated) == 1

@@ -14,14 +14,14 @@ import pytest_asyncio
 from aiohttp import web
 from websockets.exceptions import InvalidStatus
 
+from fastws.callouts import event_hook as hook
 from fastws.config import Config
-from fastws.connection import hook
 from fastws.errors import ConfigError
-from fastws.server import Server
-from tests.connection import application
+from fastws.server.server import Server
+from tests.callouts import application
 from tests.serving import PATIENCE_SECONDS, Join, OpenRaw, Serve
 
-APPLICATION = "tests.connection.application"
+APPLICATION = "tests.callouts.application"
 LAMBDA = f"{APPLICATION}:lambda_handler"
 COROUTINE = f"{APPLICATION}:coroutine"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastws.connection import metrics_hook
+from fastws.callouts import metrics_hook
 from tests.serving import PATIENCE_SECONDS, Join, Serve, Talker
 
 HERE = __name__

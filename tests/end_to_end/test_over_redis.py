@@ -11,7 +11,7 @@ import msgpack
 import orjson
 import pytest
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.redis_server import RedisServer
 from tests.serving import KEY, PATIENCE_SECONDS, SECRET, Join, Message, Serve, Talker
 

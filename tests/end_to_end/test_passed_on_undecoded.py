@@ -9,7 +9,7 @@ import msgpack
 import pytest
 
 from fastws.brokers import envelope
-from fastws.server import Server
+from fastws.server.server import Server
 from fastws.vocabulary.publication import Encoded, Publication
 from tests.redis_server import RedisServer
 from tests.serving import Join, Serve, Talker

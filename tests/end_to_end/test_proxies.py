@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fastws.config import Config
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.end_to_end.proxy_process import ProxyProcess
 from tests.redis_server import free_port
 from tests.serving import KEY, PATIENCE_SECONDS

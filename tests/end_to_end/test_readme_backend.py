@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastws.config import Config
-from fastws.server import Server
+from fastws.server.server import Server
 
 README = Path(os.environ.get("FASTWS_README", Path(__file__).parents[2] / "README.md"))
 SECTIONS = ("## Publishing from Python backends", "## The Python client")

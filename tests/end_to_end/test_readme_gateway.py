@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fastws.config import Config
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.serving import PATIENCE_SECONDS
 
 README = Path(os.environ.get("FASTWS_README", Path(__file__).parents[2] / "README.md"))

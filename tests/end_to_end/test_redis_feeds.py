@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.end_to_end.ears import get
 from tests.redis_server import RedisServer
 from tests.serving import Join, Message, Serve, Talker

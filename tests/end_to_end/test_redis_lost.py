@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.brokers.tcp_proxy import TcpProxy
 from tests.end_to_end.ears import DIALECTS, Ear, body_of, everybody, get, listen, metric, post, until
 from tests.redis_server import RedisServer

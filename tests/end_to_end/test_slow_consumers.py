@@ -13,9 +13,9 @@ import pytest
 import structlog
 from websockets.frames import Frame, Opcode
 
-from fastws.connection.delivery import MAX_CONTROL_BYTES
-from fastws.connection.protocol import Connection
-from fastws.server import Server
+from fastws.server.server import Server
+from fastws.transport.websocket import Connection
+from fastws.transport.writer import MAX_CONTROL_BYTES
 from tests.serving import PATIENCE_SECONDS, Join, Message, OpenRaw, RawSocket, Serve, Talker
 
 TEXT, CLOSE = 1, 8
@@ -117,13 +117,13 @@ async def test_who_reads_nothing_after_its_close_is_aborted(serve_near: Serve, j
     _raw, slow_id = await slow_client(server, open_raw, "a")
     sender = await join(server)
     await fill(server, sender, "a", slow_id)
-    gone, left = asyncio.Event(), server.context.left
+    gone, left = asyncio.Event(), server.services.left
 
     def leaves(connection: Connection) -> None:
         left(connection)
         gone.set()
 
-    server.context.left = leaves
+    server.services.left = leaves
     for _ in range(2):
         await sender.ask({"action": "send", "channel": "a", "event": "e"})
     await asyncio.wait_for(gone.wait(), PATIENCE_SECONDS)

@@ -10,7 +10,7 @@ import jwt
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.serving import KEY, SECRET, Join, Message, Serve
 
 # path: what the dialect calls a request's kind, where it stands in a reply

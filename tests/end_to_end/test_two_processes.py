@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.end_to_end.ears import get, until
 from tests.hostile.server_process import ServerProcess
 from tests.redis_server import RedisServer

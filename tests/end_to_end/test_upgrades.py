@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 import structlog
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.serving import KEY, PATIENCE_SECONDS, Join, OpenRaw, Serve
 
 UPGRADE = {

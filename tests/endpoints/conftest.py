@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 import pytest_asyncio
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.serving import KEY, pytest_asyncio_loop_factories
 
 __all__ = ["pytest_asyncio_loop_factories"]

@@ -18,7 +18,7 @@ import pytest
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.redis_server import RedisServer
 from tests.serving import Join, OpenRaw, Serve
 

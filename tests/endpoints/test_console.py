@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.serving import Serve
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.redis_server import RedisServer
 from tests.serving import KEY, Join, Serve
 

@@ -18,7 +18,7 @@ from fastws.access.tokens import REFUSAL, Tokens
 from fastws.brokers.envelope import decode, encode, encode_body
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
-from fastws.codec.msgpack_tokens import check_tokens
+from fastws.codec.msgpack_limits import check_tokens
 from fastws.codec.negotiate import negotiate as negotiate_codec
 from fastws.config import Config
 from fastws.dialects.dialect import Dialect
@@ -27,12 +27,12 @@ from fastws.dialects.mount import Mounts
 from fastws.errors import BadRequest, FastWSError, InvalidPayload, Unauthorized, Unencodable
 from fastws.vocabulary.publication import Encoded, Publication
 from fastws.wire.deflate import Inflater, deflate, negotiate
+from fastws.wire.frame_parser import FrameParser
+from fastws.wire.frame_reader import read_frames
 from fastws.wire.frames import frame
-from fastws.wire.handshake import accept_response, check_upgrade, read_plain_upgrade, subprotocols
-from fastws.wire.http_messages import HttpReader, render_response
-from fastws.wire.inbox import Inbox
+from fastws.wire.handshake import accept_response, check_upgrade, read_common_upgrade, subprotocols
+from fastws.wire.http_reader import HttpReader, render_response
 from fastws.wire.proxy_protocol import read_proxy_header
-from fastws.wire.reader import read_frames
 from fastws.wire.request import Request
 
 LIMIT = 4096
@@ -58,24 +58,24 @@ def pieces(data: bytes) -> Iterator[bytes]:
 
 def heard(parts: Iterator[bytes], *, deflated: bool, budget: int) -> tuple[Events, int | None]:
     """Events and violation code, read as a connection reads."""
-    inbox: Inbox | None = None
+    parser: FrameParser | None = None
     events: Events = []
     for part in parts:
         rest = part
-        if inbox is None:
+        if parser is None:
             found, used = read_frames(part, 0, LIMIT, budget)
             events += found
             rest = part[used:]
             if not rest:
                 continue
-            inbox = Inbox(LIMIT, 16, Inflater(LIMIT) if deflated else None)
-        events += inbox.feed(rest, budget)
-        while inbox.has_backlog:
-            events += inbox.feed(b"", budget)
-        if inbox.failure is not None:
-            return events, inbox.failure.violation_code
-        if inbox.is_idle:
-            inbox = None
+            parser = FrameParser(LIMIT, 16, Inflater(LIMIT) if deflated else None)
+        events += parser.feed(rest, budget)
+        while parser.has_backlog:
+            events += parser.feed(b"", budget)
+        if parser.failure is not None:
+            return events, parser.failure.violation_code
+        if parser.is_idle:
+            parser = None
     return events, None
 
 
@@ -116,9 +116,9 @@ def deflation(data: bytes) -> None:
         assert code in (None, 1002, 1007, 1009)
     plain = body[:LIMIT]
     sent = frame(2, deflate(plain, level, bits), compressed=True)
-    inbox = Inbox(LIMIT, 16, Inflater(LIMIT))
+    parser = FrameParser(LIMIT, 16, Inflater(LIMIT))
     masked = sent[:1] + bytes((sent[1] | 0x80,)) + _length_of(sent) + b"\0\0\0\0" + sent[2 + len(_length_of(sent)) :]
-    assert inbox.feed(masked, 100) == [(2, plain)]
+    assert parser.feed(masked, 100) == [(2, plain)]
     with contextlib.suppress(UnicodeDecodeError):
         agreed = negotiate(body.decode())
         assert agreed is None or "\r" not in agreed.response
@@ -150,7 +150,7 @@ def handshake(data: bytes) -> None:
     What the direct reader of plain upgrades takes, the full parser takes with equal fields.
     """
     head = data[: data.find(b"\r\n\r\n") + 4]
-    plain = read_plain_upgrade(head)
+    plain = read_common_upgrade(head)
     if plain is not None:
         assert plain == HttpReader(LIMIT, LIMIT)._parse_head(head)
         check_upgrade(replace(plain, is_plain=False))

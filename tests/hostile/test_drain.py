@@ -67,7 +67,7 @@ def test_i1_thousands_leave_evenly_and_are_told_to_wait(run: Run, many: list[Raw
     assert len(heard) == count
     assert all(int.from_bytes(payload[:2], "big") == 1012 for _, payload in heard)
     assert heard[0][1][2:] == b"restart; reconnect in 0-5 s"
-    # In any second no more than their share, exactly so in tests/connection/test_drain.py; here a machine that others
+    # In any second no more than their share, exactly so in tests/transport/test_drain.py; here a machine that others
     # use too may hold some up until others are due, but not all.
     times = [at for at, _ in heard]
     busiest = max(sum(start <= at < start + 1 for at in times) for start in times[::50])

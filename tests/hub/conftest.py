@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from fastws.counters import Counters
 from fastws.hub.hub import Hub
 from fastws.hub.rules import Rules
-from fastws.metrics import Counters
 from tests.hub.members import Listener, Wheel
 
 

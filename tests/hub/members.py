@@ -96,7 +96,7 @@ class Listener:
         self.heard += data.decode().splitlines()
         return False
 
-    def hold(self, chunk: Chunk) -> Verdict:
+    def enqueue(self, chunk: Chunk) -> Verdict:
         assert b"".join(chunk.frames) == chunk.data
         assert len(chunk.frames) == len(chunk.keys)
         lines = chunk.data.decode().splitlines()
@@ -107,7 +107,7 @@ class Listener:
         self.refused += lines
         return Verdict.SLOW if chunk.policy == "disconnect" else Verdict.REFUSED
 
-    def tell(self, reply: Reply) -> None:
+    def notify(self, reply: Reply) -> None:
         self.told.append(reply)
 
     def cut_off(self, channel: str) -> None:

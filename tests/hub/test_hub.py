@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from fastws.counters import Counters
 from fastws.hub.hub import Hub
-from fastws.metrics import Counters
 from fastws.vocabulary.filters import EventFilter
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Gap

@@ -7,11 +7,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from fastws.counters import Counters
 from fastws.errors import FastWSError
 from fastws.hub import fan_out, tick
 from fastws.hub.hub import Hub
 from fastws.hub.rules import Rules
-from fastws.metrics import Counters
 from fastws.vocabulary.filters import EventFilter
 from fastws.vocabulary.publication import NOBODY, Publication
 from fastws.vocabulary.replies import Gap
@@ -74,7 +74,7 @@ class HubMachine(RuleBasedStateMachine):
     def subscribe(self, wanted: tuple[int, str, LineForm, EventFilter | None]) -> None:
         seat, name, form, filter_ = wanted
         member = self.seats[seat]
-        self.hub.settle(name)
+        self.hub.flush_channel(name)
         if member.is_gone:  # found too slow: it must not come back
             return
         self.hub.subscribe(member, name, form, filter_)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from fastws.counters import Counters
 from fastws.errors import FastWSError
 from fastws.hub.fan_out import SLICE
 from fastws.hub.hub import Hub
-from fastws.metrics import Counters
 from fastws.vocabulary.publication import Publication
 from tests.hub.members import LineForm, Listener, Note, Wheel
 
@@ -106,7 +106,7 @@ def test_a_subscription_between_two_slices_hears_only_what_comes_after(hub: Hub,
     hub.deliver(Publication("news", "e", 1))
     wheel.turn()
     late = listener("late")
-    hub.settle("news")
+    hub.flush_channel("news")
     hub.subscribe(late, "news", FORM)
     assert all(member.heard == ["news|e|1"] for member in members)
     hub.deliver(Publication("news", "e", 2))
@@ -124,7 +124,7 @@ def test_a_channel_whose_interval_ends_during_slices_can_be_joined(hub: Hub, whe
     wheel.turn()  # the first slice of news
     wheel.advance(0.05)  # slow:1 is due, and waits for the other slices
     late = listener("late")
-    hub.settle("slow:1")
+    hub.flush_channel("slow:1")
     hub.subscribe(late, "slow:1", FORM)
     wheel.run_out()
     assert first.heard == ["slow:1|e|1"]
@@ -157,9 +157,9 @@ def test_an_error_of_ours_in_one_channel_is_reported_and_the_others_are_written(
 def test_settling_a_channel_writes_what_it_holds(hub: Hub, listener: Maker, name: str) -> None:
     member = listener("a")
     hub.subscribe(member, name, FORM)
-    assert hub.is_settled(name)
+    assert hub.is_flushed(name)
     hub.deliver(Publication(name, "e", 1))
-    assert not hub.is_settled(name)
-    hub.settle(name)
-    assert hub.is_settled(name)
+    assert not hub.is_flushed(name)
+    hub.flush_channel(name)
+    assert hub.is_flushed(name)
     assert member.heard == [f"{name}|e|1"]

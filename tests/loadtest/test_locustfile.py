@@ -17,7 +17,7 @@ import httpx
 from websockets.asyncio.server import ServerConnection, serve
 
 from fastws.config import Config
-from fastws.server import Server
+from fastws.server.server import Server
 
 LOCUSTFILE = Path(__file__).resolve().parents[2] / "loadtest" / "locustfile.py"
 KEY = "a-broadcast-key-of-the-tests"

@@ -11,8 +11,8 @@ import fastws.backend
 from fastws import errors
 from fastws.cli.deploy_files import MEANINGS, content
 from fastws.config import SETTINGS
-from fastws.endpoints import exposition
 from fastws.errors import FastWSError, ProtocolViolation
+from fastws.telemetry import exposition
 from tests.readme import reading
 from tests.readme.reading import codes, table
 from tests.readme.source import argument, calls, subscripts

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fastws.dialects import channels, jobs, rooms, workspaces
-from fastws.dialects.dialect import Dialect, Place
+from fastws.dialects.dialect import Dialect, StartingChannels
 from fastws.errors import BadRequest
 from fastws.vocabulary.filters import EventFilter, JobFilter
 from fastws.vocabulary.publication import Publication
@@ -138,7 +138,7 @@ def test_every_message_that_a_client_may_say_is_in_the_table_and_every_one_there
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_message_that_the_server_says_is_in_the_table_and_no_other(dialect: str) -> None:
-    translator, place = DIALECTS[dialect], Place(workspace="W")
+    translator, place = DIALECTS[dialect], StartingChannels(workspace="W")
     replies = (translator.reply(reply, place) for reply in REPLIES if type(reply) in MODULES[dialect]._RENDERERS)
     deliveries = (translator.delivery(publication) for publication in PUBLICATIONS[dialect])
     said = {kind(message) for message in (*replies, *deliveries) if message is not None}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastws.config import SETTINGS
-from fastws.metrics import Counters
+from fastws.counters import Counters
 from tests.readme.reading import table
 
 _path = Path(__file__).with_name("tables.py")
@@ -47,7 +47,7 @@ def test_every_runtime_dependency_is_defended_and_nothing_else() -> None:
 
 
 def test_counters_have_no_attribute_without_a_metric() -> None:
-    from fastws.endpoints import exposition
+    from fastws.telemetry import exposition
 
     shown = {row[-1] for row in (*exposition._LABELLED, *exposition._PLAIN)} | {"loop_lag", "broker_lag"}
     assert set(Counters.__slots__) == shown

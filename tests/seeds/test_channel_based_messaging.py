@@ -13,7 +13,7 @@ import pytest
 import websocket
 
 from fastws.backend import broadcast_admin_event, init_broadcaster
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.seeds.examples import agrees, javascript, python
 from tests.serving import KEY, PATIENCE_SECONDS, Join, Serve, Talker
 

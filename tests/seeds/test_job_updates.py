@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import redis.asyncio
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.redis_server import RedisServer
 from tests.seeds.examples import agrees
 from tests.seeds.node import run_node

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
-from fastws.server import Server
+from fastws.server.server import Server
 from tests.seeds.examples import agrees
 from tests.seeds.node import run_node
 from tests.serving import Join, Message, Serve, Talker

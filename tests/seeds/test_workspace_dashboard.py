@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from fastws.server import Server
+from fastws.server.server import Server
 from fastws.settings import load
 from tests.redis_server import RedisServer
 from tests.seeds.examples import agrees

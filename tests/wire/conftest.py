@@ -10,7 +10,7 @@ from wsproto.extensions import Extension
 from wsproto.frame_protocol import FrameProtocol, ParseFailed
 
 from fastws.errors import ProtocolViolation
-from fastws.wire.inbox import Inbox
+from fastws.wire.frame_parser import FrameParser
 from fastws.wire.masking import apply_mask_in_python
 
 Event = tuple[int, bytes]
@@ -56,16 +56,16 @@ def ask_wsproto(data: bytes, extensions: Sequence[Extension] = ()) -> tuple[list
 
 
 def feed_in_pieces(
-    inbox: Inbox, data: bytes, cuts: Sequence[int], budget: int
+    parser: FrameParser, data: bytes, cuts: Sequence[int], budget: int
 ) -> tuple[list[Event], ProtocolViolation | None]:
     """Feed `data` cut at `cuts`, each piece until nothing is left over from it."""
     events: list[Event] = []
     borders = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     for start, stop in pairwise(borders):
-        events += inbox.feed(data[start:stop], budget)
-        while inbox.has_backlog:
-            events += inbox.feed(b"", budget)
-    return events, inbox.failure
+        events += parser.feed(data[start:stop], budget)
+        while parser.has_backlog:
+            events += parser.feed(b"", budget)
+    return events, parser.failure
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol
 
 from fastws.wire.deflate import Inflater, deflate, negotiate
+from fastws.wire.frame_parser import FrameParser
 from fastws.wire.frames import frame
-from fastws.wire.inbox import Inbox
 from fastws.wire.opcodes import BINARY, CONTINUATION, PING, TEXT
 
 Masked = Callable[..., bytes]
@@ -105,8 +105,8 @@ def test_what_goes_out_is_read_by_wsproto(payload: bytes) -> None:
     assert [bytes(found.payload) for found in client.received_frames()] == [payload, payload]
 
 
-def inbox(limit: int = MAX, max_fragments: int = 1000) -> Inbox:
-    return Inbox(limit, max_fragments, Inflater(limit))
+def parser(limit: int = MAX, max_fragments: int = 1000) -> FrameParser:
+    return FrameParser(limit, max_fragments, Inflater(limit))
 
 
 messages = st.tuples(
@@ -153,7 +153,7 @@ def test_compressed_and_plain_messages_are_read_as_by_wsproto(
     extension = PerMessageDeflate()
     extension.accept(PLAIN_ANSWER)
     expected, code = wsproto_alone(data, [extension])
-    events, failure = in_pieces(inbox(), data, cuts, 3)
+    events, failure = in_pieces(parser(), data, cuts, 3)
     assert events == expected
     assert getattr(failure, "violation_code", None) == code
 
@@ -162,12 +162,12 @@ def test_a_ping_between_compressed_fragments_changes_nothing(masked: Masked) -> 
     payload = deflate(b"hello " * 50, 6)
     data = masked(TEXT, payload[:5], final=False, rsv=RSV1) + masked(PING, b"p")
     data += masked(CONTINUATION, payload[5:9], final=False) + masked(PING, b"p") + masked(CONTINUATION, payload[9:])
-    assert inbox().feed(data, 100) == [(PING, b"p"), (PING, b"p"), (TEXT, b"hello " * 50)]
+    assert parser().feed(data, 100) == [(PING, b"p"), (PING, b"p"), (TEXT, b"hello " * 50)]
 
 
 def test_a_message_of_exactly_the_limit_is_taken_and_one_byte_more_is_1009(masked: Masked) -> None:
     for payload in (b"x" * 5000, os.urandom(5000)):
-        reader = inbox(5000)
+        reader = parser(5000)
         assert reader.feed(masked(BINARY, deflate(payload, 6), rsv=RSV1), 9) == [(BINARY, payload)]
         assert reader.is_idle
         assert reader.feed(masked(BINARY, deflate(payload + b"x", 6), rsv=RSV1), 9) == []
@@ -184,7 +184,7 @@ def test_a_bomb_never_holds_more_than_the_limit(masked: Masked, fragments: int) 
         masked(CONTINUATION if n else BINARY, piece, final=n == len(pieces) - 1, rsv=0 if n else RSV1)
         for n, piece in enumerate(pieces)
     )
-    reader = inbox()
+    reader = parser()
     tracemalloc.start()
     try:
         assert reader.feed(data, 100) == []
@@ -201,7 +201,7 @@ def test_a_bomb_never_holds_more_than_the_limit(masked: Masked, fragments: int) 
     [(b"\xff" * 10, 1007), (b"\x06\x00\x00\x00", 1007), (deflate(b"\xff", 6), 1007)],
 )
 def test_what_is_not_deflate_or_not_text_fails(masked: Masked, payload: bytes, code: int) -> None:
-    reader = inbox()
+    reader = parser()
     assert reader.feed(masked(TEXT, payload, rsv=RSV1), 9) == []
     assert reader.failure is not None
     assert reader.failure.violation_code == code
@@ -212,7 +212,7 @@ def test_a_reference_before_the_beginning_of_the_message_fails(masked: Masked) -
     compressor = zlib.compressobj(6, zlib.DEFLATED, -15)
     first = compressor.compress(b"abcdefgh" * 20) + compressor.flush(zlib.Z_SYNC_FLUSH)
     second = compressor.compress(b"abcdefgh" * 20) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    reader = inbox()
+    reader = parser()
     assert len(reader.feed(masked(TEXT, first[:-4], rsv=RSV1), 9)) == 1
     assert reader.feed(masked(TEXT, second[:-4], rsv=RSV1), 9) == []
     assert reader.failure is not None
@@ -221,7 +221,7 @@ def test_a_reference_before_the_beginning_of_the_message_fails(masked: Masked) -
 
 @pytest.mark.parametrize("opcode", [PING, CONTINUATION])
 def test_rsv1_belongs_on_the_first_frame_alone(masked: Masked, opcode: int) -> None:
-    reader = inbox()
+    reader = parser()
     reader.feed(masked(TEXT, b"", final=False, rsv=RSV1), 9)
     assert reader.feed(masked(opcode, b"", rsv=RSV1), 9) == []
     assert reader.failure is not None
@@ -229,20 +229,20 @@ def test_rsv1_belongs_on_the_first_frame_alone(masked: Masked, opcode: int) -> N
 
 
 def test_rsv1_without_the_extension_fails(masked: Masked) -> None:
-    reader = Inbox(MAX, 10)
+    reader = FrameParser(MAX, 10)
     assert reader.feed(masked(TEXT, deflate(b"a", 6), rsv=RSV1), 9) == []
     assert reader.failure is not None
     assert reader.failure.violation_code == 1002
 
 
 def test_ten_thousand_empty_stored_blocks_are_an_empty_message(masked: Masked) -> None:
-    reader = inbox()
+    reader = parser()
     data = masked(TEXT, b"\x00\x00\x00\xff\xff" * 10_000 + b"\x00", rsv=RSV1)
     assert reader.feed(data, 9) == [(TEXT, b"")]
 
 
 def test_empty_stored_blocks_without_end_are_cut_off(masked: Masked) -> None:
-    reader = inbox(1000)
+    reader = parser(1000)
     reader.feed(masked(TEXT, b"\x00\x00\x00\xff\xff" * 10_000 + b"\x00", rsv=RSV1), 9)
     assert reader.failure is not None
     assert reader.failure.violation_code == 1009
@@ -251,11 +251,11 @@ def test_empty_stored_blocks_without_end_are_cut_off(masked: Masked) -> None:
 def test_a_final_block_ends_the_message_and_nothing_may_follow_it(masked: Masked) -> None:
     """The example of RFC 7692 section 7.2.3.4, and the same with more after it, in one frame or cut."""
     hello = bytes.fromhex("f348cdc9c90700")
-    assert inbox().feed(masked(TEXT, hello + b"\x00", rsv=RSV1), 9) == [(TEXT, b"Hello")]
-    assert inbox().feed(masked(TEXT, hello, rsv=RSV1), 9) == [(TEXT, b"Hello")]
+    assert parser().feed(masked(TEXT, hello + b"\x00", rsv=RSV1), 9) == [(TEXT, b"Hello")]
+    assert parser().feed(masked(TEXT, hello, rsv=RSV1), 9) == [(TEXT, b"Hello")]
     for more in (hello, b"\x00\x00", b"x"):
-        whole, cut = masked(TEXT, hello + more, rsv=RSV1), inbox()
-        reader = inbox()
+        whole, cut = masked(TEXT, hello + more, rsv=RSV1), parser()
+        reader = parser()
         assert reader.feed(whole, 9) == []
         for position in range(len(whole)):
             assert cut.feed(whole[position : position + 1], 9) == []

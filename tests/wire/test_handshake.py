@@ -14,8 +14,8 @@ from wsproto.events import Request as WsprotoRequest
 from wsproto.utilities import generate_accept_token
 
 from fastws.errors import BadRequest, FastWSError, MethodNotAllowed, UpgradeRequired
-from fastws.wire.handshake import accept_response, check_upgrade, read_plain_upgrade, subprotocols
-from fastws.wire.http_messages import HttpReader
+from fastws.wire.handshake import accept_response, check_upgrade, read_common_upgrade, subprotocols
+from fastws.wire.http_reader import HttpReader
 from fastws.wire.request import Request
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -163,7 +163,7 @@ def test_a_plain_upgrade_is_one_that_the_full_path_accepts_with_equal_fields(
     if byte is not None:
         at = byte[0] % len(head)
         head = head[:at] + bytes((byte[1],)) + head[at + 1 :]
-    request = read_plain_upgrade(head)
+    request = read_common_upgrade(head)
     if request is not None:
         assert ask_full_path(head) == request
         check_upgrade(replace(request, is_plain=False))
@@ -233,7 +233,7 @@ def real_heads() -> dict[str, bytes]:
 @pytest.mark.parametrize("client", ["chrome", "firefox", "websockets", "node", "proxied"])
 def test_what_real_clients_send_is_plain(client: str) -> None:
     head = real_heads()[client]
-    request = read_plain_upgrade(head)
+    request = read_common_upgrade(head)
     assert request is not None
     assert request == ask_full_path(head)
     assert request.path == "/ws"
@@ -258,8 +258,8 @@ def test_what_real_clients_send_is_plain(client: str) -> None:
     ],
 )
 def test_what_needs_a_second_look_is_left_to_the_full_parser(lines: Lines) -> None:
-    assert read_plain_upgrade(head_of(lines)) is None
-    assert read_plain_upgrade(head_of(REQUIRED)) is not None
+    assert read_common_upgrade(head_of(lines)) is None
+    assert read_common_upgrade(head_of(REQUIRED)) is not None
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_what_needs_a_second_look_is_left_to_the_full_parser(lines: Lines) -> No
     ],
 )
 def test_an_upgrade_that_breaks_the_rfc_is_refused(head: bytes, error: type[FastWSError]) -> None:
-    assert read_plain_upgrade(head) is None
+    assert read_common_upgrade(head) is None
     assert type(reason(head)) is error
 
 
@@ -318,7 +318,7 @@ def test_an_odd_but_lawful_upgrade_is_let_through(lines: Lines) -> None:
 
 
 def test_the_answer_is_the_one_of_the_rfc() -> None:
-    request = read_plain_upgrade(head_of(REQUIRED))
+    request = read_common_upgrade(head_of(REQUIRED))
     assert request is not None
     assert accept_response(request, subprotocol=None, extensions=None) == (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -328,7 +328,7 @@ def test_the_answer_is_the_one_of_the_rfc() -> None:
 
 
 def test_the_answer_is_taken_by_h11_with_what_was_agreed() -> None:
-    request = read_plain_upgrade(head_of(REQUIRED))
+    request = read_common_upgrade(head_of(REQUIRED))
     assert request is not None
     client = h11.Connection(h11.CLIENT)
     client.send(
@@ -346,6 +346,6 @@ def test_the_answer_is_taken_by_h11_with_what_was_agreed() -> None:
 
 def test_subprotocols_come_in_the_clients_order_and_only_tokens() -> None:
     head = head_of([*REQUIRED, ("Sec-WebSocket-Protocol", 'fastws.token.a.b, fastws.json,, a b, "x"')])
-    request = read_plain_upgrade(head)
+    request = read_common_upgrade(head)
     assert request is not None
     assert subprotocols(request) == ["fastws.token.a.b", "fastws.json"]

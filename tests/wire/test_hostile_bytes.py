@@ -12,11 +12,11 @@ import pytest
 
 from fastws.errors import FastWSError, HeadersTooLarge
 from fastws.wire.deflate import Inflater, deflate, negotiate
+from fastws.wire.frame_parser import FrameParser
+from fastws.wire.frame_reader import read_frames
 from fastws.wire.handshake import accept_response, check_upgrade, subprotocols
-from fastws.wire.http_messages import HttpReader, render_response
-from fastws.wire.inbox import Inbox
+from fastws.wire.http_reader import HttpReader, render_response
 from fastws.wire.opcodes import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
-from fastws.wire.reader import read_frames
 from fastws.wire.request import Request
 
 Masked = Callable[..., bytes]
@@ -122,10 +122,10 @@ class TestHandshake:
     def test_a5_of_two_upgrades_in_one_segment_only_the_first_is_answered(self) -> None:
         assert answer_to(upgrade() + upgrade())[0] == [101]
         assert read_frames(upgrade(), 0, MIB, 10) == ([], 0)
-        inbox = Inbox(MIB, 10)
-        inbox.feed(upgrade(), 10)
-        assert inbox.failure is not None
-        assert inbox.failure.violation_code == 1002
+        parser = FrameParser(MIB, 10)
+        parser.feed(upgrade(), 10)
+        assert parser.failure is not None
+        assert parser.failure.violation_code == 1002
 
     @pytest.mark.parametrize(
         "line",
@@ -255,9 +255,9 @@ class TestHandshake:
 def code_after(data: bytes, *, limit: int = MIB, max_fragments: int = 4096, deflated: bool = False) -> int | None:
     """The close code that `data` leads to, read as the connection reads it; None while all is well."""
     _, used = read_frames(data, 0, limit, 1_000_000)
-    inbox = Inbox(limit, max_fragments, Inflater(limit) if deflated else None)
-    inbox.feed(data[used:], 1_000_000)
-    return None if inbox.failure is None else inbox.failure.violation_code
+    parser = FrameParser(limit, max_fragments, Inflater(limit) if deflated else None)
+    parser.feed(data[used:], 1_000_000)
+    return None if parser.failure is None else parser.failure.violation_code
 
 
 class TestFrames:
@@ -320,11 +320,11 @@ class TestFrames:
 
     def test_b4_a_fragment_costs_no_more_memory_than_its_bytes(self, masked: Masked) -> None:
         data = masked(BINARY, b"", final=False) + masked(CONTINUATION, b"x", final=False) * 20_000
-        inbox = Inbox(MIB, 1_000_000)
-        assert peak_of(lambda: inbox.feed(data, 1_000_000)) < MIB // 4
+        parser = FrameParser(MIB, 1_000_000)
+        assert peak_of(lambda: parser.feed(data, 1_000_000)) < MIB // 4
 
     def test_b6_a_session_byte_by_byte_is_the_same_session(self, masked: Masked) -> None:
-        reader, inbox = HttpReader(), Inbox(MIB, 10)
+        reader, parser = HttpReader(), FrameParser(MIB, 10)
         request = None
         for byte in upgrade():
             reader.feed(bytes((byte,)))
@@ -334,9 +334,9 @@ class TestFrames:
         for byte in (
             masked(TEXT, b"abc") + masked(PING, b"") + masked(BINARY, b"", final=False) + masked(CONTINUATION, b"d")
         ):
-            events += inbox.feed(bytes((byte,)), 10)
+            events += parser.feed(bytes((byte,)), 10)
         assert events == [(TEXT, b"abc"), (PING, b""), (BINARY, b"d")]
-        assert inbox.is_idle
+        assert parser.is_idle
 
     def test_b6_a_thousand_frames_behind_the_handshake_keep_their_order(self, masked: Masked) -> None:
         reader = HttpReader()
@@ -364,9 +364,9 @@ class TestCompression:
     def test_c1_twenty_bombs_at_once_stay_within_twenty_limits(self, masked: Masked) -> None:
         bomb = masked(TEXT, deflate(b"a" * (16 * MIB), 9)[:-100], rsv=RSV1, final=False)
         limit = MIB // 4
-        inboxes = [Inbox(limit, 10, Inflater(limit)) for _ in range(20)]
-        assert peak_of(lambda: [inbox.feed(bomb, 10) for inbox in inboxes]) < 20 * limit
-        assert all(inbox.failure is not None for inbox in inboxes)
+        inboxes = [FrameParser(limit, 10, Inflater(limit)) for _ in range(20)]
+        assert peak_of(lambda: [parser.feed(bomb, 10) for parser in inboxes]) < 20 * limit
+        assert all(parser.failure is not None for parser in inboxes)
 
     def test_c2_data_that_is_not_deflate(self, masked: Masked) -> None:
         far = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=b"0123456789" * 10)

@@ -26,7 +26,7 @@ class Supervised(ServerProcess):
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes that run now."""
-        return [child for child in self.watched.children() if "fastws.worker" in command_of(child)]
+        return [child for child in self.watched.children() if "fastws.workers.worker" in command_of(child)]
 
     def pids(self) -> set[int]:
         return {worker.pid for worker in self.workers()}

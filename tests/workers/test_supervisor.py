@@ -28,7 +28,7 @@ HOOK = """
 import os, pathlib, signal, sys, time
 place = pathlib.Path({place!r})
 # The supervisor imports it, too, to see whether it can be.
-for number in range({times}) if "fastws.worker" in sys.orig_argv else ():
+for number in range({times}) if "fastws.workers.worker" in sys.orig_argv else ():
     try:
         place.with_suffix(f".{{number}}").touch(exist_ok=False)
     except FileExistsError:
@@ -240,7 +240,7 @@ def test_embedded_redis_that_dies_costs_the_clients_of_all_workers_a_notice() ->
         assert len({server.worker_of(client).pid for client in clients}) == 2
         for client in clients:
             assert ask(client, {"action": "subscribe", "channel": "news"})["type"] == "subscription_succeeded"
-        redis = next(child for child in server.watched.children() if "fastws.worker" not in command_of(child))
+        redis = next(child for child in server.watched.children() if "fastws.workers.worker" not in command_of(child))
         redis.kill()
         for client in clients:
             assert json.loads(client.recv(PATIENCE_SECONDS)) == {"type": "gap", "channel": "news"}

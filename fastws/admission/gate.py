@@ -1,0 +1,279 @@
+"""The gate: who is let in. Every check of an upgrade, in the order in which a refusal costs least."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import structlog
+
+from fastws.access.hosts import AllowedHosts
+from fastws.access.local_peers import is_direct_and_local
+from fastws.access.origins import AllowedOrigins
+from fastws.access.proxies import TrustedProxies
+from fastws.access.tokens import token_from
+from fastws.admission.admission import Admission
+from fastws.admission.capacity import Capacity, CapacityRules
+from fastws.callouts.event_hook import EventHook
+from fastws.callouts.gateway_events import Caller, connect_event
+from fastws.codec.codec import Codec
+from fastws.codec.negotiate import negotiate
+from fastws.dialects.dialect import Dialect, StartingChannels
+from fastws.dialects.mount import Mounts
+from fastws.dialects.wire_form import Compression, DialectForm
+from fastws.errors import (
+    FastWSError,
+    Forbidden,
+    Misdirected,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+)
+from fastws.session.echo import EchoSession
+from fastws.session.services import Services
+from fastws.session.session import Session
+from fastws.transport.websocket import Connection
+from fastws.vocabulary.connection_ids import connection_ids
+from fastws.vocabulary.identity import Identity
+from fastws.wire.deflate import Deflate
+from fastws.wire.deflate import negotiate as negotiate_deflate
+from fastws.wire.handshake import accept_response, check_upgrade, subprotocols
+from fastws.wire.http_reader import Request
+
+log = structlog.stdlib.get_logger("fastws.gate")
+
+MAX_USER_AGENT_LENGTH: Final = 256
+# Asked by address, by orchestrators that know no name of ours.
+PROBES: Final = frozenset({"/health", "/ready"})
+
+
+@dataclass(slots=True, kw_only=True, frozen=True)
+class GateRules:
+    """Settings of the same names."""
+
+    node_id: str
+    allow_anonymous: bool
+    anonymous_was_set: bool
+    enable_realtime: bool
+    allowed_origins: AllowedOrigins
+    allowed_hosts: AllowedHosts
+    trusted_proxies: TrustedProxies
+    proxy_protocol: bool
+    capacity: CapacityRules
+    descriptors: int
+    handshake_seconds: float
+    is_tls: bool
+    compression: bool
+    compression_level: int
+    compression_min_bytes: int
+
+
+class Gate:
+    """Turns requests into connections, or into the errors that say why not."""
+
+    def __init__(self, services: Services, mounts: Mounts, rules: GateRules) -> None:
+        self._services = services
+        self._mounts = mounts
+        self._rules = rules
+        self._forms: dict[tuple[str, str, int], DialectForm] = {}
+        self.capacity = Capacity(rules.capacity, services.counters, descriptors=rules.descriptors)
+        self.handshake_seconds = rules.handshake_seconds
+        self.is_tls = rules.is_tls
+        # No upgrade is let in any more.
+        self.is_draining = False
+        # Every answer is the last one on its connection: the process is about to end.
+        self.is_leaving = False
+        self._emptied = asyncio.Event()
+        self._ids = connection_ids(rules.node_id)
+
+    @property
+    def is_full(self) -> bool:
+        return self.capacity.is_full
+
+    @property
+    def open_connections(self) -> int:
+        """Connections whose socket is open, closing ones too."""
+        return self.capacity.connections
+
+    def expects_proxy_header(self, peer: str) -> bool:
+        """Whether the first bytes from `peer` are to be a PROXY protocol header."""
+        return self._rules.proxy_protocol and self._rules.trusted_proxies.trusts(peer)
+
+    def client_address(self, request: Request, peer: str) -> str:
+        """Who sends this request: `peer`, or the client for whom a trusted proxy speaks."""
+        return self._rules.trusted_proxies.client_address(peer, request.headers.get("x-forwarded-for"))
+
+    def check_host(self, request: Request) -> None:
+        """Raise Misdirected for a request to a name that is not ours."""
+        if not self._rules.allowed_hosts.allows(request.headers.get("host")) and request.path not in PROBES:
+            raise Misdirected("this host is not served here; the server's allowed_hosts names those that are")
+
+    def admit(self, request: Request, address: str) -> Admission:
+        """Everything that can be checked here and now. Raises the FastWSError that refuses the client."""
+        self._check_room()
+        check_upgrade(request)
+        if not self._rules.allowed_origins.allows(request.headers.get("origin")):
+            raise Forbidden(
+                "this origin may not connect; the server's allowed_origins names those that may", reason="origin"
+            )
+        offered = subprotocols(request)
+        token = token_from(request.header("authorization"), request.query, offered)
+        dialect = self._mounts.find(request.path, has_token=token is not None)
+        if dialect is None:
+            raise NotFound(f"no WebSocket is served at {request.path[:200]!r}")
+        anonymous_allowed = self._may_be_anonymous(request, address)
+        identity = self._identify(token, dialect, may_be_anonymous=anonymous_allowed)
+        codec, subprotocol = negotiate(offered, request.query.get("format"))
+        starting = dialect.admit(identity, request.query)
+        self._check_starting_channels(starting, identity, dialect, anonymous_allowed=anonymous_allowed)
+        self.capacity.check_shares(None if identity is None else identity.user, address)
+        return Admission(
+            request,
+            address,
+            next(self._ids),
+            dialect,
+            codec,
+            subprotocol,
+            identity,
+            anonymous_allowed=anonymous_allowed,
+            starting=starting,
+        )
+
+    async def ask_application(self, admission: Admission, hook: EventHook) -> None:
+        """Let the application's hook decide, too. Raises the FastWSError that refuses the client."""
+        caller = Caller(
+            admission.connection_id,
+            admission.request,
+            address=admission.address,
+            user=admission.user,
+            connected_at=time.time(),
+        )
+        await hook.connect(caller, connect_event(caller, admission.request))
+        # That took its time.
+        if self.is_draining:
+            raise _draining()
+        if self.is_full:
+            raise _full()
+        self.capacity.check_shares(admission.user, admission.address)
+        if admission.identity is not None and self._services.revocations.is_revoked(admission.identity):
+            raise Unauthorized("the token does not hold")
+
+    async def until_empty(self) -> None:
+        """Return when no connection is open."""
+        while self.open_connections:
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    def count_refusal(self, error: FastWSError, address: str) -> None:
+        self._services.counters.refused[(error.status, error.reason)] += 1
+        self._services.connection_log.refused(error, address)
+
+    def _check_room(self) -> None:
+        if not self._rules.enable_realtime:
+            raise Unavailable("real-time connections are switched off", reason="switched_off", retry_after_seconds=60)
+        if self.is_draining:
+            raise _draining()
+        self.capacity.check()
+
+    def _identify(self, token: str | None, dialect: Dialect, *, may_be_anonymous: bool) -> Identity | None:
+        if token is None:
+            if dialect.needs_token or not may_be_anonymous:
+                _refuse_without_token()
+            return None
+        identity = self._services.token_verifier.verify(token)
+        if self._services.revocations.is_revoked(identity):
+            raise Unauthorized("the token does not hold")
+        return identity
+
+    def _check_starting_channels(
+        self, starting: StartingChannels, identity: Identity | None, dialect: Dialect, *, anonymous_allowed: bool
+    ) -> None:
+        """A dialect's own channels may be protected, too: the feed of jobs by a setting."""
+        may_subscribe = self._services.permissions.may_subscribe
+        for name in starting.channels:
+            if not may_subscribe(identity, name, dialect=dialect.name, anonymous_allowed=anonymous_allowed):
+                if identity is None:
+                    _refuse_without_token()
+                raise Forbidden("the token does not allow this")
+
+    def _may_be_anonymous(self, request: Request, address: str) -> bool:
+        """By default only direct peers on this machine: behind a proxy everybody looks like one (spec 1)."""
+        if not self._rules.allow_anonymous:
+            return False
+        if self._rules.anonymous_was_set:
+            return True
+        return is_direct_and_local(request, address)
+
+    def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
+        """Let a client in: the 101, its greeting."""
+        services, request, identity = self._services, admission.request, admission.identity
+        # Paused as soon as the kernel takes less than all. uvloop's TLS compares by >=, plain sockets by >.
+        transport.set_write_buffer_limits(high=1 if self._rules.is_tls else 0, low=0)
+        deflate = self._negotiate_deflate(request)
+        connection = Connection(
+            services,
+            transport,
+            admission.connection_id,
+            address=sys.intern(admission.address),
+            user_agent=sys.intern((request.header("user-agent") or "")[:MAX_USER_AGENT_LENGTH]),
+            deflate=deflate,
+        )
+        dialect = admission.dialect
+        form = self._form(dialect, admission.codec, deflate)
+        kind = EchoSession if dialect.name == "echo" else Session
+        connection.session = session = kind(services, connection, form, identity, admission.starting)
+        session.anonymous_allowed = admission.anonymous_allowed
+        services.roster.add(connection)
+        services.counters.opened[dialect.name] += 1
+        self.capacity.enter(admission.user, admission.address)
+        if identity is not None:
+            services.heartbeat.watch_expiry(connection, identity.expires_at + services.token_verifier.leeway_seconds)
+        session.cork = [
+            accept_response(
+                request,
+                subprotocol=admission.subprotocol,
+                extensions=None if deflate is None else deflate.response,
+            )
+        ]
+        session.begin()
+        session.uncork()
+        services.connection_log.opened(connection)
+        return connection
+
+    def _negotiate_deflate(self, request: Request) -> Deflate | None:
+        offers = request.header("sec-websocket-extensions")
+        return None if offers is None or not self._rules.compression else negotiate_deflate(offers)
+
+    def _form(self, dialect: Dialect, codec: Codec, deflate: Deflate | None) -> DialectForm:
+        window_bits = 0 if deflate is None else deflate.window_bits
+        key = (dialect.name, codec.name, window_bits)
+        form = self._forms.get(key)
+        if form is None:
+            rules = self._rules
+            compression = (
+                Compression(rules.compression_level, rules.compression_min_bytes, window_bits) if window_bits else None
+            )
+            form = self._forms[key] = DialectForm(dialect, codec, compression)
+        return form
+
+    def left(self, connection: Connection) -> None:
+        """`connection` is gone: its share of user and address is free again."""
+        identity = connection.identity
+        self.capacity.leave(None if identity is None else identity.user, connection.address)
+        if not self.open_connections:
+            self._emptied.set()
+
+
+def _draining() -> Unavailable:
+    return Unavailable("the server is stopping; connect again", reason="draining", retry_after_seconds=1)
+
+
+def _full() -> Unavailable:
+    return Unavailable("the server is full; come again later", reason="full", retry_after_seconds=5)
+
+
+def _refuse_without_token() -> NoReturn:
+    raise Unauthorized("a token is needed: ?token=, Authorization: Bearer, or subprotocol fastws.token.<jwt>")

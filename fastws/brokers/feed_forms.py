@@ -1,0 +1,124 @@
+"""The feeds: Redis channels where old backends publish and listen in their own shapes, and we among them.
+
+What is published here goes out as such a backend would write it, with one more key, `_fastws`, for what only our own
+processes need (sender, exclude, …); they put the publication together again from both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from fastws.brokers.envelope import Decoded, load_object
+from fastws.codec.json_text import JSON
+from fastws.codec.msgpack_binary import MSGPACK
+from fastws.dialects.feeds import job_publication, workspace_publication
+from fastws.errors import BadRequest
+from fastws.vocabulary.clock import timestamp
+from fastws.vocabulary.filters import job_of
+from fastws.vocabulary.publication import NOBODY, Encoded, Publication
+
+OURS: Final = "_fastws"
+_CARRIED: Final = ("type", "sender", "priority", "key")
+
+
+class JobsForm:
+    """Job updates: `{"event", "job_id", "status", "timestamp", "data"}` (spec 3.4).
+
+    `seq` grows by one for each update that this process takes from the feed.
+    """
+
+    name = "jobs"
+
+    def __init__(self, limit_bytes: int, clock: Callable[[], float] = time.time) -> None:
+        self._limit_bytes = limit_bytes
+        self._clock = clock
+        self._seq = 0
+
+    def encode(self, publication: Publication, node: str, number: int) -> bytes:
+        data = plain(publication.data)
+        job_id, status = job_of(replace(publication, data=data))
+        at = int(self._clock()) if publication.timestamp is None else publication.timestamp
+        message = {"event": publication.event, "job_id": job_id, "status": status, "timestamp": at, "data": data}
+        present = {key: value for key, value in message.items() if value is not None or key == "data"}
+        return JSON.dumps({**present, OURS: _extras(publication, node, number)})
+
+    def decode(self, payload: bytes, channel: str) -> Decoded:
+        value = _object_within(payload, self._limit_bytes)
+        extras = value.pop(OURS, None)
+        try:
+            publication = job_publication(value, channel, now=self._clock())
+        except BadRequest:
+            # What one of ours published there about no job reaches everybody all the same, as with one process.
+            if not isinstance(extras, dict):
+                raise
+            publication = workspace_publication(value, channel)
+        self._seq += 1
+        return _with_extras(replace(publication, seq=self._seq), extras)
+
+
+class WorkspaceForm:
+    """Events of a workspace: `{"event", "data", "timestamp"[, "type", "priority"]}` (spec 3.3)."""
+
+    name = "workspaces"
+
+    def __init__(self, limit_bytes: int, now: Callable[[], str] = timestamp) -> None:
+        self._limit_bytes = limit_bytes
+        self._now = now
+
+    def encode(self, publication: Publication, node: str, number: int) -> bytes:
+        message: dict[str, object] = {
+            "event": publication.event,
+            "data": publication.data,
+            "timestamp": self._now() if publication.timestamp is None else publication.timestamp,
+        }
+        if publication.type is not None:
+            message["type"] = publication.type
+        if publication.priority is not None:
+            message["priority"] = publication.priority
+        message[OURS] = _extras(publication, node, number)
+        return JSON.dumps(message)
+
+    def decode(self, payload: bytes, channel: str) -> Decoded:
+        value = _object_within(payload, self._limit_bytes)
+        extras = value.pop(OURS, None)
+        return _with_extras(workspace_publication(value, channel), extras)
+
+
+def plain(data: object) -> object:
+    """`data` decoded where it is still in the bytes of a codec."""
+    if isinstance(data, Encoded):
+        return (JSON if data.codec == "json" else MSGPACK).loads(data.body)
+    return data
+
+
+def _object_within(payload: bytes, limit_bytes: int) -> dict[str, object]:
+    if len(payload) > limit_bytes:
+        raise BadRequest(f"{len(payload)} bytes; at most {limit_bytes} are taken")
+    return load_object(payload)
+
+
+def _extras(publication: Publication, node: str, number: int) -> dict[str, object]:
+    extras: dict[str, object] = {"node": node, "number": number}
+    for name in _CARRIED:
+        value = getattr(publication, name)
+        if value is not None:
+            extras[name] = value
+    if publication.exclude:
+        extras["exclude"] = sorted(publication.exclude)
+    return extras
+
+
+def _with_extras(publication: Publication, extras: object) -> Decoded:
+    """`publication` with what one of our processes added to it; extras of another make are not looked at."""
+    if not isinstance(extras, dict):
+        return Decoded(publication, None, 0)
+    node, number, exclude = extras.get("node"), extras.get("number"), extras.get("exclude")
+    carried = {name: extras[name] for name in _CARRIED if isinstance(extras.get(name), str | int)}
+    excluded = frozenset(item for item in exclude if isinstance(item, str)) if isinstance(exclude, list) else NOBODY
+    publication = replace(publication, exclude=excluded, **carried)
+    if not isinstance(node, str) or not isinstance(number, int):
+        return Decoded(publication, None, 0)
+    return Decoded(publication, node, number)

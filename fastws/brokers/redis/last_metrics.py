@@ -1,0 +1,55 @@
+"""The last metrics of each workspace, in Redis for a day."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fastws.brokers.envelope import encode_body
+from fastws.brokers.last_metrics import metric_type_of
+from fastws.brokers.redis.channels import RedisNames
+from fastws.brokers.redis.wire.commander import RedisCommander
+from fastws.brokers.redis.wire.resp import pack
+from fastws.errors import FastWSError
+from fastws.vocabulary.publication import Encoded, Publication
+
+KEPT_SECONDS: Final = 86_400
+_CODECS: Final = {b"j": "json", b"m": "msgpack"}
+
+
+class RedisMetrics:
+    """One key per workspace and type: the codec's first letter and the data as it was published."""
+
+    def __init__(self, commander: RedisCommander, names: RedisNames) -> None:
+        self._commander = commander
+        self._names = names
+
+    def note(self, publication: Publication) -> None:
+        """Keep a `metrics_update`; anything else is left alone."""
+        metric_type = metric_type_of(publication)
+        if metric_type is None:
+            return
+        try:
+            body = encode_body(publication.data)
+        except FastWSError:
+            return
+        value = body.codec[:1].encode() + body.body
+        key = self._key(publication.channel, metric_type)
+        self._commander.send(pack(b"SET", key, value, b"EX", KEPT_SECONDS), _nothing)
+
+    def find(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
+        """Call `answer` with the data of the last one; `{}` where Redis has none, or does not answer in 2 s."""
+
+        def answered(reply: object) -> None:
+            codec = _CODECS.get(reply[:1]) if isinstance(reply, bytes) else None
+            answer({} if codec is None or not isinstance(reply, bytes) else Encoded(codec, reply[1:]))
+
+        self._commander.send(pack(b"GET", self._key(channel, metric_type)), answered)
+
+    def _key(self, channel: str, metric_type: str) -> bytes:
+        """`fastws:metrics:<channel>:<type>`; no colon of a type can be taken for one of a channel."""
+        return self._names.service("metrics", channel, metric_type.replace("%", "%25").replace(":", "%3A"))
+
+
+def _nothing(reply: object) -> None:
+    """Metrics come again; one update that could not be kept is no reason to say anything."""

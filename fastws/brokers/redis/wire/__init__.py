@@ -1,0 +1,1 @@
+"""A Redis client that knows nothing of fastws."""

@@ -1,0 +1,119 @@
+"""The cluster of one process: everything is here."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+
+from fastws.access.revocation import Revocations
+from fastws.cluster.message_ids import MessageIds
+from fastws.endpoints.application import Totals
+from fastws.errors import FastWSError
+from fastws.hub.hub import Hub
+from fastws.hub.ports import Receipt
+from fastws.hub.roster import Client, Roster
+from fastws.vocabulary.clock import timestamp
+from fastws.vocabulary.publication import Publication
+
+
+def description(client: Client) -> dict[str, object]:
+    """A connection as `/connections` shows it."""
+    identity = client.identity
+    return {
+        "id": client.id,
+        "user": identity.user if identity is not None else None,
+        "dialect": client.dialect_name,
+        "codec": client.codec_name,
+        "channels": client.channel_names,
+        "connected_at": timestamp(client.connected_at),
+        "address": client.address,
+        "user_agent": client.user_agent,
+        "last_active_at": timestamp(client.last_active_at),
+    }
+
+
+class OneProcess:
+    """A Cluster without Redis."""
+
+    def __init__(self, hub: Hub, roster: Roster, revocations: Revocations) -> None:
+        self._hub = hub
+        self._roster = roster
+        self._revocations = revocations
+        self._message_ids = MessageIds()
+
+    async def start(self) -> None:
+        """Nobody else is to be told."""
+
+    async def stop(self) -> None:
+        """Nobody else was told."""
+
+    async def totals(self) -> Totals:
+        return Totals(len(self._roster), sorted(self._hub.channels))
+
+    async def connections_of(self, user: str) -> int:
+        return sum(1 for c in self._roster if c.identity is not None and c.identity.user == user)
+
+    async def dialect_connections(self, dialect: str) -> int:
+        return sum(1 for client in self._roster if client.dialect_name == dialect)
+
+    async def page(
+        self, *, user: str | None, channel: str | None, cursor: str | None, limit: int
+    ) -> tuple[list[dict[str, object]], str | None]:
+        wanted = heapq.nsmallest(limit + 1, self._matching(user, channel, cursor or ""), key=lambda c: c.id)
+        page = [description(client) for client in wanted[:limit]]
+        return page, (wanted[limit - 1].id if len(wanted) > limit else None)
+
+    def _matching(self, user: str | None, channel: str | None, cursor: str) -> list[Client]:
+        return [
+            client
+            for client in self._roster
+            if client.id > cursor
+            and (user is None or (client.identity is not None and client.identity.user == user))
+            and (channel is None or channel in client.channel_names)
+        ]
+
+    async def describe(self, connection_id: str) -> dict[str, object] | None:
+        client = self._roster.get(connection_id)
+        return None if client is None else description(client)
+
+    async def close(self, connection_id: str) -> bool:
+        client = self._roster.get(connection_id)
+        if client is None:
+            return False
+        self._hub.flush()
+        client.end(1000, "closed by the server's operator", label="operator")
+        return True
+
+    def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
+        self._hand(connection_id, lambda client: client.deliver_direct(publication), receipt)
+
+    def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
+        self._hand(connection_id, lambda client: client.deliver_raw(body), receipt)
+
+    def _hand(self, connection_id: str, take: Callable[[Client], bool], receipt: Receipt) -> None:
+        client = self._roster.get(connection_id)
+        if client is None:
+            receipt.done(0, 0)
+            return
+        self._hub.flush()
+        try:
+            delivered = take(client)
+        except FastWSError as error:
+            receipt.refused(error)
+            return
+        receipt.done(int(delivered), int(not delivered))
+
+    async def revoke(self, *, token_id: str | None, user: str | None) -> None:
+        if token_id is not None:
+            self._revocations.revoke_token(token_id)
+        if user is not None:
+            self._revocations.revoke_user(user)
+        for client in list(self._roster):
+            if client.identity is not None and self._revocations.is_revoked(client.identity):
+                client.revoke()
+
+    async def reserve(self, message_id: str) -> Mapping[str, int] | None:
+        return await self._message_ids.reserve(message_id)
+
+    async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+        self._message_ids.record_outcome(message_id, outcome)

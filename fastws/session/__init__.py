@@ -1,0 +1,1 @@
+"""What one client asks for, without its socket."""

@@ -1,0 +1,1 @@
+"""Sockets: HTTP and WebSocket connections, their queues and their end."""

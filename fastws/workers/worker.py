@@ -1,0 +1,73 @@
+"""One worker of a supervisor: `python -m fastws.worker` with its order as JSON on stdin."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+
+from fastws.config import Config
+from fastws.errors import ConfigError
+from fastws.logs import start_logging
+from fastws.server.process import serve_until_told
+from fastws.server.server import Server
+
+log = structlog.stdlib.get_logger("fastws.workers.worker")
+
+
+def main() -> int:
+    """Serve on the inherited sockets until told to go. Returns the exit code: 2 where settings cannot be used."""
+    order = json.load(sys.stdin)
+    for number in (*order["sockets"], order["lifeline"], order["report"]):
+        os.set_inheritable(number, False)  # noqa: FBT003 its only form; what a hook starts must not hold them
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in order["config"].items()
+    }
+    config = Config(**values)
+    listener = start_logging(config.log_format, config.log_level)
+    structlog.contextvars.bind_contextvars(worker=order["slot"])
+    try:
+        return _serve(order, config)
+    except ConfigError as error:
+        _report(order["report"], "error", error.message)
+        return 2
+    finally:
+        listener.stop()
+
+
+def _serve(order: dict[str, Any], config: Config) -> int:
+    folder = Path(order["folder"])
+    server = Server(
+        config,
+        is_key_made_up=order["is_key_made_up"],
+        listening_sockets=tuple(socket.socket(fileno=number) for number in order["sockets"]),
+        workers_folder=folder,
+    )
+    if order["log_level"] != config.log_level:
+        server.log_level.set(order["log_level"])
+    is_orphan = uvloop.run(
+        serve_until_told(server, lambda: _report(order["report"], "ready", ""), lifeline=order["lifeline"])
+    )
+    if is_orphan:
+        # Nobody else is left to do it; whichever worker is the last finds it empty enough.
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def _report(pipe: int, kind: str, text: str) -> None:
+    """Tell the supervisor; it may be gone, and then there is nobody to tell."""
+    try:
+        os.write(pipe, json.dumps([kind, text]).encode() + b"\n")
+    except BrokenPipeError:
+        log.warning("the supervisor is gone", report=kind)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

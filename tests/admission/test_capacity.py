@@ -1,0 +1,110 @@
+"""How many come in: of the process, a user, an address, and by the file limit."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+
+from fastws.admission.capacity import Capacity, CapacityRules, free_descriptors
+from fastws.counters import Counters
+from fastws.errors import RateLimited, Unavailable
+
+
+def capacity(*, descriptors: int = 1000, **rules: float) -> Capacity:
+    given: dict[str, float] = {
+        "max_connections": 0,
+        "max_connections_per_user": 0,
+        "max_connections_per_ip": 0,
+        "connect_rate": 0.0,
+    }
+    return Capacity(CapacityRules(**{**given, **rules}), Counters(), descriptors=descriptors)  # type: ignore[arg-type]
+
+
+def enter(room: Capacity, count: int, user: str | None = None, address: str = "192.0.2.1") -> None:
+    for _ in range(count):
+        room.check()
+        room.check_shares(user, address)
+        room.enter(user, address)
+
+
+def test_without_a_setting_the_file_limit_bounds_connections_and_keeps_some_back() -> None:
+    room = capacity(descriptors=1000)
+    enter(room, 1000 - 32 - 64)
+    with pytest.raises(Unavailable, match="full") as refusal:
+        room.check()
+    assert refusal.value.retry_after_seconds > 0
+    assert not room.is_exhausted
+    room.sockets = 64
+    assert not room.is_exhausted
+    room.sockets = 65
+    assert room.is_exhausted
+
+
+def test_a_small_file_limit_is_shared_in_parts() -> None:
+    room = capacity(descriptors=48)
+    assert (room.max_connections, room.max_sockets) == (48 - 12, 48 - 6)
+    assert capacity(descriptors=-5).max_connections == 1
+
+
+def test_the_setting_counts_where_it_is_lower() -> None:
+    assert capacity(max_connections=7).max_connections == 7
+    assert capacity(max_connections=10_000).max_connections == 904
+
+
+def test_who_leaves_makes_room() -> None:
+    room = capacity(max_connections=1)
+    enter(room, 1)
+    with pytest.raises(Unavailable):
+        enter(room, 1)
+    room.leave(None, "192.0.2.1")
+    enter(room, 1)
+
+
+def test_a_user_and_an_address_have_their_shares() -> None:
+    room = capacity(max_connections_per_user=2, max_connections_per_ip=3)
+    enter(room, 2, "ann")
+    with pytest.raises(RateLimited, match="user"):
+        enter(room, 1, "ann", "192.0.2.2")
+    enter(room, 1, "bob")
+    with pytest.raises(RateLimited, match="address"):
+        enter(room, 1, "cid")
+    room.leave("ann", "192.0.2.1")
+    enter(room, 1, "ann")
+
+
+def test_an_ipv6_network_of_64_bits_is_one_address() -> None:
+    room = capacity(max_connections_per_ip=2)
+    enter(room, 1, address="2001:db8::1")
+    enter(room, 1, address="2001:db8::2")
+    with pytest.raises(RateLimited):
+        enter(room, 1, address="2001:db8::ffff:3")
+    enter(room, 1, address="2001:db8:0:1::1")
+
+
+def test_whom_a_share_refuses_is_not_remembered() -> None:
+    room = capacity(max_connections_per_ip=1, max_connections_per_user=1)
+    for number in range(100):
+        room.check_shares(f"user {number}", f"192.0.2.{number}")
+    assert not room._by_address
+    assert not room._by_user
+
+
+def test_connects_over_the_rate_are_told_to_come_back() -> None:
+    room = capacity(connect_rate=1.0)
+    room.check()
+    with pytest.raises(Unavailable, match="second") as refusal:
+        room.check()
+    assert refusal.value.reason == "connect_rate"
+
+
+def test_free_descriptors_are_those_of_the_soft_limit_not_yet_open() -> None:
+    before = free_descriptors()
+    assert 0 < before < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    with open("/dev/null"):
+        assert free_descriptors() == before - 1
+
+
+def test_where_open_descriptors_cannot_be_counted_some_are_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastws.connection.capacity.DESCRIPTOR_FOLDER", "/nowhere")
+    assert free_descriptors() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 32

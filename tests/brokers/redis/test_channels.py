@@ -1,0 +1,44 @@
+"""Which Redis channels carry a channel of ours."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastws.brokers.redis.channels import RedisNames
+from fastws.config import Config
+from fastws.errors import ConfigError
+
+
+def redis_channels(channel: str, **settings: str) -> list[tuple[bytes, str]]:
+    return [
+        (redis_channel.name, redis_channel.form.name)
+        for redis_channel in RedisNames(Config(**settings)).redis_channels(channel)
+    ]  # type: ignore[arg-type]
+
+
+def test_channel_has_one_place_under_the_prefix() -> None:
+    assert redis_channels("user:7") == [(b"fastws:channel:user:7", "channels")]
+    assert redis_channels("é", redis_prefix="x:") == [("x:channel:é".encode(), "channels")]
+
+
+def test_feed_has_the_redis_channel_of_its_own_name_too_and_is_published_there() -> None:
+    assert redis_channels("botrix:jobs:updates")[-1] == (b"botrix:jobs:updates", "jobs")
+    assert redis_channels("workspace:w:1")[-1] == (b"workspace:w:1", "workspaces")
+    assert redis_channels("workspace:w1")[0] == (b"fastws:channel:workspace:w1", "channels")
+    assert len(redis_channels("workspace:")) == 1
+
+
+def test_feeds_are_where_the_settings_say() -> None:
+    assert redis_channels("jobs", jobs_channel="jobs")[-1] == (b"jobs", "jobs")
+    assert len(redis_channels("botrix:jobs:updates", jobs_channel="jobs")) == 1
+    assert redis_channels("ws.a+b.events", workspace_channel="ws.{workspace_id}.events")[-1][1] == "workspaces"
+    assert len(redis_channels("wsxaxevents", workspace_channel="ws.{workspace_id}.events")) == 1
+
+
+def test_template_without_a_place_for_the_workspace_is_refused() -> None:
+    with pytest.raises(ConfigError, match="workspace_channel"):
+        RedisNames(Config(workspace_channel="workspace"))
+
+
+def test_service_names_are_under_the_prefix() -> None:
+    assert RedisNames(Config()).service("node", "abc") == b"fastws:node:abc"

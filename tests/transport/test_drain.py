@@ -1,0 +1,135 @@
+"""How clients leave, on a clock of the test's own: evenly, and no faster than was promised."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fastws.transport.drain import ANSWER_SECONDS, drain
+
+
+class VirtualTime(asyncio.SelectorEventLoop):
+    """Nothing is waited for: when nothing is left to do, the clock jumps to what is due next."""
+
+    def __init__(self) -> None:
+        super().__init__(_NeverWaits())
+        self.now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined] # asyncio's own
+            self.now = max(self.now, self._scheduled[0].when())  # type: ignore[attr-defined]
+        super()._run_once()  # type: ignore[misc]
+
+
+class _NeverWaits(selectors.SelectSelector):
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        return super().select(0)
+
+
+class Client:
+    def __init__(self, loop: VirtualTime, world: World, *, answers: bool) -> None:
+        self._loop = loop
+        self._world = world
+        self._answers = answers
+        self.left_at = -1.0
+        self.reason = ""
+
+    def end(self, code: int, reason: str, *, label: str) -> None:
+        assert code == 1012
+        self.left_at = self._loop.time()
+        self.reason = reason
+        if self._answers:
+            self._world.left()
+
+
+class World:
+    """As much of services and gate as a drain asks for."""
+
+    def __init__(self, loop: VirtualTime, count: int, *, answers: bool = True) -> None:
+        self.roster = [Client(loop, self, answers=answers) for _ in range(count)]
+        self.is_leaving = self.is_draining = False
+        self.flushes = 0
+        self._left = count
+        self._empty = asyncio.Event()
+        self.hub = self.tick = self.heartbeat = self.capacity = self
+        self.sockets = 0
+        if not count:
+            self._empty.set()
+
+    def left(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._empty.set()
+
+    def flush_all(self) -> None:
+        self.flushes += 1
+
+    async def until_empty(self) -> None:
+        await self._empty.wait()
+
+    async def until_done(self) -> None:
+        pass
+
+
+@pytest.fixture
+def loop() -> Iterator[VirtualTime]:
+    loop = VirtualTime()
+    yield loop
+    loop.close()
+
+
+def drained(loop: VirtualTime, world: World, seconds: float) -> float:
+    """The time at which the drain of `world` is over."""
+    arguments: Any = (world, world)
+    loop.run_until_complete(drain(*arguments, seconds=seconds, is_replaced=False))
+    return loop.time()
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(10_000, 8.0), (10, 8.0), (3, 60.0), (1, 8.0)])
+def test_in_no_second_more_leave_than_their_share(loop: VirtualTime, count: int, seconds: float) -> None:
+    world = World(loop, count)
+    over_at = drained(loop, world, seconds)
+    times = [client.left_at for client in world.roster]
+    share = max(1, -(-count // int(seconds)))
+    for start in times[:: max(1, count // 200)]:
+        assert sum(start <= at < start + 1 for at in times) <= share + 1
+    assert times == sorted(times)
+    assert times[0] == 0.0
+    assert over_at == times[-1] < seconds
+    assert world.is_draining
+
+
+def test_they_are_told_in_how_many_seconds_to_come_back(loop: VirtualTime) -> None:
+    world = World(loop, 5)
+    drained(loop, world, 8.0)
+    assert {client.reason for client in world.roster} == {"restart; reconnect in 0-8 s"}
+
+
+def test_what_was_accepted_is_written_before_each_close(loop: VirtualTime) -> None:
+    world = World(loop, 5)
+    drained(loop, world, 8.0)
+    assert world.flushes >= 5
+
+
+def test_with_nobody_there_it_is_over_at_once(loop: VirtualTime) -> None:
+    assert drained(loop, World(loop, 0), 60.0) == 0.0
+
+
+def test_who_does_not_answer_its_close_holds_it_up_for_a_second_at_most(loop: VirtualTime) -> None:
+    assert drained(loop, World(loop, 5, answers=False), 8.0) == pytest.approx(8.0 + ANSWER_SECONDS)
+
+
+def test_a_second_drain_does_nothing(loop: VirtualTime) -> None:
+    world = World(loop, 2)
+    drained(loop, world, 1.0)
+    for client in world.roster:
+        client.left_at = -1.0
+    drained(loop, world, 1.0)
+    assert [client.left_at for client in world.roster] == [-1.0, -1.0]

@@ -1,0 +1,173 @@
+"""The heartbeat over a roster of the test's own: everyone once a round, evenly; deadlines; expiries."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fastws.counters import Counters
+from fastws.hub.roster import Roster
+from fastws.transport.heartbeat import BEAT_SECONDS, Heartbeat
+
+
+class Client:
+    def __init__(self, name: str) -> None:
+        self.id = name
+        self.looks: list[tuple[int, bool]] = []
+        self.is_gone = False
+        self.is_expired = False
+        self.is_aborted = False
+        self.transport = SimpleNamespace(abort=self._abort, get_extra_info=lambda name: None)
+
+    def _abort(self) -> None:
+        self.is_aborted = True
+
+    def check_life(self, rounds_until_idle: int, *, pings: bool) -> None:
+        self.looks.append((rounds_until_idle, pings))
+
+    def expire(self) -> None:
+        self.is_expired = True
+
+
+@pytest.fixture
+def roster() -> Roster:
+    return Roster()
+
+
+def add(roster: Roster, *names: str) -> list[Any]:
+    clients: list[Any] = [Client(name) for name in names]
+    for client in clients:
+        roster.add(client)
+    return clients
+
+
+@pytest.fixture
+def beating() -> Iterator[list[Heartbeat]]:
+    """Heartbeats that the test turns by hand, stopped at its end."""
+    made: list[Heartbeat] = []
+    yield made
+    for heartbeat in made:
+        heartbeat.stop()
+
+
+def heartbeat_of(
+    roster: Roster, beating: list[Heartbeat], *, ping_seconds: float = 2.0, idle_seconds: float = 4.0
+) -> Heartbeat:
+    heartbeat = Heartbeat(roster, Counters(), ping_seconds=ping_seconds, idle_seconds=idle_seconds)
+    beating.append(heartbeat)
+    return heartbeat
+
+
+def beat(heartbeat: Heartbeat, times: int = 1) -> None:
+    for _ in range(times):
+        heartbeat.stop()
+        heartbeat._beat()
+
+
+async def test_everybody_is_looked_at_once_a_round_and_the_work_is_spread(
+    roster: Roster, beating: list[Heartbeat]
+) -> None:
+    heartbeat = heartbeat_of(roster, beating)
+    clients = add(roster, *map(str, range(10)))
+    beats = round(1.0 / BEAT_SECONDS)
+    for rounds in (1, 2, 3):
+        looked = []
+        for _ in range(beats):
+            before = sum(len(client.looks) for client in clients)
+            beat(heartbeat)
+            looked.append(sum(len(client.looks) for client in clients) - before)
+        assert max(looked) - min(looked) <= 1
+        assert all(len(client.looks) == rounds for client in clients)
+    assert clients[0].looks[0] == (4, True)
+
+
+async def test_who_comes_during_a_round_has_its_turn_in_the_next_and_who_is_gone_has_none(
+    roster: Roster, beating: list[Heartbeat]
+) -> None:
+    heartbeat = heartbeat_of(roster, beating)
+    first, second = add(roster, "first", "second")
+    beat(heartbeat)
+    [late] = add(roster, "late")
+    second.is_gone = True
+    beat(heartbeat, 3)
+    assert (len(first.looks), len(second.looks), len(late.looks)) == (1, 0, 0)
+    beat(heartbeat, 4)
+    assert (len(first.looks), len(late.looks)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("ping", "idle", "round_seconds", "rounds", "pings"),
+    [
+        (30.0, 120.0, 15.0, 8, True),
+        (0.0, 120.0, 30.0, 4, False),
+        (30.0, 0.0, 15.0, 1 << 30, True),
+        (30.0, 30.0, 7.5, 4, True),
+    ],
+)
+async def test_rounds_follow_from_the_settings(
+    roster: Roster, beating: list[Heartbeat], ping: float, idle: float, round_seconds: float, rounds: int, pings: bool
+) -> None:
+    heartbeat = heartbeat_of(roster, beating, ping_seconds=ping, idle_seconds=idle)
+    [client] = add(roster, "a")
+    assert heartbeat.round_seconds == round_seconds
+    beat(heartbeat)
+    assert client.looks == [(rounds, pings)]
+
+
+async def test_what_is_not_gone_by_its_deadline_is_aborted_and_the_earlier_deadline_holds(
+    roster: Roster, beating: list[Heartbeat]
+) -> None:
+    heartbeat = heartbeat_of(roster, beating)
+    overdue, patient, forgotten = (Client(name) for name in "abc")
+    ending: Any
+    for ending, seconds in ((overdue, 60), (overdue, 0), (overdue, 60), (patient, 60), (forgotten, 0)):
+        heartbeat.expect_end(ending, seconds)
+    ending = forgotten
+    heartbeat.forget(ending)
+    beat(heartbeat)
+    assert (overdue.is_aborted, patient.is_aborted, forgotten.is_aborted) == (True, False, False)
+    heartbeat.abort_all()
+    assert patient.is_aborted
+
+
+async def test_tokens_expire_at_their_moment_and_a_new_one_moves_it(roster: Roster, beating: list[Heartbeat]) -> None:
+    heartbeat = heartbeat_of(roster, beating)
+    expired, fresh = add(roster, "expired", "fresh")
+    now = time.time()
+    heartbeat.watch_expiry(expired, now - 1)
+    heartbeat.watch_expiry(fresh, now - 1)
+    heartbeat.watch_expiry(fresh, now + 60)
+    beat(heartbeat)
+    assert (expired.is_expired, fresh.is_expired) == (True, False)
+
+
+async def test_an_error_with_one_client_does_not_stop_the_heart(roster: Roster, beating: list[Heartbeat]) -> None:
+    heartbeat = heartbeat_of(roster, beating)
+    broken, well = add(roster, "broken", "well")
+    broken.check_life = None
+    beat(heartbeat, 8)
+    assert len(well.looks) >= 1
+
+
+async def test_what_was_spawned_is_waited_for_and_ends_with_the_server(roster: Roster) -> None:
+    heartbeat = Heartbeat(roster, Counters(), ping_seconds=1.0, idle_seconds=4.0)
+    done = asyncio.Event()
+
+    async def work() -> None:
+        done.set()
+
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    heartbeat.spawn(work())
+    await heartbeat.until_done()
+    assert done.is_set()
+    heartbeat.spawn(endless())
+    heartbeat.stop()
+    async with asyncio.timeout(1):
+        await heartbeat.until_done()
