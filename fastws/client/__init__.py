@@ -1,4 +1,4 @@
-"""Clients of fastws that reconnect: `connect` for asyncio, `fastws.client.threaded` for threads."""
+"""Clients that reconnect by themselves: `connect` for asyncio, `fastws.client.threaded` for threads."""
 
 from fastws.client.client import Client, connect
 

@@ -1,4 +1,4 @@
-"""The asyncio client: messages come out of it, requests go in, the rest it sees to itself."""
+"""The asyncio client: yields messages, sends requests, and reconnects by itself."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from fastws.client.dialing import Dialing, find_url
+from fastws.client.backoff import Backoff
+from fastws.client.client_dialect import ClientDialect, check_names, find_client_dialect
+from fastws.client.connector import Connector, find_url, format_in
 from fastws.client.formats import Message, find_format
-from fastws.client.grammar import Grammar, check_names, find_grammar
 from fastws.client.inbox import Inbox
-from fastws.client.kept import KeptConnection, first_error
-from fastws.client.link import ConnectionLost
-from fastws.client.pace import Pace
+from fastws.client.reconnecting import ReconnectingConnection
+from fastws.client.subscriptions import JobSubscriptions
 from fastws.client.tokens import TokenProvider, TokenSource
-from fastws.client.wishes import JobWishes
-from fastws.errors import BadRequest, FastWSError, Unavailable
+from fastws.errors import BadRequest, Unavailable
 
 log = logging.getLogger("fastws.client")
 
@@ -31,22 +30,26 @@ LARGEST_MESSAGE_BYTES: Final = 4_194_304
 
 
 class Client:
-    """`async with connect(url, …) as client`, then `async for message in client`, which yields dicts: deliveries
-    in the dialect's own words, and notices, which have no `data`.
+    """`async with connect(url, …) as client`, then `async for message in client`.
 
-    Notices of the server: gap, lag, error. Notices of the client: `disconnected`, `reconnected` (what was said in
-    between was missed) and `lag` with `"source": "client"`: this application read too slowly, and the oldest of
-    the `max_queue` messages that wait for it gave way. `on_notice` is called with each notice as it arrives.
+    Iterating yields dicts: deliveries in the format of the dialect, notices, and everything else that is not a reply
+    to a call. Notices have no `data`. The server sends gap, lag and error. The client adds `disconnected`,
+    `reconnected` (publications in between were missed) and `lag` with `"source": "client"` (the application read too
+    slowly, and the oldest of the `max_queue` waiting messages were dropped). `on_notice` is called with each notice
+    as it arrives.
 
-    `channels` are channels, rooms, event types (none: all) or job ids (none: all), by the `dialect`: channels,
-    rooms, workspaces (of `workspace_id`, or the token's own) or jobs (with those `statuses`). `token_provider`,
-    a function or coroutine function, returns a token; it is called at the start, a minute before that token
-    ends, and when the server refuses it. `connect_timeout` and `request_timeout` are in seconds. Reconnects come
-    after a random time up to `first_delay` seconds, doubled up to `longest_delay`, and within the time that a
-    restarting server names. Further keywords go to `websockets.connect` (ssl, proxy, ping_interval, …).
+    `dialect` is channels, rooms, workspaces (of `workspace_id`, by default the token's own) or jobs (only with these
+    `statuses`); `channels` are then channels, rooms, event types (none: all) or job ids (none: all).
+    `token_provider`, a function or coroutine function, returns a token. It is called at the start, a minute before
+    that token expires, and when the server refuses it.
 
-    Entering raises Unauthorized, Forbidden, NotFound, BadRequest or Unavailable; iterating raises what ended the
-    client for good, and ends after a close of the server with 1000.
+    `connect_timeout` (from the start of an attempt to the server's greeting) and `request_timeout` are in seconds.
+    The client reconnects after a random time of up to `first_delay` seconds, doubled after each failure up to
+    `longest_delay`, or within the time that a restarting server announces. `ping_interval` and `ping_timeout` are
+    seconds without a byte from the server. All further keywords go to `websockets.connect` (ssl, proxy, …).
+
+    Entering raises Unauthorized, Forbidden, NotFound, BadRequest or Unavailable. Iterating stops after the server
+    closes with 1000, and raises the error if the client cannot go on.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Client:
         url: str,
         channels: Iterable[str] = (),
         token: str | None = None,
-        format: str = "json",  # noqa: A002 # the word of every interface of fastws
+        format: str = "json",  # noqa: A002 # called so in every interface of fastws
         *,
         token_provider: TokenProvider | None = None,
         dialect: str = "channels",
@@ -70,43 +73,43 @@ class Client:
         max_message_bytes: int = LARGEST_MESSAGE_BYTES,
         **websocket_options: Any,
     ) -> None:
-        self._grammar: Grammar = find_grammar(dialect)
+        self._dialect: ClientDialect = find_client_dialect(dialect)
         if max_queue < 1:
-            raise BadRequest("`max_queue` must be 1 or more")
-        self._wishes = JobWishes(statuses) if dialect == "jobs" else self._grammar.wishes()
-        self._wishes.add(check_names(channels))
+            raise BadRequest(f"`max_queue` must be 1 or more, not {max_queue!r}")
+        self._subscriptions = JobSubscriptions(statuses) if dialect == "jobs" else self._dialect.subscriptions()
+        self._subscriptions.add(check_names(channels))
         self._inbox = Inbox(max_queue, self._lag)
         self._on_notice = on_notice
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
-        address = find_url(url, self._grammar, workspace_id)
-        form = find_format(format)
-        self._kept = KeptConnection(
-            Dialing(address, form, self._grammar, max_message_bytes, connect_timeout, websocket_options),
-            self._wishes,
+        address = find_url(url, self._dialect, workspace_id)
+        form = find_format(format_in(address) or format)
+        self._connection = ReconnectingConnection(
+            Connector(address, form, self._dialect, max_message_bytes, connect_timeout, websocket_options),
+            self._subscriptions,
             TokenSource(token, token_provider),
-            Pace(first_delay, longest_delay),
-            hear=self._hear,
-            ended=self._inbox.end,
+            Backoff(first_delay, longest_delay),
+            on_message=self._receive,
+            on_end=self._inbox.end,
             reconnect=reconnect,
         )
 
     @property
     def connection_id(self) -> str | None:
-        """The id of the present or last connection; another one after each reconnect. None in jobs."""
-        return self._kept.connection_id
+        """The id of the current or last connection. It changes with each reconnect; None in the jobs dialect."""
+        return self._connection.connection_id
 
     @property
     def connected(self) -> bool:
-        return self._kept.is_up
+        return self._connection.is_connected
 
     @property
     def dropped(self) -> int:
-        """How many messages this client dropped because nobody read them in time."""
+        """The number of messages that were dropped because the application did not read them in time."""
         return self._inbox.dropped_total
 
     async def __aenter__(self) -> Self:
-        await self._kept.start(self._connect_timeout)
+        await self._connection.start(self._connect_timeout)
         return self
 
     async def __aexit__(
@@ -115,8 +118,8 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; an iteration ends after what has already arrived."""
-        await self._kept.close()
+        """Close the connection. Iterations end after the messages that have already arrived."""
+        await self._connection.close()
 
     def __aiter__(self) -> Self:
         return self
@@ -125,98 +128,94 @@ class Client:
         return await self._inbox.take()
 
     async def receive_all(self) -> list[Message]:
-        """All messages that wait, at least one. Raises StopAsyncIteration at the end."""
+        """Wait for at least one message and return all that are there. Raises StopAsyncIteration at the end."""
         return await self._inbox.take_all()
 
     async def subscribe(self, *names: str) -> None:
-        """Hear `names` from now on, after every reconnect too: channels, rooms, event types or job ids.
+        """Subscribe to channels, rooms, event types or job ids, now and after every reconnect.
 
-        Raises what the server refuses with (Forbidden, BadRequest, …), Unavailable where it does not answer in
-        time; in that case the subscription is made with the next connection.
+        Returns when the server has confirmed it, or when a later call has replaced it. Raises Forbidden, BadRequest
+        and so on if the server refuses. Raises Unavailable if it does not answer in time; the subscription is then
+        made with the next connection.
         """
-        requests = self._wishes.add(names)
-        try:
-            await self._ask(requests, again=True)
-        except Unavailable:
-            raise
-        except FastWSError:
-            for request in requests:
-                self._wishes.refused(request)
-            raise
+        await self._change(self._subscriptions.add(names))
 
     async def unsubscribe(self, *names: str) -> None:
-        """Hear `names` no longer."""
-        await self._ask(self._wishes.remove(names), again=True)
+        """Unsubscribe from `names`. The last of several calls wins, whether connected or not."""
+        await self._change(self._subscriptions.remove(names))
 
     async def send(
         self, channel: str, event: str, data: object = None, *, exclude_self: bool = False
     ) -> dict[str, int]:
-        """Send to everyone on `channel`: `{"sent": subscribers, "failed": those whose queue refused it}`."""
+        """Publish to `channel`. Returns `{"sent": subscribers reached, "failed": subscribers with a full queue}`."""
         message = {"action": "send", "channel": channel, "event": event, "data": data}
         return await self._send({**message, "exclude_self": True} if exclude_self else message)
 
     async def send_to(self, connection_id: str, event: str, data: object = None) -> dict[str, int]:
-        """Send to one connection; one that is gone gives `{"sent": 0, "failed": 1}`."""
+        """Send to one connection. Returns `{"sent": 0, "failed": 1}` if it no longer exists."""
         return await self._send({"action": "send", "connectionId": connection_id, "event": event, "data": data})
 
     async def ping(self) -> float:
-        """The seconds that a message to the server and back takes."""
+        """Measure the round trip to the server, in seconds."""
         began = time.perf_counter()
-        await self._ask([{self._grammar.verb: "ping"}])
+        await self._ask({self._dialect.verb: "ping"})
         return time.perf_counter() - began
 
     async def request_metrics(self, metric_type: str | None = None) -> object:
-        """The workspace's last metrics of that type."""
-        self._only("workspaces", "request_metrics")
+        """Return the workspace's latest metrics of this type."""
+        self._require_dialect("workspaces", "request_metrics")
         asked = {} if metric_type is None else {"metric_type": metric_type}
-        return (await self._ask([{"type": "request_metrics", **asked}]))[0].get("data")
+        return (await self._ask({"type": "request_metrics", **asked})).get("data")
 
     async def refresh(self, token: str) -> None:
-        """Go on with this token. Not needed with a `token_provider`."""
-        await self._ask([{self._grammar.verb: "refresh", "token": token}])
-        self._kept.use_token(token)
+        """Replace the token of the connection. Not needed with a `token_provider`."""
+        await self._ask({self._dialect.verb: "refresh", "token": token})
+        self._connection.use_token(token)
 
     async def _send(self, message: Message) -> dict[str, int]:
-        self._only("channels", "send")
-        reply = (await self._ask([message]))[0]
+        self._require_dialect("channels", "send")
+        reply = await self._ask(message)
         return {"sent": reply["sent"], "failed": reply["failed"]}
 
-    async def _ask(self, requests: list[Message], *, again: bool = False) -> list[Message]:
-        """The replies to `requests`. `again`: those lost with a connection may be asked on the next one."""
+    async def _change(self, requests: list[Message]) -> None:
         try:
             async with asyncio.timeout(self._request_timeout):
-                while True:
-                    link = await self._kept.live_link()
-                    answers = await asyncio.gather(*map(link.request, requests), return_exceptions=True)
-                    error = first_error(answers)
-                    if error is None:
-                        return [answer for answer in answers if isinstance(answer, dict)]
-                    if not (again and isinstance(error, ConnectionLost)):
-                        raise error
+                await self._connection.changes.make(requests)
         except TimeoutError:
-            raise Unavailable(
-                f"no answer within {self._request_timeout:g} s, "
-                + ("though connected" if self.connected else "the server is away")
-            ) from None
+            raise self._no_answer() from None
 
-    def _only(self, dialect: str, call: str) -> None:
-        if self._grammar.name != dialect:
-            raise BadRequest(f"`{call}` is there in the {dialect} dialect alone: connect(…, dialect={dialect!r})")
+    async def _ask(self, request: Message) -> Message:
+        """Send `request` on the current or the next connection and return its reply."""
+        try:
+            async with asyncio.timeout(self._request_timeout):
+                link = await self._connection.current_link()
+                # Subscription changes run in tasks too, so that all requests are written in the order of the calls.
+                return await asyncio.create_task(link.request(request))
+        except TimeoutError:
+            raise self._no_answer() from None
 
-    def _hear(self, message: Message) -> None:
+    def _no_answer(self) -> Unavailable:
+        state = "though connected" if self.connected else "the client is not connected"
+        return Unavailable(f"no answer within {self._request_timeout:g} s, {state}")
+
+    def _require_dialect(self, dialect: str, call: str) -> None:
+        if self._dialect.name != dialect:
+            raise BadRequest(f"`{call}` needs the {dialect} dialect: connect(…, dialect={dialect!r})")
+
+    def _receive(self, message: Message) -> None:
         self._inbox.put(message)
-        if self._on_notice is not None and self._grammar.is_notice(message):
-            self._tell(message)
+        if self._on_notice is not None and self._dialect.is_notice(message):
+            self._call_on_notice(message)
 
     def _lag(self, dropped: int) -> Message:
-        return self._grammar.notice("lag", dropped=dropped, source="client")
+        return self._dialect.notice("lag", dropped=dropped, source="client")
 
-    def _tell(self, notice: Message) -> None:
+    def _call_on_notice(self, notice: Message) -> None:
         assert self._on_notice is not None  # noqa: S101 # checked by the caller
         try:
             self._on_notice(notice)
         except Exception:
-            log.exception("on_notice failed for %r", notice)
+            log.exception("on_notice raised an error for %r", notice)
 
 
 connect = Client

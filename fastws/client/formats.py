@@ -1,4 +1,4 @@
-"""What a client writes on the wire: JSON in text frames or msgpack in binary ones."""
+"""The wire formats of a client: JSON in text frames or msgpack in binary frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Message = dict[str, Any]
 
 @dataclass(slots=True, frozen=True)
 class Format:
-    """One way to write. `subprotocol` is what is asked for at the upgrade (None: nothing, JSON is the default)."""
+    """A wire format. `subprotocol` is requested at the upgrade (None: not needed, JSON is the default)."""
 
     name: str
     subprotocol: str | None
@@ -25,17 +25,17 @@ class Format:
 
 
 def read(frame: str | bytes, form: Format) -> Message:
-    """The message in a frame. Raises InvalidPayload.
+    """Decode the message in a frame. Raises InvalidPayload.
 
-    Binary frames of a msgpack connection are msgpack, all others JSON. A msgpack timestamp becomes a datetime
-    in UTC (or stays a msgpack.Timestamp where no calendar has it), an extension a msgpack.ExtType.
+    Binary frames of a msgpack connection are msgpack, all others JSON. A msgpack timestamp becomes a datetime in UTC
+    (or a msgpack.Timestamp if datetime cannot represent it), an extension a msgpack.ExtType.
     """
     try:
         value = _unpack(frame) if isinstance(frame, bytes) and form is MSGPACK else orjson.loads(frame)
     except Exception as error:  # noqa: BLE001 # the unpacker raises bare, Overflow-, Stack- and UnicodeErrors too
-        raise InvalidPayload(f"the server sent what is no {form.name}: {error or type(error).__name__}") from None
+        raise InvalidPayload(f"the server sent invalid {form.name}: {error or type(error).__name__}") from None
     if not isinstance(value, dict):
-        raise InvalidPayload(f"the server sent a {type(value).__name__} where a message is an object")
+        raise InvalidPayload(f"the server sent a {type(value).__name__}, but a message must be an object")
     return value
 
 
@@ -49,23 +49,23 @@ def _unpack(frame: bytes) -> object:
 
 def _to_json(message: Message) -> str:
     try:
-        return orjson.dumps(message, _say_in_json, orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(message, _encode_in_json, orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, ValueError) as error:
-        raise BadRequest(f"`data` cannot be said in JSON ({error}); format='msgpack' may be able to") from None
+        raise BadRequest(f"`data` cannot be encoded as JSON ({error}); format='msgpack' supports more types") from None
 
 
-def _say_in_json(value: object) -> object:
-    """bytes become base64 text, as everywhere in fastws."""
+def _encode_in_json(value: object) -> object:
+    """Encode bytes as base64 text, as everywhere in fastws."""
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode("ascii")
-    raise TypeError(f"type {type(value).__name__} has no mapping")
+    raise TypeError(f"type {type(value).__name__} is not supported")
 
 
 def _to_msgpack(message: Message) -> bytes:
     try:
         packed: bytes = msgpack.packb(message, datetime=True)
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadRequest(f"`data` cannot be said in msgpack ({error}); a datetime needs its time zone") from None
+        raise BadRequest(f"`data` cannot be encoded as msgpack ({error}); a datetime needs a time zone") from None
     return packed
 
 

@@ -1,4 +1,4 @@
-"""Where a client's messages wait for whoever reads them: bounded, the oldest give way."""
+"""The bounded queue of a client's incoming messages, which drops the oldest when it is full."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fastws.client.formats import Message
 
 
 class Inbox:
-    """At most `limit` messages. When one more comes the oldest is dropped and counted.
+    """Holds at most `limit` messages. Drops and counts the oldest one when another arrives.
 
-    The reader is told with `lag(dropped)` in the place where they would have stood. Dropping the oldest keeps the
-    connection read, so that a slow application falls behind alone and the server does not cut it off.
+    The reader gets `lag(dropped)` in place of the dropped messages. Because the connection is still read, a slow
+    application loses messages but is not disconnected by the server as a slow consumer.
     """
 
     def __init__(self, limit: int, lag: Callable[[int], Message]) -> None:
@@ -38,18 +38,18 @@ class Inbox:
         self._changed.set()
 
     def end(self, error: Exception | None) -> None:
-        """Nothing more will come. Readers get what waits and then `error`, or the end of the iteration."""
+        """No more messages follow. Readers get the remaining ones, then `error` or the end of the iteration."""
         if not self._ended:
             self._ended, self._error = True, error
             self._changed.set()
 
     async def take(self) -> Message:
-        """The next message. Raises StopAsyncIteration, or the error it ended with, once and for every reader."""
+        """Wait for the next message. At the end, raises the error or StopAsyncIteration in every reader."""
         await self._wait()
         return self._lag_notice() if self._dropped else self._messages.popleft()
 
     async def take_all(self) -> list[Message]:
-        """All that waits, one message or more; otherwise like `take`."""
+        """Wait for at least one message and return all of them. Otherwise like `take`."""
         await self._wait()
         taken = [self._lag_notice()] if self._dropped else []
         taken.extend(self._messages)

@@ -1,4 +1,4 @@
-"""One connection that is up: requests and their replies, and everything else that arrives."""
+"""One open connection: matches replies to requests, and passes on all other messages."""
 
 from __future__ import annotations
 
@@ -10,33 +10,35 @@ from collections.abc import Callable
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from fastws.client.client_dialect import ClientDialect
 from fastws.client.formats import Format, Message, read
-from fastws.client.grammar import Grammar
 from fastws.errors import InvalidPayload, Unavailable
 
 log = logging.getLogger("fastws.client")
 
 
 class ConnectionLost(Unavailable):
-    """The connection ended before the answer came: what was asked for may or may not have been done."""
+    """The connection was lost before the reply arrived: the request may or may not have been carried out."""
 
 
 class Link:
-    """`hear` gets every message that answers no request. Requests carry an `id`, which the reply carries back."""
+    """Calls `hear` with every message that is not a reply. A reply has the `id` of a request that waits for it; the
+    sender of any other message is free to use an `id` of its own."""
 
     def __init__(
-        self, connection: ClientConnection, form: Format, grammar: Grammar, hear: Callable[[Message], None]
+        self, connection: ClientConnection, form: Format, dialect: ClientDialect, hear: Callable[[Message], None]
     ) -> None:
         self.connection = connection
         self._form = form
-        self._grammar = grammar
+        self.dialect = dialect
         self._hear = hear
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._given_up: set[int] = set()  # ids of requests that timed out; their late replies are dropped
         self.over = False
 
     async def request(self, message: Message) -> Message:
-        """Send `message` and return its reply. Raises the error that the reply says, or ConnectionLost."""
+        """Send `message` and return its reply. Raises the error in the reply, or ConnectionLost."""
         if self.over:
             raise ConnectionLost("the connection was lost")
         number = next(self._numbers)
@@ -48,16 +50,19 @@ class Link:
             return await reply
         except ConnectionClosed as error:
             raise ConnectionLost("the connection was lost while sending") from error
+        except asyncio.CancelledError:
+            self._given_up.add(number)
+            raise
         finally:
             self._waiting.pop(number, None)
 
     async def read_until_closed(self) -> None:
-        """Take in what arrives until the connection is closed, by whomever; never raises for that."""
+        """Receive messages until either side closes the connection."""
         try:
             async for frame in self.connection:
                 self._take(frame)
         except ConnectionClosed:
-            pass  # who was waiting hears of it below, and the client reads code and reason
+            pass  # waiting requests fail below, and the caller reads the close code
         finally:
             self.over = True
             for reply in self._waiting.values():
@@ -68,21 +73,22 @@ class Link:
         try:
             message = read(frame, self._form)
         except InvalidPayload as error:
-            log.warning("%s; it was skipped", error)
+            log.warning("%s; the message was skipped", error)
             return
         number = message.get("id")
-        if number is None:
+        if type(number) is not int or (number not in self._waiting and number not in self._given_up):
             self._hear(message)
             return
-        reply = self._waiting.get(number) if isinstance(number, int) else None
+        self._given_up.discard(number)
+        reply = self._waiting.get(number)
         if reply is None or reply.done():
-            return  # whoever asked has given up waiting
-        if self._grammar.is_error(message):
-            reply.set_exception(self._grammar.error_of(message))
+            return
+        if self.dialect.is_error(message):
+            reply.set_exception(self.dialect.error_of(message))
         else:
             reply.set_result(message)
 
     def _last_words(self) -> str:
         code, reason = self.connection.close_code, self.connection.close_reason
-        said = f" ({code} {reason or ''})".replace(" )", ")") if code is not None else ""
-        return f"the connection was lost before the answer{said}: it may have been done or not"
+        closed = f" ({code} {reason or ''})".replace(" )", ")") if code is not None else ""
+        return f"the connection was lost before the reply{closed}: the request may or may not have been carried out"

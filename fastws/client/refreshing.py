@@ -1,4 +1,4 @@
-"""Giving the server a fresh token before the present one ends."""
+"""Replaces the token of a connection before it expires."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ RETRY_SECONDS: Final = 5.0
 
 
 async def keep_token_fresh(tokens: TokenSource, link: Link, verb: str) -> None:
-    """Refresh the token of `link` in time, again and again, until it is lost.
+    """Refresh the token of `link` before each expiry, until the connection is lost.
 
-    Whatever goes wrong here leaves the connection as it is: the server closes it with 4401 when the token ends,
-    and the next connection asks for a fresh one.
+    An error here does not end the connection: the server closes it with 4401 when the token expires, and the client
+    reconnects with a new one.
     """
     while (delay := tokens.seconds_until_refresh()) is not None:
         await asyncio.sleep(delay)
@@ -28,16 +28,16 @@ async def keep_token_fresh(tokens: TokenSource, link: Link, verb: str) -> None:
         try:
             token = await tokens.renew()
         except Exception:
-            log.warning("token_provider failed; it is asked again", exc_info=True)
+            log.warning("token_provider raised an error; it is called again", exc_info=True)
             await asyncio.sleep(random.uniform(0, RETRY_SECONDS))  # noqa: S311 # spreads load, guards nothing
             continue
         if token == former:
-            log.warning("token_provider returned the token that is about to end; no refresh is possible")
+            log.warning("token_provider returned the token that is about to expire; it cannot be refreshed")
             return
         try:
             await link.request({verb: "refresh", "token": token})
         except ConnectionLost:
             return
         except FastWSError as error:
-            log.warning("the server refused the fresh token: %s", error)
+            log.warning("the server refused the new token: %s", error)
             return

@@ -1,4 +1,4 @@
-"""The client for programs of threads: an asyncio client on a loop of its own, behind plain calls."""
+"""The client for threaded programs: an asyncio client on its own event loop, behind blocking calls."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from fastws.errors import BadRequest, FastWSError, Unavailable
 log = logging.getLogger("fastws.client")
 
 JOIN_SECONDS: Final = 5.0
-CLOSED: Final = "this client was closed"
+CLOSED: Final = "the client was closed"
 FROM_INSIDE: Final = (
-    "`on_message` runs in the client's own thread and may not call the client; hand over to another thread"
+    "`on_message` runs in the client's own thread and must not call the client; use another thread for that"
 )
 
 T = TypeVar("T")
 
 
 class ThreadedClient:
-    """Takes the arguments of `connect`; every call may come from any thread and blocks only that one.
+    """Takes the arguments of `connect`. All methods are thread-safe and block only the calling thread.
 
-    Messages go to `on_message` (called in the client's thread, one after the other: it must be quick and may not
-    call this client), or else to `for message in client` or `receive`. Raises as `connect` does where the server
-    cannot be reached.
+    Messages are passed to `on_message` if there is one, otherwise they are read by `for message in client` or
+    `receive`. `on_message` is called in the client's thread, for one message after the other: it must return quickly
+    and must not call the client. Raises the same errors as `connect` if the server cannot be reached.
     """
 
     def __init__(
         self, url: str, *args: Any, on_message: Callable[[Message], None] | None = None, **options: Any
     ) -> None:
         self._client = Client(url, *args, **options)
-        self._waiting: list[Message] = []  # taken from the client and not read yet, the latest first
+        self._waiting: list[Message] = []  # taken from the client but not read yet, in reverse order
         self._taking = threading.Lock()
         self._calling = threading.Lock()
         self._closed = False
@@ -53,7 +53,7 @@ class ThreadedClient:
 
     @property
     def connection_id(self) -> str | None:
-        """The id of the present or last connection; another one after each reconnect. None in jobs."""
+        """The id of the current or last connection. It changes with each reconnect; None in the jobs dialect."""
         return self._client.connection_id
 
     @property
@@ -61,32 +61,32 @@ class ThreadedClient:
         return self._client.connected
 
     def subscribe(self, *names: str) -> None:
-        """Hear `names` from now on, after every reconnect too."""
+        """Subscribe to `names`, now and after every reconnect."""
         self._call(self._client.subscribe(*names))
 
     def unsubscribe(self, *names: str) -> None:
-        """Hear `names` no longer."""
+        """Unsubscribe from `names`."""
         self._call(self._client.unsubscribe(*names))
 
     def send(self, channel: str, event: str, data: object = None, *, exclude_self: bool = False) -> dict[str, int]:
-        """Send to everyone on `channel`: `{"sent": subscribers, "failed": those whose queue refused it}`."""
+        """Publish to `channel`. Returns `{"sent": subscribers reached, "failed": subscribers with a full queue}`."""
         return self._call(self._client.send(channel, event, data, exclude_self=exclude_self))
 
     def send_to(self, connection_id: str, event: str, data: object = None) -> dict[str, int]:
-        """Send to one connection; one that is gone gives `{"sent": 0, "failed": 1}`."""
+        """Send to one connection. Returns `{"sent": 0, "failed": 1}` if it no longer exists."""
         return self._call(self._client.send_to(connection_id, event, data))
 
     def ping(self) -> float:
-        """The seconds that a message to the server and back takes."""
+        """Measure the round trip to the server, in seconds."""
         return self._call(self._client.ping())
 
     def request_metrics(self, metric_type: str | None = None) -> object:
-        """The workspace's last metrics of that type."""
+        """Return the workspace's latest metrics of this type."""
         return self._call(self._client.request_metrics(metric_type))
 
     def receive(self, timeout: float | None = None) -> Message | None:
-        """The next message; None when the client was closed. Raises TimeoutError after `timeout` seconds, and
-        the error that ended the connection for good."""
+        """Wait for the next message; None if the client was closed. Raises TimeoutError after `timeout` seconds, and
+        the error if the client cannot go on."""
         if not self._taking.acquire(timeout=-1 if timeout is None else timeout):
             raise TimeoutError
         try:
@@ -101,7 +101,7 @@ class ThreadedClient:
             yield message
 
     def close(self) -> None:
-        """Close the connection and end the thread. Iterations end; what they have not taken is dropped."""
+        """Close the connection and end the thread. Iterations end, and unread messages are dropped."""
         if threading.current_thread() is self._thread:
             raise BadRequest(FROM_INSIDE)
         with self._calling:
@@ -119,8 +119,8 @@ class ThreadedClient:
         self.close()
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The result of `coroutine`, which runs on the client's loop while this thread waits."""
-        with self._calling:  # whatever gets past here reaches the loop before the stop does
+        """Run `coroutine` on the client's loop and wait for its result."""
+        with self._calling:  # a call that gets past here reaches the loop before the stop does
             if self._closed or threading.current_thread() is self._thread:
                 coroutine.close()
                 raise Unavailable(CLOSED) if self._closed else BadRequest(FROM_INSIDE)
@@ -142,7 +142,7 @@ class ThreadedClient:
             runner.run(self._live(on_message))
 
     async def _live(self, on_message: Callable[[Message], None] | None) -> None:
-        """Run until `close`; what is still under way on this loop then is cancelled by the runner."""
+        """Run until `close`. The runner then cancels whatever is still running on the loop."""
         delivering = None if on_message is None else asyncio.create_task(self._deliver(on_message))
         await self._stop.wait()
         await self._client.close()
@@ -155,6 +155,6 @@ class ThreadedClient:
                 try:
                     on_message(message)
                 except Exception:
-                    log.exception("on_message failed for %r", message)
+                    log.exception("on_message raised an error for %r", message)
         except FastWSError as error:
-            log.error("the client has ended: %s", error)  # noqa: TRY400 # the text says it all
+            log.error("the client has stopped: %s", error)  # noqa: TRY400 # the message is complete without a traceback

@@ -1,4 +1,4 @@
-"""The token of a client: where it comes from, when it ends, when to ask for the next."""
+"""The token of a client: where it comes from, when it expires, and when to replace it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ LEAST_SECONDS: Final = 0.1
 
 
 class TokenSource:
-    """A fixed token, or a `provider` (a function or coroutine function without arguments) of fresh ones.
+    """A fixed token, or a `provider`: a function or coroutine function without arguments that returns a new one.
 
-    A plain function runs in a thread, so that it may fetch the token by a blocking request.
+    A plain function runs in a thread, so that it may block.
     """
 
     def __init__(self, token: str | None, provider: TokenProvider | None) -> None:
@@ -34,7 +34,7 @@ class TokenSource:
         return self._provider is not None
 
     async def current(self) -> str | None:
-        """The token to connect with: a fresh one where the last has ended."""
+        """The token to connect with; a new one if the last has expired."""
         if self._provider is None:
             return self.token
         if self.token is None or (self.seconds_left() or LEAST_SECONDS) <= 0:
@@ -42,24 +42,24 @@ class TokenSource:
         return self.token
 
     async def renew(self) -> str:
-        """A fresh token from the provider. Raises whatever that raises, BadRequest for what is no token."""
+        """Get a new token from the provider. Raises its errors, and BadRequest if it does not return a token."""
         provider = self._provider
         if provider is None:
-            raise BadRequest("there is no `token_provider` to get a fresh token from")
+            raise BadRequest("a new token is needed, but there is no `token_provider`")
         result = provider() if inspect.iscoroutinefunction(provider) else await asyncio.to_thread(provider)
         token = await cast("Awaitable[str]", result) if inspect.isawaitable(result) else result
         if not isinstance(token, str) or not token:
-            raise BadRequest(f"`token_provider` must return a token as text, not {type(token).__name__}")
+            raise BadRequest(f"`token_provider` must return a token as a non-empty string, not {type(token).__name__}")
         self.token = token
         return token
 
     def seconds_left(self) -> float | None:
-        """Until the token ends by its `exp`; None where it has none that can be read."""
+        """Seconds until the `exp` of the token; None if it cannot be read."""
         expires = None if self.token is None else expiry_of(self.token)
         return None if expires is None else expires - time.time()
 
     def seconds_until_refresh(self) -> float | None:
-        """A minute before the end, or half of the time that is left where that is less than two minutes."""
+        """Seconds until a minute before the expiry, or half of the remaining time if that is under two minutes."""
         left = self.seconds_left()
         if left is None or self._provider is None:
             return None
@@ -67,7 +67,7 @@ class TokenSource:
 
 
 def expiry_of(token: str) -> float | None:
-    """The `exp` of a JWT in seconds since the epoch, read without verifying it (that is the server's matter)."""
+    """The `exp` of a JWT in seconds since the epoch. The signature is not verified: only the server can do that."""
     try:
         payload = token.split(".")[1]
         claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

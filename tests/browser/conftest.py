@@ -18,7 +18,7 @@ from typing import Any
 import jwt
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from tests.redis_server import free_port
 
@@ -34,6 +34,10 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+# A server that starts on a busy machine takes seconds, and clients wait longer after each attempt.
+expect.set_options(timeout=60_000)
 
 
 class ServerProcess:

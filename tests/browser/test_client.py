@@ -85,6 +85,14 @@ async def test_a_page_of_another_origin_hears_what_is_published(
 
 
 @pytest.mark.parametrize("format_", ["json", "msgpack"])
+async def test_msgpack_is_loaded_by_those_who_speak_it(server: ServerProcess, front: FrontPage, format_: str) -> None:
+    await front.visit(server)
+    await front.connect(format=format_)
+    loaded = await front.run("() => performance.getEntriesByType('resource').map(({ name }) => name)")
+    assert any(name.endswith("/client/msgpack.js") for name in loaded) == (format_ == "msgpack")
+
+
+@pytest.mark.parametrize("format_", ["json", "msgpack"])
 async def test_requests_get_their_own_replies(server: ServerProcess, front: FrontPage, format_: str) -> None:
     await front.visit(server)
     await front.connect(format=format_, channels=["own"])
@@ -236,13 +244,61 @@ async def test_a_page_of_an_origin_that_is_not_allowed_is_told_nothing_but_1006(
 async def test_a_connection_that_is_mute_is_given_up(own_server: OwnServer, front: FrontPage) -> None:
     server = own_server()
     await front.visit(server)
-    await front.connect(channels=["news"], pingInterval=0.1, requestTimeout=1)
+    await front.connect(channels=["news"], pingInterval=0.1, pongTimeout=1)
     server.signal(signal.SIGSTOP)
     await front.until("client.status === 'reconnecting'")
     server.signal(signal.SIGCONT)
     await front.until("seen.gap.length === 1")
     ended = next(change for change in await front.seen("status") if change.get("code"))
     assert (ended["code"], ended["reason"]) == (1006, "no answer to a ping")
+
+
+async def test_the_network_that_comes_back_amid_an_attempt_leaves_one_connection(
+    server: ServerProcess, front: FrontPage
+) -> None:
+    await front.visit(server)
+    await front.run(
+        """() => {
+            open_({ channels: ["once"] });
+            queueMicrotask(() => setTimeout(() => window.dispatchEvent(new Event("online"))));
+        }"""
+    )
+    await front.until("client.status === 'connected'")
+    await front.run("() => client.subscribe('once')")
+    ids = [each["id"] for each in server.call("connections?channel=once")["connections"]]
+    assert ids == [await front.run("() => client.connectionId")]
+    server.publish("once", "e", 1)
+    await front.until("seen.message.length > 0")
+    await front.run("() => client.ping()")
+    assert len(await front.seen("message")) == 1
+    await front.run("() => client.close()")
+    assert await front.run("() => client.status") == "disconnected"
+
+
+async def test_a_frozen_server_is_found_out_when_the_page_is_shown(own_server: OwnServer, front: FrontPage) -> None:
+    server = own_server()
+    await front.visit(server)
+    await front.connect(channels=["news"], requestTimeout=1, connectTimeout=1)
+    await front.run("() => client.subscribe('news')")
+    server.signal(signal.SIGSTOP)
+    await front.run("() => document.dispatchEvent(new Event('visibilitychange'))")
+    await front.until("client.status === 'reconnecting'")
+    # The kernel still accepts: attempts at a server that says nothing end too.
+    await front.until("seen.status.some(({ reason }) => reason === 'not connected within 1 s')")
+    server.signal(signal.SIGCONT)
+    await front.until("seen.gap.length === 1")
+    server.publish("news", "e", 1)
+    await front.until("seen.message.length === 1")
+
+
+async def test_what_is_sent_verbatim_to_the_connection_is_heard(server: ServerProcess, front: FrontPage) -> None:
+    await front.visit(server)
+    await front.connect(channels=["news"])
+    bodies = [{"text": "without data"}, {"id": 1, "data": 5}, {"type": "pong"}]
+    for body in bodies:
+        server.call(f"production/@connections/{await front.run('() => client.connectionId')}", body)
+    await front.until("seen.message.length === 3")
+    assert await front.seen("message") == bodies
 
 
 async def test_it_gives_up_after_as_many_attempts_as_it_was_told(own_server: OwnServer, front: FrontPage) -> None:

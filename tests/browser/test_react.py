@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import signal
 from collections.abc import Callable
@@ -55,6 +56,23 @@ function Listener({ name, ...options }) {
 }
 window.show = (token, names, options = {}) => root.render(h(React.StrictMode, null,
   h(WebSocketProvider, { url, token }, names.map((name) => h(Listener, { key: name, name, ...options })))));
+"""
+# Each listener makes its calls in an effect, which StrictMode runs twice; different settings are different connections.
+ORDERS = """
+function Caller({ number, calls }) {
+  const { subscribe, unsubscribe, connectionStatus } = useWebSocket({
+    workspaceId: "w", maxReconnectAttempts: 1000 + number,
+    onMessage: ({ message: { event } }) => heard.push([number, event]),
+  });
+  window.statuses[number] = connectionStatus;
+  React.useEffect(() => {
+    calls.forEach((word) => promises.push((word === "s" ? subscribe : unsubscribe)("alert")));
+  }, []);
+}
+window.statuses = [];
+window.promises = [];
+window.show = (token, orders) => root.render(h(React.StrictMode, null, h(WebSocketProvider, { url, token },
+  orders.map((calls, number) => h(Caller, { key: number, number, calls })))));
 """
 DASHBOARD = """
 window.show = (token) => root.render(h(React.StrictMode, null, h(WebSocketProvider, { url, token },
@@ -203,6 +221,47 @@ async def test_the_components_show_executions_and_metrics_live(
     await wait_for_subscribers(server, "workspace:w", 1)
     server.publish("workspace:w", "execution_completed", {"agent_id": "b", "run_id": "2", "success": False})
     await expect(executions.locator("dl")).to_have_text("running0started2completed1failed1")
+
+
+def heard_after(calls: tuple[str, ...]) -> set[str]:
+    """Which of `alert` and `other` a listener hears that heard everything before these calls."""
+    everything = {"alert", "other"}
+    heard, is_muted = everything, False
+    for word in calls:
+        if word == "u":
+            is_muted = heard == everything or is_muted
+            heard = heard - {"alert"}
+        elif is_muted:  # takes the `unsubscribe` back
+            heard, is_muted = everything, False
+        else:
+            heard = {"alert"}
+    return heard
+
+
+async def test_subscribe_and_unsubscribe_in_every_order_by_effects_that_run_twice(
+    own_server: OwnServer, front_end: FrontEnd, page: Page
+) -> None:
+    server = own_server()
+    orders = [order for length in range(1, 5) for order in itertools.product("su", repeat=length)]
+    await visit(page, front_end, server, ORDERS)
+    await page.evaluate("([token, orders]) => show(token, orders)", [token(), orders])
+    all_connected = f"statuses.filter((each) => each === 'connected').length === {len(orders)}"
+    wanted = sorted([number, event] for number, order in enumerate(orders) for event in heard_after(order * 2))
+    for _ in range(2):
+        await page.wait_for_function(all_connected)
+        await page.evaluate("() => Promise.all(promises)")
+        assert len(await connections(server)) == len(orders)
+        await page.evaluate("() => { heard.length = 0; }")
+        for event in ("alert", "other", "alert"):
+            server.publish("workspace:w", event, {})
+        twice = [each for each in wanted for _ in range(1 + (each[1] == "alert"))]
+        await page.wait_for_function(f"heard.length >= {len(twice)}")
+        assert sorted(await page.evaluate("heard")) == twice
+        server.stop(signal.SIGKILL)
+        await page.wait_for_function("statuses.every((each) => each === 'reconnecting')")
+        server.start()
+    await page.evaluate("() => root.unmount()")
+    await wait_for_subscribers(server, "workspace:w", 0)
 
 
 async def wait_for_subscribers(server: ServerProcess, channel: str, count: int) -> None:

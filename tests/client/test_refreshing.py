@@ -62,14 +62,14 @@ async def test_a_provider_that_fails_is_asked_again(monkeypatch, caplog):
     link = Link()
     await keep_token_fresh(source_of(LookupError("down"), NEVER), link, "type")
     assert [request["token"] for request in link.requests] == [NEVER]
-    assert "asked again" in caplog.text
+    assert "called again" in caplog.text
 
 
 async def test_the_same_token_again_is_not_sent(caplog):
     link = Link()
     await keep_token_fresh(source_of(token_until(SOON)), link, "type")
     assert link.requests == []
-    assert "about to end" in caplog.text
+    assert "about to expire" in caplog.text
 
 
 @pytest.mark.parametrize(("error", "said"), [(ConnectionLost("x"), ""), (Unauthorized("other user"), "other user")])

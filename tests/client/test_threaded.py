@@ -115,3 +115,24 @@ async def test_what_ended_the_connection_for_good_is_raised_to_the_reader(peer):
     with pytest.raises(Unavailable, match="slow consumer"):
         await in_thread(client.receive)
     await in_thread(client.close)
+
+
+async def test_the_last_of_subscribe_and_unsubscribe_holds_over_a_lost_connection(peer):
+    def use(words):
+        for word in words:
+            getattr(client, word)("a")
+
+    client = await in_thread(lambda: ThreadedClient(peer.url, first_delay=0.0, longest_delay=0.0))
+    for words in (["subscribe", "unsubscribe", "subscribe"], ["unsubscribe"], ["unsubscribe", "subscribe"]):
+        await peer.connections[-1].close(1012, "")
+        await in_thread(use, words)
+        while not peer.requests.empty():
+            peer.requests.get_nowait()
+        await peer.connections[-1].close(1012, "")
+        await in_thread(client.subscribe, "last")
+        restored = {(await peer.asked())["channel"]}
+        while not peer.requests.empty():
+            restored.add((await peer.asked())["channel"])
+        assert restored == ({"a", "last"} if words[-1] == "subscribe" else {"last"})
+        await in_thread(client.unsubscribe, "last")
+    await in_thread(client.close)

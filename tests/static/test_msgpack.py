@@ -13,7 +13,7 @@ from tests.node_packages import run_module
 SEED = 20261121
 VALUES = 400
 ECHO = """
-import { decode, encode } from "./client/fastws.js";
+import { decode, encode } from "./client/msgpack.js";
 const chunks = [];
 for await (const chunk of process.stdin) chunks.push(chunk);
 const written = JSON.parse(Buffer.concat(chunks).toString());
@@ -30,10 +30,9 @@ def echoed(values: list[object], folder: Path) -> list[object]:
 
 
 def evaluated(expression: str, folder: Path) -> object:
-    """The JSON of a JavaScript expression; `decode`, `encode`, `hex` and the module as `fastws` are at hand."""
+    """The JSON of a JavaScript expression; `decode`, `encode`, `Ext` and `hex` are at hand."""
     source = f"""
-    import * as fastws from "./client/fastws.js";
-    const {{ decode, encode, Ext }} = fastws;
+    import {{ decode, encode, Ext }} from "./client/msgpack.js";
     const hex = (text) => Uint8Array.from(Buffer.from(text, "hex"));
     const failure = (action) => {{
       try {{ action(); return "none"; }}

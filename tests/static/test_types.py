@@ -12,7 +12,8 @@ import pytest
 from tests.node_packages import STATIC, node, packages, run, run_module
 
 SAMPLE = """
-import { connect, encode, FastWSError, type Message } from "./client/fastws.js";
+import { connect, FastWSError, type Message } from "./client/fastws.js";
+import { encode } from "./client/msgpack.js";
 import { LiveExecutionCounter, RealtimeMetrics, WebSocketProvider } from "./client/react.js";
 import { useWebSocket, useWorkflowWebSocket } from "./client/react.js";
 import { createElement } from "react";
@@ -53,7 +54,7 @@ def test_typescript_takes_the_declarations(tmp_path: Path) -> None:
     run([node(), compiler, *OPTIONS, "--target", "es2022", "--lib", "es2022,dom", "sample.ts"], tmp_path)
 
 
-@pytest.mark.parametrize("name", ["fastws", "react"])
+@pytest.mark.parametrize("name", ["fastws", "msgpack", "react"])
 def test_everything_that_is_exported_is_declared(tmp_path: Path, name: str) -> None:
     declared = re.findall(
         r"^export (?:function|class|const) (\w+)", (STATIC / "client" / f"{name}.d.ts").read_text(), re.MULTILINE

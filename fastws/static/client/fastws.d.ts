@@ -1,4 +1,4 @@
-/** fastws for browsers: https://…/client/fastws.js, one ES module without dependencies. */
+/** fastws for browsers: https://…/client/fastws.js, an ES module without dependencies. */
 
 export type Dialect = "channels" | "rooms" | "workspaces" | "jobs";
 export type Format = "json" | "msgpack";
@@ -52,6 +52,7 @@ export interface Left {
 export type Traffic = (direction: "in" | "out", message: Message, frame: string | Uint8Array | ArrayBuffer) => void;
 
 export interface Events {
+  /** Every message that is no reply to a request, no greeting and no notice, verbatim ones of `@connections` too. */
   message: (message: Message, event: Heard) => void;
   status: (change: StatusChange) => void;
   gap: (gap: Gap) => void;
@@ -88,10 +89,22 @@ export interface Options {
   /** Milliseconds: the most to wait before the first attempt, doubled each time up to `longestDelay`. 500 and 30000. */
   firstDelay?: number;
   longestDelay?: number;
+  /** Seconds from the start of an attempt until the server's greeting; then the next attempt is made. Default: 10. */
+  connectTimeout?: number;
   /** Seconds. Default: 10. */
   requestTimeout?: number;
-  /** Seconds of silence after which the connection is tested. Default: 25. */
+  /**
+   * Seconds of silence after which the connection is tested with a ping. Default: 25. It is also tested at once when
+   * the network comes back (`online`) and when the page becomes visible.
+   */
   pingInterval?: number;
+  /**
+   * Seconds to wait for anything at all after that ping before the connection is given up. Default: 90. Browsers
+   * show a message when all of it has arrived, and 1 MiB takes 66 s at 128 kbit/s: raise it together with the
+   * server's `max_message_bytes`. The tests at once wait `requestTimeout` and, in addition, as long as the largest
+   * message so far takes at 128 kbit/s.
+   */
+  pongTimeout?: number;
   /** A WebSocket class for places without one. */
   WebSocket?: typeof WebSocket;
 
@@ -114,7 +127,10 @@ export interface Sent {
   failed: number;
 }
 
-/** Rejections are FastWSErrors. Requests made while the client connects wait for it, at most `requestTimeout`. */
+/**
+ * Rejections are FastWSErrors. Requests made while the client connects wait for it, at most `requestTimeout`;
+ * `subscribe` and `unsubscribe` wait as long as it takes.
+ */
 export class Client {
   constructor(options?: Options);
   readonly status: Status;
@@ -126,7 +142,8 @@ export class Client {
   on<Name extends keyof Events>(name: Name, listener: Events[Name]): () => void;
   /**
    * Hear these from now on, after every reconnect too: channels, rooms, event types (`"*"`: all), job ids or a
-   * JobFilter (which replaces the one before). Resolves when the server has confirmed it.
+   * JobFilter (which replaces the one before). Resolves when the server has confirmed it, or when a later call has
+   * replaced it. Calls may come in any order and at any time, connected or not: the last one holds.
    */
   subscribe(wanted: string | string[] | JobFilter): Promise<void>;
   /** jobs: widens the filter again, whatever is given. */
@@ -164,15 +181,3 @@ export function reconnectDelay(
 
 /** `exp` of a JWT in seconds since the epoch; NaN where it cannot be told. */
 export function expiryOf(token: string | null): number;
-
-/** A msgpack extension other than the timestamp. */
-export class Ext {
-  constructor(type: number, data: Uint8Array);
-  readonly type: number;
-  readonly data: Uint8Array;
-}
-
-/** msgpack: BigInt is a 64-bit integer, Uint8Array bin, Date a timestamp. */
-export function encode(value: unknown): Uint8Array;
-/** Integers past 2^53 are BigInts, bin is a Uint8Array, a timestamp a Date. */
-export function decode(bytes: Uint8Array | ArrayBuffer): any;

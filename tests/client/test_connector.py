@@ -1,8 +1,8 @@
 import pytest
 
-from fastws.client.dialing import Dialing, find_url
+from fastws.client.client_dialect import CLIENT_DIALECTS
+from fastws.client.connector import Connector, find_url
 from fastws.client.formats import JSON
-from fastws.client.grammar import GRAMMARS
 from fastws.errors import BadRequest
 
 
@@ -18,20 +18,20 @@ from fastws.errors import BadRequest
     ],
 )
 def test_a_url_without_a_path_gets_the_one_of_the_dialect(url, dialect, address):
-    assert find_url(url, GRAMMARS[dialect], None) == address
+    assert find_url(url, CLIENT_DIALECTS[dialect], None) == address
 
 
 def test_the_workspace_goes_into_the_query_once():
-    address = find_url("ws://host/ws?token=t&workspace_id=old", GRAMMARS["workspaces"], "w&1")
+    address = find_url("ws://host/ws?token=t&workspace_id=old", CLIENT_DIALECTS["workspaces"], "w&1")
     assert address == "ws://host/ws?token=t&workspace_id=w%261"
 
 
 @pytest.mark.parametrize("url", ["host:8000", "ws://", "redis://host", ""])
 def test_what_is_no_address_is_refused_with_one_that_is(url):
     with pytest.raises(BadRequest, match="ws://host:8000"):
-        find_url(url, GRAMMARS["channels"], None)
+        find_url(url, CLIENT_DIALECTS["channels"], None)
 
 
 def test_an_address_is_shown_without_its_query():
-    dialing = Dialing("ws://host/ws?token=secret", JSON, GRAMMARS["jobs"], 1, 1.0, {})
-    assert dialing.shown_url == "ws://host/ws"
+    connector = Connector("ws://host/ws?token=secret", JSON, CLIENT_DIALECTS["jobs"], 1, 1.0, {})
+    assert connector.shown_url == "ws://host/ws"

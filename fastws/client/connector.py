@@ -1,4 +1,4 @@
-"""How a client reaches the server: the address, what it shows there, and what a refusal means."""
+"""Opens a WebSocket to the server: its address, the credentials, and what a refused upgrade means."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
+from fastws.client.backoff import refusal_of
+from fastws.client.client_dialect import ClientDialect
 from fastws.client.formats import Format
-from fastws.client.grammar import Grammar
-from fastws.client.pace import refusal_of
+from fastws.client.keepalive import TimedConnection
 from fastws.errors import BadRequest, FastWSError, Unavailable
 
 CLOSE_SECONDS: Final = 2.0
@@ -20,50 +21,53 @@ _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
 
 @dataclass(slots=True, frozen=True)
-class Dialing:
-    """Where and how to connect. `options` go to `websockets.connect` (TLS context, proxy, ping_interval, …)."""
+class Connector:
+    """Where and how to connect. `options` go to `websockets.connect` (TLS context, proxy, …)."""
 
     url: str
     form: Format
-    grammar: Grammar
+    dialect: ClientDialect
     largest_message_bytes: int
     open_seconds: float
     options: dict[str, Any]
 
-    async def dial(self, token: str | None) -> ClientConnection:
-        """A connection after its upgrade.
+    async def connect(self, token: str | None) -> ClientConnection:
+        """Open a connection.
 
-        Raises Unavailable where trying again may help, another FastWSError where it cannot.
+        Raises Unavailable if another attempt may succeed, another FastWSError if it cannot.
         """
         headers = dict(self.options.get("additional_headers") or {})
         if token is not None:
-            headers["Authorization"] = f"Bearer {token}"  # a token in the URL would be in the logs of proxies
+            headers["Authorization"] = f"Bearer {token}"  # proxies log a token in the URL
         settings = {
             "max_size": self.largest_message_bytes,
             "open_timeout": self.open_seconds,
             "close_timeout": CLOSE_SECONDS,
             "user_agent_header": "fastws-client",
             "subprotocols": [self.form.subprotocol] if self.form.subprotocol else None,
+            "create_connection": TimedConnection,
             **self.options,
             "additional_headers": headers,
         }
+        if settings["create_connection"] is TimedConnection:
+            settings["ping_interval"] = None  # keep_alive sends the pings
         try:
             connection = await open_websocket(self.url, **settings)
         except InvalidStatus as error:
             raise self._refusal(error) from error
         except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
             raise Unavailable(
-                f"no connection to {self.shown_url} ({error or type(error).__name__}): is `fastws serve` running?",
+                f"cannot connect to {self.shown_url} ({error or type(error).__name__}): is `fastws serve` running?",
                 retry_after_seconds=0,
             ) from error
         if connection.subprotocol != self.form.subprotocol:
             await connection.close()
-            raise BadRequest(f"the server at {self.shown_url} speaks no {self.form.name}; leave out `format`")
+            raise BadRequest(f"the server at {self.shown_url} does not support {self.form.name}; leave out `format`")
         return connection
 
     @property
     def shown_url(self) -> str:
-        """The URL without its query, which may hold a token."""
+        """The URL without its query, which may contain a token."""
         return urlunsplit(urlsplit(self.url)._replace(query=""))
 
     def _refusal(self, error: InvalidStatus) -> FastWSError:
@@ -73,15 +77,15 @@ class Dialing:
             return final
         asked = error.response.headers.get("Retry-After", "")
         return Unavailable(
-            f"{self.shown_url} answered the upgrade with {status}: full, draining or limited; try later",
+            f"{self.shown_url} answered the upgrade with {status}: full, draining or rate limited; try again later",
             retry_after_seconds=int(asked) if asked.isascii() and asked.isdigit() else 0,
         )
 
 
-def find_url(url: str, grammar: Grammar, workspace_id: str | None) -> str:
-    """The address to connect to: `http` becomes `ws`, and a URL without a path gets the dialect's own.
+def find_url(url: str, dialect: ClientDialect, workspace_id: str | None) -> str:
+    """The URL to connect to: `http` becomes `ws`, and a URL without a path gets the path of the dialect.
 
-    Raises BadRequest for what is no address.
+    Raises BadRequest if `url` is not a URL of a server.
     """
     parts = urlsplit(url.strip())
     scheme = _SCHEMES.get(parts.scheme.lower())
@@ -91,5 +95,10 @@ def find_url(url: str, grammar: Grammar, workspace_id: str | None) -> str:
     if workspace_id is not None:
         others = [(name, value) for name, value in parse_qsl(query) if name != "workspace_id"]
         query = urlencode([*others, ("workspace_id", workspace_id)])
-    path = parts.path if parts.path.strip("/") else grammar.path
+    path = parts.path if parts.path.strip("/") else dialect.path
     return urlunsplit((scheme, parts.netloc, path, query, ""))
+
+
+def format_in(url: str) -> str | None:
+    """The wire format that the query of `url` asks the server for."""
+    return dict(parse_qsl(urlsplit(url).query)).get("format")

@@ -1,6 +1,6 @@
 import pytest
 
-from fastws.client.pace import STABLE_SECONDS, Pace, end_of, refusal_of
+from fastws.client.backoff import STABLE_SECONDS, Backoff, end_of, refusal_of
 from fastws.errors import Forbidden, Unauthorized
 
 
@@ -11,13 +11,13 @@ def spread(measure):
 
 def test_delays_are_spread_under_a_ceiling_that_doubles():
     for tries, ceiling in [(0, 0.5), (1, 1.0), (3, 4.0), (60, 30.0)]:
-        least, most = spread(lambda tries=tries: Pace(0.5, 30.0, tries).delay_seconds())
+        least, most = spread(lambda tries=tries: Backoff(0.5, 30.0, tries).delay_seconds())
         assert 0 <= least < 0.2 * ceiling
         assert 0.8 * ceiling < most <= ceiling
 
 
 def test_what_the_server_asks_for_comes_first():
-    assert spread(lambda: Pace(0.5, 30.0).delay_seconds(5))[0] >= 5
+    assert spread(lambda: Backoff(0.5, 30.0).delay_seconds(5))[0] >= 5
 
 
 @pytest.mark.parametrize(
@@ -25,22 +25,29 @@ def test_what_the_server_asks_for_comes_first():
     [("restart; reconnect in 0-5 s", 0, 5), ("restart; reconnect in 2-3 s", 2, 3), ("reconnect in 4 s", 4, 4)],
 )
 def test_the_hint_of_a_restart_is_the_time_to_spread_over(reason, least, most):
-    low, high = spread(lambda: Pace(0.5, 30.0).after_close(1012, reason, 0))
+    low, high = spread(lambda: Backoff(0.5, 30.0).after_close(1012, reason, 0))
     assert least <= low <= least + 0.5
     assert most - 0.5 <= high <= most
 
 
-@pytest.mark.parametrize(("code", "reason"), [(1012, "restart"), (1013, "reconnect in 900 s"), (None, "")])
+@pytest.mark.parametrize(("code", "reason"), [(1012, "restart"), (1011, "reconnect in 900 s"), (None, "")])
 def test_without_a_hint_the_backoff_counts(code, reason):
-    assert spread(lambda: Pace(0.5, 30.0).after_close(code, reason, 0))[1] <= 0.5
+    assert spread(lambda: Backoff(0.5, 30.0).after_close(code, reason, 0))[1] <= 0.5
+
+
+@pytest.mark.parametrize("code", [1008, 1013])
+def test_a_client_that_was_too_slow_or_too_fast_waits_a_second_at_least(code):
+    least, most = spread(lambda: Backoff(0.5, 30.0).after_close(code, "slow consumer", 0))
+    assert least >= 1
+    assert most <= 1.5
 
 
 def test_the_backoff_begins_anew_after_a_connection_that_held():
-    pace = Pace(0.5, 30.0, tries=8)
-    pace.after_close(1006, "", STABLE_SECONDS - 1)
-    assert pace.tries == 9
-    pace.after_close(1006, "", STABLE_SECONDS)
-    assert pace.tries == 1
+    backoff = Backoff(0.5, 30.0, tries=8)
+    backoff.after_close(1006, "", STABLE_SECONDS - 1)
+    assert backoff.tries == 9
+    backoff.after_close(1006, "", STABLE_SECONDS)
+    assert backoff.tries == 1
 
 
 @pytest.mark.parametrize("code", [1001, 1002, 1006, 1007, 1008, 1009, 1011, 1012, 1013, None])

@@ -1,4 +1,4 @@
-"""When a client that lost its connection comes back, and when it does not."""
+"""When a client reconnects after it has lost its connection, and when it gives up."""
 
 from __future__ import annotations
 
@@ -12,66 +12,69 @@ from fastws.errors import FastWSError, Forbidden, NotFound, Unauthorized
 
 NORMAL: Final = 1000
 RESTART: Final = 1012
+# The client was too slow or sent too much, or the server is full: an immediate return would end in the same way.
+OVERLOAD_CODES: Final = frozenset({1008, 1013})
+OVERLOAD_SECONDS: Final = 1.0
 TOKEN_ENDED: Final = 4401
 NOT_ALLOWED: Final = 4403
 STABLE_SECONDS: Final = 10.0
-# What a draining server says: restart; reconnect in 0-5 s
+# The close reason of a draining server: restart; reconnect in 0-5 s
 _HINT: Final = re.compile(r"reconnect in (\d{1,4})(?:-(\d{1,4}))? ?s")
 
 
 @dataclass(slots=True)
-class Pace:
-    """Full jitter: a delay is anything between nothing and a ceiling that doubles from `first_seconds` up to
-    `longest_seconds`, so that ten thousand clients of one server do not all come back at once."""
+class Backoff:
+    """Exponential backoff with full jitter: a delay is random, up to a limit that doubles from `first_seconds` to
+    `longest_seconds`, so that the clients of a server do not all reconnect at the same time."""
 
     first_seconds: float
     longest_seconds: float
     tries: int = 0
 
     def delay_seconds(self, at_least_seconds: float = 0.0) -> float:
-        """How long to wait before the next try."""
+        """How long to wait before the next attempt."""
         ceiling = min(self.longest_seconds, self.first_seconds * 2 ** min(self.tries, 20))
         self.tries += 1
         return at_least_seconds + random.uniform(0, ceiling)  # noqa: S311 # spreads load, guards nothing
 
     def after_close(self, code: int | None, reason: str, lived_seconds: float) -> float:
-        """How long to wait after a connection that lived so long was closed. A server that restarts says within
-        which time its clients are to spread themselves."""
+        """How long to wait after the loss of a connection that lasted `lived_seconds`. A restarting server announces
+        the period over which its clients should reconnect."""
         if lived_seconds >= STABLE_SECONDS:
             self.tries = 0
         hint = _HINT.search(reason) if code == RESTART else None
         if hint is None:
-            return self.delay_seconds()
+            return self.delay_seconds(OVERLOAD_SECONDS if code in OVERLOAD_CODES else 0.0)
         first, last = float(hint[1]), float(hint[2] or hint[1])
         return random.uniform(min(first, last), max(first, last))  # noqa: S311 # as above
 
 
 def end_of(code: int | None, reason: str, *, can_renew: bool) -> tuple[bool, FastWSError | None]:
-    """Whether a close is for good, and the error it then means (None: the server ended this client orderly)."""
+    """Whether the client must stay away after this close, and with which error (None: the close was orderly)."""
     said = f" ({reason})" if reason else ""
     if code == NORMAL:
         return True, None
     if code == NOT_ALLOWED:
-        return True, Forbidden(f"the server closed the connection: not allowed{said}")
+        return True, Forbidden(f"the server closed the connection as not allowed{said}")
     if code == TOKEN_ENDED and not can_renew:
         return True, Unauthorized(
-            f"the token expired or was revoked{said}: give a `token_provider` that returns a fresh one"
+            f"the token expired or was revoked{said}: pass a `token_provider` that returns a new one"
         )
     return False, None
 
 
 _FINAL_STATUSES: Final[Mapping[int, tuple[type[FastWSError], str]]] = {
-    400: (FastWSError, "it is no WebSocket request there; check the URL and proxies on the way"),
-    401: (Unauthorized, "the token is missing, bad, expired or revoked; give `token` or `token_provider`"),
-    403: (Forbidden, "this user, workspace or origin is not allowed"),
+    400: (FastWSError, "the request did not arrive as a WebSocket upgrade; check the URL and the proxies in between"),
+    401: (Unauthorized, "the token is missing, invalid, expired or revoked; pass `token` or `token_provider`"),
+    403: (Forbidden, "the user, workspace or origin is not allowed"),
     404: (NotFound, "no dialect is mounted at this path; check the URL and `dialect`"),
     405: (FastWSError, "no dialect is mounted at this path; check the URL and `dialect`"),
-    426: (FastWSError, "the server speaks no WebSocket version 13"),
+    426: (FastWSError, "the server does not support WebSocket version 13"),
 }
 
 
 def refusal_of(status: int, url: str) -> FastWSError | None:
-    """The error of an upgrade that was refused for good; None where it is worth trying again."""
+    """The error of a refused upgrade; None if another attempt may succeed."""
     if status not in _FINAL_STATUSES:
         return None
     kind, advice = _FINAL_STATUSES[status]

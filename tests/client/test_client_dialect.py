@@ -1,6 +1,6 @@
 import pytest
 
-from fastws.client.grammar import GRAMMARS, find_grammar
+from fastws.client.client_dialect import CLIENT_DIALECTS, find_client_dialect
 from fastws.dialects.channels import CHANNELS
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.jobs import JOBS
@@ -16,41 +16,42 @@ PLACE = StartingChannels(workspace="w")
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_what_the_server_says_is_told_apart_in_every_dialect(name):
-    dialect, grammar = DIALECTS[name], GRAMMARS[name]
+    dialect, client = DIALECTS[name], CLIENT_DIALECTS[name]
     for publication in (
         Publication("execution:1", "gap", None),
         Publication("execution:1", "error", {}, type="error", attributes={"job_id": "7", "status": "failed"}),
     ):
         delivery = dialect.delivery(publication)
-        assert not grammar.is_notice(delivery)
-        assert not grammar.is_error(delivery)
-        assert not grammar.is_left(delivery)
+        assert not client.is_notice(delivery)
+        assert not client.is_error(delivery)
+        assert not client.is_left(delivery)
     for reply in (Gap("execution:1"), Lag("execution:1", 3), Failure("forbidden", "no")):
-        assert grammar.is_notice(dialect.reply(reply, PLACE))
-    assert grammar.is_error(dialect.reply(Failure("forbidden", "no"), PLACE))
+        assert client.is_notice(dialect.reply(reply, PLACE))
+    assert client.is_error(dialect.reply(Failure("forbidden", "no"), PLACE))
 
 
 @pytest.mark.parametrize("name", ["channels", "rooms", "workspaces"])
 def test_the_first_message_is_known_by_its_word_and_has_the_id(name):
-    hello = DIALECTS[name].reply(Connected("c1", "w"), PLACE)
-    assert hello[GRAMMARS[name].word] == GRAMMARS[name].hello
-    assert hello["connection_id"] == "c1"
+    greeting = DIALECTS[name].reply(Connected("c1", "w"), PLACE)
+    assert greeting[CLIENT_DIALECTS[name].type_key] == CLIENT_DIALECTS[name].greeting
+    assert greeting["connection_id"] == "c1"
 
 
 def test_jobs_have_no_first_message():
     assert DIALECTS["jobs"].reply(Connected("c1"), PLACE) is None
-    assert GRAMMARS["jobs"].hello is None
+    assert CLIENT_DIALECTS["jobs"].greeting is None
 
 
 @pytest.mark.parametrize("name", ["channels", "rooms"])
 def test_being_taken_off_a_channel_ends_the_wish_for_it(name):
-    grammar = GRAMMARS[name]
+    dialect = CLIENT_DIALECTS[name]
     left = DIALECTS[name].reply(Left("execution:1"), PLACE)
-    wishes = grammar.wishes()
-    wishes.add(["execution:1", "execution:2"])
-    assert grammar.is_left(left)
-    wishes.left(left)
-    assert [request.get("channel") or request.get("room_id") for request in wishes.restore()] == ["execution:2"]
+    subscriptions = dialect.subscriptions()
+    for request in subscriptions.add(["execution:1", "execution:2"]):
+        subscriptions.confirmed(request)
+    assert dialect.is_left(left)
+    subscriptions.left(left)
+    assert [request.get("channel") or request.get("room_id") for request in subscriptions.restore()] == ["execution:2"]
 
 
 @pytest.mark.parametrize(
@@ -63,16 +64,16 @@ def test_being_taken_off_a_channel_ends_the_wish_for_it(name):
     ],
 )
 def test_the_error_of_a_reply_follows_from_its_code(failure, kind):
-    assert type(GRAMMARS["channels"].error_of(CHANNELS.reply(failure, PLACE))) is kind
+    assert type(CLIENT_DIALECTS["channels"].error_of(CHANNELS.reply(failure, PLACE))) is kind
 
 
 def test_a_dialect_without_codes_tells_a_denied_room_apart():
     denied = ROOMS.reply(Failure("forbidden", "no", "user:x"), PLACE)
-    assert isinstance(GRAMMARS["rooms"].error_of(denied), Forbidden)
+    assert isinstance(CLIENT_DIALECTS["rooms"].error_of(denied), Forbidden)
     other = WORKSPACES.reply(Failure("bad_request", "no"), PLACE)
-    assert type(GRAMMARS["workspaces"].error_of(other)) is FastWSError
+    assert type(CLIENT_DIALECTS["workspaces"].error_of(other)) is FastWSError
 
 
 def test_another_dialect_is_refused_with_those_that_there_are():
     with pytest.raises(BadRequest, match="channels, rooms, workspaces, jobs"):
-        find_grammar("chat")
+        find_client_dialect("chat")
