@@ -56,7 +56,7 @@ async def server() -> Server:
 def connect(started: Server) -> tuple[Sink, Connection]:
     """Returns a connected client."""
     sink = Sink()
-    http = started._protocol()
+    http = started.assembly.client_protocol()
     http.connection_made(sink)  # type: ignore[arg-type] # it has the methods that are used
     http.data_received(HEAD)
     assert sink.protocol is not None
