@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Final
 
 from fastws.endpoints.application import Application
+from fastws.endpoints.client_bundle import bundle
 from fastws.errors import NotFound
 from fastws.wire.request import Request
 from fastws.wire.response import Response
@@ -19,6 +20,10 @@ _TYPES: Final = {
     ".svg": "image/svg+xml",
     ".ts": "text/plain; charset=utf-8",
 }
+CLIENT: Final = "client"
+CLIENT_ENTRY: Final = "fastws.js"
+# Loaded by pages beside fastws.js, and by it where a client speaks msgpack.
+PUBLISHED: Final = frozenset({"react.js", "msgpack.js"})
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -46,7 +51,7 @@ def console_file(application: Application, request: Request, *, file: str, **_: 
 
 def client_file(application: Application, request: Request, *, file: str, **_: str) -> Response:
     """GET /client/{file}: the browser client, its React part and their types, for pages of any origin."""
-    return _answer(request, "client", file, _OF_CLIENT)
+    return _answer(request, CLIENT, file, _OF_CLIENT)
 
 
 def _answer(request: Request, folder: str, name: str, headers: tuple[tuple[str, str], ...]) -> Response:
@@ -72,7 +77,16 @@ def _files(folder: str) -> dict[str, tuple[bytes, str]]:
         for entry in directory.iterdir()
         if entry.is_file() and _suffix(entry.name) in _TYPES
     }
+    if folder == CLIENT:
+        bodies = _client_files(bodies)
     return {name: (body, f'"{hashlib.sha256(body).hexdigest()[:32]}"') for name, body in bodies.items()}
+
+
+def _client_files(bodies: dict[str, bytes]) -> dict[str, bytes]:
+    """The browser client as it is published: its modules in one file, and what that or a page loads beside it."""
+    modules = {name: body.decode() for name, body in bodies.items() if _suffix(name) == ".js"}
+    published = {name: body for name, body in bodies.items() if name in PUBLISHED or _suffix(name) == ".ts"}
+    return {**published, CLIENT_ENTRY: bundle(CLIENT_ENTRY, modules).encode()}
 
 
 def _suffix(name: str) -> str:

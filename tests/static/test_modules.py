@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from fastws.endpoints.client_bundle import bundle
 from tests.node_packages import STATIC, run_module
 
 MODULES = sorted(STATIC.glob("*/*.js"))
@@ -50,3 +52,28 @@ def test_a_codec_that_cannot_be_loaded_is_a_failed_attempt(tmp_path: Path) -> No
     client.ready.catch((error) => console.log(client.status, error.code));
     """
     assert run_module(source, tmp_path).strip() == "disconnected closed"
+
+
+def test_the_published_client_is_one_file_that_exports_what_the_module_exports(tmp_path: Path) -> None:
+    sources = {path.name: path.read_text() for path in (STATIC / "client").glob("*.js")}
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "saved.mjs").write_text(bundle("fastws.js", sources))
+    source = """
+    const published = await import("./alone/saved.mjs"), module = await import("./client/fastws.js");
+    console.log(JSON.stringify([Object.keys(published), Object.keys(module)]));
+    const client = published.connect({ url: "ws://127.0.0.1:1", WebSocket: class { close() {} }, reconnect: false });
+    console.log(client.status);
+    client.close();
+    """
+    exports, status = run_module(source, tmp_path).strip().splitlines()
+    published, module = json.loads(exports)
+    assert published == module == ["Client", "FastWSError", "connect", "expiryOf", "reconnectDelay"]
+    assert status == "connecting"
+
+
+def test_modules_of_the_published_client_export_declarations_only() -> None:
+    for path in (STATIC / "client").glob("*.js"):
+        if path.name not in ("react.js", "msgpack.js"):
+            source = path.read_text()
+            assert re.findall(r"^export (?!(?:async )?(?:class|function|const|let) |\{)", source, re.MULTILINE) == []
+            assert " as " not in " ".join(re.findall(r"^(?:import|export) \{[^}]*\}", source, re.MULTILINE))
