@@ -36,6 +36,22 @@ class Connector:
 
         Raises Unavailable if another attempt may succeed, another FastWSError if it cannot.
         """
+        try:
+            connection = await open_websocket(self.url, **self._settings(token))
+        except InvalidStatus as error:
+            raise self._refusal(error) from error
+        except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
+            raise Unavailable(
+                f"cannot connect to {self.shown_url} ({error or type(error).__name__}): is `fastws serve` running?",
+                retry_after_seconds=0,
+            ) from error
+        if connection.subprotocol != self.form.subprotocol:
+            await connection.close()
+            raise BadRequest(f"the server at {self.shown_url} does not support {self.form.name}; leave out `format`")
+        return connection
+
+    def _settings(self, token: str | None) -> dict[str, Any]:
+        """The arguments of `websockets.connect` for a connection with this token."""
         headers = dict(self.options.get("additional_headers") or {})
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"  # proxies log a token in the URL
@@ -51,19 +67,7 @@ class Connector:
         }
         if settings["create_connection"] is TimedConnection:
             settings["ping_interval"] = None  # keep_alive sends the pings
-        try:
-            connection = await open_websocket(self.url, **settings)
-        except InvalidStatus as error:
-            raise self._refusal(error) from error
-        except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
-            raise Unavailable(
-                f"cannot connect to {self.shown_url} ({error or type(error).__name__}): is `fastws serve` running?",
-                retry_after_seconds=0,
-            ) from error
-        if connection.subprotocol != self.form.subprotocol:
-            await connection.close()
-            raise BadRequest(f"the server at {self.shown_url} does not support {self.form.name}; leave out `format`")
-        return connection
+        return settings
 
     @property
     def shown_url(self) -> str:

@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from fastws.brokers.redis.acl import acl_rule
 from fastws.brokers.redis.embedded import EMBEDDED
-from fastws.brokers.redis.wire.address import parse_address
+from fastws.brokers.redis.wire.address import RedisAddress, parse_address
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
 from fastws.resolver import lookup
@@ -46,16 +46,28 @@ def check_redis(config: Config) -> Iterator[Finding]:
         yield ok("redis", "embedded: started by `fastws serve` on this machine")
         return
     address = parse_address(config.redis_url)
-    try:
-        # A name that is not there is said by who connects; no time limit of redis-py covers one that is not found.
-        lookup(None if address.path else address.host, address.port).exception(CONNECT_SECONDS)
-    except TimeoutError:
+    if not _answers_for(address):
         yield fail(
             "redis", f"{address}: the name server does not answer", "correct /etc/resolv.conf, or give an IP address"
         )
         return
+    yield from _check_server(config, config.redis_url, address)
+
+
+def _answers_for(address: RedisAddress) -> bool:
+    """Whether the name server answers in time. A name that does not exist is reported by the connection attempt."""
+    try:
+        # No time limit of redis-py covers the lookup.
+        lookup(None if address.path else address.host, address.port).exception(CONNECT_SECONDS)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _check_server(config: Config, url: str, address: RedisAddress) -> Iterator[Finding]:
+    """Yield the findings on a Redis server."""
     client = redis.Redis.from_url(
-        config.redis_url,
+        url,
         socket_timeout=CONNECT_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
         retry=Retry(NoBackoff(), 0),

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import socket
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final
 
 import structlog
 
@@ -26,10 +24,9 @@ from fastws.settings import check
 from fastws.standard_streams import open_closed_descriptors
 from fastws.telemetry.exited_workers import SOCKET_SUFFIX
 from fastws.transport.drain import drain
+from fastws.vocabulary.connection_ids import new_node_id
 
 log = structlog.stdlib.get_logger("fastws.server")
-
-NODE_ID_BYTES: Final = 4  # 6 characters
 
 
 class Server:
@@ -53,7 +50,7 @@ class Server:
         self.config = config
         self._listening_sockets = listening_sockets
         self._workers_folder = workers_folder
-        self.node_id = secrets.token_urlsafe(NODE_ID_BYTES)
+        self.node_id = new_node_id()
         self.counters = Counters()
         self.log_level = LogLevel(config.log_level)
         self.roster = Roster()
