@@ -145,7 +145,7 @@ async def test_frames_sent_before_the_application_has_agreed_are_read_after(serv
     server = await serve(event_hook=LAMBDA)
     raw = await open_raw(server, path=None)
     upgrade = (
-        "GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     ping = b"\x89\x82abcd" + bytes(a ^ b for a, b in zip(b"hi", b"ab", strict=True))
@@ -161,7 +161,7 @@ async def test_a_client_that_leaves_while_the_application_thinks_is_told_as_gone
     server = await serve(event_hook=f"{APPLICATION}:slow_connect")
     raw = await open_raw(server, path=None)
     await raw.send_bytes(
-        b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     connecting = await told()
