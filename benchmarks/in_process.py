@@ -56,7 +56,7 @@ async def server() -> Server:
 def connect(started: Server) -> tuple[Sink, Connection]:
     """A client that has been let in."""
     sink = Sink()
-    http = started._protocol()
+    http = started.assembly.client_protocol()
     http.connection_made(sink)  # type: ignore[arg-type] # what is used of a transport is there
     http.data_received(HEAD)
     assert sink.protocol is not None
