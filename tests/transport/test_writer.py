@@ -182,7 +182,7 @@ async def test_a_direct_message_that_is_refused_is_no_slow_policy(serve: Serve) 
     pipe.take(0)
     connection.write_control(FRAME)
     publication = Publication("", "direct")
-    assert [connection.take(publication) for _ in range(2)] == [True, False]
+    assert [connection.deliver_direct(publication) for _ in range(2)] == [True, False]
     assert server.counters.slow_consumers == {}
     assert server.counters.dropped == {"direct": 1}
 

@@ -56,11 +56,11 @@ async def test_documented_user_may_do_all_that_processes_do(redis_server: RedisS
         await a.cluster.revoke(token_id="t1", user="bob")
         await passes(lambda: client.is_revoked)
         await a.cluster.revocations.reconcile()
-        assert await a.cluster.claim("m1") is None
-        await a.cluster.flush_channel("m1", {"sent": 1})
-        assert await b.cluster.claim("m1") == {"sent": 1}
-        assert await a.cluster.claim("m2") is None
-        await a.cluster.flush_channel("m2", None)
+        assert await a.cluster.reserve("m1") is None
+        await a.cluster.record_outcome("m1", {"sent": 1})
+        assert await b.cluster.reserve("m1") == {"sent": 1}
+        assert await a.cluster.reserve("m2") is None
+        await a.cluster.record_outcome("m2", None)
         await outcome(a, Publication("workspace:w1", "metrics_update", {"total": 5}))
         found: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         b.broker.find_metrics("workspace:w1", "default", found.set_result)
