@@ -22,7 +22,7 @@ FETCH_SECONDS: Final = 5.0
 MAX_DOCUMENT_BYTES: Final = 262_144
 HEADERS: Final = {"accept": "application/json"}
 
-log = structlog.get_logger("fastws.access.jwks")
+log = structlog.get_logger("fastws.jwks")
 
 
 class Jwks:

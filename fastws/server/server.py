@@ -8,6 +8,7 @@ import socket
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import ClassVar
 
 import structlog
 
@@ -37,6 +38,8 @@ class Server:
     the secrets in `config` that nobody has configured.
     Raises ConfigError where the settings cannot be used, OSError where it cannot listen.
     """
+
+    assemble: ClassVar[type[Assembly]] = Assembly
 
     def __init__(
         self,
@@ -91,7 +94,7 @@ class Server:
             raise ConfigError(f"redis_url: only `fastws serve` starts a Redis of its own ({EMBEDDED}); leave it out")
 
     def _assemble(self) -> None:
-        self.assembly = assembly = Assembly(
+        self.assembly = assembly = self.assemble(
             self.config,
             self.admittance,
             node_id=self.node_id,

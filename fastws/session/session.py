@@ -16,6 +16,7 @@ from fastws.errors import (
     UnknownAction,
     UnsupportedData,
 )
+from fastws.session.message_rate import allowance, end_of, refuse_over_rate
 from fastws.session.ports import Peer
 from fastws.session.services import Services
 from fastws.vocabulary.commands import Request, RequestId
@@ -32,8 +33,6 @@ from fastws.wire.opcodes import BINARY, TEXT
 Message = tuple[int, bytes | tuple[Request, ...]]
 # Replies that are kept together before they are written, however much of a turn is left.
 MAX_CORKED_BYTES: Final = 65_536
-# So many messages may be refused before the client is closed, however small the burst.
-MIN_STRIKES: Final = 100
 # What a queue knows of a message that is no publication of ours.
 _RAW: Final = Publication("", "")
 
@@ -113,14 +112,14 @@ class Session:
         """
         wanted = sum([opcode <= BINARY for opcode, _ in messages])
         self.services.counters.received[self.form.dialect.name] += wanted
-        allowed = self._allowance(wanted)
+        allowed = allowance(self, wanted)
         if allowed == wanted:
             self.perform(messages)
             return
-        end = _end_of(allowed, messages)
+        end = end_of(allowed, messages)
         self.perform(messages[:end])
         if not self.peer.is_gone:
-            self._over_the_rate(messages[end:])
+            refuse_over_rate(self, messages[end:])
 
     def perform(self, messages: Sequence[Message]) -> None:
         """Do what `messages` ask for, in order; those behind one that has to wait are kept. Cost: 2 µs a small send."""
@@ -216,33 +215,6 @@ class Session:
             return False
         self.backlog.extend(messages[start:])
         return True
-
-    def _allowance(self, wanted: int) -> int:
-        """How many of `wanted` messages the rate lets through (spec 6). What is refused is not charged."""
-        limits = self.services.limits
-        rate = limits.message_rate
-        if not rate:
-            return wanted
-        now = self.services.clock()
-        full_at = self.rate_full_at
-        if full_at <= now:
-            full_at = now
-            self.strikes = 0
-        allowed = min(wanted, int(limits.message_burst - (full_at - now) * rate))
-        self.rate_full_at = full_at + allowed / rate
-        return allowed
-
-    def _over_the_rate(self, messages: list[tuple[int, bytes]]) -> None:
-        """Say how many of `messages` are not done; close a client that goes on all the same."""
-        refused = sum(opcode <= BINARY for opcode, _ in messages)
-        self.services.counters.rate_limited["message"] += refused
-        self.strikes += refused
-        self.refuse(RateLimited(f"too many messages: {refused} were not processed; send more slowly"), None)
-        if self.strikes > max(self.services.limits.message_burst, MIN_STRIKES):
-            self.peer.end(1008, "too many messages", label="rate_limited")
-            return
-        # However many messages stand before it, a ping is answered (RFC 6455 section 5.5.2), and a close, too.
-        self.perform([message for message in messages if message[0] > BINARY])
 
     # --- out
 
@@ -423,13 +395,3 @@ class Session:
     def _take_backlog(self) -> list[Message] | None:
         backlog, self.backlog = self.backlog, None
         return backlog
-
-
-def _end_of(count: int, messages: list[tuple[int, bytes]]) -> int:
-    """Where the first message after `count` of them stands, control frames left out of the count."""
-    for position, (opcode, _) in enumerate(messages):
-        if opcode <= BINARY:
-            if not count:
-                return position
-            count -= 1
-    return len(messages)

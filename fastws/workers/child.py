@@ -18,7 +18,7 @@ MAX_REPORT_BYTES: Final = 65_536
 
 
 class Child:
-    """`python -m fastws.worker`. It reads its order from stdin and reports through a pipe, in lines of JSON.
+    """`python -m fastws.workers.worker`. It reads its order from stdin and reports through a pipe, in lines of JSON.
 
     It inherits `sockets` and `lifeline`, the reading end of a pipe that nobody writes to: when the supervisor is gone,
     however it went, the pipe ends, and with it the worker. Raises OSError where no process can be started.

@@ -1,4 +1,4 @@
-"""One worker of a supervisor: `python -m fastws.worker` with its order as JSON on stdin."""
+"""One worker of a supervisor: `python -m fastws.workers.worker` with its order as JSON on stdin."""
 
 from __future__ import annotations
 

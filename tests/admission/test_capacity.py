@@ -106,7 +106,7 @@ def test_free_descriptors_are_those_of_the_soft_limit_not_yet_open() -> None:
 
 
 def test_where_open_descriptors_cannot_be_counted_some_are_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastws.connection.capacity.DESCRIPTOR_FOLDER", "/nowhere")
+    monkeypatch.setattr("fastws.admission.capacity.DESCRIPTOR_FOLDER", "/nowhere")
     assert free_descriptors() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 32
 
 

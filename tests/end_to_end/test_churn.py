@@ -17,7 +17,7 @@ from fastws.hub.channel import Audience, Channel
 from fastws.server.server import Server
 from fastws.session.session import Session
 from fastws.transport.http import HttpConnection
-from fastws.transport.writer import Delivery
+from fastws.transport.websocket import Connection
 from tests.serving import PATIENCE_SECONDS, Join, Serve, Talker
 
 CONNECTS = 100_000
@@ -130,5 +130,5 @@ async def leave_nothing_behind(server: Server) -> None:
 def objects() -> Counter[str]:
     """How many of our per-client objects are alive."""
     gc.collect()
-    kinds = (Delivery, HttpConnection, Session, Channel, Audience)
+    kinds = (Connection, HttpConnection, Session, Channel, Audience)
     return Counter(type(item).__name__ for item in gc.get_objects() if type(item) in kinds)

@@ -124,14 +124,24 @@ async def test_anything_that_is_no_refusal_lets_in(serve: Serve, join: Join, ans
 async def test_an_application_that_does_not_answer_holds_up_that_client_alone(
     serve: Serve, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hook, "CONNECT_SECONDS", 0.2)
-    server = await serve(event_hook=f"{APPLICATION}:silent")
-    waiting = asyncio.ensure_future(refused(join, server))
+    monkeypatch.setattr(hook, "CONNECT_SECONDS", PATIENCE_SECONDS)
+    server = await serve(event_hook=f"{APPLICATION}:slow_connect")
+    waiting = asyncio.ensure_future(join(server))
     await told()
     async with httpx.AsyncClient(trust_env=False) as http:
         assert (await http.get(f"http://127.0.0.1:{server.port}/health")).status_code == 200
     assert not waiting.done()
-    assert await waiting == 503
+    application.hold.set()
+    await (await waiting).hears_nothing()
+
+
+async def test_an_application_that_does_not_answer_in_time_refuses_the_client(
+    serve: Serve, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook, "CONNECT_SECONDS", 0.05)
+    server = await serve(event_hook=f"{APPLICATION}:silent")
+    assert await refused(join, server) == 503
+    assert server.counters.hook_calls == {("$connect", "failed"): 1}
 
 
 async def test_who_is_not_let_in_anyway_is_not_told(serve: Serve, join: Join) -> None:
@@ -145,7 +155,7 @@ async def test_frames_sent_before_the_application_has_agreed_are_read_after(serv
     server = await serve(event_hook=LAMBDA)
     raw = await open_raw(server, path=None)
     upgrade = (
-        "GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     ping = b"\x89\x82abcd" + bytes(a ^ b for a, b in zip(b"hi", b"ab", strict=True))
@@ -156,12 +166,13 @@ async def test_frames_sent_before_the_application_has_agreed_are_read_after(serv
 
 
 async def test_a_client_that_leaves_while_the_application_thinks_is_told_as_gone(
-    serve: Serve, open_raw: OpenRaw
+    serve: Serve, open_raw: OpenRaw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hook, "CONNECT_SECONDS", PATIENCE_SECONDS)
     server = await serve(event_hook=f"{APPLICATION}:slow_connect")
     raw = await open_raw(server, path=None)
     await raw.send_bytes(
-        b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     connecting = await told()

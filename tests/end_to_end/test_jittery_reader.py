@@ -54,7 +54,7 @@ async def hear_all(raw: RawSocket, seed: int) -> list[int]:
 async def test_a_jittery_reader_among_many_misses_nothing(serve: Serve, open_raw: OpenRaw) -> None:
     with tempfile.TemporaryDirectory(prefix="fastws-") as folder:
         path = str(Path(folder) / "socket")
-        server = await serve(unix_socket=path, max_queue_messages=10**6, max_queue_bytes=10**9)
+        server = await serve(unix_socket=path, allow_anonymous=True, max_queue_messages=10**6, max_queue_bytes=10**9)
         loop = asyncio.get_running_loop()
         jittery = await open_raw(server, buffer_bytes=SMALL_BUFFER, limit=1024)
         await jittery.receive()

@@ -111,7 +111,7 @@ async def test_questions_to_a_slow_application_are_bounded(
     refused: Any = {}
     while refused.get("event") != "error":  # until the others are heard
         refused = await clients[3].ask({"type": "ping"})
-        if server._metrics_hook is not None and server._metrics_hook._questions == 3:
+        if server.assembly.metrics_hook is not None and server.assembly.metrics_hook._questions == 3:
             refused = await metrics(clients[3], "m", 3)
     assert refused["id"] == 3
     hold.set()

@@ -14,7 +14,6 @@ import structlog
 from websockets.frames import Frame, Opcode
 
 from fastws.server.server import Server
-from fastws.transport.websocket import Connection
 from fastws.transport.writer import MAX_CONTROL_BYTES
 from fastws.vocabulary.publication import Publication
 from tests.serving import PATIENCE_SECONDS, Join, Message, OpenRaw, RawSocket, Serve, Talker
@@ -118,16 +117,13 @@ async def test_who_reads_nothing_after_its_close_is_aborted(serve_near: Serve, j
     _raw, slow_id = await slow_client(server, open_raw, "a")
     sender = await join(server)
     await fill(server, sender, "a", slow_id)
-    gone, left = asyncio.Event(), server.services.left
-
-    def leaves(connection: Connection) -> None:
-        left(connection)
-        gone.set()
-
-    server.services.left = leaves
+    slow = server.roster.clients[slow_id]
     for _ in range(2):
         await sender.ask({"action": "send", "channel": "a", "event": "e"})
-    await asyncio.wait_for(gone.wait(), PATIENCE_SECONDS)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while server.gate.open_connections > 1:  # the sender stays
+            await asyncio.sleep(0.01)
+    assert slow.is_gone
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ async def test_a_websocket_may_follow_requests_on_the_same_connection(serve: Ser
     await raw.send_bytes(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
     await read_answers(raw, 1)
     await raw.send_bytes(
-        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     assert (await raw.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")

@@ -50,7 +50,7 @@ class Client:
 
 
 class World:
-    """As much of services and gate as a drain asks for."""
+    """As much of a roster, a hub and a gate as a drain asks for."""
 
     def __init__(self, loop: VirtualTime, count: int, *, answers: bool = True) -> None:
         self.roster = [Client(loop, self, answers=answers) for _ in range(count)]
@@ -58,7 +58,7 @@ class World:
         self.flushes = 0
         self._left = count
         self._empty = asyncio.Event()
-        self.hub = self.tick = self.heartbeat = self.capacity = self
+        self.capacity = self
         self.sockets = 0
         if not count:
             self._empty.set()
@@ -90,7 +90,7 @@ def loop() -> Iterator[VirtualTime]:
 
 def drained(loop: VirtualTime, world: World, seconds: float) -> float:
     """The time at which the drain of `world` is over."""
-    arguments: Any = (world, world)
+    arguments: Any = (world.roster, world, world, world.until_done)
     loop.run_until_complete(drain(*arguments, seconds=seconds, is_replaced=False))
     return loop.time()
 

@@ -148,7 +148,7 @@ async def test_no_frame_is_written_after_our_close(serve: Serve, open_raw: OpenR
     connection.end(1001, "twice", label="operator")
     connection.revoke()
     connection.expire()
-    connection.push(b"\x8a\x00")
+    connection.write_control(b"\x8a\x00")
     connection.send(b"\x8a\x00")
     await server.broadcaster.publish("a", "e", "late")
     await server.broadcaster.send(connection.id, "e", "late")

@@ -305,7 +305,7 @@ def test_settings_larger_than_any_pipe_reach_the_workers(supervise: Supervise, t
     origins = ", ".join(f'"https://origin-{number}.example.org"' for number in range(5000))
     file.write_text(f"allowed_origins = [{origins}]\n")
     server = supervise("--config", str(file))
-    request = "GET / HTTP/1.1\r\nHost: x\r\nOrigin: https://origin-4999.example.org\r\nUpgrade: websocket\r\n"
+    request = "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: https://origin-4999.example.org\r\nUpgrade: websocket\r\n"
     request += "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as client:
         client.sendall(request.encode())

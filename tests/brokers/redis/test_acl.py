@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from fastws.brokers.feed_forms import plain
 from fastws.brokers.redis.acl import acl_rule, channel_rule
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
+from fastws.codec.registry import decoded
 from fastws.config import Config
 from fastws.errors import BrokerUnavailable
 from fastws.vocabulary.identity import Identity
@@ -56,15 +56,15 @@ async def test_documented_user_may_do_all_that_processes_do(redis_server: RedisS
         await a.cluster.revoke(token_id="t1", user="bob")
         await passes(lambda: client.is_revoked)
         await a.cluster.revocations.reconcile()
-        assert await a.cluster.claim("m1") is None
-        await a.cluster.flush_channel("m1", {"sent": 1})
-        assert await b.cluster.claim("m1") == {"sent": 1}
-        assert await a.cluster.claim("m2") is None
-        await a.cluster.flush_channel("m2", None)
+        assert await a.cluster.reserve("m1") is None
+        await a.cluster.record_outcome("m1", {"sent": 1})
+        assert await b.cluster.reserve("m1") == {"sent": 1}
+        assert await a.cluster.reserve("m2") is None
+        await a.cluster.record_outcome("m2", None)
         await outcome(a, Publication("workspace:w1", "metrics_update", {"total": 5}))
         found: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         b.broker.find_metrics("workspace:w1", "default", found.set_result)
-        assert plain(await found) == {"total": 5}
+        assert decoded(await found) == {"total": 5}
         # A new connection closes the old one, if it is still there.
         a.broker.commander.give_up("the test")
         await passes(lambda: a.broker.commander.is_up)
@@ -201,4 +201,4 @@ async def test_registry_that_may_not_publish_says_so_once(own_redis_server: Redi
                 refused.clear()
                 await refused.wait()
     lines = [entry for entry in logs if entry["event"] == "redis refused a command"]
-    assert [(line["command"], line["reason"][:6]) for line in lines] == [("PUBLISH", "NOPERM")]
+    assert [(line["kind"], line["reason"][:6]) for line in lines] == [("PUBLISH", "NOPERM")]

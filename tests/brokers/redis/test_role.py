@@ -124,7 +124,7 @@ async def test_write_that_is_refused_as_read_only_is_enough(own_redis_server: Re
         await subscribed(process.broker, process.hub, "admin")
         demote(own_redis_server)
         with pytest.raises(BrokerUnavailable):
-            await process.cluster.claim("m1")
+            await process.cluster.reserve("m1")
         assert not process.broker.is_up
         await passes(lambda: not process.broker.commander.is_up and not process.broker.listener.is_up)
         promote(own_redis_server)
