@@ -38,7 +38,7 @@ class JobFilter:
     job_ids: frozenset[str] | None = None
     statuses: frozenset[str] | None = None
 
-    def hears(self, publication: Publication) -> bool:
+    def accepts(self, publication: Publication) -> bool:
         job_id, status = job_of(publication)
         if self.job_ids is not None and job_id not in self.job_ids:
             return False

@@ -54,7 +54,7 @@ class EventFilter:
     events: frozenset[str]
     excluding: bool = False
 
-    def hears(self, publication: Publication) -> bool:
+    def accepts(self, publication: Publication) -> bool:
         return (publication.event in self.events) is not self.excluding
 
 
