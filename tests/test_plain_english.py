@@ -38,7 +38,6 @@ NOT_YET_COVERED = frozenset(
         "running.py",
         "server.py",
         "unix_server.py",
-        "wire",
         "workers",
     }
 )
