@@ -29,7 +29,6 @@ NOT_YET_COVERED = frozenset(
         "cli/bench.py",
         "client",
         "connection",
-        "dialects",
         "embedding.py",
         "endpoints",
         "hub",
