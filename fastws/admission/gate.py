@@ -13,7 +13,7 @@ from fastws.access.hosts import AllowedHosts
 from fastws.access.local_peers import LocalPeers
 from fastws.access.origins import AllowedOrigins
 from fastws.access.proxies import TrustedProxies
-from fastws.access.tokens import token_from
+from fastws.access.tokens import REFUSAL, token_from
 from fastws.admission.admission import Admission
 from fastws.admission.capacity import Capacity, CapacityRules
 from fastws.callouts.event_hook import EventHook
@@ -167,7 +167,7 @@ class Gate:
             raise ServerFull()
         self.capacity.check_shares(admission.user, admission.address)
         if admission.identity is not None and self._services.revocations.is_revoked(admission.identity):
-            raise Unauthorized("the token does not hold")
+            raise Unauthorized(REFUSAL)
 
     async def until_empty(self) -> None:
         """Return when no connection is open."""
@@ -189,7 +189,7 @@ class Gate:
             return None
         identity = self._services.token_verifier.verify(token)
         if self._services.revocations.is_revoked(identity):
-            raise Unauthorized("the token does not hold")
+            raise Unauthorized(REFUSAL)
         return identity
 
     def _check_starting_channels(
