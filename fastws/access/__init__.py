@@ -1,1 +1,1 @@
-"""Who may do what: tokens, permissions, revocations, keys and rates."""
+"""Authentication and access control: tokens, permissions, revocations, keys and rate limits."""

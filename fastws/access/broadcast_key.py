@@ -1,4 +1,4 @@
-"""The key that backends send with what they publish: `Authorization: Bearer <key>`."""
+"""The API key of backends: `Authorization: Bearer <key>`."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from fastws.errors import ConfigError, Unauthorized
 
 
 class BroadcastKeys:
-    """The keys that are good; more than one while a new one is taken into use.
+    """The valid broadcast keys. There is more than one during a rotation.
 
-    Raises ConfigError for a key that no header could carry as it is.
+    Raises ConfigError for a key that cannot be sent in a header.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
         given = [key for key in keys if key]
         if not all(key.isascii() and key.isprintable() and key == key.strip() for key in given):
-            raise ConfigError("broadcast_key: printable ASCII only, without spaces at the ends: it goes in a header")
-        # Digests are of one length, so the time of a comparison does not tell that of the key.
+            raise ConfigError("broadcast_key: must be printable ASCII without a space at either end")
+        # Digests have the same length, so the duration of a comparison does not reveal the length of a key.
         self._digests = [_digest(key) for key in given]
 
     def __bool__(self) -> bool:
-        """Whether any key is configured: without one nobody is let in."""
+        """Whether any key is configured. Without one all requests are refused."""
         return bool(self._digests)
 
     def check(self, authorization: str | None) -> None:
-        """Raise Unauthorized, saying what is missing, unless the header's value carries a good key."""
+        """Raise Unauthorized unless the value of an Authorization header contains a valid key."""
         if not self:
-            raise Unauthorized("this server has no broadcast_key, so nobody may ask for this")
+            raise Unauthorized("this server has no broadcast_key, so this endpoint is disabled")
         if bearer(authorization) is None:
-            raise Unauthorized("`Authorization: Bearer <broadcast key>` is needed here")
+            raise Unauthorized("missing header `Authorization: Bearer <broadcast key>`")
         if not self.allows(authorization):
-            raise Unauthorized("this is not a broadcast key of this server")
+            raise Unauthorized("invalid broadcast key")
 
     def allows(self, authorization: str | None) -> bool:
-        """Whether the Authorization header's value carries a good key; all are compared, in constant time."""
+        """Whether the value of an Authorization header contains a valid key. Compares all keys, in constant time."""
         key = bearer(authorization)
         if key is None:
             return False
@@ -48,7 +48,7 @@ class BroadcastKeys:
 
 
 def bearer(authorization: str | None) -> str | None:
-    """What an Authorization header has after `Bearer` (RFC 6750 section 2.1); None: another scheme."""
+    """Return the credentials of an Authorization header after `Bearer` (RFC 6750 section 2.1), or None."""
     if authorization is None:
         return None
     scheme, _, credentials = authorization.strip().partition(" ")

@@ -1,4 +1,4 @@
-"""The claims of a verified token, read into an identity, every type checked: signers make mistakes."""
+"""Converts the claims of a verified token to an identity. Checks all types, since signers make mistakes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from fastws.errors import BadRequest
 from fastws.vocabulary.channels import check_channel_name
 from fastws.vocabulary.identity import Identity
 
-# 9999-12-31: later moments are no dates, and 1e300 would be a token for ever.
-MAX_MOMENT: Final = 253_402_300_799
+# 9999-12-31. Later times have no date, and a token with 1e300 would never expire.
+MAX_NUMERIC_DATE: Final = 253_402_300_799
 
 
 def identity_of(claims: Mapping[str, object]) -> Identity:
-    """The identity that `claims` describe (spec 3.5). Raises BadRequest naming a claim that is wrong."""
+    """Return the identity described by `claims` (spec 3.5). Raises BadRequest naming the invalid claim."""
     user = _name(claims, "sub")
     if user is None:
-        raise BadRequest("`sub` is missing: the user")
-    # The user has a channel of its own, so its name must fit in one, and be the same in both.
+        raise BadRequest("`sub` is missing: it must be the user")
+    # Each user has a channel `user:<sub>`: both names must be valid channel names.
     check_channel_name(user, field="sub")
     check_channel_name(f"user:{user}", field="sub")
-    expires_at = _moment(claims, "exp")
+    expires_at = _numeric_date(claims, "exp")
     if expires_at is None:
-        raise BadRequest("`exp` is missing: seconds since the epoch")
-    _moment(claims, "nbf")
+        raise BadRequest("`exp` is missing: it must be seconds since the epoch")
+    _numeric_date(claims, "nbf")
     own = claims.get("workspace_id")
     workspace = None if own is None else _workspace(own, "workspace_id")
     workspaces = frozenset(_list(claims, "workspaces", _workspace) or ())
@@ -35,7 +35,7 @@ def identity_of(claims: Mapping[str, object]) -> Identity:
         channels=_list(claims, "channels", _pattern),
         publish=_list(claims, "publish", _pattern),
         expires_at=expires_at,
-        issued_at=_moment(claims, "iat"),
+        issued_at=_numeric_date(claims, "iat"),
         token_id=_name(claims, "jti"),
         claims=claims,
     )
@@ -50,16 +50,16 @@ def _name(claims: Mapping[str, object], claim: str) -> str | None:
     return value
 
 
-def _moment(claims: Mapping[str, object], claim: str) -> float | None:
+def _numeric_date(claims: Mapping[str, object], claim: str) -> float | None:
     value = claims.get(claim)
     if value is None:
         return None
-    # RFC 7519 section 2, NumericDate: a JSON number. A string of digits is none, nor is true.
+    # RFC 7519 section 2, NumericDate: a JSON number. Strings of digits and booleans are invalid.
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadRequest(f"`{claim}` must be a number of seconds since the epoch")
-    # NaN is in no range.
-    if not 0 <= value <= MAX_MOMENT:
-        raise BadRequest(f"`{claim}` is not a moment up to the year 9999")
+    # False for NaN.
+    if not 0 <= value <= MAX_NUMERIC_DATE:
+        raise BadRequest(f"`{claim}` must be a time from 1970 to 9999 in seconds since the epoch")
     return float(value)
 
 
@@ -77,5 +77,5 @@ def _pattern(value: object, field: str) -> str:
 
 
 def _workspace(value: object, field: str) -> str:
-    # Databases number their workspaces; the query names one in text all the same.
+    # Databases often number workspaces. The query parameter is text in any case.
     return check_channel_name(str(value) if type(value) is int else value, field=field)

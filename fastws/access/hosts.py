@@ -1,4 +1,4 @@
-"""Which names this server answers to: the allow-list of Host headers, against DNS rebinding."""
+"""The allow-list of Host headers, which protects against DNS rebinding."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _ENTRY: Final = re.compile(r"(?:[a-z0-9*._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class AllowedHosts:
-    """The setting `allowed_hosts`. `*.example.com` is every name below; an entry without a port allows any port."""
+    """The setting `allowed_hosts`. `*.example.com` allows all names below it, an entry without a port any port."""
 
     __slots__ = ("_is_open", "_pattern")
 
     def __init__(self, entries: Iterable[str]) -> None:
-        """Raises ConfigError for an entry that is no host."""
+        """Raises ConfigError for an invalid entry."""
         lower = [entry.lower() for entry in entries]
         for entry in lower:
             if not _ENTRY.fullmatch(entry):
-                raise ConfigError(f"allowed_hosts: {entry!r} is no host; it must be HOST[:PORT] such as *.example.com")
+                raise ConfigError(f"allowed_hosts: must be HOST[:PORT] such as *.example.com, not {entry!r}")
         self._is_open = ANY in lower
         self._pattern = re.compile("|".join(_expression(entry) for entry in lower) or "(?!)")
 
     def allows(self, host: str | None) -> bool:
-        """Whether a request with this `Host` is for this server. Names have no case (RFC 9110 section 4.2.3)."""
+        """Whether requests with this `Host` are allowed. Names are case-insensitive (RFC 9110 section 4.2.3)."""
         if self._is_open:
             return True
         return host is not None and self._pattern.fullmatch(host.lower().removesuffix(".")) is not None

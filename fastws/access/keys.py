@@ -1,4 +1,4 @@
-"""Keys that tokens are verified with, and the algorithms each kind of key may serve."""
+"""Keys that verify tokens, and the algorithms for which each type of key may be used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fastws.errors import ConfigError
 HMAC_ALGORITHMS: Final = frozenset({"HS256", "HS384", "HS512"})
 _RSA_ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _EDWARDS_ALGORITHMS: Final = frozenset({"EdDSA"})
-# RFC 7518 section 3.4 and RFC 8812: each curve has its own algorithm.
+# RFC 7518 section 3.4 and RFC 8812: each curve has one algorithm.
 _ALGORITHM_OF_CURVE: Final = {
     "secp256r1": "ES256",
     "secp384r1": "ES384",
@@ -34,7 +34,7 @@ PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519Public
 
 @dataclass(slots=True, frozen=True)
 class VerificationKey:
-    """A key and the algorithms that it serves: those of its kind, whatever a token says."""
+    """A key and the algorithms that it may verify, which depend on its type and never on the token."""
 
     key: PublicKey | bytes
     algorithms: frozenset[str]
@@ -42,52 +42,54 @@ class VerificationKey:
 
 
 def secret_key(secret: str) -> VerificationKey:
-    """The key of HS256/384/512. Raises ConfigError for what is a public key or a certificate."""
+    """Return the key for HS256/384/512. Raises ConfigError if `secret` is a public key or a certificate."""
     if not secret.strip():
-        raise ConfigError("jwt_secret is empty")
+        raise ConfigError("jwt_secret: must not be empty")
     if "-----BEGIN" in secret or secret.lstrip().startswith(("ssh-", "ecdsa-sha2-")):
-        # What is public must never sign: everybody could (CVE-2022-29217).
-        raise ConfigError("jwt_secret is a key in PEM or OpenSSH form: set jwt_public_key instead")
+        # Anyone could sign tokens with a public key (CVE-2022-29217).
+        raise ConfigError("jwt_secret: must not be a key in PEM or OpenSSH format; set jwt_public_key instead")
     return VerificationKey(secret.encode(), HMAC_ALGORITHMS)
 
 
 def public_key(text_or_path: str) -> VerificationKey:
-    """The key in PEM text, or in the file of that path: a public key or a certificate. Raises ConfigError."""
+    """Return the key in a PEM public key or certificate, given as text or path. Raises ConfigError."""
     text = text_or_path if "-----BEGIN" in text_or_path else _read(text_or_path)
-    # In an environment variable line ends are often written as \n.
+    # Environment variables often contain \n instead of line ends.
     pem = text.replace("\\n", "\n").strip().encode()
     if b"PRIVATE KEY-----" in pem:
-        raise ConfigError("jwt_public_key holds a private key: give the public one, the server signs nothing with it")
+        raise ConfigError("jwt_public_key: must be a public key, not a private key; the server does not sign with it")
     try:
         if b"BEGIN CERTIFICATE" in pem:
             key: object = load_pem_x509_certificate(pem).public_key()
         else:
             key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigError("jwt_public_key is not a public key in PEM form (-----BEGIN PUBLIC KEY-----)") from None
+        raise ConfigError("jwt_public_key: must be a public key in PEM format (-----BEGIN PUBLIC KEY-----)") from None
     if not isinstance(key, PublicKey):
-        raise ConfigError(f"jwt_public_key is a {type(key).__name__}: RSA, EC, Ed25519 and Ed448 keys can be used")
+        raise ConfigError(f"jwt_public_key: must be an RSA, EC, Ed25519 or Ed448 key, not {type(key).__name__}")
     algorithms = algorithms_of(key)
     if not algorithms:
-        raise ConfigError(f"jwt_public_key: an RSA key needs {MIN_RSA_BITS} bits, an EC key a curve of RFC 7518")
+        raise ConfigError(
+            f"jwt_public_key: must be an RSA key of {MIN_RSA_BITS} bits or more, or an EC key on a curve of RFC 7518"
+        )
     return VerificationKey(key, algorithms)
 
 
 def jwks_keys(document: object) -> tuple[VerificationKey, ...]:
-    """The keys for signatures in a JWKS document (RFC 7517), without those that cannot serve.
+    """Return the signature keys in a JWKS document (RFC 7517), without unusable ones.
 
-    Symmetric keys are left out: what a URL shows everybody is no secret. Raises ValueError if no key is left.
+    Symmetric keys are left out, since the document is public. Raises ValueError if no key is left.
     """
     entries = document.get("keys") if isinstance(document, dict) else None
     listed = entries[:MAX_JWKS_KEYS] if isinstance(entries, list) else []
     keys = [key for entry in listed if (key := _jwk(entry)) is not None]
     if not keys:
-        raise ValueError("no JWKS document with `keys` for signatures: RSA, EC or OKP ones")
+        raise ValueError("not a JWKS document with RSA, EC or OKP keys for signatures in `keys`")
     return tuple(keys)
 
 
 def algorithms_of(key: PublicKey) -> frozenset[str]:
-    """The JWT algorithms that `key` may verify; none for a key too weak or of an unknown curve."""
+    """Return the JWT algorithms that `key` may verify: none if it is too weak or has an unknown curve."""
     if isinstance(key, rsa.RSAPublicKey):
         return _RSA_ALGORITHMS if key.key_size >= MIN_RSA_BITS else frozenset()
     if isinstance(key, ec.EllipticCurvePublicKey):

@@ -1,4 +1,4 @@
-"""Which clients count as local: direct peers on this machine, with no proxy in between (spec 1)."""
+"""Detects local clients: direct peers on this machine, without a proxy in between (spec 1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastws.access.proxies import UNIX, parse_address
 from fastws.config import Config
 from fastws.wire.request import Request
 
-# Headers that proxies, load balancers and CDNs add, beside everything that begins with X-Forwarded-.
+# Headers that proxies, load balancers and CDNs add, in addition to all that begin with X-Forwarded-.
 FORWARDING_HEADERS: Final = frozenset(
     {
         "akamai-origin-hop",
@@ -56,11 +56,12 @@ _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]*)?", re.ASCI
 
 
 class LocalPeers:
-    """Tells local clients from all others.
+    """Distinguishes local clients from all others.
 
-    A proxy on this machine connects from a loopback address, too, so a request is local only where nothing hints at
-    one: no `trusted_proxies` are configured, it came over TCP without the PROXY protocol, its Host is a loopback name,
-    and it has no forwarding header. Peers on the Unix socket are local only where `allow_anonymous` is set.
+    A proxy on this machine also connects from a loopback address. Therefore a request is local only if nothing
+    indicates a proxy: no `trusted_proxies` are configured, the connection is TCP without the PROXY protocol, the Host
+    is a loopback name, and there is no forwarding header. Peers on the Unix socket are local only if
+    `allow_anonymous` is true.
     """
 
     __slots__ = ("_are_unix_peers_local", "_has_proxies")
@@ -70,7 +71,7 @@ class LocalPeers:
         self._are_unix_peers_local = config.allow_anonymous is True
 
     def includes(self, request: Request, address: str) -> bool:
-        """Whether `request` of the peer at `address` (or `unix`) is local."""
+        """Whether `request` from the peer at `address` (or `unix`) is local."""
         if self._has_proxies or request.is_proxied:
             return False
         if not (self._are_unix_peers_local if address == UNIX else is_loopback(address)):
@@ -80,20 +81,20 @@ class LocalPeers:
 
 
 def is_anonymous_by_default(config: Config) -> bool:
-    """Whether local clients are let in without a token while `allow_anonymous` is not set."""
+    """Whether local clients may connect without a token if `allow_anonymous` is not set."""
     return is_loopback(config.host) and config.unix_socket is None and not config.trusted_proxies
 
 
 @lru_cache(maxsize=4096)
 def is_loopback(host: str) -> bool:
-    """Whether `host` (an address, or `localhost`) is reached from this machine only."""
+    """Whether `host` is `localhost` or a loopback address, which only this machine can reach."""
     address = parse_address(host.strip("[]"))
     return host == "localhost" if address is None else address.is_loopback
 
 
 @lru_cache(maxsize=256)
 def is_loopback_host(host: str) -> bool:
-    """Whether a Host header names this machine as loopback: localhost, a name below it (RFC 6761), or an address."""
+    """Whether a Host header is localhost, a name below it (RFC 6761), or a loopback address."""
     found = _HOST.fullmatch(host.lower())
     if found is None:
         return False
@@ -103,5 +104,5 @@ def is_loopback_host(host: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _is_forwarded(*names: str) -> bool:
-    """Whether a header of one of these names was added by a proxy. Clients of a kind send the same names."""
+    """Whether one of these headers is from a proxy. Cached, since similar clients send the same headers."""
     return not FORWARDING_HEADERS.isdisjoint(names) or any(name.startswith(_FORWARDED_PREFIX) for name in names)

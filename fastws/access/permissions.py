@@ -1,4 +1,4 @@
-"""Who may subscribe to a channel and who may send to it, by a token's claims and the protected channels."""
+"""Permissions to subscribe and publish, by the claims of a token and the protected channels."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from fastws.vocabulary.channels import WORKSPACE_ID, compile_pattern, workspace_
 from fastws.vocabulary.identity import Identity
 
 PROTECTED_ALWAYS: Final = ("user:**", "workspace:**")
-# Open to whom it may concern until there is a key by which anybody could show a right to them.
+# Protected only if a JWT key is configured: without one no client could have a token that allows them.
 PROTECTED_WITH_KEY: Final = ("execution:**", "workflow:**")
-# Where a client without a token is let in at all.
+# The placeholder for the user in patterns of tokens.
 _SUB: Final = "{sub}"
-# Stands for the user while a pattern is compiled, and parts user and channel where they are matched: no channel
-# name and no user has it.
+# Replaces the user while a pattern is compiled, and separates user and channel in the matched text. Users and channel
+# names never contain it.
 _SEPARATOR: Final = "\x00"
 
 
 class Permissions:
-    """Spec 3.5. `allow_anonymous` holds where a call does not say: the setting, or else its default."""
+    """Spec 3.5. `allow_anonymous` (default: the setting) applies if a call does not pass `anonymous_allowed`."""
 
     def __init__(self, config: Config, key_configured: bool, *, allow_anonymous: bool | None = None) -> None:  # noqa: FBT001
         if allow_anonymous is None:
@@ -33,7 +33,7 @@ class Permissions:
         self.allow_anonymous = allow_anonymous
         self.jobs_channel = config.jobs_channel
         self.protected_channels = _protected_channels(config, key_configured=key_configured)
-        # Cached: the same channels come with every message.
+        # Cached, since the same channels come with every message.
         self._is_protected = lru_cache(maxsize=8192)(_protection(config, self.protected_channels).fullmatch)
         self._workspaces = workspace_channels(config.workspace_channel)
         self._workspace_prefix, _, self._workspace_suffix = config.workspace_channel.partition(WORKSPACE_ID)
@@ -41,16 +41,16 @@ class Permissions:
     def may_subscribe(
         self, identity: Identity | None, channel: str, *, needs_token: bool, anonymous_allowed: bool | None = None
     ) -> bool:
-        """Whether this user (None: nobody known) may subscribe to `channel`. `needs_token`: as the dialect says.
+        """Whether the user (None: anonymous) may subscribe to `channel`. `needs_token` is that of the dialect.
 
-        `anonymous_allowed`: whether this peer would have been let in without a token; None as the settings say.
-        Cost: 0.2 µs for somebody anonymous.
+        `anonymous_allowed`: whether this peer may connect without a token; None: according to the settings.
+        Cost: 0.2 µs for anonymous clients.
         """
         if identity is None:
             return self._is_open(channel, needs_token, anonymous_allowed)
         if self._is_own(identity, channel):
             return True
-        # Listening to the feed of jobs is open: its clients have no claims.
+        # The jobs feed is open unless protected, since its clients have no claims.
         if channel == self.jobs_channel and not self.is_protected(channel):
             return True
         if identity.channels is None:
@@ -60,11 +60,11 @@ class Permissions:
     def may_publish(
         self, identity: Identity | None, channel: str, *, needs_token: bool, anonymous_allowed: bool | None = None
     ) -> bool:
-        """Whether this user may publish to `channel`. Arguments and cost as above."""
+        """Whether the user may publish to `channel`. Arguments and cost are those of `may_subscribe`."""
         if channel == self.jobs_channel:
             return False
         if identity is None:
-            # As `_is_open`, here without the call: it is made for every message that somebody anonymous sends.
+            # `_is_open` inlined, since this runs for each message of an anonymous client.
             if needs_token or not (self.allow_anonymous if anonymous_allowed is None else anonymous_allowed):
                 return False
             return self._is_protected(channel) is None
@@ -75,15 +75,15 @@ class Permissions:
         return compile_patterns(identity.publish).covers(channel, identity.user)
 
     def is_protected(self, channel: str) -> bool:
-        """Whether nobody is let near `channel` without a token that allows it."""
+        """Whether `channel` requires a token that allows it."""
         return self._is_protected(channel) is not None
 
     def is_backend_only(self, channel: str) -> bool:
-        """Whether no client may send to `channel`, whatever a token or an authorizer says."""
+        """Whether no client may publish to `channel`, regardless of tokens and authorizers."""
         return channel == self.jobs_channel
 
     def is_workspace(self, channel: str) -> bool:
-        """Whether `channel` is that of a workspace, of any."""
+        """Whether `channel` is the channel of a workspace."""
         return self._workspaces.fullmatch(channel) is not None
 
     def _is_open(self, channel: str, needs_token: bool, anonymous_allowed: bool | None) -> bool:  # noqa: FBT001
@@ -92,7 +92,7 @@ class Permissions:
         return self._is_protected(channel) is None
 
     def _is_own(self, identity: Identity, channel: str) -> bool:
-        """Whether `channel` is the user's own or that of one of its workspaces."""
+        """Whether `channel` is the channel of the user or of one of its workspaces."""
         if channel == f"user:{identity.user}":
             return True
         prefix, suffix = self._workspace_prefix, self._workspace_suffix
@@ -102,22 +102,24 @@ class Permissions:
 
 
 class ChannelPatterns:
-    """The channels that the patterns of one claim cover; `{sub}` in them is the user, letter by letter.
+    """The compiled patterns of one claim. `{sub}` in a pattern stands for the user, taken literally.
 
-    Nothing here is of one user, so many users with one claim share it; ids listed one by one compile nothing.
+    The object does not depend on the user, so users with the same claim share it. Names without wildcards are looked
+    up in a set and need no regular expression.
     """
 
     __slots__ = ("_exact", "_match", "_match_of_user")
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        said = frozenset(patterns)
-        of_user = {pattern for pattern in said if _SUB in pattern}
-        globs = {pattern for pattern in said - of_user if "*" in pattern}
-        self._exact = said - of_user - globs
+        every = frozenset(patterns)
+        of_user = {pattern for pattern in every if _SUB in pattern}
+        globs = {pattern for pattern in every - of_user if "*" in pattern}
+        self._exact = every - of_user - globs
         self._match = any_of(globs).fullmatch if globs else None
         self._match_of_user = _any_of_user(of_user).fullmatch if of_user else None
 
     def covers(self, channel: str, user: str) -> bool:
+        """Whether a pattern matches `channel`, with `user` in place of `{sub}`."""
         if channel in self._exact or (self._match is not None and self._match(channel) is not None):
             return True
         if self._match_of_user is None:
@@ -127,19 +129,20 @@ class ChannelPatterns:
 
 @lru_cache(maxsize=4096)
 def compile_patterns(patterns: tuple[str, ...]) -> ChannelPatterns:
+    """Compile the patterns of a claim. Cached."""
     return ChannelPatterns(patterns)
 
 
 def any_of(patterns: Iterable[str]) -> re.Pattern[str]:
-    """One expression for all names that `patterns` cover."""
+    """Compile `patterns` to one regular expression."""
     expressions = [compile_pattern(pattern).pattern for pattern in patterns]
     return re.compile("|".join(expressions) if expressions else "(?!)", re.DOTALL)
 
 
 def _any_of_user(patterns: Iterable[str]) -> re.Pattern[str]:
-    """As `any_of`, for the user's name, a mark and the channel: the name is referred back to where `{sub}` stands.
+    """Compile patterns with `{sub}` to match the user, the separator and the channel. `{sub}` is a back reference.
 
-    So nothing in it works as a pattern: a user named `*` is a user named `*`.
+    Therefore special characters in a user's name have no effect: a user named `*` matches only `*`.
     """
     marked = any_of(pattern.replace(_SUB, _SEPARATOR) for pattern in patterns).pattern
     referring = marked.replace(_SEPARATOR, "(?P=user)")
@@ -147,9 +150,9 @@ def _any_of_user(patterns: Iterable[str]) -> re.Pattern[str]:
 
 
 def _protection(config: Config, patterns: Iterable[str]) -> re.Pattern[str]:
-    """One expression for all channels that `patterns` cover; and, unless they were configured, for every workspace's.
+    """Compile the protected channels, and those of all workspaces unless the setting is given.
 
-    A workspace's id may have colons in it, so what `*` covers is not enough.
+    The id of a workspace may contain colons, which `*` does not match.
     """
     expression = any_of(patterns)
     if config.protected_channels is not None:
@@ -161,7 +164,7 @@ def _protected_channels(config: Config, *, key_configured: bool) -> tuple[str, .
     if config.protected_channels is not None:
         return config.protected_channels
     protected = PROTECTED_ALWAYS + (PROTECTED_WITH_KEY if key_configured else ())
-    # Workspaces that go by another name are just as private.
+    # A configured name of workspace channels is protected as well.
     workspaces = config.workspace_channel.replace(WORKSPACE_ID, "*")
     if workspaces != "workspace:*":
         prefix = config.workspace_channel.partition(WORKSPACE_ID)[0]

@@ -1,4 +1,4 @@
-"""Whose word on a client's address is believed: trusted proxies, and the way back along X-Forwarded-For."""
+"""Trusted proxies, and the address of a client according to X-Forwarded-For."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fastws.errors import ConfigError
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# What stands for the address of a peer on a Unix socket, in the setting too.
+# Used in place of an address for peers on the Unix socket, also in the setting.
 UNIX: Final = "unix"
-# Hops looked at, from the nearest on: no honest chain is longer.
+# Maximum number of hops to examine, from the nearest on. Real chains are shorter.
 MAX_HOPS: Final = 32
 
 
@@ -41,10 +41,10 @@ class TrustedProxies:
         return parsed is not None and any(parsed in network for network in self._networks)
 
     def client_address(self, peer: str, forwarded_for: str | None) -> str:
-        """The client behind `peer`: the rightmost address of X-Forwarded-For that no trusted proxy has.
+        """Return the address of the client: the rightmost one in X-Forwarded-For that is not a trusted proxy.
 
-        Each proxy appends whom it was asked by, so the list is believed from the right and only as far as the one
-        who wrote an entry is trusted. An entry that is no address ends the way at the proxy that wrote it.
+        Each proxy appends the address of its peer. Therefore the list is read from the right, and an entry counts only
+        if the proxy that wrote it is trusted. If an entry is not an address, the result is the proxy that wrote it.
         """
         if forwarded_for is None or not self.trusts(peer):
             return peer
@@ -60,7 +60,7 @@ class TrustedProxies:
 
 
 def parse_address(text: str) -> Address | None:
-    """`text` as an address; IPv4 in IPv6 (`::ffff:192.0.2.1`) as IPv4; None where it is none."""
+    """Parse an address. IPv4-mapped IPv6 (`::ffff:192.0.2.1`) becomes IPv4. Returns None if `text` is invalid."""
     try:
         parsed = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -71,7 +71,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def parse_hop(text: str) -> Address | None:
-    """An entry of X-Forwarded-For: an address, in brackets perhaps, with a port perhaps."""
+    """Parse an entry of X-Forwarded-For: an address, optionally in brackets and with a port. None if invalid."""
     text = text.strip(" \t").strip('"')
     if text.startswith("["):
         return parse_address(text[1:].partition("]")[0])
@@ -84,4 +84,6 @@ def _network(entry: str) -> Network:
     try:
         return ipaddress.ip_network(entry)
     except ValueError as error:
-        raise ConfigError(f"trusted_proxies: {entry!r} is no address or network such as 10.0.0.0/8 ({error})") from None
+        raise ConfigError(
+            f"trusted_proxies: must be an address, a network such as 10.0.0.0/8, or unix, not {entry!r} ({error})"
+        ) from None

@@ -1,4 +1,4 @@
-"""Token buckets: how much a connection, a user or an address may do, with no timer and next to no memory."""
+"""Token buckets for rate limits, without timers and with little memory."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MAX_KEYS: Final = 100_000
 
 
 class Bucket:
-    """`per_second` on average, `burst` at once. Times are seconds of a monotonic clock, given by the caller.
+    """A token bucket: `per_second` on average, `burst` at once. `now` is in seconds of a monotonic clock.
 
-    Not a level is kept, which somebody would have to raise, but the moment at which the bucket is full again.
-    Cost: 0.2 µs a take.
+    Stores the time at which the bucket will be full instead of its level, so that nothing has to refill it.
+    Cost: 0.2 µs per `take`.
     """
 
     __slots__ = ("_full_at", "burst", "per_second")
@@ -24,7 +24,7 @@ class Bucket:
         self._full_at = 0.0
 
     def take(self, n: float, now: float) -> bool:
-        """Take `n` if they are there; False leaves the bucket as it was. A rate of 0 is no limit."""
+        """Take `n` tokens. Returns False and takes none if there are fewer. A rate of 0 means unlimited."""
         if self.per_second <= 0:
             return True
         full_at = (self._full_at if self._full_at > now else now) + n / self.per_second
@@ -34,7 +34,7 @@ class Bucket:
         return True
 
     def wait_seconds(self, n: float, now: float) -> float:
-        """In how many seconds `n` will be there; never for more than the burst, so that counts as a burst."""
+        """Return in how many seconds `n` tokens will be available. More than `burst` counts as `burst`."""
         if self.per_second <= 0:
             return 0.0
         full_at = max(self._full_at, now) + min(n, self.burst) / self.per_second
@@ -42,7 +42,7 @@ class Bucket:
 
 
 class KeyedBuckets:
-    """A bucket for each key (user, address) seen lately: one that is full is no different from none."""
+    """A token bucket for each key (user, address). Full buckets are dropped, as a new bucket is full too."""
 
     __slots__ = ("_full_at", "_sweep_at_keys", "burst", "max_keys", "per_second")
 
@@ -57,21 +57,21 @@ class KeyedBuckets:
         return len(self._full_at)
 
     def take(self, key: str, n: float, now: float) -> bool:
-        """Take `n` from the bucket of `key` if they are there. A rate of 0 is no limit."""
+        """Take `n` tokens from the bucket of `key`. Returns False and takes none if there are fewer."""
         if self.per_second <= 0:
             return True
         full_at = max(self._full_at.get(key, now), now) + n / self.per_second
         if full_at - now > self.burst / self.per_second:
             return False
         if key not in self._full_at and len(self._full_at) >= min(self._sweep_at_keys, self.max_keys):
-            self._forget(now)
+            self._sweep(now)
         self._full_at[key] = full_at
         return True
 
-    def _forget(self, now: float) -> None:
-        """Drop the buckets that are full again; if all are in use, the one that has been there longest.
+    def _sweep(self, now: float) -> None:
+        """Drop full buckets. If there are still `max_keys`, drop the oldest.
 
-        Swept when the number has doubled since the last time, so a take costs the same on average.
+        Runs when the number of buckets has doubled since the last sweep, so that `take` has constant cost on average.
         """
         self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
         while len(self._full_at) >= self.max_keys:
@@ -81,9 +81,9 @@ class KeyedBuckets:
 
 @lru_cache(maxsize=65_536)
 def address_key(address: str) -> str:
-    """The key under which an address is limited: an IPv6 one counts as its /64, which is one customer's.
+    """Return the key for limits per address. For IPv6 it is the /64 network, which usually belongs to one customer.
 
-    IPv4 in IPv6 (`::ffff:192.0.2.1`) counts as IPv4; what is no address is its own key.
+    IPv4-mapped IPv6 (`::ffff:192.0.2.1`) counts as IPv4. Text that is not an address is returned unchanged.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

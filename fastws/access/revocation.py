@@ -1,4 +1,4 @@
-"""Revoked tokens and users: what is no longer good although its signature and its times are."""
+"""Revoked tokens and users: tokens refused although their signature and expiry are valid."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Final
 from fastws.vocabulary.identity import Identity
 
 DAY_SECONDS: Final = 24 * 3600.0
-# A token whose `exp` nobody knows is revoked for so long.
+# Duration of a revocation if the expiry of the token is unknown.
 TOKEN_SECONDS: Final = 30 * DAY_SECONDS
 USER_SECONDS: Final = 30 * DAY_SECONDS
-# Whatever a message claims, nothing is kept longer.
+# Maximum duration of a revocation, whatever a message contains.
 FURTHEST_SECONDS: Final = 3660 * DAY_SECONDS
-# Processes whose clocks differ by less agree on what has run out.
+# Tolerated difference between the clocks of nodes.
 CLOCK_SECONDS: Final = 60.0
 HOUR_SECONDS: Final = 3600
 TABLES: Final = ("tokens", "users")
@@ -22,7 +22,7 @@ Snapshot = dict[str, dict[str, float]]
 
 
 class _Table:
-    """Moments by name, and names by the hour of their moment: what has run out is found without a search."""
+    """Times by name, and names by hour, so that expired entries are found without scanning all."""
 
     __slots__ = ("hours", "moments")
 
@@ -31,7 +31,7 @@ class _Table:
         self.hours: dict[int, set[str]] = {}
 
     def raise_to(self, name: str, moment: float) -> bool:
-        """Of two moments the later holds. Returns whether `moment` is it."""
+        """Set the time of `name` unless it has a later one. Returns whether it was set."""
         before = self.moments.get(name)
         if before is not None:
             if before >= moment:
@@ -42,28 +42,27 @@ class _Table:
         return True
 
     def count_from(self, hour: int) -> int:
-        """How many moments are in `hour` or later."""
+        """Return the number of entries in `hour` or later."""
         return sum(len(names) for at, names in self.hours.items() if at >= hour)
 
     def forget_before(self, moment: float) -> None:
-        """Drop what lies in an hour that was over at `moment`."""
+        """Drop the entries of all hours that ended before or at `moment`."""
         for hour in [hour for hour in self.hours if (hour + 1) * HOUR_SECONDS <= moment]:
             for name in self.hours.pop(hour):
                 del self.moments[name]
 
 
 class Revocations:
-    """Spec 3.5. Times are seconds since the epoch, of `clock`.
+    """Spec 3.5. Times are seconds since the epoch, according to `clock`.
 
-    Nothing is dropped before its time, so the store is as large as what backends revoked in the last days: some
-    250 bytes each. No revocation is ever shortened.
+    Entries are kept until they expire, at about 250 bytes each. A revocation is never shortened.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time, *, leeway_seconds: float = 30.0) -> None:
         self._clock = clock
         self._leeway_seconds = leeway_seconds
-        self._tokens = _Table()  # jti -> until when
-        self._users = _Table()  # user -> tokens issued up to then
+        self._tokens = _Table()  # jti -> end of the revocation
+        self._users = _Table()  # user -> latest `iat` that is refused
         self._tables = {"tokens": self._tokens, "users": self._users}
         self._extended: dict[str, float] = {}
         self._sweep_at = 0.0
@@ -72,23 +71,24 @@ class Revocations:
         return len(self._tokens.moments) + len(self._users.moments)
 
     def revoke_token(self, jti: str, expires_at: float | None = None) -> Snapshot:
-        """Refuse the token `jti` until it has expired: at `expires_at`, if that is known, else for 30 days.
+        """Refuse the token `jti` until `expires_at`, or for 30 days if its expiry is unknown.
 
-        Where a token with that id is seen that lives longer, it is refused until that one has expired. Returns the
-        snapshot of this one revocation, for other processes to merge.
+        If a token with this id turns up that expires later, it is refused until then. Returns a snapshot with this
+        revocation only, for other nodes to merge.
         """
         until = self._clock() + TOKEN_SECONDS if expires_at is None else self._end_of(expires_at)
         return self._revoke("tokens", jti, until)
 
     def revoke_user(self, user: str, at: float | None = None) -> Snapshot:
-        """Refuse, for 30 days, tokens of `user` that were issued up to `at` or don't say when.
+        """Refuse tokens of `user` issued up to `at`, and tokens without `iat`, for 30 days.
 
-        `at` is by default now and the leeway: the signer's clock may be ahead. Returns as `revoke_token`.
+        The default of `at` is now plus the leeway, since the signer's clock may be ahead. Returns a snapshot like
+        `revoke_token`.
         """
         return self._revoke("users", user, self._clock() + self._leeway_seconds if at is None else at)
 
     def is_revoked(self, identity: Identity) -> bool:
-        """Whether the token that `identity` came with has been revoked, by its id or with its user."""
+        """Whether the token of `identity` is revoked, by its id or by its user."""
         now = self._clock()
         if identity.token_id is not None and self._is_token_revoked(identity.token_id, identity.expires_at, now):
             return True
@@ -98,7 +98,7 @@ class Revocations:
         return identity.issued_at is None or identity.issued_at <= at
 
     def snapshot(self) -> Snapshot:
-        """All that is in force: {"tokens": {jti: until}, "users": {user: at}}, plain enough for any codec."""
+        """Return all current revocations: {"tokens": {jti: until}, "users": {user: at}}. Any codec can encode them."""
         now = self._clock()
         return {
             "tokens": {jti: until for jti, until in self._tokens.moments.items() if until > now},
@@ -106,7 +106,7 @@ class Revocations:
         }
 
     def merge(self, snapshot: Mapping[str, Mapping[str, float]]) -> bool:
-        """Take over what another process knows; of two times the later holds. True: something is new."""
+        """Add the revocations of another node; the later of two times wins. Returns whether anything changed."""
         now = self._clock()
         if now >= self._sweep_at:
             self._sweep_at = now + HOUR_SECONDS
@@ -114,15 +114,15 @@ class Revocations:
             self._users.forget_before(now - USER_SECONDS)
         changed = False
         for table, since in (("tokens", now), ("users", now - USER_SECONDS)):
-            mine = self._tables[table]
+            own = self._tables[table]
             for name, moment in snapshot.get(table, {}).items():
-                # Written so that what is not a number is left out.
+                # False for NaN, which is left out.
                 if moment > since:
-                    changed |= mine.raise_to(name, min(float(moment), now + FURTHEST_SECONDS))
+                    changed |= own.raise_to(name, min(float(moment), now + FURTHEST_SECONDS))
         return changed
 
     def later_than(self, snapshot: Mapping[str, Mapping[str, float]]) -> Snapshot:
-        """What is kept here for longer than `snapshot` says, of the names in it."""
+        """Return the entries of `snapshot` that have a later time here, with that time."""
         return {
             table: {
                 name: self._tables[table].moments[name]
@@ -133,15 +133,15 @@ class Revocations:
         }
 
     def missing_from(self, known: Mapping[str, float], table: str) -> Iterator[dict[str, float]]:
-        """What `known`, all that another knows of `table`, lacks or keeps for less long; in slices of an hour."""
+        """Yield entries of `table` that `known` lacks or has with an earlier time, in one dict per hour."""
         since = self._clock() - (USER_SECONDS if table == "users" else 0.0)
-        mine = self._tables[table]
-        for hour in list(mine.hours):
-            moments = {name: mine.moments[name] for name in mine.hours.get(hour, ())}
+        own = self._tables[table]
+        for hour in list(own.hours):
+            moments = {name: own.moments[name] for name in own.hours.get(hour, ())}
             yield {name: at for name, at in moments.items() if at > since and known.get(name, since) < at}
 
     def of(self, *, tokens: Iterable[str] = (), users: Iterable[str] = ()) -> Snapshot:
-        """What is known of these names alone."""
+        """Return the revocations of these tokens and users only."""
         names = {"tokens": tokens, "users": users}
         return {
             table: {name: moments[name] for name in names[table] if name in moments}
@@ -149,16 +149,17 @@ class Revocations:
         }
 
     def count_ahead(self, table: str) -> tuple[int, int]:
-        """A moment, and how many of `table` lie there or later: far enough ahead that nobody has dropped one of them.
+        """Return a time in the near future, and the number of entries of `table` at that time or later.
 
-        Two who know the same get the same number for that moment, whatever their clocks.
+        No node has dropped any of these entries yet. Nodes with the same entries get the same number for the same time,
+        even if their clocks differ.
         """
         since = self._clock() - (USER_SECONDS if table == "users" else 0.0)
         hour = int((since + CLOCK_SECONDS) // HOUR_SECONDS) + 1
         return hour * HOUR_SECONDS, self._tables[table].count_from(hour)
 
     def take_extended(self) -> Snapshot:
-        """Revocations that a token made longer by being seen, since the last call: others do not know it."""
+        """Return and forget the revocations that tokens have extended since the last call, for other nodes."""
         extended, self._extended = self._extended, {}
         return {"tokens": extended, "users": {}}
 
@@ -177,5 +178,5 @@ class Revocations:
         return True
 
     def _end_of(self, expires_at: float) -> float:
-        """Until when a token may be accepted by anybody."""
+        """Return the time until which some node may accept the token."""
         return expires_at + self._leeway_seconds + CLOCK_SECONDS

@@ -1,4 +1,4 @@
-"""JSON Web Tokens (RFC 7519): verified by the configured keys only; and made, for `fastws token`."""
+"""JSON Web Tokens (RFC 7519): verification with the configured keys, and signing for `fastws token`."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from fastws.vocabulary.identity import Identity
 MAX_TOKEN_LENGTH: Final = 8192
 MIN_SECRET_BYTES: Final = 32
 SUBPROTOCOL_PREFIX: Final = "fastws.token."
-# One text for all that can be wrong: a reason would help a forger.
-REFUSAL: Final = "invalid or expired token"
-# What parsing a token of somebody's own making may end in.
+# The same text for all reasons, revocation included: a reason would help a forger.
+REFUSAL: Final = "invalid token"
+# Exceptions that parsing an arbitrary token may raise.
 _MALFORMED: Final = (jwt.PyJWTError, BadRequest, ValueError, TypeError, OverflowError, RecursionError)
 _THREE_SEGMENTS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 class KeySource(Protocol):
-    """Public keys that come and go while the server runs: callouts/jwks.py."""
+    """A source of public keys that may change while the server runs, such as a JWKS URL."""
 
     def find(self, kid: str | None) -> Sequence[VerificationKey]:
-        """The keys that may have signed a token with this `kid`, from memory."""
+        """Return the known keys that may have signed a token with this `kid`. Does no I/O."""
         ...
 
 
 class Tokens:
-    """Verifies tokens as the jwt_ settings say. Raises ConfigError for keys and algorithms that are no use.
+    """Verifies tokens according to the jwt_ settings. Raises ConfigError for unusable keys and algorithms.
 
-    `warnings` are sentences for the start to print, about what works but should not stay so.
+    `warnings` are sentences about unsafe settings, to be printed at start-up.
     """
 
     def __init__(self, config: Config, key_source: KeySource | None = None) -> None:
@@ -50,36 +50,36 @@ class Tokens:
         self._secret = secret_key(config.jwt_secret) if config.jwt_secret is not None else None
         self._public = public_key(config.jwt_public_key) if config.jwt_public_key else None
         self.leeway_seconds = config.jwt_leeway
-        # What `cost` has seen of a token, for the `verify` that comes right after it, and for no later one.
-        self._looked_at: tuple[str, str, list[VerificationKey]] | None = None
+        # The token that `cost` has inspected, for the `verify` that follows immediately.
+        self._inspected: tuple[str, str, list[VerificationKey]] | None = None
         self._audience = config.jwt_audience
         self._issuer = config.jwt_issuer
         served = self._served_algorithms(jwks=key_source is not None or config.jwt_jwks_url is not None)
         self.algorithms = _configured_algorithms(config.jwt_algorithms, served)
         short = self._secret is not None and len(config.jwt_secret or "") < MIN_SECRET_BYTES
         self.warnings = (f"jwt_secret is shorter than {MIN_SECRET_BYTES} bytes: it can be guessed",) if short else ()
-        self._warns_of_length = self._secret is not None and len(config.jwt_secret or "") < 64
+        self._is_secret_short = self._secret is not None and len(config.jwt_secret or "") < 64
         if not math.isfinite(self.leeway_seconds) or self.leeway_seconds < 0:
-            raise ConfigError("jwt_leeway must be 0 or more seconds")
+            raise ConfigError(f"jwt_leeway: must be 0 or more seconds, not {self.leeway_seconds}")
 
     @property
     def has_public_keys(self) -> bool:
-        """Whether there are tokens that take a public-key operation to verify."""
+        """Whether the verification of some tokens takes a public-key operation."""
         return not self.algorithms <= HMAC_ALGORITHMS
 
     @property
     def key_configured(self) -> bool:
-        """Whether any token at all can be good."""
+        """Whether any key is configured. Without one all tokens are refused."""
         return bool(self.algorithms)
 
     def verify(self, token: str) -> Identity:
-        """Who `token` was made for. Raises Unauthorized, with the same text whatever is wrong."""
+        """Return the identity of `token`. Raises Unauthorized, with the same text for all reasons."""
         try:
-            looked_at, self._looked_at = self._looked_at, None
-            if looked_at is not None and looked_at[0] == token:
-                _, algorithm, keys = looked_at
+            inspected, self._inspected = self._inspected, None
+            if inspected is not None and inspected[0] == token:
+                _, algorithm, keys = inspected
             else:
-                algorithm, keys = self._look_at(token)
+                algorithm, keys = self._inspect(token)
             for key in keys:
                 claims = self._decode(token, key, algorithm)
                 if claims is not None:
@@ -89,22 +89,22 @@ class Tokens:
         raise Unauthorized(REFUSAL)
 
     def cost(self, token: str) -> int:
-        """How many public-key operations `verify` may take; 0 where a shared secret or a look decides."""
+        """Return the maximum number of public-key operations of `verify`; 0 for shared secrets and malformed tokens."""
         if not self.has_public_keys:
             return 0
         try:
-            algorithm, keys = self._look_at(token)
+            algorithm, keys = self._inspect(token)
         except (Unauthorized, *_MALFORMED):
             return 0
-        self._looked_at = (token, algorithm, keys)
+        self._inspected = (token, algorithm, keys)
         return 0 if algorithm in HMAC_ALGORITHMS else len(keys)
 
-    def _look_at(self, token: str) -> tuple[str, list[VerificationKey]]:
-        """The algorithm of `token` and the keys that may have signed it, as it says itself.
+    def _inspect(self, token: str) -> tuple[str, list[VerificationKey]]:
+        """Return the algorithm in the header of `token` and the keys that may have signed it.
 
-        Raises Unauthorized or one of _MALFORMED for what needs no signature to be refused.
+        Raises Unauthorized or one of _MALFORMED if the token can be refused without checking its signature.
         """
-        # Nothing is parsed that is not at least shaped like a token: bounded, ASCII, three segments.
+        # Do not parse text that does not even look like a token: limited length, ASCII, three segments.
         if len(token) > MAX_TOKEN_LENGTH or _THREE_SEGMENTS.fullmatch(token) is None:
             raise Unauthorized(REFUSAL)
         head, body, _ = token.split(".")
@@ -112,12 +112,12 @@ class Tokens:
         algorithm, kid = header.get("alg"), header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in self.algorithms:
             raise Unauthorized(REFUSAL)
-        # RFC 7515 section 4.1.11: an extension that must be understood, and none is here. The places a
-        # header may name keys in (jku, jwk, x5u, x5c) are never looked at.
+        # RFC 7515 section 4.1.11: `crit` lists extensions that must be understood, and none is supported. Header fields
+        # that contain or locate keys (jku, jwk, x5u, x5c) are ignored.
         if "crit" in header or "b64" in header or not (kid is None or isinstance(kid, str)):
             raise Unauthorized(REFUSAL)
-        # What is over anyway is not worth a public-key operation.
-        if algorithm not in HMAC_ALGORITHMS and not _ends_after(time.time() - self.leeway_seconds, _object_in(body)):
+        # Do not spend a public-key operation on an expired token.
+        if algorithm not in HMAC_ALGORITHMS and not _expires_after(time.time() - self.leeway_seconds, _object_in(body)):
             raise Unauthorized(REFUSAL)
         return algorithm, self._candidates(algorithm, kid)
 
@@ -131,13 +131,13 @@ class Tokens:
         ttl_seconds: float = 3600.0,
         now: float | None = None,
     ) -> str:
-        """A token for `user`, signed with jwt_secret; the first of `workspaces` is its own.
+        """Return a token for `user`, signed with jwt_secret. The first of `workspaces` is the default workspace.
 
-        Raises ConfigError where there is no secret, BadRequest for claims that verify would refuse.
+        Raises ConfigError if there is no secret, and BadRequest for claims that `verify` would refuse.
         """
         algorithm = next((name for name in sorted(HMAC_ALGORITHMS) if name in self.algorithms), None)
         if self._secret is None or algorithm is None:
-            raise ConfigError("a token can be made only with jwt_secret: the server holds no private key")
+            raise ConfigError("signing a token requires jwt_secret: the server has no private key")
         issued_at = int(time.time() if now is None else now)
         claims: dict[str, object] = {
             "sub": user,
@@ -167,24 +167,24 @@ class Tokens:
         return served | (ALGORITHMS - HMAC_ALGORITHMS) if jwks else served
 
     def _candidates(self, algorithm: str, kid: str | None) -> list[VerificationKey]:
-        """The configured keys that serve `algorithm`; `kid` chooses among those of the JWKS, no more."""
+        """Return the keys for `algorithm`. `kid` selects only among the keys of the JWKS."""
         keys = [key for key in (self._secret, self._public) if key is not None]
         if self._key_source is not None and algorithm not in HMAC_ALGORITHMS:
             keys.extend(self._key_source.find(kid))
         return [key for key in keys if algorithm in key.algorithms]
 
     def _decode(self, token: str, key: VerificationKey, algorithm: str) -> dict[str, object] | None:
-        """The claims of `token` if `key` signed it, else None. Raises PyJWTError for all else."""
+        """Return the claims of `token`, or None if `key` has not signed it. Raises PyJWTError for other faults."""
         try:
-            if not self._warns_of_length:
-                return self._claims(token, key, algorithm)
+            if not self._is_secret_short:
+                return self._verified_claims(token, key, algorithm)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
-                return self._claims(token, key, algorithm)
+                return self._verified_claims(token, key, algorithm)
         except jwt.InvalidSignatureError:
             return None
 
-    def _claims(self, token: str, key: VerificationKey, algorithm: str) -> dict[str, object]:
+    def _verified_claims(self, token: str, key: VerificationKey, algorithm: str) -> dict[str, object]:
         claims: dict[str, object] = jwt.decode(
             token,
             key.key,
@@ -201,9 +201,9 @@ class Tokens:
 
 
 def token_from(authorization: str | None, query: Mapping[str, str], subprotocols: Sequence[str]) -> str | None:
-    """A request's token: from `Authorization: Bearer`, `?token=` or subprotocol `fastws.token.<jwt>`.
+    """Return the token of a request: from `Authorization: Bearer`, `?token=` or subprotocol `fastws.token.<jwt>`.
 
-    None: there is none. One that is there but empty is "", which no verification lets pass.
+    Returns None if there is no token. An empty token is "", which verification refuses.
     """
     token = bearer(authorization)
     if token is None:
@@ -214,20 +214,20 @@ def token_from(authorization: str | None, query: Mapping[str, str], subprotocols
 
 
 def _object_in(segment: str) -> dict[str, object]:
-    """The JSON object in a segment of a token. Raises ValueError for anything else."""
+    """Decode the JSON object in a segment of a token. Raises ValueError for anything else."""
     value = json.loads(base64url_decode(segment))
     if not isinstance(value, dict):
-        raise ValueError("a segment of a token is an object")  # noqa: TRY004 refused as all else is
+        raise ValueError("a segment of a token must be an object")  # noqa: TRY004 handled like other malformed tokens
     return value
 
 
-def _ends_after(moment: float, claims: dict[str, object]) -> bool:
+def _expires_after(moment: float, claims: dict[str, object]) -> bool:
     expires_at = claims.get("exp")
     return isinstance(expires_at, int | float) and expires_at > moment
 
 
 def _configured_algorithms(wanted: Sequence[str], served: frozenset[str]) -> frozenset[str]:
-    """jwt_algorithms, or all that the configured keys serve. Raises ConfigError for one that none serves."""
+    """Return jwt_algorithms, or all algorithms of the configured keys. Raises ConfigError for one without a key."""
     if not wanted:
         return served
     for name in wanted:

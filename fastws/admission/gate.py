@@ -13,7 +13,7 @@ from fastws.access.hosts import AllowedHosts
 from fastws.access.local_peers import LocalPeers
 from fastws.access.origins import AllowedOrigins
 from fastws.access.proxies import TrustedProxies
-from fastws.access.tokens import token_from
+from fastws.access.tokens import REFUSAL, token_from
 from fastws.admission.admission import Admission
 from fastws.admission.capacity import Capacity, CapacityRules
 from fastws.callouts.event_hook import EventHook
@@ -22,9 +22,11 @@ from fastws.codec.negotiate import negotiate
 from fastws.dialects.dialect import Dialect, StartingChannels
 from fastws.dialects.mount import Mounts
 from fastws.errors import (
+    Draining,
     Forbidden,
     Misdirected,
     NotFound,
+    ServerFull,
     Unauthorized,
     Unavailable,
 )
@@ -160,12 +162,12 @@ class Gate:
         await hook.connect(caller, connect_event(caller, admission.request))
         # That took its time.
         if self.is_draining:
-            raise _draining()
+            raise Draining()
         if self.is_full:
-            raise _full()
+            raise ServerFull()
         self.capacity.check_shares(admission.user, admission.address)
         if admission.identity is not None and self._services.revocations.is_revoked(admission.identity):
-            raise Unauthorized("the token does not hold")
+            raise Unauthorized(REFUSAL)
 
     async def until_empty(self) -> None:
         """Return when no connection is open."""
@@ -177,7 +179,7 @@ class Gate:
         if not self._rules.enable_realtime:
             raise Unavailable("real-time connections are switched off", reason="switched_off", retry_after_seconds=60)
         if self.is_draining:
-            raise _draining()
+            raise Draining()
         self.capacity.check()
 
     def _identify(self, token: str | None, dialect: Dialect, *, may_be_anonymous: bool) -> Identity | None:
@@ -187,7 +189,7 @@ class Gate:
             return None
         identity = self._services.token_verifier.verify(token)
         if self._services.revocations.is_revoked(identity):
-            raise Unauthorized("the token does not hold")
+            raise Unauthorized(REFUSAL)
         return identity
 
     def _check_starting_channels(
@@ -218,14 +220,6 @@ class Gate:
 
 def _token_of(request: Request, offered: list[str]) -> str | None:
     return token_from(request.header("authorization"), request.query, offered)
-
-
-def _draining() -> Unavailable:
-    return Unavailable("the server is stopping; connect again", reason="draining", retry_after_seconds=1)
-
-
-def _full() -> Unavailable:
-    return Unavailable("the server is full; come again later", reason="full", retry_after_seconds=5)
 
 
 def _refuse_without_token() -> NoReturn:

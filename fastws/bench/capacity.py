@@ -92,7 +92,10 @@ class Demand:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Needs:
-    """What the demand needs. `decided_by` names what limits a process; `redis_installations` is 0 without Redis."""
+    """The resources that a demand requires.
+
+    `decided_by` names what limits a process; `redis_installations` is 0 without Redis.
+    """
 
     processes: int
     decided_by: str

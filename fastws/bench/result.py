@@ -1,4 +1,4 @@
-"""The result of a run, as a line of JSON or as text."""
+"""The result of a run, as JSON on one line or as text."""
 
 from __future__ import annotations
 

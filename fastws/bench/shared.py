@@ -1,4 +1,4 @@
-"""What the clients of one process share: the plan, the counters and the connector."""
+"""State shared by the clients of one process: the plan, the counters and the connector."""
 
 from __future__ import annotations
 

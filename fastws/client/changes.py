@@ -74,7 +74,7 @@ class Changes:
             waiting = [change for change in waiting if change not in concerned]
             answer = self._ask(link, request, concerned, is_restored=True)
             restoring.append(Restoring(request, answer, has_caller=bool(concerned)))
-        self._settle(waiting, None)  # later calls have undone these
+        self._resolve(waiting, None)  # later calls have undone these
         return restoring
 
     def lost(self) -> None:
@@ -87,7 +87,7 @@ class Changes:
         self._ended = error
         for task in self._tasks:
             task.cancel()
-        self._settle(list(self._open), error)
+        self._resolve(list(self._open), error)
 
     def _ask(self, link: Link, request: Message, changes: list[_Change], *, is_restored: bool = False) -> Answer:
         task = asyncio.create_task(self._answer(link, request, changes, is_restored=is_restored))
@@ -107,13 +107,13 @@ class Changes:
             # A temporary refusal is retried on the next connection, and the callers wait for that.
             if link is self._link and (is_final or not is_restored):
                 self._subscriptions.refused(request, is_final=is_final)
-                self._settle(changes, error)
+                self._resolve(changes, error)
             return error
         self._subscriptions.confirmed(request)
-        self._settle(changes, None)
+        self._resolve(changes, None)
         return None
 
-    def _settle(self, changes: Iterable[_Change], error: FastWSError | None) -> None:
+    def _resolve(self, changes: Iterable[_Change], error: FastWSError | None) -> None:
         for change in changes:
             self._open.pop(change, None)
             if change.outcome.done():

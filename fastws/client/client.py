@@ -1,4 +1,4 @@
-"""The asyncio client: yields messages, sends requests, and reconnects by itself."""
+"""The asyncio client: yields messages, sends requests, and reconnects automatically."""
 
 from __future__ import annotations
 

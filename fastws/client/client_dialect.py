@@ -1,4 +1,4 @@
-"""What a client must know about each dialect of the server."""
+"""Properties of the server's dialects that a client depends on."""
 
 from __future__ import annotations
 

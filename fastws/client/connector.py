@@ -22,7 +22,7 @@ _SCHEMES: Final = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
 @dataclass(slots=True, frozen=True)
 class Connector:
-    """Where and how to connect. `options` go to `websockets.connect` (TLS context, proxy, …)."""
+    """Opens connections to `url`. `options` are passed to `websockets.connect` (TLS context, proxy, …)."""
 
     url: str
     form: Format

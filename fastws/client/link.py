@@ -22,16 +22,18 @@ class ConnectionLost(Unavailable):
 
 
 class Link:
-    """Calls `hear` with every message that is not a reply. A reply has the `id` of a request that waits for it; the
-    sender of any other message is free to use an `id` of its own."""
+    """Calls `receive` with each message that is not a reply.
+
+    A reply has the `id` of a request that waits for it. Other messages may have an `id` chosen by their sender.
+    """
 
     def __init__(
-        self, connection: ClientConnection, form: Format, dialect: ClientDialect, hear: Callable[[Message], None]
+        self, connection: ClientConnection, form: Format, dialect: ClientDialect, receive: Callable[[Message], None]
     ) -> None:
         self.connection = connection
         self._form = form
         self.dialect = dialect
-        self._hear = hear
+        self._receive = receive
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._given_up: set[int] = set()  # ids of requests that timed out; their late replies are dropped
@@ -77,7 +79,7 @@ class Link:
             return
         number = message.get("id")
         if type(number) is not int or (number not in self._waiting and number not in self._given_up):
-            self._hear(message)
+            self._receive(message)
             return
         self._given_up.discard(number)
         reply = self._waiting.get(number)

@@ -12,7 +12,7 @@ EVERYTHING: Final = "*"
 
 
 class Subscriptions(Protocol):
-    """What one client is subscribed to. Requests are compared by identity, so each one is a new dict."""
+    """The subscriptions of one client. Requests are compared by identity, so each one is a new dict."""
 
     def add(self, names: Iterable[str]) -> list[Message]:
         """Add `names`. Returns the requests to send."""
@@ -154,7 +154,7 @@ class _FilterSubscriptions:
         self._unconfirmed = [each for each in self._unconfirmed if each is not request]
 
     def left(self, message: Message) -> None:
-        """Nothing to do: the server closes a connection that may not hear its workspace or feed."""
+        """Nothing to do: the server closes connections that lose access to their workspace or feed."""
 
     def _change(self, request: Message) -> list[Message]:
         self._unconfirmed.append(request)

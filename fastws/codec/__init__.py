@@ -1,1 +1,1 @@
-"""Values to bytes and back: orjson text and msgpack binary."""
+"""Codecs: JSON in text frames and msgpack in binary frames."""

@@ -1,4 +1,4 @@
-"""The contract of a codec."""
+"""The interface of codecs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Protocol
 
 
 class Codec(Protocol):
-    """Bytes of a message to a value and back.
+    """Decodes and encodes messages.
 
-    `name` is "json" or "msgpack" (the label in metrics, the word in `?format=`), `opcode` the WebSocket opcode
-    its messages go out under (1 text, 2 binary).
+    `name` is "json" or "msgpack", as in metrics and in `?format=`. `opcode` is the WebSocket opcode of outgoing
+    messages: 1 text, 2 binary.
     """
 
     @property
@@ -19,17 +19,17 @@ class Codec(Protocol):
     def opcode(self) -> int: ...
 
     def loads(self, payload: bytes) -> object:
-        """The value in `payload`. Raises InvalidPayload saying what is wrong, InvalidText for text not UTF-8.
+        """Decode `payload`. Raises InvalidPayload naming the fault, or InvalidText if text is not UTF-8.
 
-        No mebibyte of a client stops the loop for more than 50 ms, or takes more than 64 MiB while it is read.
+        For each mebibyte of payload, decoding blocks the loop for at most 50 ms and takes at most 64 MiB of memory.
         """
         ...
 
     def dumps(self, value: object) -> bytes:
-        """`value` as bytes; an `Encoded` inside is passed on where it can be. Raises Unencodable."""
+        """Encode `value`. An `Encoded` of the same codec inside it is copied unchanged. Raises Unencodable."""
         ...
 
 
 def mebibytes(payload: bytes) -> int:
-    """The size of `payload` in mebibytes, begun ones counted: what a limit of so much "each mebibyte" is times."""
+    """Return the size of `payload` in full mebibytes plus 1: the factor of limits that are per mebibyte."""
     return (len(payload) >> 20) + 1

@@ -1,4 +1,4 @@
-"""JSON in text frames, by orjson."""
+"""JSON in text frames, encoded and decoded with orjson."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fastws.codec.registry import decoded, register
 from fastws.errors import InvalidPayload, InvalidText, Unencodable
 from fastws.vocabulary.publication import Encoded
 
-# Arrays and objects in each mebibyte of a message, which has room for half a million: they take 40 MiB and stop the
-# loop for 50 ms (tests/codec/test_bombs.py).
+# Maximum of arrays and objects per mebibyte of a message. So many take 40 MiB and block the loop for 50 ms
+# (tests/codec/test_bombs.py); without a limit a mebibyte can contain half a million.
 MAX_CONTAINERS: Final = 131_072
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-# Every digit becomes "0": twenty in a row are what it takes to pass 2^64, and a substring search finds them
-# for 0.1 µs where a regular expression takes 0.5 µs (benchmarks/test_codec.py).
+# Maps each digit to "0". An integer beyond 2^64 has at least twenty digits: a substring search for them takes 0.1 µs,
+# a regular expression 0.5 µs (benchmarks/test_codec.py).
 _DIGITS: Final = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 _LONG_NUMBER: Final = b"0" * 20
-# Below zero nineteen are enough to pass 2^63, and the first of them is a nine.
+# A negative integer beyond -2^63 may have nineteen digits, of which the first is a nine.
 _NEGATIVE_NINE: Final = b"-9"
 _NINETEEN_DIGITS: Final = b"0" * 19
 _LONG_INTEGER: Final = re.compile(rb"(?<![\w.+-])(-?[0-9]{19,})(?=\s*(?:[,\]}]|\Z))")
@@ -33,19 +33,25 @@ _TWO_63: Final = 2**63
 class JsonText:
     """The `json` codec: UTF-8 JSON in text frames (RFC 8259).
 
-    What JSON lacks has one mapping, one way: bytes become base64 text (RFC 4648 section 4), a msgpack timestamp ISO
-    8601 text in UTC (`2026-11-09T12:00:00Z`, nine digits of a second where it has any; beyond the years 1 to 9999 the
-    seconds since the epoch, as text), any other msgpack extension `{"ext": type, "data": base64}`, NaN and infinities
-    null. Integers past 64 bits are refused, not rounded; those past 2^53 are exact, whatever a reader makes of them.
+    Types that JSON does not have are converted when encoding:
+
+    - bytes: base64 text (RFC 4648 section 4)
+    - msgpack timestamp: ISO 8601 text in UTC such as `2026-11-09T12:00:00Z`, with nine digits for fractions of a
+      second; seconds since the epoch as text if the year is not in 1 to 9999
+    - other msgpack extensions: `{"ext": type, "data": base64}`
+    - NaN and infinities: null
+
+    Integers beyond 64 bits are rejected instead of rounded. Integers beyond 2^53 are written exactly, though some
+    readers round them.
     """
 
     name = "json"
     opcode = 1
 
     def loads(self, payload: bytes) -> object:
-        """The value in `payload`. Raises InvalidPayload, or InvalidText where it is not UTF-8 (close 1007).
+        """Decode `payload`. Raises InvalidPayload, or InvalidText if it is not UTF-8 (close code 1007).
 
-        Brackets in strings count as arrays and objects: telling them apart would cost more than reading them.
+        Brackets in strings count as arrays and objects: distinguishing them would take longer than decoding.
         """
         if len(payload) > MAX_CONTAINERS:
             brackets = payload.count(b"[") + payload.count(b"{")
@@ -54,7 +60,7 @@ class JsonText:
         try:
             value: object = orjson.loads(payload)
         except ValueError as error:
-            raise _why_not(payload, error) from None
+            raise _decoding_error(payload, error) from None
         digits = payload.translate(_DIGITS)
         if (
             _LONG_NUMBER in digits or (_NEGATIVE_NINE in payload and _NINETEEN_DIGITS in digits)
@@ -63,14 +69,14 @@ class JsonText:
         return value
 
     def dumps(self, value: object) -> bytes:
-        """`value` as JSON. Raises Unencodable for what has no mapping or nests deeper than 254 levels."""
+        """Encode `value`. Raises Unencodable for unsupported types and for nesting deeper than 254 levels."""
         try:
             return orjson.dumps(value, _default, _OPTIONS)
         except (TypeError, ValueError, OverflowError) as error:
-            raise Unencodable(f"`data` cannot be said in JSON: {error}") from None
+            raise Unencodable(f"`data` cannot be encoded as JSON: {error}") from None
 
 
-def _why_not(payload: bytes, error: ValueError) -> InvalidPayload | InvalidText:
+def _decoding_error(payload: bytes, error: ValueError) -> InvalidPayload | InvalidText:
     try:
         payload.decode()
     except UnicodeDecodeError:
@@ -79,11 +85,11 @@ def _why_not(payload: bytes, error: ValueError) -> InvalidPayload | InvalidText:
 
 
 def _has_rounded_integer(value: object, numerals: list[bytes]) -> bool:
-    """Whether one of these long `numerals` became a float: orjson rounds integers past 64 bits without a word."""
+    """Whether one of these long `numerals` became a float: orjson silently rounds integers beyond 64 bits."""
     rounded = {
         float(numeral) for numeral in numerals if len(numeral) > 20 or not -_TWO_63 <= int(numeral) < 2 * _TWO_63
     }
-    # Scalars stay off the stack: half a million of them fit into a mebibyte.
+    # Only containers go on the stack: half a million scalars fit into a mebibyte.
     stack: list[Any] = [[value]] if rounded else []
     while stack:
         item = stack.pop()
@@ -109,11 +115,11 @@ def _default(value: object) -> object:
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, msgpack.ExtType):
         return {"ext": value.code, "data": base64.b64encode(value.data).decode("ascii")}
-    raise TypeError(f"type {type(value).__name__} has no mapping")
+    raise TypeError(f"type {type(value).__name__} is not supported")
 
 
 def timestamp_text(value: msgpack.Timestamp) -> str:
-    """A msgpack timestamp as ISO 8601 text in UTC; seconds since the epoch where a calendar has no such year."""
+    """Return a msgpack timestamp as ISO 8601 text in UTC, or seconds since the epoch for years beyond 1 to 9999."""
     try:
         moment = datetime.fromtimestamp(value.seconds, UTC)
     except (OverflowError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""msgpack in binary frames, for internal services."""
+"""msgpack in binary frames."""
 
 from __future__ import annotations
 
@@ -12,26 +12,24 @@ from fastws.codec.registry import decoded, register
 from fastws.errors import InvalidPayload, InvalidText, Unencodable
 from fastws.vocabulary.publication import Encoded
 
-# Elements that one array or map may ask for, before its bytes are looked at.
+# Maximum length that one array or map may declare, checked before its elements are read.
 MAX_ELEMENTS: Final = 131_072
-
-
-# What begins a binary. (As any byte it may also be part of something else: then the hook runs for nothing.)
+# The first byte of a binary. It may also occur in other tokens: then the hook runs without need.
 _HAS_BINARY: Final = re.compile(rb"[\xc4-\xc6]")
 
 
 class MsgpackBinary:
-    """The `msgpack` codec: one msgpack map in a binary frame. Strings are UTF-8, map keys strings, as JSON has them.
+    """The `msgpack` codec: one msgpack map in a binary frame. Strings must be UTF-8, map keys must be strings.
 
-    What JSON has is said in msgpack as it is: whole numbers as integers of up to 64 bits, all others as 64-bit floats.
-    What JSON lacks, JSON clients hear as JsonText says.
+    JSON values have a direct counterpart: whole numbers are integers of up to 64 bits, all others 64-bit floats.
+    JsonText documents how types that JSON does not have are converted for JSON clients.
     """
 
     name = "msgpack"
     opcode = 2
 
     def loads(self, payload: bytes) -> object:
-        """The value in `payload`. Raises InvalidPayload: bad or trailing bytes, keys that are no strings, a bomb."""
+        """Decode `payload`. Raises InvalidPayload for malformed or trailing bytes, keys that are not strings, bombs."""
         check_tokens(payload)
         size = len(payload)
         elements = min(size, MAX_ELEMENTS)
@@ -47,11 +45,11 @@ class MsgpackBinary:
                 max_array_len=elements,
                 max_map_len=elements,
             )
-        except Exception as error:  # noqa: BLE001 the unpacker raises bare, Overflow-, Stack- and UnicodeErrors too
-            raise InvalidPayload(f"not valid msgpack: {_words(error)}") from None
+        except Exception as error:  # noqa: BLE001 the unpacker also raises bare Exception, OverflowError, StackError …
+            raise InvalidPayload(f"not valid msgpack: {_text_of(error)}") from None
 
     def dumps(self, value: object) -> bytes:
-        """`value` as msgpack. Raises Unencodable for what has no mapping or nests deeper than 1024 levels."""
+        """Encode `value`. Raises Unencodable for unsupported types and for nesting deeper than 1024 levels."""
         try:
             if type(value) is dict:
                 for item in value.values():
@@ -59,19 +57,19 @@ class MsgpackBinary:
                         return _with_bodies(value)
             packed: bytes = _PACKER.pack(value)
         except (TypeError, ValueError, OverflowError, InvalidPayload, InvalidText) as error:
-            raise Unencodable(f"`data` cannot be said in msgpack: {error}") from None
+            raise Unencodable(f"`data` cannot be encoded as msgpack: {error}") from None
         return packed
 
 
 def _only_text_keys(table: dict[object, object]) -> dict[object, object]:
-    """`strict_map_key` lets bytes pass, which no JSON client could be told of."""
+    """Reject keys that are bytes. `strict_map_key` allows them, but JSON has no counterpart."""
     for key in table:
         if type(key) is not str:
-            raise ValueError("a map's keys are strings")
+            raise ValueError("map keys must be strings")
     return table
 
 
-def _words(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     text = str(error)
     return text if text else type(error).__name__
 
@@ -79,11 +77,11 @@ def _words(error: Exception) -> str:
 def _default(value: object) -> object:
     if isinstance(value, Encoded):
         return decoded(value)
-    raise TypeError(f"type {type(value).__name__} has no mapping")
+    raise TypeError(f"type {type(value).__name__} is not supported")
 
 
 def _with_bodies(message: dict[object, object]) -> bytes:
-    """A map some of whose values are msgpack already: their bytes are passed on as they are."""
+    """Encode a map of which some values are already msgpack: their bytes are copied."""
     packer = _PACKER_OF_PARTS
     packer.reset()
     packer.pack_map_header(len(message))
@@ -99,7 +97,7 @@ def _with_bodies(message: dict[object, object]) -> bytes:
     return b"".join(parts)
 
 
-# Making a packer takes longer than packing a small message (benchmarks/test_codec.py). One thread uses them.
+# Creating a packer takes longer than packing a small message (benchmarks/test_codec.py). Only one thread uses them.
 _PACKER: Final = msgpack.Packer(default=_default)
 _PACKER_OF_PARTS: Final = msgpack.Packer(default=_default, autoreset=False)
 MSGPACK: Final = register(MsgpackBinary())

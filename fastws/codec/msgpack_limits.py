@@ -1,4 +1,4 @@
-"""How much work a msgpack message would be, found out without doing it: its costly tokens, counted and bounded."""
+"""Limits on expensive tokens of a msgpack message, checked without decoding it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Final
 from fastws.codec.codec import mebibytes
 from fastws.errors import InvalidPayload
 
-# Each of a mebibyte. It has room for a million arrays: they take 90 MB and stop the loop for a quarter of a second.
+# All limits are per mebibyte. A mebibyte can contain a million arrays, which take 90 MB and block the loop for 250 ms.
 MAX_CONTAINERS: Final = 65_536
-# Binaries, extensions and timestamps take up to 2.3 µs each when a JSON subscriber is to read them.
+# Binaries, extensions and timestamps take up to 2.3 µs each to encode for a JSON subscriber.
 MAX_EXTENSIONS: Final = 16_384
-# Strings of 32 bytes and more: an encoder that writes the shortest form gets 30,840 of them into a mebibyte.
+# Strings of 32 bytes and more. In the shortest form at most 30,840 of them fit into a mebibyte.
 MAX_LONG_STRINGS: Final = 32_768
 
-# https://github.com/msgpack/msgpack/blob/master/spec.md, "Formats": every token begins with a byte of these tables.
+# https://github.com/msgpack/msgpack/blob/master/spec.md, "Formats": first bytes of tokens.
 _CONTAINERS: Final = frozenset((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
 _EXTENSIONS: Final = frozenset((*range(0xC4, 0xCA), *range(0xD4, 0xD9)))
 _ALL_BUT_CONTAINERS: Final = bytes(byte for byte in range(256) if byte not in _CONTAINERS)
 _ALL_BUT_EXTENSIONS: Final = bytes(byte for byte in range(256) if byte not in _EXTENSIONS)
-# What says its length: bytes of the length, and of an extension's type.
+# Tokens with a length field: the size of the length in bytes, and that of the extension type.
 _SIZED: Final = {
     0xC4: (1, 0),
     0xC5: (2, 0),
@@ -42,21 +42,21 @@ _SCALAR: Final = (
 )
 _FIXED_EXTENSION: Final = rb"\xd4..|\xd5.{3}|\xd6.{5}|\xd7.{9}|\xd8.{17}"
 _LONG_CONTAINER: Final = rb"[\xdc\xde]..|[\xdd\xdf].{4}"
-# Everything up to a token that says its length. Possessive throughout: no byte is looked at twice.
+# All tokens up to one with a length field. Possessive throughout, so that no byte is scanned twice.
 _SEGMENT: Final = re.compile(
     b"(?:" + _SCALAR + rb"|[\x80-\x9f]++|" + _LONG_CONTAINER + b"|" + _FIXED_EXTENSION + b")*+", re.DOTALL
 )
-# Within a segment: what is cheap, then arrays and maps in a row, or one extension.
+# Within a segment: cheap tokens, then consecutive arrays and maps, or one extension.
 _STEP: Final = re.compile(
     b"(?:" + _SCALAR + rb")*+(?:([\x80-\x9f]++)|(" + _LONG_CONTAINER + b")|(" + _FIXED_EXTENSION + b"))?+", re.DOTALL
 )
 
 
 def check_tokens(payload: bytes) -> None:
-    """Raise InvalidPayload for a message of too many arrays and maps, extensions and binaries, or long strings.
+    """Raise InvalidPayload if a message has too many arrays and maps, extensions and binaries, or long strings.
 
-    Whether it is well-formed is for the unpacker to say. Cost: 0.1 µs a message of up to 16 KiB, 1 ms a mebibyte; up
-    to 40 ms where bytes that look costly have to be told from those that are.
+    Does not check whether the message is well-formed: the unpacker does. Cost: 0.1 µs for messages up to 16 KiB, 1 ms
+    per mebibyte, and up to 40 ms if many bytes look like expensive tokens and must be parsed to find out.
     """
     if len(payload) <= MAX_EXTENSIONS:
         return
@@ -65,11 +65,11 @@ def check_tokens(payload: bytes) -> None:
         len(payload.translate(None, _ALL_BUT_CONTAINERS)) > MAX_CONTAINERS * size
         or len(payload.translate(None, _ALL_BUT_EXTENSIONS)) > MAX_EXTENSIONS * size
     ):
-        _Count(payload, size).run()
+        _TokenCount(payload, size).run()
 
 
-class _Count:
-    """One message's costly tokens, counted until there are too many."""
+class _TokenCount:
+    """Counts the expensive tokens of one message and raises InvalidPayload if there are too many."""
 
     def __init__(self, payload: bytes, size: int) -> None:
         self._payload = payload
@@ -87,7 +87,7 @@ class _Count:
                 position = segment.end()
             sized = _SIZED.get(payload[position]) if position < end else None
             if sized is None:
-                return  # the end, or nothing that is msgpack
+                return  # the end, or not msgpack
             self._count_sized(payload[position])
             length_end = position + 1 + sized[0]
             position = length_end + sized[1] + int.from_bytes(payload[position + 1 : length_end], "big")

@@ -1,4 +1,4 @@
-"""Which codec a client speaks, and which subprotocol is answered."""
+"""Selects the codec and the subprotocol of a connection."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SUBPROTOCOLS: Final[Mapping[str, Codec]] = {"fastws.json": JSON, "fastws.msgpack
 
 
 def negotiate(subprotocols: Sequence[str], format_name: str | None) -> tuple[Codec, str | None]:
-    """The codec, and the subprotocol to select (None: select none).
+    """Return the codec and the subprotocol to select, or None to select no subprotocol.
 
-    The first subprotocol that is ours wins over `?format=`, which is for clients that cannot set one.
-    Raises BadRequest for a format that is neither.
+    The first known subprotocol takes precedence over `?format=`, which is for clients that cannot set one.
+    Raises BadRequest for an unknown format.
     """
     for offered in subprotocols:
         codec = SUBPROTOCOLS.get(offered)

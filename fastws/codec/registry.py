@@ -1,4 +1,4 @@
-"""The codecs by name. Each reads the values that another has encoded, without importing it."""
+"""The codecs by name, so that each can decode values of another without importing it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ C = TypeVar("C", bound=Codec)
 
 
 def register(codec: C) -> C:
-    """Make `codec` known by its name; returns it."""
+    """Register `codec` under its name. Returns it."""
     _CODECS[codec.name] = codec
     return codec
 
 
 def decoded(data: object) -> object:
-    """`data`, decoded where it is still in the bytes of a codec. Raises InvalidPayload or InvalidText."""
+    """Return `data`, decoded if it is an `Encoded`. Raises InvalidPayload or InvalidText."""
     return _CODECS[data.codec].loads(data.body) if isinstance(data, Encoded) else data

@@ -1,1 +1,1 @@
-"""Pure translators between one kind of client and the one model under all of them: a file a protocol."""
+"""Dialects: translators between the client protocols and the commands, replies and publications of the server."""

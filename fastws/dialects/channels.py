@@ -1,4 +1,4 @@
-"""The channels dialect (seeds 000 and 004): subscribe, send, hear."""
+"""The channels dialect (seeds 000 and 004): clients subscribe to channels and publish to them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _NONE: Final = StartingChannels()
 
 
 class Channels:
-    """Spec 3.1. `action` says what is wanted; `type` where there is no `action`, as the seeds' pings have it."""
+    """Spec 3.1. The command is in `action`, or in `type` if there is no `action`, as in the pings of the seeds."""
 
     name = "channels"
     needs_token = False
@@ -59,7 +59,7 @@ class Channels:
         return single_request(payload, codec, self.parse)
 
     def parse(self, message: object) -> Command:
-        """What a decoded message asks for. Raises BadRequest naming what is wrong and what would be right."""
+        """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""
         if not isinstance(message, dict):
             raise BadRequest('a message is an object such as {"action":"subscribe","channel":"news"}')
         action = message.get("action")
@@ -67,7 +67,7 @@ class Channels:
             action = message.get("type")
         parser = _PARSERS.get(action) if isinstance(action, str) else None
         if parser is None:
-            raise UnknownAction(_about_action(action))
+            raise UnknownAction(_unknown_action_text(action))
         return parser(message)
 
     def reply(self, reply: Reply, starting: StartingChannels) -> dict[str, object] | None:
@@ -91,7 +91,7 @@ class Channels:
         return False
 
 
-def _about_action(action: object) -> str:
+def _unknown_action_text(action: object) -> str:
     known = ", ".join(sorted(_PARSERS))
     if action is None:
         return f"`action` is missing: one of {known}"
@@ -121,7 +121,7 @@ def _send(message: dict[str, object]) -> Command:
     if not isinstance(exclude_self, bool):
         raise BadRequest("`exclude_self` must be true or false")
     key = message.get("key")
-    # What is kept beside the frames of a queue is as small as they may be.
+    # Limited, because the keys of queued frames are kept in memory.
     if key is not None and (not isinstance(key, str) or len(key) > MAX_KEY_LENGTH):
         raise BadRequest(f"`key` must be a string of at most {MAX_KEY_LENGTH} characters")
     return Send(channel, event, message.get("data"), exclude_self, None, key)  # type: ignore[arg-type] # checked above
@@ -132,7 +132,7 @@ def _send_direct(message: dict[str, object], event: str, channel: object) -> Com
         raise BadRequest("send either to a `channel` or to a `connectionId`, not to both")
     connection_id = message["connectionId"]
     if not isinstance(connection_id, str) or not 0 < len(connection_id) <= MAX_CONNECTION_ID_LENGTH:
-        raise BadRequest("`connectionId` must be a string: the connection_id of the client that is meant")
+        raise BadRequest("`connectionId` must be a string: the connection_id of the recipient")
     return SendDirect(connection_id, event, message.get("data"))
 
 

@@ -1,4 +1,4 @@
-"""The contract of a dialect: how one kind of client writes and reads what every client can say."""
+"""The interface of dialects, the client protocols of the server."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fastws.vocabulary.replies import Reply
 
 @dataclass(slots=True, frozen=True)
 class StartingChannels:
-    """The channels a client joins at its upgrade, and its workspace.
+    """The channels that a client is subscribed to when it connects, and its workspace.
 
-    `home` is the channel that `ChangeFilter` narrows (None: this dialect has no filters).
+    `home` is the channel to which `ChangeFilter` applies, or None if the dialect has no filters.
     """
 
     channels: tuple[str, ...] = ()
@@ -26,53 +26,53 @@ class StartingChannels:
 
 
 class Dialect(Protocol):
-    """One client protocol. No state, no I/O: everything a method needs is in its arguments.
+    """A client protocol, without state and I/O: all data that a method needs is in its arguments.
 
-    A new dialect is one file with this contract and one line in dialects/mount.py.
+    To add a dialect, implement this interface in a new file and add it to dialects/mount.py.
     """
 
     @property
     def name(self) -> str:
-        """Its name in settings, metrics and `/connections`."""
+        """The name in settings, metrics and `/connections`."""
         ...
 
     @property
     def needs_token(self) -> bool:
-        """Whether an upgrade without a token is refused with 401 whatever the settings."""
+        """Whether upgrades without a token are always refused with 401, regardless of settings."""
         ...
 
     @property
     def ping(self) -> bytes | None:
-        """The message that tests whether a silent client is alive; None: a ping frame (RFC 6455 section 5.5.2)."""
+        """The message that checks whether a client is alive, or None for a ping frame (RFC 6455 section 5.5.2)."""
         ...
 
     @property
     def reserved_events(self) -> frozenset[str]:
-        """Events that only the server sends, because clients of this dialect could not tell a forgery."""
+        """Events that clients may not publish, because clients of this dialect could not recognize a forged one."""
         ...
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
-        """The channels a client joins at its upgrade. Raises Forbidden where its token allows none (spec 3.3)."""
+        """Return the starting channels. Raises Unauthorized or Forbidden if the token is missing or allows none."""
         ...
 
     def requests(self, opcode: int, payload: bytes, codec: Codec) -> Iterable[Request]:
-        """The requests in one message (a frame of `opcode`), each with its own id.
+        """Parse one message (a frame of `opcode`) into requests, each with its own id.
 
-        A request that is wrong comes with its error, which names what is wrong and what would be right. Raises
-        InvalidPayload or InvalidText for a message that cannot be decoded at all.
+        An invalid request has an error instead of a command, which names the fault and what is expected. Raises
+        InvalidPayload or InvalidText if the message cannot be decoded.
         """
         ...
 
     def reply(self, reply: Reply, starting: StartingChannels) -> dict[str, object] | None:
-        """`reply` as this dialect writes it, without the request's id; None: the dialect has no such reply."""
+        """Convert `reply` to a message without the id of the request, or to None if the dialect has no such reply."""
         ...
 
     def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
-        """`message`, a reply, with the id of the request that it answers."""
+        """Return the reply `message` with the id of its request."""
         ...
 
     def delivery(self, publication: Publication) -> dict[str, object]:
-        """`publication` as every subscriber of this dialect receives it."""
+        """Convert `publication` to the message that all subscribers of this dialect receive."""
         ...
 
     def reserves(self, channel: str) -> bool:

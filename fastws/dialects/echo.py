@@ -1,4 +1,4 @@
-"""The echo dialect, for conformance runs: every message goes back as it came."""
+"""The echo dialect, for conformance tests: each message is sent back unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NONE: Final = StartingChannels()
 
 
 class Echo:
-    """Nobody subscribes here, nothing is parsed, and no greeting is sent: a conformance client would not expect it."""
+    """Sends messages back without parsing them. There are no subscriptions, and no message is sent on connect."""
 
     name = "echo"
     needs_token = False

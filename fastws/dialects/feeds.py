@@ -1,11 +1,11 @@
-"""The feeds: job updates and workspace events as plain backends publish them, and as publications."""
+"""Feeds: converts job updates and workspace events of backends to publications."""
 
 from __future__ import annotations
 
 import math
 from typing import Final
 
-from fastws.dialects.fields import check_word
+from fastws.dialects.fields import check_text
 from fastws.errors import BadRequest
 from fastws.vocabulary.publication import Publication
 
@@ -13,10 +13,10 @@ JOB_UPDATE: Final = "job_update"
 
 
 def job_publication(value: object, channel: str, *, now: float) -> Publication:
-    """A job update from either shape of spec 3.4: with `event` and `timestamp`, or bare.
+    """Convert a job update in either format of spec 3.4: with `event` and `timestamp`, or without.
 
-    `now` is the time of arrival in seconds since the epoch, the timestamp of an update that has none. The
-    `attributes` are `job_id` and `status`, both text. Raises BadRequest naming what is wrong.
+    `now` is the time of arrival in seconds since the epoch, used if the update has no timestamp. The `attributes` of
+    the publication are `job_id` and `status`, both text. Raises BadRequest naming the fault.
     """
     update = _object(value)
     if update.get("event", JOB_UPDATE) != JOB_UPDATE:
@@ -29,8 +29,8 @@ def job_publication(value: object, channel: str, *, now: float) -> Publication:
     job_id = update.get("job_id")
     status = update.get("status")
     attributes = {
-        "job_id": str(job_id) if type(job_id) is int else check_word(job_id, field="job_id"),
-        "status": check_word(data.get("status") if status is None else status, field="status"),
+        "job_id": str(job_id) if type(job_id) is int else check_text(job_id, field="job_id"),
+        "status": check_text(data.get("status") if status is None else status, field="status"),
     }
     at = _timestamp(update)
     return Publication(
@@ -44,29 +44,30 @@ def job_publication(value: object, channel: str, *, now: float) -> Publication:
 
 
 def workspace_publication(value: object, channel: str) -> Publication:
-    """A workspace's event, in the shape in which its clients hear it: `event`, `data` and what else applies.
+    """Convert a workspace event, an object with the fields of a delivery to workspaces clients.
 
-    That is `priority`, `timestamp` and, for rooms clients, `type`. Raises BadRequest naming what is wrong.
+    These are `event`, `data` and optionally `priority`, `timestamp` and, for rooms clients, `type`. Raises BadRequest
+    naming the fault.
     """
-    said = _object(value)
-    kind = said.get("type")
-    priority = said.get("priority")
+    fields = _object(value)
+    kind = fields.get("type")
+    priority = fields.get("priority")
     if priority is not None and (isinstance(priority, bool) or not isinstance(priority, (str, int))):
         raise BadRequest("`priority` must be a string or an integer")
     return Publication(
         channel,
-        check_word(said.get("event"), field="event"),
-        said.get("data"),
-        type=None if kind is None else check_word(kind, field="type"),
-        timestamp=_timestamp(said),
+        check_text(fields.get("event"), field="event"),
+        fields.get("data"),
+        type=None if kind is None else check_text(kind, field="type"),
+        timestamp=_timestamp(fields),
         priority=priority,
     )
 
 
 def job_of(publication: Publication) -> tuple[str | None, str | None]:
-    """The job id and status of a job update, from its attributes or else its data; an integer id as text.
+    """Return the job id and status of a job update, from its attributes or else its data. Integer ids become text.
 
-    A value that is neither text nor an integer counts as absent: None.
+    Returns None for values of other types.
     """
     attributes = publication.attributes
     if attributes is None:
@@ -80,7 +81,7 @@ def job_of(publication: Publication) -> tuple[str | None, str | None]:
 
 def _object(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise BadRequest(f"an object is expected, not {type(value).__name__}")
+        raise BadRequest(f"the message must be an object, not {type(value).__name__}")
     return value
 
 
@@ -89,5 +90,5 @@ def _timestamp(fields: dict[str, object]) -> str | int | float | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise BadRequest("`timestamp` must be text or seconds since the epoch")
+        raise BadRequest("`timestamp` must be a string or a number of seconds since the epoch")
     return value

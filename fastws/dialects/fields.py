@@ -1,4 +1,4 @@
-"""What several dialects share: one request in a message, fields that are checked, moments as text."""
+"""Functions that several dialects use: parsing one request per message, validating fields, timestamps as text."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from fastws.errors import BadRequest
 from fastws.vocabulary.commands import Command, Ping, Refresh, Request, RequestId
 from fastws.vocabulary.values import timestamp
 
-MAX_WORD_LENGTH: Final = 255
+MAX_TEXT_LENGTH: Final = 255
 MAX_ID_LENGTH: Final = 255
 Message = dict[str, object]
 Parser = Callable[[Message], Command]
 
 
 def single_request(payload: bytes, codec: Codec, parse: Callable[[object], Command]) -> tuple[Request]:
-    """The one request that a message holds, with its `id`. Raises InvalidPayload or InvalidText."""
+    """Parse a message that contains one request. Raises InvalidPayload or InvalidText."""
     message = codec.loads(payload)
     request_id: RequestId = None
     try:
@@ -29,7 +29,7 @@ def single_request(payload: bytes, codec: Codec, parse: Callable[[object], Comma
 
 
 def with_id(message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
-    """`message` with the `id` of the request that it answers."""
+    """Return `message` with the `id` of its request."""
     return {**message, "id": request_id}
 
 
@@ -42,19 +42,19 @@ def _request_id(value: object) -> RequestId:
 
 
 def parse_by_type(message: object, parsers: Mapping[str, Parser], *, example: str) -> Command:
-    """What `message` asks for by its `type`. Raises BadRequest naming what would be right."""
+    """Parse `message` with the parser for its `type`. Raises BadRequest naming the known types."""
     if not isinstance(message, dict):
         raise BadRequest(f"a message is an object such as {example}")
-    word = message.get("type")
-    parser = parsers.get(word) if isinstance(word, str) else None
+    kind = message.get("type")
+    parser = parsers.get(kind) if isinstance(kind, str) else None
     if parser is not None:
         return parser(message)
     known = ", ".join(sorted(parsers))
-    if word is None:
+    if kind is None:
         raise BadRequest(f"`type` is missing: one of {known}")
-    if not isinstance(word, str):
+    if not isinstance(kind, str):
         raise BadRequest(f"`type` must be a string: one of {known}")
-    raise BadRequest(f"unknown type {word[:64]!r}: one of {known}")
+    raise BadRequest(f"unknown type {kind[:64]!r}: one of {known}")
 
 
 def parse_ping(message: Message) -> Command:
@@ -68,26 +68,26 @@ def parse_refresh(message: Message) -> Command:
     return Refresh(token)
 
 
-def check_word(value: object, *, field: str) -> str:
+def check_text(value: object, *, field: str) -> str:
     """Return `value` if it is a string of 1 to 255 characters. Raises BadRequest naming `field` otherwise."""
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_WORD_LENGTH:
-        raise BadRequest(f"`{field}` must be a string of 1 to {MAX_WORD_LENGTH} characters")
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT_LENGTH:
+        raise BadRequest(f"`{field}` must be a string of 1 to {MAX_TEXT_LENGTH} characters")
     return value
 
 
-def check_words(value: object, *, field: str, at_most: int) -> list[str]:
-    """Return `value` if it is a list of `at_most` words. Raises BadRequest naming `field` otherwise."""
+def check_texts(value: object, *, field: str, at_most: int) -> list[str]:
+    """Return `value` if it is a list of up to `at_most` such strings. Raises BadRequest naming `field` otherwise."""
     if not isinstance(value, list):
         raise BadRequest(f"`{field}` must be a list of strings")
     if len(value) > at_most:
         raise BadRequest(f"`{field}` has {len(value)} entries; at most {at_most} are allowed")
-    return [check_word(word, field=f"{field}[{position}]") for position, word in enumerate(value)]
+    return [check_text(text, field=f"{field}[{position}]") for position, text in enumerate(value)]
 
 
-def moment(value: str | int | float | None) -> str | int | float:
-    """A publication's timestamp as ISO 8601 text: seconds since the epoch are converted, None is now.
+def timestamp_of(value: str | int | float | None) -> str | int | float:
+    """Return the timestamp of a publication as ISO 8601 text. Seconds since the epoch are converted; None means now.
 
-    A number that is no moment of the years 1 to 9999 is passed on as it came.
+    Numbers beyond the years 1 to 9999 are returned unchanged.
     """
     if isinstance(value, str):
         return value

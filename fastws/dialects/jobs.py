@@ -1,4 +1,4 @@
-"""The jobs dialect (seed 003): everyone listens to the feed of job updates, whole or narrowed."""
+"""The jobs dialect (seed 003): all clients receive the feed of job updates, optionally filtered."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fastws.dialects.feeds import job_of
 from fastws.dialects.fields import (
     Message,
     Parser,
-    check_word,
-    moment,
+    check_text,
     parse_by_type,
     parse_ping,
     parse_refresh,
     single_request,
+    timestamp_of,
     with_id,
 )
 from fastws.errors import BadRequest
@@ -33,12 +33,12 @@ MAX_FILTER_ENTRIES: Final = 256
 
 @dataclass(slots=True, frozen=True)
 class JobFilter:
-    """Only these job ids and statuses; None = any."""
+    """Selects updates with these job ids and statuses. None = any."""
 
     job_ids: frozenset[str] | None = None
     statuses: frozenset[str] | None = None
 
-    def hears(self, publication: Publication) -> bool:
+    def accepts(self, publication: Publication) -> bool:
         job_id, status = job_of(publication)
         if self.job_ids is not None and job_id not in self.job_ids:
             return False
@@ -46,7 +46,7 @@ class JobFilter:
 
 
 class Jobs:
-    """Spec 3.4. `channel` is the feed's; nothing is said at the start, as the seed's clients expect."""
+    """Spec 3.4. `channel` is the channel of the feed. No message is sent on connect, as clients of the seed expect."""
 
     name = "jobs"
     needs_token = False
@@ -63,7 +63,7 @@ class Jobs:
         return single_request(payload, codec, self.parse)
 
     def parse(self, message: object) -> Command:
-        """What a decoded message asks for. Raises BadRequest naming what is wrong and what would be right."""
+        """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","statuses":["failed"]}')
 
     def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
@@ -74,7 +74,7 @@ class Jobs:
         return with_id(message, request_id)
 
     def delivery(self, publication: Publication) -> Message:
-        """A job update; what is about no job (said to this client alone, say) goes under its event's name."""
+        """Return a job update. A publication without a job, such as a direct message, has its `event` instead."""
         job_id, status = job_of(publication)
         message: Message
         if job_id is None:
@@ -82,8 +82,8 @@ class Jobs:
         else:
             message = {"type": "job_update", "job_id": job_id, "status": status}
         message["data"] = publication.data
-        # As the worker wrote it: the seed's are seconds since the epoch.
-        message["timestamp"] = moment(None) if publication.timestamp is None else publication.timestamp
+        # As the backend wrote it: in the seed it is seconds since the epoch.
+        message["timestamp"] = timestamp_of(None) if publication.timestamp is None else publication.timestamp
         if publication.seq is not None:
             message["seq"] = publication.seq
         return message
@@ -93,7 +93,7 @@ class Jobs:
 
 
 def _parse_subscribe(message: Message) -> Command:
-    """Each `subscribe` says anew what is wanted; a field that is absent or empty lets everything through."""
+    """Replace the filter. A field that is absent or empty matches all updates."""
     wanted = JobFilter(_entries(message, "job_ids"), _entries(message, "statuses"))
     narrowed = None if wanted == JobFilter() else wanted
     return ChangeFilter(lambda now: narrowed)
@@ -102,8 +102,8 @@ def _parse_subscribe(message: Message) -> Command:
 def _parse_unsubscribe(message: Message) -> Command:
     for field in ("job_ids", "statuses"):
         if field in message:
-            # Taking it as "hear everything" would be the opposite of what such a client means.
-            raise BadRequest(f"`unsubscribe` ends the whole filter and takes no `{field}`; subscribe to what is left")
+            # Removing the whole filter would be the opposite of what such a client intends.
+            raise BadRequest(f"`unsubscribe` removes the whole filter: it takes no `{field}`; use `subscribe`")
     return ChangeFilter(lambda now: None, subscribed=False)
 
 
@@ -120,8 +120,8 @@ def _entries(message: Message, field: str) -> frozenset[str] | None:
 
 
 def _entry(value: object, field: str) -> str:
-    # As in the feed itself an integer job id is taken as text.
-    return str(value) if type(value) is int else check_word(value, field=field)
+    # Integer job ids are text, as in the feed.
+    return str(value) if type(value) is int else check_text(value, field=field)
 
 
 _PARSERS: Final[Mapping[str, Parser]] = {

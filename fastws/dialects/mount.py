@@ -1,4 +1,4 @@
-"""Where dialects are mounted: which one a request for a WebSocket at a path speaks."""
+"""Mounts: the dialect of each path."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PATH: Final = re.compile(r"/[^\s?#\x00-\x1f\x7f]*")
 
 @dataclass(slots=True, frozen=True)
 class Mount:
-    """What is mounted at one path: one dialect, or one for requests with a token and one for others."""
+    """The dialects of one path: one for requests with a token and one for requests without, often the same."""
 
     name: str
     with_token: Dialect
@@ -35,10 +35,10 @@ class Mount:
 
 
 class Mounts:
-    """Paths to dialects: the defaults of spec 3, then `entries`, "PATH=DIALECT" each, in their order.
+    """Maps paths to dialects: first the defaults of spec 3, then `entries` of the form "PATH=DIALECT", in order.
 
-    A dialect is channels, rooms, workspaces, jobs or echo; A+B is A for requests with a token and B for those
-    without; none takes the path away. Raises ConfigError naming the entry that cannot be used.
+    DIALECT is channels, rooms, workspaces, jobs or echo. A+B means A for requests with a token and B for requests
+    without; none removes the path. Raises ConfigError naming the invalid entry.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Mounts:
         self.reserved_events = frozenset[str]().union(*(dialect.reserved_events for dialect in self.dialects.values()))
 
     def find(self, path: str, *, has_token: bool) -> Dialect | None:
-        """The dialect of a request for `path` (no query; a slash at the end does not matter), or None."""
+        """Return the dialect for `path` (without query), or None. A trailing slash is ignored."""
         mount = self.table.get(path) or self.table.get(path.rstrip("/") or "/")
         if mount is None:
             return None
         return mount.with_token if has_token else mount.without_token
 
     def is_reserved(self, channel: str, event: str) -> bool:
-        """Whether no client may publish `event` on `channel`, because a dialect's clients could not tell a forgery."""
+        """Whether clients may not publish `event` to `channel`, because others could not recognize a forged one."""
         return event in self.reserved_events and any(
             event in dialect.reserved_events and dialect.reserves(channel) for dialect in self.dialects.values()
         )
@@ -73,9 +73,9 @@ class Mounts:
     def _apply(self, entry: str) -> None:
         path, equals, name = (part.strip() for part in entry.partition("="))
         if not equals:
-            raise ConfigError(f"mounts: {entry!r} is not PATH=DIALECT, such as /live=channels")
+            raise ConfigError(f"mounts: must be PATH=DIALECT such as /live=channels, not {entry!r}")
         if _PATH.fullmatch(path) is None:
-            raise ConfigError(f"mounts: {path!r} is not a path: it begins with / and has no space, ? or #")
+            raise ConfigError(f"mounts: the path must begin with / and contain no space, ? or #, not {path!r}")
         path = path.rstrip("/") or "/"
         if name == NONE:
             self.table.pop(path, None)
@@ -84,10 +84,10 @@ class Mounts:
             self.table[path] = self._mount(name)
         except KeyError:
             known = ", ".join([*self.dialects, "workspaces+jobs", NONE])
-            raise ConfigError(f"mounts: unknown dialect {name!r} for {path}; known: {known}") from None
+            raise ConfigError(f"mounts: the dialect of {path} must be one of {known}, not {name!r}") from None
 
     def _mount(self, name: str) -> Mount:
-        """Raises KeyError for a word that is no dialect."""
+        """Return the mount for a dialect or A+B. Raises KeyError for an unknown dialect."""
         with_token, plus, without_token = name.partition("+")
         first = self.dialects[with_token]
         return Mount(name, first, self.dialects[without_token] if plus else first)

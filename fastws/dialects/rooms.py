@@ -1,4 +1,4 @@
-"""The rooms dialect (seed 001): a user with a token listens to rooms, and to its own from the start."""
+"""The rooms dialect (seed 001): users with a token subscribe to rooms. Their own room is subscribed on connect."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import (
     Message,
     Parser,
-    moment,
     parse_by_type,
     parse_ping,
     parse_refresh,
     single_request,
+    timestamp_of,
     with_id,
 )
 from fastws.errors import Unauthorized
@@ -37,7 +37,7 @@ from fastws.vocabulary.replies import (
 from fastws.vocabulary.values import timestamp
 
 ACCESS_DENIED: Final = "Access denied to room"
-# What a delivery is called where its publisher gave no `type`: by the room's kind, the word before the colon.
+# The `type` of deliveries if the publisher gave none, by the part of the room's name before the colon.
 TYPE_OF_KIND: Final[Mapping[str, str]] = {
     "execution": "execution_update",
     "workflow": "workflow_update",
@@ -48,7 +48,7 @@ _REFUSALS: Final = frozenset({"forbidden", "unauthorized"})
 
 
 class Rooms:
-    """Spec 3.2. A room is a channel; who may enter which is the token's matter, not the dialect's."""
+    """Spec 3.2. A room is a channel. The token decides which rooms a client may subscribe to, not the dialect."""
 
     name = "rooms"
     needs_token = True
@@ -64,7 +64,7 @@ class Rooms:
         return single_request(payload, codec, self.parse)
 
     def parse(self, message: object) -> Command:
-        """What a decoded message asks for. Raises BadRequest naming what is wrong and what would be right."""
+        """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","room_id":"execution:1"}')
 
     def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
@@ -79,7 +79,7 @@ class Rooms:
             "type": publication.type or type_of_room(publication.channel),
             "event": publication.event,
             "data": publication.data,
-            "timestamp": moment(publication.timestamp),
+            "timestamp": timestamp_of(publication.timestamp),
         }
 
     def reserves(self, channel: str) -> bool:
@@ -87,7 +87,7 @@ class Rooms:
 
 
 def type_of_room(room: str) -> str:
-    """The `type` of what is said in `room` by a publisher that gave none."""
+    """Return the default `type` of publications in `room`."""
     kind, colon, _ = room.partition(":")
     return TYPE_OF_KIND.get(kind, DEFAULT_TYPE) if colon else DEFAULT_TYPE
 
@@ -116,7 +116,7 @@ def _connected(reply: Connected) -> Message:
 def _failure(reply: Failure) -> Message:
     if reply.channel is None:
         return {"type": "error", "message": reply.message}
-    # One text for a room that is not there and one that is not yours: the seed's.
+    # The text of the seed, the same for rooms that do not exist and rooms without permission.
     text = ACCESS_DENIED if reply.code in _REFUSALS else reply.message
     return {"type": "error", "message": text, "room_id": reply.channel}
 

@@ -1,4 +1,4 @@
-"""The workspaces dialect (seed 002): a user with a token hears the events of one workspace."""
+"""The workspaces dialect (seed 002): users with a token receive the events of one workspace."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import (
     Message,
     Parser,
-    check_word,
-    check_words,
-    moment,
+    check_text,
+    check_texts,
     parse_by_type,
     parse_ping,
     parse_refresh,
     single_request,
+    timestamp_of,
     with_id,
 )
 from fastws.errors import BadRequest, Forbidden, Unauthorized
@@ -43,28 +43,28 @@ from fastws.vocabulary.values import timestamp
 DEFAULT_TEMPLATE: Final = "workspace:{workspace_id}"
 DEFAULT_METRIC_TYPE: Final = "default"
 MAX_EVENT_NAMES: Final = 256
-# In `event_types`: every event of the workspace.
+# In `event_types`: all events of the workspace.
 ALL: Final = "*"
 
 
 @dataclass(slots=True, frozen=True)
 class EventFilter:
-    """Only the events named, or (with `excluding`) all but those."""
+    """Selects the named events, or with `excluding` all others."""
 
     events: frozenset[str]
     excluding: bool = False
 
-    def hears(self, publication: Publication) -> bool:
+    def accepts(self, publication: Publication) -> bool:
         return (publication.event in self.events) is not self.excluding
 
 
 class Workspaces:
-    """Spec 3.3. `template` names a workspace's channel, with `{workspace_id}` where its id stands."""
+    """Spec 3.3. `template` is the name of a workspace's channel, with `{workspace_id}` as placeholder for its id."""
 
     name = "workspaces"
     needs_token = True
     ping = None
-    # What the server itself sends under `event`, and what backends report.
+    # Values of `event` in messages of the server itself, and `metrics_update`.
     reserved_events = frozenset(
         {"connected", "subscribed", "unsubscribed", "pong", "error", "gap", "lag", "refreshed", "metrics_update"}
     )
@@ -74,15 +74,16 @@ class Workspaces:
         self._channels = workspace_channels(template)
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
-        """The channel of the workspace in the query, else of the token's own.
+        """Return the channel of the workspace in the query, or else of the token's default workspace.
 
-        Raises Forbidden where the token lists no such workspace, or where neither names one.
+        Raises Unauthorized without a token, and Forbidden if the token does not list the workspace or if neither names
+        one.
         """
         if identity is None:
             raise Unauthorized("a token is required")
         workspace = query.get("workspace_id") or identity.workspace
         if not workspace:
-            raise Forbidden("no workspace: name it as workspace_id in the query or in the token")
+            raise Forbidden("no workspace: set workspace_id in the query or in the token")
         if workspace != identity.workspace and workspace not in identity.workspaces:
             raise Forbidden("no access to this workspace")
         channel = check_channel_name(self.template.replace("{workspace_id}", workspace), field="workspace_id")
@@ -92,7 +93,7 @@ class Workspaces:
         return single_request(payload, codec, self.parse)
 
     def parse(self, message: object) -> Command:
-        """What a decoded message asks for. Raises BadRequest naming what is wrong and what would be right."""
+        """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","event_types":["alert"]}')
 
     def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
@@ -106,7 +107,7 @@ class Workspaces:
         message: Message = {
             "event": publication.event,
             "data": publication.data,
-            "timestamp": moment(publication.timestamp),
+            "timestamp": timestamp_of(publication.timestamp),
         }
         if publication.priority is not None:
             message["priority"] = publication.priority
@@ -122,7 +123,7 @@ def _parse_subscribe(message: Message) -> Command:
     def change(now: Filter | None) -> Filter | None:
         if ALL in names:
             return None
-        # Before its first `subscribe` a client has no list of its own that the names could be added to.
+        # The first `subscribe` of a client begins a list; later ones add to it.
         if not isinstance(now, EventFilter) or now.excluding:
             return EventFilter(names)
         return EventFilter(_bounded(now.events | names))
@@ -146,18 +147,18 @@ def _parse_unsubscribe(message: Message) -> Command:
 
 
 def _event_types(message: Message) -> frozenset[str]:
-    return frozenset(check_words(message.get("event_types"), field="event_types", at_most=MAX_EVENT_NAMES))
+    return frozenset(check_texts(message.get("event_types"), field="event_types", at_most=MAX_EVENT_NAMES))
 
 
 def _bounded(names: frozenset[str]) -> frozenset[str]:
     if len(names) > MAX_EVENT_NAMES:
-        raise BadRequest(f"too many `event_types`: at most {MAX_EVENT_NAMES} may be in force")
+        raise BadRequest(f"too many `event_types`: a filter may have at most {MAX_EVENT_NAMES}")
     return names
 
 
 def _parse_request_metrics(message: Message) -> Command:
     metric_type = message.get("metric_type")
-    return RequestMetrics(DEFAULT_METRIC_TYPE if metric_type is None else check_word(metric_type, field="metric_type"))
+    return RequestMetrics(DEFAULT_METRIC_TYPE if metric_type is None else check_text(metric_type, field="metric_type"))
 
 
 _PARSERS: Final[Mapping[str, Parser]] = {
@@ -179,9 +180,10 @@ def _connected(reply: Connected, starting: StartingChannels) -> Message:
 
 
 def _filter_changed(reply: FilterChanged, starting: StartingChannels) -> Message:
-    """All event types now in force, in alphabetical order.
+    """Return all event types of the current filter, in alphabetical order.
 
-    One that unsubscribed before it ever subscribed hears all but some: `["*"]`, and those under `except`.
+    A client that unsubscribed before its first `subscribe` receives all other events: `event_types` is `["*"]`, and
+    the unsubscribed ones are in `except`.
     """
     message: Message = {"event": "subscribed" if reply.subscribed else "unsubscribed"}
     events = reply.filter

@@ -248,7 +248,7 @@ def _wanted(
     heard = audience.filter
     wanted = []
     for position, publication in enumerate(run):
-        if heard is not None and not heard.hears(publication):
+        if heard is not None and not heard.accepts(publication):
             continue
         try:
             frame = framed.get((form, position))

@@ -1,1 +1,1 @@
-"""What is said: frozen, slotted values without behaviour, shared by every room."""
+"""Messages inside the server: slotted dataclasses without behaviour, used by all other packages."""

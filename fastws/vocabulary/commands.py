@@ -1,4 +1,4 @@
-"""What a client asks for, after its dialect was understood."""
+"""Commands: requests of clients, independent of their dialect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Unsubscribe:
 
 @fast_dataclass
 class Send:
-    """Publish to a channel. `key` is for the conflate policy, `type` for rooms clients."""
+    """Publish to a channel. The conflate policy uses `key`; rooms clients receive `type`."""
 
     channel: str
     event: str
@@ -33,7 +33,7 @@ class Send:
 
 @fast_dataclass
 class SendDirect:
-    """Send to one connection."""
+    """Send a message to one connection."""
 
     connection_id: str
     event: str
@@ -47,16 +47,17 @@ class Ping:
 
 @fast_dataclass
 class Refresh:
-    """A new token for the same user."""
+    """Replace the token of the connection with a new one of the same user."""
 
     token: str
 
 
 @fast_dataclass
 class ChangeFilter:
-    """Narrow or widen what is heard on the client's home channel: `change` maps the filter in force to the new one.
+    """Change the filter on the client's home channel: `change` maps the current filter to the new one.
 
-    None is the filter that lets everything through.
+    None stands for no filter: all publications are delivered. `subscribed` tells whether the client asked to
+    subscribe or to unsubscribe.
     """
 
     change: Callable[[Filter | None], Filter | None]
@@ -70,14 +71,14 @@ class RequestMetrics:
 
 @fast_dataclass
 class Echo:
-    """Send `payload` back as it came, in a frame of the same `opcode` (conformance runs)."""
+    """Send `payload` back unchanged in a frame of the same `opcode` (for conformance tests)."""
 
     opcode: int
     payload: bytes
 
 
 Command = Subscribe | Unsubscribe | Send | SendDirect | Ping | Refresh | ChangeFilter | RequestMetrics | Echo
-# What a client calls a request; its reply carries the same `id`. None: it gave none.
+# The `id` that a client gives a request and receives in the reply. None: the request has no id.
 RequestId = str | int | None
-# A request whose command is an error could not be understood: the error is its answer.
+# An invalid request has an error instead of a command; the error is the reply.
 Request = tuple[RequestId, Command | FastWSError]

@@ -1,4 +1,4 @@
-"""A filter: which publications of a channel one client wants. Each dialect defines its own."""
+"""The interface of filters, which select publications of a channel for one client. Dialects define their own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from fastws.vocabulary.publication import Publication
 
 
 class Filter(Protocol):
-    """A test of a publication. Equal filters share an audience, so an implementation is hashable and immutable."""
+    """A test of a publication. Implementations are immutable and hashable, since equal filters share an audience."""
 
-    def hears(self, publication: Publication) -> bool:
-        """Whether a client with this filter hears `publication`."""
+    def accepts(self, publication: Publication) -> bool:
+        """Whether a client with this filter receives `publication`."""
         ...
 
     def __hash__(self) -> int: ...

@@ -1,4 +1,4 @@
-"""Who a client is: what a verified token says of it."""
+"""The identity of a client, read from its verified token."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 class Identity:
     """The user behind a connection. `expires_at` and `issued_at` are seconds since the epoch.
 
-    `channels` and `publish` are patterns (`*` one segment, `**` the rest, `{sub}` the user); None = the claim
-    was absent. `workspaces` are all that the token names, `workspace` the one it defaults to.
+    `channels` and `publish` are channel patterns (`*` one segment, `**` the rest, `{sub}` the user), or None if the
+    token has no such claim. `workspaces` are all workspaces of the token, `workspace` is the default one.
     """
 
     user: str

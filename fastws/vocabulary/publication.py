@@ -1,4 +1,4 @@
-"""A publication: one thing said on one channel, on its way to every subscriber."""
+"""A publication: a message published to a channel, for delivery to all subscribers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ NOBODY: frozenset[str] = frozenset()
 
 @fast_dataclass
 class Publication:
-    """What is said on a channel. `data` is any JSON or msgpack value, or an `Encoded` body not yet decoded.
+    """A message published to a channel. `data` is any JSON or msgpack value, or an `Encoded` body not yet decoded.
 
-    `type` is the kind a rooms client reads, `sender` the connection id of the client that said it,
-    `timestamp` ISO 8601 text or seconds since the epoch, `seq` the number within its feed, `key` what the
-    `conflate` policy keeps the latest of (default: the event), `exclude` the connection ids that must not
-    hear it, `attributes` what a feed knows beside the data (jobs: `job_id`, `status`).
+    `type` is the message type for rooms clients, `sender` the connection id of the publishing client, `timestamp` ISO
+    8601 text or seconds since the epoch, `seq` the sequence number within a feed, and `exclude` the connection ids
+    that must not receive it. Of publications with the same `key` (default: the event) the `conflate` policy keeps only
+    the latest. `attributes` are fields of a feed in addition to the data (jobs: `job_id`, `status`).
     """
 
     channel: str
@@ -34,7 +34,7 @@ class Publication:
 
 @fast_dataclass
 class Encoded:
-    """A value still in the bytes of a codec (`codec` is "json" or "msgpack"), so that it can be passed on."""
+    """A value that is still encoded. `codec` is "json" or "msgpack"; clients of that codec get the bytes unchanged."""
 
     codec: str
     body: bytes

@@ -1,4 +1,4 @@
-"""What the server answers or tells one client, before its dialect puts it in words."""
+"""Replies and notices for one client, independent of its dialect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastws.vocabulary.values import fast_dataclass
 
 @dataclass(slots=True, frozen=True)
 class Connected:
-    """The first thing a client hears."""
+    """The first message to a client."""
 
     connection_id: str
     workspace: str | None = None
@@ -28,7 +28,7 @@ class Unsubscribed:
 
 @fast_dataclass
 class Sent:
-    """How a send ended: to `channel`, or to one connection (`connection_id`)."""
+    """The result of a Send to `channel` or a SendDirect to `connection_id`."""
 
     channel: str | None
     connection_id: str | None
@@ -43,7 +43,7 @@ class Pong:
 
 @dataclass(slots=True, frozen=True)
 class Failure:
-    """Anything wrong. `code` is one of spec 3.1's error codes."""
+    """An error. `code` is one of the error codes in spec 3.1."""
 
     code: str
     message: str
@@ -52,14 +52,14 @@ class Failure:
 
 @dataclass(slots=True, frozen=True)
 class Gap:
-    """Publications on `channel` may have been missed."""
+    """The client may have missed publications on `channel`."""
 
     channel: str
 
 
 @dataclass(slots=True, frozen=True)
 class Lag:
-    """`dropped` publications on `channel` were not delivered because this client did not read."""
+    """`dropped` publications on `channel` were not delivered, because the client reads too slowly."""
 
     channel: str
     dropped: int
@@ -67,21 +67,21 @@ class Lag:
 
 @dataclass(slots=True, frozen=True)
 class Refreshed:
-    """The new token holds until `expires` (seconds since the epoch)."""
+    """The new token was accepted. It is valid until `expires` (seconds since the epoch)."""
 
     expires: float
 
 
 @dataclass(slots=True, frozen=True)
 class Left:
-    """The new token no longer allows `channel`: the client was taken off it."""
+    """The client was unsubscribed from `channel`, because its new token does not allow it."""
 
     channel: str
 
 
 @dataclass(slots=True, frozen=True)
 class FilterChanged:
-    """The filter now in force; None hears everything."""
+    """The current filter. None: all publications are delivered."""
 
     filter: Filter | None
     subscribed: bool = True

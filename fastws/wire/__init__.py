@@ -1,1 +1,1 @@
-"""Bytes of HTTP/1.1 and RFC 6455 to requests and messages and back, without any I/O."""
+"""Parsers and serializers for HTTP/1.1 and RFC 6455, without I/O."""

@@ -1,4 +1,4 @@
-"""permessage-deflate (RFC 7692) without context takeover: nothing kept per connection, inflation bounded."""
+"""permessage-deflate (RFC 7692) without context takeover: no state per connection, bounded inflation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opc
 
 NAME: Final = "permessage-deflate"
 _MAX_WINDOW_BITS = 15
-# What a sync flush ends with; the sender leaves it out and the receiver puts it back (RFC 7692 section 7.2).
+# The end of a sync flush, which the sender removes and the receiver appends (RFC 7692 section 7.2).
 _FLUSH_TAIL = b"\x00\x00\xff\xff"
-# What may follow a block with BFINAL: the beginning of the flush (RFC 7692 section 7.2.3.4).
+# Bytes allowed after a block with BFINAL: the beginning of the flush (RFC 7692 section 7.2.3.4).
 _AFTER_FINAL_BLOCK = (b"", b"\x00")
 
-# The parameters of an offer (RFC 7692 section 7.1) and what their value looks like; None = no value.
+# The parameters of an offer (RFC 7692 section 7.1) and the pattern of their value; None = no value.
 _SERVER_NO_TAKEOVER = "server_no_context_takeover"
 _CLIENT_NO_TAKEOVER = "client_no_context_takeover"
 _SERVER_WINDOW = "server_max_window_bits"
@@ -26,7 +26,7 @@ _CLIENT_WINDOW = "client_max_window_bits"
 _PARAMETERS: dict[str, re.Pattern[str] | None] = {
     _SERVER_NO_TAKEOVER: None,
     _CLIENT_NO_TAKEOVER: None,
-    # 8 is a legal wish, but zlib cannot write raw deflate with so small a window: such an offer is declined.
+    # 8 is legal, but zlib cannot write raw deflate with such a small window: the offer is declined.
     _SERVER_WINDOW: re.compile(r'9|1[0-5]|"(?:9|1[0-5])"'),
     _CLIENT_WINDOW: re.compile(r'[89]|1[0-5]|"(?:[89]|1[0-5])"'),
 }
@@ -34,42 +34,42 @@ _PARAMETERS: dict[str, re.Pattern[str] | None] = {
 
 @dataclass(slots=True, frozen=True)
 class Deflate:
-    """What was agreed. `response` is the value of Sec-WebSocket-Extensions in the 101.
+    """The negotiated parameters. `response` is the value of Sec-WebSocket-Extensions in the 101 response.
 
-    `window_bits` is the window that frames to this client are compressed with: 15, or what it asked for.
+    `window_bits` (9 to 15) is the window size for frames to this client: 15 unless the client asked for less.
     """
 
     response: str
     window_bits: int = _MAX_WINDOW_BITS
 
     def inflater(self, max_message_bytes: int) -> Inflater:
-        """What an parser needs to read this client's compressed messages."""
+        """Return an inflater for the compressed messages of one client."""
         return Inflater(max_message_bytes)
 
 
 def negotiate(offers: str) -> Deflate | None:
-    """The first acceptable offer in a Sec-WebSocket-Extensions value; None = no compression.
+    """Accept the first acceptable offer in a Sec-WebSocket-Extensions value. Returns None if there is none.
 
-    An offer with an unknown or repeated parameter, or a value where none may be or out of range, is declined
-    (RFC 7692 section 7.1), and the next one looked at. Both sides give up context takeover: a server may ask
-    that of any client (section 7.1.1.2). The client's window is left to it, since 15 bits inflate everything.
+    Offers with unknown or repeated parameters or with invalid values are declined (RFC 7692 section 7.1). Both sides
+    go without context takeover, which a server may ask of any client (section 7.1.1.2). The client chooses its own
+    window, since a window of 15 bits inflates everything.
     """
     for offer in offers.split(","):
         if offer.count('"') % 2:
-            return None  # a quoted comma: never in this extension's offers, so not worth a parser
+            return None  # a quoted comma, which never occurs in offers of this extension
         name, *parameters = [piece.strip(" \t") for piece in offer.split(";")]
         if name.lower() != NAME:
             continue
         read = _read_parameters(parameters)
         if read is None:
             continue
-        return _agree(int(read.get(_SERVER_WINDOW, 0)))
+        return _agreement(int(read.get(_SERVER_WINDOW, 0)))
     return None
 
 
 @cache
-def _agree(server_window_bits: int) -> Deflate:
-    """One agreement per window (0 = not asked for), shared by every connection that has it."""
+def _agreement(server_window_bits: int) -> Deflate:
+    """Return the agreement for a window size (0 = not requested), shared by all connections that have it."""
     answer = [NAME, _SERVER_NO_TAKEOVER, _CLIENT_NO_TAKEOVER]
     if not server_window_bits:
         return Deflate("; ".join(answer))
@@ -77,7 +77,7 @@ def _agree(server_window_bits: int) -> Deflate:
 
 
 def _read_parameters(parameters: list[str]) -> dict[str, str] | None:
-    """The parameters of one offer, the values without quotes; None if it must be declined."""
+    """Return the parameters of one offer, values without quotes, or None if the offer must be declined."""
     read: dict[str, str] = {}
     for parameter in parameters:
         name, equals, value = parameter.partition("=")
@@ -94,9 +94,9 @@ def _read_parameters(parameters: list[str]) -> dict[str, str] | None:
 
 
 def deflate(payload: bytes, level: int, window_bits: int = _MAX_WINDOW_BITS) -> bytes:
-    """`payload` as a message compressed on its own (RFC 7692 section 7.2.1), for `frame(compressed=True)`.
+    """Compress one message without context (RFC 7692 section 7.2.1), for `frame(compressed=True)`.
 
-    `level` is zlib's 1 to 9, `window_bits` what the readers agreed to, 9 to 15.
+    `level` is the zlib level, 1 to 9. `window_bits` is the negotiated window size, 9 to 15.
     """
     compressor = zlib.compressobj(level, zlib.DEFLATED, -window_bits)
     compressed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
@@ -104,10 +104,10 @@ def deflate(payload: bytes, level: int, window_bits: int = _MAX_WINDOW_BITS) -> 
 
 
 class Inflater(Extension):
-    """The receiving side as a wsproto extension: one per parser, a zlib stream only inside a message.
+    """Inflates incoming messages, as a wsproto extension. One per parser; a zlib stream exists only during a message.
 
-    A message whose plain form would exceed `max_message_bytes` fails with 1009 before more than that is in
-    memory; data that is not deflate fails with 1007.
+    A message that would exceed `max_message_bytes` inflated fails with 1009 before more than that is in memory.
+    Invalid deflate data fails with 1007.
     """
 
     name = NAME
@@ -128,7 +128,7 @@ class Inflater(Extension):
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
     ) -> CloseReason | RsvBits:
-        """RSV1 marks the first frame of a compressed message and no other (RFC 7692 section 6)."""
+        """Check RSV1, which is set in the first frame of a compressed message only (RFC 7692 section 6)."""
         self._frame_is_control = opcode.iscontrol()
         if self._frame_is_control or opcode is Opcode.CONTINUATION:
             if rsv.rsv1:
@@ -138,7 +138,7 @@ class Inflater(Extension):
         return RsvBits(rsv1=True, rsv2=False, rsv3=False)
 
     def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
-        """`data` inflated, where it belongs to a compressed message."""
+        """Return `data`, inflated if it belongs to a compressed message."""
         return self._inflate(data) if self._message_is_compressed and not self._frame_is_control else data
 
     def frame_inbound_complete(
@@ -146,7 +146,7 @@ class Inflater(Extension):
         proto: FrameDecoder | FrameProtocol,
         fin: bool,  # noqa: FBT001 - wsproto's signature
     ) -> bytes | CloseReason | None:
-        """What the flush tail still brings out at the end of a message."""
+        """Return the rest of a compressed message that the flush tail yields."""
         if not fin or self._frame_is_control:
             return None
         rest = self._inflate(_FLUSH_TAIL) if self._message_is_compressed and not self._has_ended() else None
@@ -164,7 +164,7 @@ class Inflater(Extension):
             stream = self._stream = zlib.decompressobj(-_MAX_WINDOW_BITS)
         room = self._max_message_bytes - self._produced
         try:
-            # One byte more than there is room for tells a message at the limit from one over it.
+            # Ask for one byte more than allowed, to distinguish a message at the limit from one over it.
             inflated = stream.decompress(data, room + 1)
         except zlib.error:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA

@@ -1,4 +1,4 @@
-"""The parser: cut frames, fragments, closes and everything odd, judged by wsproto under limits of our own."""
+"""The frame parser: partial frames, fragments, closes and unusual frames, validated by wsproto and our limits."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ _RSV1 = 0x40
 # Bytes of a header without its masking key, by the 7-bit length (RFC 6455 section 5.2).
 _HEADER_BYTES = {126: 4, 127: 10}
 _NO_HEADER = -1
-# So many plain frames take the time of one that goes through wsproto (benchmarks/test_frames.py).
+# A frame that goes through wsproto takes as long as this many plain frames (benchmarks/test_frames.py).
 _SLOW_FRAME_COST = 8
 _NO_STATUS = 1005
 _pack_code = Struct("!H").pack
-# What a close says where the parser's own text would show its internals.
+# Close reasons that replace texts of wsproto which would show internals.
 _REASONS = {1007: "text that is not UTF-8, or data that is not deflate", 1009: "message too large"}
 
 
 class FrameParser:
-    """Reads one client's frames where the direct reader could not; dropped as soon as `is_idle`.
+    """Parses one client's frames that `read_frames` cannot. Dropped as soon as `is_idle`.
 
-    It reads each header first, so that limits act before the payload is there, unmasks in C, and hands
-    wsproto the plain frame piece by piece: wsproto decides what is valid. (It does so in a client's role,
-    whose incoming frames are unmasked.) At a message boundary the direct reader takes over again.
+    Headers are parsed first, so that limits apply before the payload arrives. Payloads are unmasked in C and passed
+    to wsproto in pieces, which validates them. (wsproto runs in the role of a client, whose incoming frames are
+    unmasked.) At a message boundary `read_frames` takes over again.
 
-    `max_fragments` counts the frames of one message, empty ones too. `inflater` is there when
-    permessage-deflate was agreed. Memory: at most `max_message_bytes`, one read, and a zlib stream inside a
-    compressed message.
+    `max_fragments` limits the frames of one message, including empty ones. `inflater` is given if permessage-deflate
+    was negotiated. Memory: at most `max_message_bytes`, one read, and a zlib stream during a compressed message.
     """
 
     __slots__ = (
@@ -65,10 +64,10 @@ class FrameParser:
         self._backlogged = False
         self._data = b""
         self._position = 0
-        # The frame under way: payload bytes still to come, and the masking key turned to the next one.
+        # The current frame: payload bytes still to come, and the masking key rotated to the next byte.
         self._left = _NO_HEADER
         self._mask = b""
-        # The message under way.
+        # The current message.
         self._in_message = False
         self._compressed = False
         self._fragments = 0
@@ -77,7 +76,7 @@ class FrameParser:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is held and the next byte begins a message: the parser may be dropped."""
+        """Whether no bytes are held and the next byte begins a message, so that the parser may be dropped."""
         return (
             self._left == _NO_HEADER
             and not self._in_message
@@ -87,15 +86,15 @@ class FrameParser:
 
     @property
     def has_backlog(self) -> bool:
-        """Whether the budget ended before the bytes did: feed nothing more, but b"" in the next loop turn."""
+        """Whether the budget was used up before all bytes were read. Then feed only b"" in the next loop iteration."""
         return self._backlogged
 
     def feed(self, data: bytes, budget: int) -> list[tuple[int, bytes]]:
-        """The messages and control frames that `data` completes, in order, for at most `budget` frames.
+        """Parse `data` and return the messages and control frames that it completes, as (opcode, payload), in order.
 
-        One that is not plain counts for 8 in the budget, as it takes as long; one at least is always read.
-        Messages are whole and inflated, text is UTF-8; a close carries its valid payload. After a close, or
-        once `failure` is set, nothing more is read. `failure` has the close code: 1002, 1007, 1008 or 1009.
+        Reads at most `budget` frames, but at least one. A frame that goes through wsproto counts as 8. Messages are
+        complete and inflated, text is valid UTF-8, and a close has a valid payload. After a close nothing more is
+        read, nor once `failure` is set, whose `violation_code` is 1002, 1007, 1008 or 1009.
 
         Cost: 10 µs per frame that goes through wsproto (benchmarks/test_frames.py).
         """
@@ -113,17 +112,17 @@ class FrameParser:
         except ProtocolViolation as violation:
             self._fail(violation)
         except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
-            # The parser is not meant to raise these; if it does, the bytes were still the client's.
+            # wsproto should not raise these. If it does, the client's bytes caused it.
             self._fail(ProtocolViolation(f"unreadable frame: {type(error).__name__}"))
-        self._settle(budget)
+        self._trim(budget)
         return events
 
     def _fail(self, violation: ProtocolViolation) -> None:
         self.failure = violation
         self._finished = True
 
-    def _settle(self, budget: int) -> None:
-        """Hold on to no more than what is needed when the next bytes come."""
+    def _trim(self, budget: int) -> None:
+        """Drop the bytes that are no longer needed."""
         if self._finished:
             self._position = len(self._data)
             self._message = None
@@ -133,7 +132,7 @@ class FrameParser:
             self._position = 0
 
     def _read(self, events: list[tuple[int, bytes]], budget: int) -> int:
-        """Read until the bytes or the budget end; the budget that is left."""
+        """Read until the bytes or the budget are used up. Return the remaining budget."""
         while budget > 0 and not self._finished:
             if self._left == _NO_HEADER:
                 if not self._in_message:
@@ -160,7 +159,7 @@ class FrameParser:
         return len(found)
 
     def _read_header(self, events: list[tuple[int, bytes]]) -> bool:
-        """Judge the next frame's header; whether it was there. Limits act here, before the payload."""
+        """Parse and check the next header, before its payload arrives. Return False if the header is incomplete."""
         data, start = self._data, self._position
         if len(data) - start < 2:
             return False
@@ -169,27 +168,27 @@ class FrameParser:
             raise ProtocolViolation("frames from a client must be masked")
         length = second - _MASKED
         after = start + _HEADER_BYTES.get(length, 2)
-        # The key of an empty frame is waited for, the others' is read with the payload: a header that is
-        # over a limit fails at once.
+        # An empty frame is complete with its masking key. For all others the key is read with the payload, so that a
+        # header over a limit fails at once.
         if len(data) < (after + 4 if length == 0 else after):
             return False
-        frames = self._judge(bytes((first, length)) + data[start + 2 : after])
+        frames = self._validate(bytes((first, length)) + data[start + 2 : after])
         if length > 125:
             length = int.from_bytes(data[start + 2 : after], "big")
-        self._admit(first, length)
+        self._check_limits(first, length)
         self._position = after if length else after + 4
         self._left = length
         self._mask = b""
         self._collect(frames, events)
         return True
 
-    def _admit(self, first: int, length: int) -> None:
-        """Count the frame with this first byte and payload length against the limits of its message."""
+    def _check_limits(self, first: int, length: int) -> None:
+        """Count a frame with this first byte and payload length against the limits of its message."""
         opcode = first & 0x0F
         if opcode >= CLOSE:
             return
         if (opcode == CONTINUATION) != self._in_message:
-            raise ProtocolViolation("a continuation belongs to a message, and nothing else may interrupt one")
+            raise ProtocolViolation("unexpected continuation frame, or a new message inside a fragmented one")
         if opcode != CONTINUATION:
             self._compressed = bool(first & _RSV1)
         self._in_message = True
@@ -199,13 +198,13 @@ class FrameParser:
         self._wire_bytes += length
         limit = self._max_message_bytes
         if self._compressed:
-            # Deflate may make a message larger, by less than zlib's own bound; the inflater guards the limit.
+            # Deflate may enlarge a message, by less than this bound of zlib; the inflater checks the limit itself.
             limit += (limit >> 3) + 1024
         if self._wire_bytes > limit:
             raise ProtocolViolation(_REASONS[1009], violation_code=1009)
 
     def _read_payload(self, events: list[tuple[int, bytes]]) -> bool:
-        """Hand on what is there of the frame's payload; whether that was all of it."""
+        """Process the available payload of the current frame. Return whether the frame is complete."""
         data, start = self._data, self._position
         mask = self._mask
         if not mask:
@@ -220,10 +219,10 @@ class FrameParser:
         self._left -= len(piece)
         turn = len(piece) % 4
         self._mask = mask[turn:] + mask[:turn]
-        self._collect(self._judge(apply_mask(piece, mask)), events)
+        self._collect(self._validate(apply_mask(piece, mask)), events)
         return self._left == 0
 
-    def _judge(self, plain: bytes) -> list[Frame]:
+    def _validate(self, plain: bytes) -> list[Frame]:
         self._protocol.receive_bytes(plain)
         return list(self._protocol.received_frames())
 

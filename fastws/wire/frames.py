@@ -1,4 +1,4 @@
-"""Outgoing frames: unmasked and whole, made once per wire form and shared by every subscriber."""
+"""Outgoing frames: final and unmasked, built once per wire form and shared by all its subscribers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastws.wire.opcodes import BINARY, CLOSE, MAX_CONTROL_PAYLOAD, PING, PONG, 
 _FIN = 0x80
 _RSV1 = 0x40
 _MAX_REASON_BYTES = MAX_CONTROL_PAYLOAD - 2
-# A header from a table takes half the time of one that is made (benchmarks/test_frames.py).
+# Looking up a header takes half the time of building it (benchmarks/test_frames.py).
 _SHORT_HEADERS = {
     first: tuple(bytes((first, length)) for length in range(126))
     for opcode in (TEXT, BINARY, CLOSE, PING, PONG)
@@ -22,10 +22,10 @@ _pack_code = Struct("!H").pack
 
 
 def frame(opcode: int, payload: bytes, *, compressed: bool = False) -> bytes:
-    """One final server frame (RFC 6455 section 5.2) around `payload`.
+    """Build a final, unmasked frame (RFC 6455 section 5.2) with `payload`.
 
-    `compressed` sets RSV1 and means that `payload` is `deflate`'s (RFC 7692 section 6). A control payload is
-    at most 125 bytes; the caller sees to that.
+    `compressed` sets RSV1: `payload` is a result of `deflate` (RFC 7692 section 6). The payload of a control frame
+    must be at most 125 bytes, which is not checked.
 
     Cost: 0.2 µs for 100 bytes (benchmarks/test_frames.py).
     """
@@ -39,7 +39,7 @@ def frame(opcode: int, payload: bytes, *, compressed: bool = False) -> bytes:
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """A close frame (RFC 6455 section 5.5.1); `reason` is cut to 123 bytes without halving a character."""
+    """Build a close frame (RFC 6455 section 5.5.1). `reason` is cut to 123 bytes at a character boundary."""
     text = reason.encode("utf-8", "replace")
     if len(text) > _MAX_REASON_BYTES:
         text = text[:_MAX_REASON_BYTES].decode("utf-8", "ignore").encode()
@@ -47,12 +47,12 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 
 def pong_frame(payload: bytes) -> bytes:
-    """The answer to a ping: the same payload (RFC 6455 section 5.5.3)."""
+    """Build the answer to a ping with the same payload (RFC 6455 section 5.5.3)."""
     return frame(PONG, payload)
 
 
 def is_utf8(payload: bytes) -> bool:
-    """Whether `payload` may go into a text frame (RFC 6455 section 5.6)."""
+    """Whether `payload` is valid UTF-8, as a text frame requires (RFC 6455 section 5.6)."""
     try:
         payload.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The opening handshake (RFC 6455 section 4.2): what an upgrade looks like, and the 101 that answers it."""
+"""The opening handshake (RFC 6455 section 4.2): validates upgrade requests and builds the 101 response."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _PRINTABLE = bytes(range(0x20, 0x7F))
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
-# RFC 3986 section 3.2: a name or IPv4 address, or an IPv6 address in brackets, then perhaps a port.
+# RFC 3986 section 3.2: a name or IPv4 address, or an IPv6 address in brackets, then an optional port.
 _HOST = re.compile(r"(?:[-A-Za-z0-9._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _PLAIN_HOST = re.compile(r"(?:[-A-Za-z0-9.]+|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
 _BODY_HEADERS = ("content-length", "transfer-encoding", "expect")
 _HANDSHAKE_LISTS = ("sec-websocket-protocol", "sec-websocket-extensions")
 
-# The names that browsers, libraries and proxies send, as they write them: one lookup instead of a check.
+# Header names as browsers, libraries and proxies write them: a lookup instead of validation.
 # fmt: off
-_USUAL_NAMES = (
+_COMMON_NAMES = (
     "Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol",
     "Sec-WebSocket-Extensions", "Origin", "User-Agent", "Authorization", "Cookie", "Pragma", "Cache-Control",
     "Accept", "Accept-Language", "Accept-Encoding", "Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site",
@@ -31,19 +31,19 @@ _USUAL_NAMES = (
     "X-Request-ID", "Forwarded", "Via",
 )
 # fmt: on
-_LOWER = {spelling: name.lower() for name in _USUAL_NAMES for spelling in (name, name.lower(), name.title())}
+_LOWER = {spelling: name.lower() for name in _COMMON_NAMES for spelling in (name, name.lower(), name.title())}
 
 
 def read_common_upgrade(head: bytes) -> Request | None:
-    """The upgrade in `head` (from the request line through the empty line), if it is a plain one; else None.
+    """Parse an upgrade request of the usual form, or return None. `head` ends with the empty line.
 
-    Plain is what clients send: GET of a path over HTTP/1.1, printable ASCII, one space after each colon,
-    MAX_HEADERS at most, every name once, no body, a valid key, version 13. None says only that the full
-    parser has to decide; a Request is one that it accepts with equal fields (tests/wire/test_handshake.py).
+    The usual form: GET of a path over HTTP/1.1, printable ASCII, one space after each colon, at most MAX_HEADERS
+    headers, each name once, no body, a valid key, version 13. None only means that h11 and wsproto must decide. They
+    accept each request that this function returns, with equal fields (tests/wire/test_handshake.py).
 
     Cost: 4 µs for 10 headers (benchmarks/test_handshake.py); h11 and wsproto take 60.
     """
-    # Everything but the line ends is printable ASCII: no bare CR or LF, no tab, no NUL.
+    # Everything except line ends is printable ASCII: no bare CR or LF, no tab, no NUL.
     line_ends = head.translate(None, _PRINTABLE)
     count = len(line_ends) // 2
     if line_ends != b"\r\n" * count or head[-4:] != b"\r\n\r\n" or count - 2 > MAX_HEADERS:
@@ -69,12 +69,12 @@ def read_common_upgrade(head: bytes) -> Request | None:
         if not colon:
             return None
         headers[known] = value
-    if len(headers) != len(lines) or not _asks_plainly(headers):
+    if len(headers) != len(lines) or not _is_common_upgrade(headers):
         return None
     return Request("GET", target, "1.1", headers, is_upgrade=True, is_plain=True)
 
 
-def _asks_plainly(headers: dict[str, str]) -> bool:
+def _is_common_upgrade(headers: dict[str, str]) -> bool:
     get = headers.get
     host = get("host", "")
     connection = get("connection", "").lower()
@@ -84,7 +84,7 @@ def _asks_plainly(headers: dict[str, str]) -> bool:
         and get("sec-websocket-version") == "13"
         and _KEY.fullmatch(get("sec-websocket-key", "")) is not None
         and _PLAIN_HOST.fullmatch(host) is not None
-        and "--" not in host  # wsproto decodes `xn--` labels, and may refuse one
+        and "--" not in host  # wsproto decodes `xn--` labels and may reject one
         and "content-length" not in headers
         and "transfer-encoding" not in headers
         and "expect" not in headers
@@ -92,48 +92,48 @@ def _asks_plainly(headers: dict[str, str]) -> bool:
 
 
 def check_upgrade(request: Request) -> None:
-    """Raise what is wrong with `request` as an opening handshake (RFC 6455 section 4.2.1).
+    """Raise an error if `request` is not a valid opening handshake (RFC 6455 section 4.2.1).
 
-    MethodNotAllowed for another method than GET, UpgradeRequired for another version than 13 (answer with
+    MethodNotAllowed for methods other than GET, UpgradeRequired for versions other than 13 (answer with
     `Sec-WebSocket-Version: 13`, section 4.4), BadRequest for everything else.
     """
     if request.is_plain:
         return
     if request.method != "GET":
-        raise MethodNotAllowed("a WebSocket is opened with GET", allow=("GET",))
+        raise MethodNotAllowed("a WebSocket must be opened with GET", allow=("GET",))
     if request.http_version != "1.1":
-        raise BadRequest("a WebSocket is opened over HTTP/1.1")
+        raise BadRequest("a WebSocket must be opened over HTTP/1.1")
     headers = request.headers
     host = headers.get("host")
     if host is None or not _HOST.fullmatch(host):
-        raise BadRequest("the request needs one `Host` header with a host and perhaps a port")
+        raise BadRequest("the request needs one `Host` header with a host and an optional port")
     if headers.get("upgrade", "").lower() != "websocket":
         raise BadRequest("the request needs `Upgrade: websocket`")
     if "upgrade" not in tokens(headers.get("connection")):
         raise BadRequest("the request needs `Connection: Upgrade`")
     for name in _BODY_HEADERS:
         if headers.get(name, "0") != "0":
-            raise BadRequest("an upgrade has no body")
+            raise BadRequest("an upgrade request must not have a body")
     version = headers.get("sec-websocket-version")
     if version is None:
         raise BadRequest("the request needs `Sec-WebSocket-Version: 13`")
     if version != "13":
-        raise UpgradeRequired("only version 13 of the WebSocket protocol is spoken here")
+        raise UpgradeRequired("only version 13 of the WebSocket protocol is supported")
     if not _KEY.fullmatch(headers.get("sec-websocket-key", "")):
         raise BadRequest("the request needs one `Sec-WebSocket-Key` of 16 bytes in base64")
     for name in _HANDSHAKE_LISTS:
         if not headers.get(name, "").isascii():
-            raise BadRequest("subprotocols and extensions are written in ASCII")
+            raise BadRequest("subprotocols and extensions must be ASCII")
 
 
 def subprotocols(request: Request) -> list[str]:
-    """The subprotocols that the client offers, in its order; what is not a token is left out."""
+    """Return the subprotocols that the client offers, in its order. Names that are not tokens are left out."""
     offered = request.headers.get("sec-websocket-protocol", "").split(",")
     return [name for piece in offered if _TOKEN.fullmatch(name := piece.strip(" \t"))]
 
 
 def accept_response(request: Request, *, subprotocol: str | None, extensions: str | None) -> bytes:
-    """The whole 101 response (RFC 6455 section 4.2.2) to a request that `check_upgrade` let through."""
+    """Build the 101 response (RFC 6455 section 4.2.2) to a request that has passed `check_upgrade`."""
     digest = sha1(request.headers["sec-websocket-key"].encode() + _GUID, usedforsecurity=False).digest()
     lines = [
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",

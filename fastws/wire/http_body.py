@@ -1,4 +1,4 @@
-"""The body of one request, counted before it is kept; h11 knows where it ends."""
+"""Reads the body of one request with h11, and checks its size before keeping it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import h11
 from fastws.errors import BadRequest, HeadersTooLarge, TooLarge
 from fastws.wire.request import Request
 
-# So much goes to the parser at once, so that the overhead of tiny chunks is seen before it costs time.
+# Bytes passed to h11 at once, so that the overhead of tiny chunks is noticed before it costs much time.
 _SLICE_BYTES = 16384
 
 
 class BodyReader:
-    """Collects the body of `request`, whose head `parser` has read, into `request.body`, unless it is `discarded`."""
+    """Reads the body of `request`, whose head `parser` has read, into `request.body`, unless it is `discarded`."""
 
     __slots__ = (
         "_kept",
@@ -33,22 +33,22 @@ class BodyReader:
         self._kept = bytearray()
         self._raw_bytes = 0
         self._size = 0
-        # Whether the body is only counted and let go: nobody wants it.
+        # Whether the body is only counted and not kept.
         self.discarded = False
         self._max_body_bytes = max_body_bytes
-        # Chunk headers and trailers may take as much as the body itself, and so much beyond it.
+        # Chunk headers and trailers may take as many bytes as the body itself and this many more.
         self._max_overhead_bytes = max_header_bytes + _SLICE_BYTES
 
     def discard(self) -> None:
-        """Let go what came of the body, and what is to come."""
+        """Drop the part of the body that has arrived, and the rest as it arrives."""
         self.discarded = True
         self._kept.clear()
 
     def read(self, data: bytes) -> bytes | None:
-        """Read `data`; what follows the body once it is complete, None before.
+        """Read `data`. Returns the bytes after the body once it is complete, and None before.
 
-        Raises TooLarge, and BadRequest for malformed chunks and for such tiny ones that parsing them would
-        cost far more time than the body they carry is worth.
+        Raises TooLarge, and BadRequest for malformed chunks and for chunks so tiny that parsing them takes far longer
+        than the size of the body justifies.
         """
         position = 0
         while True:
@@ -74,7 +74,7 @@ class BodyReader:
 
 
 def next_event(parser: h11.Connection) -> object:
-    """The parser's next event. Raises BadRequest or HeadersTooLarge where it finds the bytes at fault."""
+    """Return the next event of `parser`. Raises BadRequest or HeadersTooLarge for invalid bytes."""
     try:
         return parser.next_event()
     except h11.RemoteProtocolError as error:

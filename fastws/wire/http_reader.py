@@ -1,4 +1,4 @@
-"""HTTP/1.1 requests out of bytes, strictly, and responses into them; h11 decides, under limits of our own."""
+"""Parses HTTP/1.1 requests strictly, with h11 and our own limits, and builds responses."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from fastws.wire.http_body import BodyReader, next_event
 from fastws.wire.request import Request as Request
 from fastws.wire.request import tokens
 
-# Of a body that nobody wants, so much is read for the sake of the connection.
+# Maximum size of an unwanted body that is read and dropped to keep the connection open.
 MAX_DISCARDED_BYTES = 65_536
 _END = b"\r\n\r\n"
-# Never in a head: control characters, a CR or LF alone, a line that continues the one before (RFC 9112
-# sections 2.2 and 5.2 allow to refuse them; what others read differently is how requests are smuggled).
-_NEVER = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n|\n[ \t]")
+# Not allowed in a head: control characters, a bare CR or LF, folded lines. RFC 9112 sections 2.2 and 5.2 permit
+# rejecting them; parsers that read them differently make request smuggling possible.
+_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n|\Z)|(?<!\r)\n|\n[ \t]")
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _REQUEST_LINE = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP/1\.[01]")
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE)
-# RFC 9112 section 3.2.2, which RFC 6455 section 4.1 allows in an opening handshake, too. Without a user in it.
+# RFC 9112 section 3.2.2; RFC 6455 section 4.1 allows it in an opening handshake too. Without userinfo.
 _ABSOLUTE_FORM = re.compile(r"https?://([^/?#@]+)((?:[/?].*)?)", re.IGNORECASE)
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _LINE_BREAKS = str.maketrans("\r\n\x00", "   ")
@@ -36,9 +36,9 @@ _NO_BODY = (204, 304)
 class HttpReader:
     """Reads the requests of one connection, one at a time.
 
-    Heads are limited to `max_header_bytes` (431) and MAX_HEADERS, bodies to `max_body_bytes` (413); both are
-    counted before they are kept or parsed. An error it raises ends the connection: answer it, then close. The
-    connection pauses reading while a request is being answered, so what waits here is one read at most.
+    Heads are limited to `max_header_bytes` and MAX_HEADERS (431), bodies to `max_body_bytes` (413). Both are checked
+    before bytes are kept or parsed. After an error the connection must be closed once the error is answered. The
+    connection pauses reading while a request is being answered, so at most one read is buffered here.
     """
 
     __slots__ = (
@@ -59,37 +59,37 @@ class HttpReader:
         self._searched = 0
         self._line_is_checked = False
         self._body: BodyReader | None = None
-        # Whether the client waits for `100 Continue` before it sends the body: look after `next_request`.
+        # Whether the client waits for `100 Continue` before it sends the body. Valid after `next_request`.
         self.expects_continue = False
-        # Whether the connection stays open after the answer to the request handed out last.
+        # Whether the connection stays open after the response to the last request.
         self.may_reuse = False
 
     def feed(self, data: bytes) -> None:
-        """Take what was read from the socket."""
+        """Add bytes read from the socket."""
         if data:
             self.expects_continue = False
         self._buffer = self._buffer + data if self._buffer else data
 
     def trailing(self) -> bytes:
-        """The bytes after an upgrade's head: frames that came in the same segment. Handed out once."""
+        """Return and forget the bytes after the head of an upgrade: frames that arrived in the same segment."""
         rest, self._buffer = self._buffer, b""
         return rest
 
     @property
     def has_more(self) -> bool:
-        """Whether bytes behind the request handed out last are here already."""
+        """Whether bytes after the last request have arrived already."""
         return bool(self._buffer)
 
     @property
     def unfinished(self) -> Request | None:
-        """The request whose head is read and whose body is still to come."""
+        """The request whose head has been read and whose body is incomplete, or None."""
         return None if self._body is None else self._body.request
 
     def discard_body(self) -> bool:
-        """Keep nothing of the body of the unfinished request.
+        """Drop the body of the unfinished request.
 
-        Returns whether it is worth reading to its end, so that another request may follow: not if it is long, or the
-        client waits with it for `100 Continue`. Then nothing more is to be fed: answer, and close.
+        Returns whether to read it to its end, so that another request may follow. If not, because it is long or the
+        client waits for `100 Continue`, then feed nothing more: answer and close the connection.
         """
         body = self._body
         if body is None:
@@ -102,9 +102,9 @@ class HttpReader:
         return False
 
     def next_request(self) -> Request | None:
-        """The next complete request, or None until more bytes are fed.
+        """Return the next complete request, or None until more bytes are fed.
 
-        Raises BadRequest (400), HeadersTooLarge (431) or TooLarge (413), with a text for the client.
+        Raises BadRequest (400), HeadersTooLarge (431) or TooLarge (413).
         """
         if self._body is None:
             self.may_reuse = False
@@ -115,7 +115,7 @@ class HttpReader:
 
     def _read_head(self) -> Request | None:
         buffer = self._buffer
-        if buffer.startswith(b"\r\n"):  # as some clients end a body (RFC 9112 section 2.2)
+        if buffer.startswith(b"\r\n"):  # some clients send it after a body (RFC 9112 section 2.2)
             buffer = self._buffer = _EMPTY_LINES.sub(b"", buffer, count=1)
         end = buffer.find(_END, max(0, self._searched - 3))
         if end < 0:
@@ -131,10 +131,10 @@ class HttpReader:
         return read_common_upgrade(head) or self._parse_head(head)
 
     def _check_partial_head(self, buffer: bytes) -> None:
-        """Refuse at once what no further byte can make a request."""
+        """Raise at once if no further bytes can make `buffer` a valid head."""
         if len(buffer) > self._max_header_bytes:
             raise HeadersTooLarge(f"a request has at most {self._max_header_bytes} bytes of headers")
-        if _NEVER.search(buffer, max(0, self._searched - 1)):
+        if _FORBIDDEN.search(buffer, max(0, self._searched - 1)):
             raise BadRequest("this is not an HTTP/1.1 request")
         if not self._line_is_checked:
             end = buffer.find(b"\r\n", max(0, self._searched - 1))
@@ -143,8 +143,8 @@ class HttpReader:
                 raise BadRequest("this is not an HTTP/1.1 request")
 
     def _parse_head(self, head: bytes) -> Request:
-        if _NEVER.search(head):
-            raise BadRequest("the headers have a control character, a bare line break or a folded line")
+        if _FORBIDDEN.search(head):
+            raise BadRequest("the headers contain a control character, a bare line break or a folded line")
         if not _REQUEST_LINE.fullmatch(head, 0, head.index(b"\r\n")):
             raise BadRequest("this is not an HTTP/1.1 request")
         if head.count(b"\r\n") - 2 > MAX_HEADERS:
@@ -160,7 +160,7 @@ class HttpReader:
         if not request.target.startswith("/"):
             raise BadRequest("the request target must be a path")
         if request.is_upgrade:
-            return request  # whatever follows is never read as a request: at most one answer, at most one 101
+            return request  # bytes after an upgrade are never read as a request: at most one response, at most one 101
         connection = tokens(request.headers.get("connection"))
         self.may_reuse = request.http_version == "1.1" and "close" not in connection
         self.expects_continue = parser.they_are_waiting_for_100_continue and not self._buffer
@@ -168,7 +168,7 @@ class HttpReader:
         return request
 
     def _finish(self, body: BodyReader) -> Request | None:
-        """Read on in the body of the request under way; the request once it is complete."""
+        """Continue reading the body. Return the request once it is complete."""
         buffer, self._buffer = self._buffer, b""
         rest = body.read(buffer)
         if rest is None:
@@ -179,13 +179,13 @@ class HttpReader:
         return body.request
 
     def _check_framing(self, head: bytes, request: Request) -> None:
-        """One length, said once (RFC 9112 section 6.3): no two readers may disagree on where a body ends."""
+        """Reject ambiguous body lengths (RFC 9112 section 6.3), on which two parsers could disagree."""
         lengths = _CONTENT_LENGTH.findall(head)
         chunked = "transfer-encoding" in request.headers
         if len(lengths) > 1 or (lengths and not _DIGITS.fullmatch(lengths[0].strip(b" \t"))):
-            raise BadRequest("`Content-Length` must stand once, as digits")
+            raise BadRequest("`Content-Length` must occur once and consist of digits")
         if chunked and (lengths or request.http_version != "1.1"):
-            raise BadRequest("`Transfer-Encoding` beside `Content-Length`, or in HTTP/1.0")
+            raise BadRequest("`Transfer-Encoding` is not allowed with `Content-Length` or in HTTP/1.0")
         if lengths and int(lengths[0]) > self._max_body_bytes:
             raise TooLarge(f"a body has at most {self._max_body_bytes} bytes")
 
@@ -205,7 +205,7 @@ def _as_request(event: h11.Request) -> Request:
 
 
 def _make_relative(request: Request) -> None:
-    """A target in absolute form becomes a path, and its authority the Host, whatever Host was sent."""
+    """Turn a target in absolute form into a path. Its authority replaces the Host header."""
     absolute = _ABSOLUTE_FORM.fullmatch(request.target)
     if absolute is not None:
         host, rest = absolute.groups()
@@ -216,10 +216,10 @@ def _make_relative(request: Request) -> None:
 def render_response(
     status: int, headers: list[tuple[str, str]], body: bytes, *, keep_alive: bool, head: bool = False
 ) -> bytes:
-    """A whole response with Date and Content-Length; `Connection: close` unless `keep_alive`.
+    """Build a response with Date and Content-Length, and with `Connection: close` unless `keep_alive`.
 
-    `head` leaves out the body but not its length. Line breaks in values become spaces, so that nothing that
-    came from a client can begin a header of its own.
+    `head` omits the body but keeps Content-Length. Line breaks in names and values become spaces, so that data from a
+    client cannot inject headers.
     """
     lines = [f"HTTP/1.1 {status} {_phrase(status)}\r\nDate: {_date(int(time.time()))}"]
     lines += [f"{name.translate(_LINE_BREAKS)}: {value.translate(_LINE_BREAKS)}" for name, value in headers]

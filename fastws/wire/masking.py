@@ -1,4 +1,4 @@
-"""Unmasking (RFC 6455 section 5.3): in C where websockets brought its extension, else by one integer xor."""
+"""Unmasking (RFC 6455 section 5.3), with the C extension of websockets if there is one, else in Python."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def apply_mask_in_python(data: bytes, mask: bytes) -> bytes:
-    """`data` xor the 4 bytes of `mask`, repeated."""
+    """Return `data` xor the 4 bytes of `mask`, repeated. Uses one xor of large integers."""
     length = len(data)
     if not length:
         return b""

@@ -1,4 +1,4 @@
-"""The PROXY protocol, versions 1 and 2: what a proxy says of its client before the first byte of the client's own."""
+"""The PROXY protocol, versions 1 and 2: a header with the client's address, sent by a proxy before other bytes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ _V1_LINE: Final = re.compile(
 )
 _V2_START: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _V2_HEAD_BYTES: Final = 16
-# Addresses and the TLVs that a proxy adds (certificates, ids); the length field alone would allow 64 KiB.
+# Addresses and TLVs of the proxy (certificates, ids). The length field would allow 64 KiB.
 _V2_MAX_REST_BYTES: Final = 4096
 _LOCAL, _PROXY = 0, 1
-# Address family and transport to the bytes of one address: only TCP over IPv4 or IPv6 says who the client is.
+# Address family and transport to the bytes of one address. Only TCP over IPv4 and IPv6 is supported.
 _V2_ADDRESS_BYTES: Final = {0x11: 4, 0x21: 16}
 
 
 @dataclass(slots=True, frozen=True)
 class ProxyHeader:
-    """`source` is the client's address; None where the proxy speaks for itself (health checks) or does not know.
+    """A PROXY header. `source` is the address of the client, or None if it is unknown or there is no client.
 
-    `size` is the header's length in bytes: what follows is the client's own. `is_own`: the proxy speaks for itself.
+    `size` is the length of the header in bytes; the client's bytes follow. `is_own`: the proxy connects on its own
+    behalf, for example for a health check (version 2, command LOCAL).
     """
 
     source: str | None
@@ -37,10 +38,10 @@ class ProxyHeader:
 
 
 def read_proxy_header(data: bytes) -> ProxyHeader | None:
-    """The header that `data` begins with; None while more bytes are needed (never more than 4 KiB and a head).
+    """Parse the header at the start of `data`. Returns None if more bytes are needed (at most 4 KiB plus 16 bytes).
 
-    Raises BadRequest as soon as no further byte can make one: the protocol's rule is to end such a connection, not
-    to guess (section 2).
+    Raises BadRequest as soon as `data` cannot be a header: the protocol requires closing the connection instead of
+    guessing (section 2).
     """
     if data.startswith(_V2_START):
         return _read_v2(data)
@@ -48,7 +49,7 @@ def read_proxy_header(data: bytes) -> ProxyHeader | None:
         return _read_v1(data)
     if _V2_START.startswith(data) or _V1_START.startswith(data):
         return None
-    raise BadRequest("a PROXY protocol header is expected from this address")
+    raise BadRequest("a connection from this address must begin with a PROXY protocol header")
 
 
 def _read_v1(data: bytes) -> ProxyHeader | None:
@@ -69,7 +70,7 @@ def _read_v1(data: bytes) -> ProxyHeader | None:
     except ValueError:
         raise BadRequest("the PROXY protocol line has a malformed address") from None
     if any(address.version != int(version) for address in addresses) or any(int(port) > 65535 for port in ports):
-        raise BadRequest("the PROXY protocol line contradicts itself")
+        raise BadRequest("the PROXY protocol line has a port above 65535 or addresses of the wrong family")
     return ProxyHeader(str(addresses[0]), size)
 
 

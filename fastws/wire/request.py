@@ -1,4 +1,4 @@
-"""A request, whichever reader it came through."""
+"""An HTTP request."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from urllib.parse import parse_qsl, unquote
 class Request:
     """One HTTP request. `headers` maps lower-case names to values; repeated ones are joined with ", ".
 
-    `target` is the request line's, `path` its percent-decoded path, `http_version` "1.1" or "1.0". `body` is
-    whole; it is empty where `is_upgrade` (the client asks for a WebSocket). `is_proxied`: it came over a connection
-    that a proxy has opened for somebody else, as the PROXY protocol says. `is_plain`: the direct reader of upgrades
-    has checked all that `check_upgrade` would.
+    `target` is the target of the request line, `http_version` is "1.1" or "1.0". `body` is complete; it is empty if
+    `is_upgrade`, that is, if the client requests a WebSocket. `is_proxied`: a proxy has opened the connection for a
+    client, according to the PROXY protocol. `is_plain`: `read_common_upgrade` has made all checks of `check_upgrade`.
     """
 
     method: str
@@ -28,13 +27,13 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path of the target, percent-decoded; what is not UTF-8 becomes U+FFFD."""
+        """The path of the target, percent-decoded. Invalid UTF-8 becomes U+FFFD."""
         path = self.target.partition("?")[0]
         return unquote(path) if "%" in path else path
 
     @property
     def query(self) -> dict[str, str]:
-        """The query's parameters, decoded; the first of equal names wins."""
+        """The parameters of the query, decoded. If a name occurs more than once, the first value is taken."""
         if self._query is None:
             text = self.target.partition("?")[2]
             pairs = parse_qsl(text, keep_blank_values=True) if text else []
@@ -42,12 +41,12 @@ class Request:
         return self._query
 
     def header(self, name: str) -> str | None:
-        """The value of the header with this lower-case name."""
+        """Return the value of the header with this lower-case name, or None."""
         return self.headers.get(name)
 
 
 def tokens(value: str | None) -> list[str]:
-    """The members of a comma-separated header value, lower-case, empty ones left out."""
+    """Return the members of a comma-separated header value, lower-case, without empty ones."""
     if not value:
         return []
     return [member for piece in value.lower().split(",") if (member := piece.strip(" \t"))]

@@ -1,4 +1,4 @@
-"""What an endpoint answers, before it is bytes."""
+"""An HTTP response before it is serialized."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, frozen=True)
 class Response:
-    """An HTTP response. `headers` beside Content-Length, Date and Connection, which the wire adds."""
+    """An HTTP response. `render_response` adds the headers Content-Length, Date and Connection."""
 
     status: int
     body: bytes = b""

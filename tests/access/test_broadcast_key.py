@@ -50,10 +50,10 @@ def test_without_a_key_nobody_is_let_in() -> None:
 @pytest.mark.parametrize(
     ("keys", "authorization", "words"),
     [
-        (KEYS, None, "`Authorization: Bearer <broadcast key>` is needed here"),
-        (KEYS, "Basic eDp5", "`Authorization: Bearer <broadcast key>` is needed here"),
-        (KEYS, "Bearer wrong", "this is not a broadcast key of this server"),
-        (BroadcastKeys([]), "Bearer any", "this server has no broadcast_key"),
+        (KEYS, None, "missing header `Authorization: Bearer <broadcast key>`"),
+        (KEYS, "Basic eDp5", "missing header `Authorization: Bearer <broadcast key>`"),
+        (KEYS, "Bearer wrong", "invalid broadcast key"),
+        (BroadcastKeys([]), "Bearer any", "has no broadcast_key, so this endpoint is disabled"),
     ],
 )
 def test_a_refusal_says_what_is_missing_and_shows_no_key(

@@ -77,11 +77,11 @@ def test_a_session_token_is_no_obstacle_and_no_help() -> None:
 @pytest.mark.parametrize(
     ("request_", "reason"),
     [
-        (signed(secret="wrong"), "does not hold"),
-        (signed(key_id="AKIDNOBODY"), "does not hold"),
-        (signed(key_id="AKIDOLD"), "does not hold"),
-        (signed(at=NOW - timedelta(seconds=901)), "15 minutes off"),
-        (signed(at=NOW + timedelta(seconds=901)), "15 minutes off"),
+        (signed(secret="wrong"), "signature is invalid"),
+        (signed(key_id="AKIDNOBODY"), "signature is invalid"),
+        (signed(key_id="AKIDOLD"), "signature is invalid"),
+        (signed(at=NOW - timedelta(seconds=901)), "more than 15 minutes"),
+        (signed(at=NOW + timedelta(seconds=901)), "more than 15 minutes"),
     ],
 )
 def test_a_wrong_key_or_a_wrong_clock_is_refused(request_: Request, reason: str) -> None:
@@ -124,7 +124,7 @@ def test_headers_that_a_proxy_adds_do_no_harm() -> None:
 
 def test_a_body_that_only_a_header_speaks_for_is_refused() -> None:
     request = signed(headers={"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"})
-    with pytest.raises(Forbidden, match="does not hold"):
+    with pytest.raises(Forbidden, match="signature is invalid"):
         OURS.check(request)
 
 
@@ -153,9 +153,9 @@ def authorization(**changes: str | None) -> str:
         (authorization(SignedHeaders="x-amz-date"), "host"),
         (authorization(SignedHeaders="x-amz-date;host"), "sorted"),
         (authorization(SignedHeaders="host;host;x-amz-date"), "sorted"),
-        (authorization(Credential="AKIDEXAMPLE/20261108/eu/execute-api/aws4_request"), "day"),
-        (authorization(Signature="é"), "does not hold"),
-        (authorization(), "does not hold"),
+        (authorization(Credential="AKIDEXAMPLE/20261108/eu/execute-api/aws4_request"), "date of the credential scope"),
+        (authorization(Signature="é"), "signature is invalid"),
+        (authorization(), "signature is invalid"),
     ],
 )
 def test_anything_but_a_complete_signature_is_refused(value: str | None, reason: str) -> None:

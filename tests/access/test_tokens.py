@@ -386,8 +386,8 @@ def test_without_any_key_every_token_is_refused(forge: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"jwt_secret": ""}, "jwt_secret is empty"),
-        ({"jwt_secret": "  "}, "jwt_secret is empty"),
+        ({"jwt_secret": ""}, "jwt_secret: must not be empty"),
+        ({"jwt_secret": "  "}, "jwt_secret: must not be empty"),
         ({"jwt_secret": SECRET, "jwt_algorithms": ("HS999",)}, "unknown algorithm 'HS999'"),
         ({"jwt_secret": SECRET, "jwt_algorithms": ("none",)}, "unknown algorithm 'none'"),
         ({"jwt_secret": SECRET, "jwt_algorithms": ("HS256", "RS256")}, "no key is configured for RS256"),
@@ -396,8 +396,11 @@ def test_without_any_key_every_token_is_refused(forge: Any) -> None:
         ({"jwt_secret": SECRET, "jwt_leeway": float("nan")}, "jwt_leeway"),
         ({"jwt_public_key": "/no/such/key.pem"}, "cannot read '/no/such/key.pem'"),
         ({"jwt_public_key": "/"}, "cannot read '/'"),
-        ({"jwt_public_key": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"}, "not a public key"),
-        ({"jwt_public_key": "-----BEGIN NONSENSE-----"}, "not a public key"),
+        (
+            {"jwt_public_key": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"},
+            "must be a public key in PEM format",
+        ),
+        ({"jwt_public_key": "-----BEGIN NONSENSE-----"}, "must be a public key in PEM format"),
         ({"jwt_public_key": "\x00"}, "cannot read"),
     ],
 )

@@ -175,10 +175,10 @@ def count(value: object) -> int:
 @given(VALUES)
 def test_the_count_of_tokens_is_that_of_the_value(value: object) -> None:
     """As many copies as reach the limit exactly pass; one array more does not."""
-    from fastws.codec.msgpack_limits import _Count
+    from fastws.codec.msgpack_limits import _TokenCount
 
     packed = msgpack.packb(value)
-    counted = _Count(packed, 1)
+    counted = _TokenCount(packed, 1)
     counted.run()
     assert MAX_CONTAINERS - counted._containers_left == count(value)
 

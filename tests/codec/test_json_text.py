@@ -103,7 +103,7 @@ def test_what_json_lacks_is_mapped(value: object, mapped: object) -> None:
 
 @pytest.mark.parametrize("value", [object(), "\ud800", {1: 2}, 2**64, {"a": {1, 2}}])
 def test_what_has_no_mapping_is_unencodable(value: object) -> None:
-    with pytest.raises(Unencodable, match="cannot be said in JSON"):
+    with pytest.raises(Unencodable, match="cannot be encoded as JSON"):
         JSON.dumps({"data": value})
 
 

@@ -84,7 +84,7 @@ def test_timestamps_and_extensions_come_through() -> None:
 
 @pytest.mark.parametrize("value", [object(), 2**64, "\ud800", {1, 2}])
 def test_what_has_no_mapping_is_unencodable(value: object) -> None:
-    with pytest.raises(Unencodable, match="cannot be said in msgpack"):
+    with pytest.raises(Unencodable, match="cannot be encoded as msgpack"):
         MSGPACK.dumps({"data": value})
 
 

@@ -10,7 +10,7 @@ from fastws.codec.msgpack_binary import MSGPACK
 from fastws.dialects.channels import CHANNELS
 from fastws.dialects.dialect import Dialect, StartingChannels
 from fastws.dialects.echo import ECHO
-from fastws.dialects.fields import moment
+from fastws.dialects.fields import timestamp_of
 from fastws.dialects.jobs import JOBS
 from fastws.dialects.rooms import ROOMS
 from fastws.dialects.workspaces import WORKSPACES
@@ -77,11 +77,11 @@ def test_a_failure_without_a_channel_is_told_in_its_own_text(dialect: Dialect) -
     ],
 )
 def test_moments_are_iso_text_where_they_can_be(value: str | float, expected: object) -> None:
-    assert moment(value) == expected
+    assert timestamp_of(value) == expected
 
 
 def test_a_moment_that_nobody_gave_is_now() -> None:
-    now = moment(None)
+    now = timestamp_of(None)
     assert isinstance(now, str)
     assert now.endswith("Z")
 

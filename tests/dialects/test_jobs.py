@@ -66,10 +66,10 @@ def test_an_update_without_a_timestamp_is_of_now() -> None:
 def test_subscribe_narrows_to_ids_and_statuses() -> None:
     both = narrowed(job_ids=["j1", 2], statuses=["failed"])
     assert both == JobFilter(frozenset({"j1", "2"}), frozenset({"failed"}))
-    assert both.hears(update("j1", "failed"))
-    assert both.hears(update(2, "failed"))
-    assert not both.hears(update("j1", "completed"))
-    assert not both.hears(update("j3", "failed"))
+    assert both.accepts(update("j1", "failed"))
+    assert both.accepts(update(2, "failed"))
+    assert not both.accepts(update("j1", "completed"))
+    assert not both.accepts(update("j3", "failed"))
     assert narrowed(job_ids=["j1"]) == JobFilter(job_ids=frozenset({"j1"}))
     assert narrowed(statuses=["failed"]) == JobFilter(statuses=frozenset({"failed"}))
 
@@ -121,8 +121,8 @@ def test_filters_are_bounded() -> None:
 
 @pytest.mark.parametrize("job_id", [[], {}, None, 1.5, True])
 def test_a_filter_survives_ids_that_are_none(job_id: object) -> None:
-    assert not JobFilter(frozenset({"j1"})).hears(update(job_id))
-    assert not JobFilter(statuses=frozenset({"failed"})).hears(update("j1", job_id))
+    assert not JobFilter(frozenset({"j1"})).accepts(update(job_id))
+    assert not JobFilter(statuses=frozenset({"failed"})).accepts(update("j1", job_id))
     assert job_of(update(job_id)) == (None, "processing")
 
 
@@ -154,4 +154,4 @@ def update_of(job_id: object, status: object) -> Publication:
 )
 def test_job_filters_take_ids_and_statuses_together(wanted: JobFilter, heard: list[bool]) -> None:
     updates = [update_of("1", "done"), update_of("2", "failed"), update_of(1, "failed")]
-    assert [wanted.hears(publication) for publication in updates] == heard
+    assert [wanted.accepts(publication) for publication in updates] == heard

@@ -50,7 +50,7 @@ async def test_what_only_msgpack_has_reaches_msgpack_clients_as_it_is(serve: Ser
         (b"\xc1", MSGPACK, "the body cannot be read: not valid msgpack"),
         (msgpack.packb([1]), MSGPACK, "the body must be a msgpack map"),
         (msgpack.packb({"channel": 1, "event": "e"}), MSGPACK, "`channel`"),
-        (msgpack.packb({**GOOD, b"key": 1}), MSGPACK, "keys are strings"),
+        (msgpack.packb({**GOOD, b"key": 1}), MSGPACK, "keys must be strings"),
         (msgpack.packb(GOOD), "application/json", "the body cannot be read"),
         (b'{"channel":"a","event":"e"}', MSGPACK, "the body cannot be read"),
     ],

@@ -111,7 +111,7 @@ class HubMachine(RuleBasedStateMachine):
             self.notes[line] = note
         for member, subscribed in self.subscribed.items():
             form, wanted = subscribed.get(name, (None, None))
-            if form is None or not (wanted is None or wanted.hears(publication)):
+            if form is None or not (wanted is None or wanted.accepts(publication)):
                 continue
             if not form.says(event):
                 self.unsayable.add(line)
