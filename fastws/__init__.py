@@ -14,7 +14,7 @@ __all__ = ["Config", "Server", "__version__", "load_config"]
 
 
 # Imported on first use, because a backend does not need the server.
-_MODULES = {"Config": "fastws.config", "Server": "fastws.server", "load_config": "fastws.settings"}
+_MODULES = {"Config": "fastws.config", "Server": "fastws.server.server", "load_config": "fastws.settings"}
 
 
 def __getattr__(name: str) -> object:

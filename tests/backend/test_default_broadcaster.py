@@ -94,7 +94,7 @@ def test_importing_the_backend_brings_in_nothing_of_the_server():
 
 def test_redis_py_is_loaded_for_nobody_but_who_publishes_through_redis():
     program = (
-        "import sys, fastws.worker, fastws.backend\n"
+        "import sys, fastws.workers.worker, fastws.backend\n"
         "print([name for name in sys.modules if name.split('.')[0] == 'redis'])\n"
         "print(fastws.backend.RedisBroadcaster.__name__, hasattr(fastws.backend, 'NoSuchBroadcaster'))"
     )
