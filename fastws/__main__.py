@@ -1,4 +1,4 @@
-"""`python -m fastws` is `fastws`."""
+"""Runs the command line as `python -m fastws`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Backoff: how long to wait before the next try."""
+"""Exponential backoff with full jitter."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ MAX_DOUBLINGS: Final = 20
 
 
 class Backoff:
-    """A bound that doubles with each failure from `first_seconds` up to `longest_seconds`.
+    """Computes delays between attempts. The bound doubles with each failure, from `first_seconds` to `longest_seconds`.
 
-    With full jitter (the default) a delay is anything between nothing and the bound, so that ten thousand clients of
-    one server do not all come back at once; without it the delay is the bound.
+    With jitter (the default) a delay is random between 0 and the bound, so that ten thousand clients of one server do
+    not reconnect at the same time. Without jitter the delay is the bound.
     """
 
     __slots__ = ("failures", "first_seconds", "has_jitter", "longest_seconds")
@@ -25,15 +25,15 @@ class Backoff:
 
     @property
     def bound_seconds(self) -> float:
-        """The longest that the next delay may be."""
+        """The upper bound of the next delay, without `at_least_seconds`."""
         return min(self.longest_seconds, self.first_seconds * 2.0 ** min(self.failures, MAX_DOUBLINGS))
 
     def next_seconds(self, at_least_seconds: float = 0.0) -> float:
-        """The delay before the next try, counted as a failure. `at_least_seconds` (Retry-After) comes on top."""
+        """Count a failure and return the delay before the next attempt. `at_least_seconds` (Retry-After) is added."""
         bound = self.bound_seconds
         self.failures += 1
         return at_least_seconds + (random.uniform(0.0, bound) if self.has_jitter else bound)  # noqa: S311 no secret
 
     def reset(self, failures: int = 0) -> None:
-        """Begin again, as after `failures` failures: the connection was a good one."""
+        """Lower the number of failures to `failures`, for example after a connection that worked."""
         self.failures = min(self.failures, failures)

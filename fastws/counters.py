@@ -1,4 +1,4 @@
-"""What is counted: plain integers on the hot paths, read by a Prometheus collector when somebody asks."""
+"""Counters of one process: plain integers on the hot paths, exported to Prometheus on demand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 
 
 class Counters:
-    """The figures of one process. Plain attributes: an increment costs 20 ns, a prometheus-client one 600 ns."""
+    """Counters of one process. An increment of an attribute takes 20 ns, one of a prometheus-client counter 600 ns."""
 
     __slots__ = (
         "broker_lag",
@@ -45,7 +45,7 @@ class Counters:
 
 
 class Histogram:
-    """Counts of seconds in fixed buckets, as Prometheus wants them."""
+    """A histogram of durations in seconds. Bucket counts are not cumulative; the last bucket has no upper bound."""
 
     BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

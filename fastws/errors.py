@@ -1,4 +1,4 @@
-"""Every error of fastws: each knows whose fault it is, and its answer in HTTP, in a message and as a close."""
+"""All errors of fastws. Each class defines its error code, HTTP status and WebSocket close code."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import ClassVar
 
 
 class FastWSError(Exception):
-    """The root of all. `str(error)` is safe to show to the client: it never carries internals or secrets.
+    """Base class of all errors. `str(error)` is safe to show to clients: it contains no internals and no secrets.
 
-    `reason` is the word for it in metrics where `code` says too little.
+    `reason` is the label in metrics where `code` is too general; the default is `code`. `channel` is the channel
+    that the error concerns.
     """
 
     code: ClassVar[str] = "internal"
@@ -23,7 +24,7 @@ class FastWSError(Exception):
 
 
 class BadRequest(FastWSError):
-    """The client's message or body is not what was agreed; the text names the field and what would be right."""
+    """The message or body is invalid. The text names the field and what is expected."""
 
     code = "bad_request"
     status = 400
@@ -31,7 +32,7 @@ class BadRequest(FastWSError):
 
 
 class Unauthorized(FastWSError):
-    """No credentials, or credentials that do not hold. The text never helps a forger."""
+    """Credentials are missing or invalid. The text never tells a forger what is wrong with them."""
 
     code = "unauthorized"
     status = 401
@@ -39,7 +40,7 @@ class Unauthorized(FastWSError):
 
 
 class Forbidden(FastWSError):
-    """Known, but not allowed to do this."""
+    """The client is authenticated but not allowed to do this."""
 
     code = "forbidden"
     status = 403
@@ -53,7 +54,7 @@ class NotFound(FastWSError):
 
 
 class MethodNotAllowed(FastWSError):
-    """The address exists but not with this method. `allow` lists the methods that do, for the Allow header."""
+    """The path exists but does not support this method. `allow` lists those it supports, for the Allow header."""
 
     code = "method_not_allowed"
     status = 405
@@ -65,7 +66,7 @@ class MethodNotAllowed(FastWSError):
 
 
 class Misdirected(FastWSError):
-    """The request names a host that is not this server (RFC 9110 section 15.5.20)."""
+    """The Host of the request is not in `allowed_hosts` (RFC 9110 section 15.5.20)."""
 
     code = "misdirected"
     status = 421
@@ -73,7 +74,7 @@ class Misdirected(FastWSError):
 
 
 class UpgradeRequired(FastWSError):
-    """A WebSocket version that is not 13 (RFC 6455 section 4.4)."""
+    """The WebSocket version is not 13 (RFC 6455 section 4.4)."""
 
     code = "upgrade_required"
     status = 426
@@ -81,7 +82,7 @@ class UpgradeRequired(FastWSError):
 
 
 class Gone(FastWSError):
-    """The connection that was named is no longer there."""
+    """The connection is closed or has never existed."""
 
     code = "gone"
     status = 410
@@ -101,7 +102,7 @@ class HeadersTooLarge(FastWSError):
 
 
 class RateLimited(FastWSError):
-    """Too many messages or requests. `retry_after_seconds` says when to come again."""
+    """Too many messages or requests. `retry_after_seconds` is the value for the Retry-After header."""
 
     code = "rate_limited"
     status = 429
@@ -121,7 +122,7 @@ class TooManyChannels(FastWSError):
 
 
 class Unavailable(FastWSError):
-    """The process takes nobody in just now: full, draining or switched off."""
+    """The server cannot accept this now. `retry_after_seconds` is the value for the Retry-After header."""
 
     code = "unavailable"
     status = 503
@@ -132,8 +133,22 @@ class Unavailable(FastWSError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class ServerFull(Unavailable):
+    """The process has as many connections or sockets as it may have."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is full; try again later", reason="full", retry_after_seconds=5)
+
+
+class Draining(Unavailable):
+    """The server is shutting down or being replaced and accepts no new connections."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is restarting; connect again", reason="draining", retry_after_seconds=1)
+
+
 class BrokerUnavailable(FastWSError):
-    """Redis does not answer: the publication was not sent."""
+    """Redis is unavailable. The publication was not sent."""
 
     code = "broker_unavailable"
     status = 503
@@ -141,23 +156,23 @@ class BrokerUnavailable(FastWSError):
 
 
 class OutcomeUnknown(BrokerUnavailable):
-    """Redis, or another process, was asked and did not answer: it may have been done."""
+    """Redis or another node received the request but did not answer. It may have been carried out."""
 
 
 class Unencodable(BadRequest):
-    """A payload that can be read but not written in a subscriber's codec (NaN, too deep, an unknown type)."""
+    """A value cannot be encoded in a subscriber's codec (nested too deeply, or of an unsupported type)."""
 
 
 class UnknownAction(BadRequest):
-    """A message that names no action known here: the application's hook may know it."""
+    """The action is unknown to the dialect. The application's event hook may handle it."""
 
 
 class InvalidPayload(BadRequest):
-    """Bytes that are not the codec's language; the connection stays."""
+    """The payload cannot be decoded. The connection stays open."""
 
 
 class InvalidText(FastWSError):
-    """A text message that is not UTF-8 (RFC 6455 section 8.1): the connection ends with 1007."""
+    """A text message is not valid UTF-8 (RFC 6455 section 8.1). The connection is closed with 1007."""
 
     code = "invalid_text"
     status = 400
@@ -165,7 +180,7 @@ class InvalidText(FastWSError):
 
 
 class UnsupportedData(FastWSError):
-    """A kind of frame this connection never agreed to (RFC 6455 section 7.4.1): 1003."""
+    """The connection does not accept this type of frame (RFC 6455 section 7.4.1). It is closed with 1003."""
 
     code = "unsupported_data"
     status = 400
@@ -173,7 +188,7 @@ class UnsupportedData(FastWSError):
 
 
 class ProtocolViolation(FastWSError):
-    """Bytes that break RFC 6455. `violation_code` is the close code: 1002, 1007, 1008 or 1009."""
+    """The client violated RFC 6455 or a limit. `violation_code` is the close code: 1002, 1007, 1008 or 1009."""
 
     code = "protocol_error"
     status = 400
@@ -185,6 +200,6 @@ class ProtocolViolation(FastWSError):
 
 
 class ConfigError(FastWSError):
-    """A setting that cannot be used; the text names the setting and what would be right. Exit code 2."""
+    """A setting is invalid. The text names the setting and what is expected. Exit code 2."""
 
     code = "config"

@@ -1,4 +1,4 @@
-"""Logs: structured; text on a terminal, JSON lines otherwise."""
+"""Structured logging: text on a terminal, JSON lines otherwise."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fastws.log_writer import LogHandler, LogWriter
 
 STDERR: Final = 2
 LEVELS: Final = ("debug", "info", "warning", "error")
-OURS: Final = "fastws"
+LOGGER: Final = "fastws"
 
 log = structlog.stdlib.get_logger("fastws.logs")
 
-_SHARED: Final = (
+_COMMON_PROCESSORS: Final = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
@@ -28,9 +28,9 @@ _SHARED: Final = (
 
 
 class LogLevel:
-    """The least severe level that is logged: as configured, until somebody wants another for a while.
+    """The minimum log level, which can be changed at runtime.
 
-    It holds for the loggers of fastws in this process; other libraries stay as they were.
+    Applies to the loggers of fastws in this process. The levels of other libraries do not change.
     """
 
     __slots__ = ("configured", "current", "is_debug")
@@ -42,30 +42,30 @@ class LogLevel:
         self.is_debug = configured == "debug"
 
     def set(self, level: str) -> None:
-        """Log `level` (one of LEVELS) and worse from now on."""
+        """Set the minimum level to `level` (one of LEVELS)."""
         if LEVELS.index(level) > LEVELS.index(self.current):
-            log.warning("log level changes", now=level, before=self.current)
+            log.warning("log level changed", now=level, before=self.current)
             self._set(level)
         else:
             before = self.current
             self._set(level)
-            log.warning("log level changes", now=level, before=before)
+            log.warning("log level changed", now=level, before=before)
 
     def _set(self, level: str) -> None:
         self.current = level
         self.is_debug = level == "debug"
-        logging.getLogger(OURS).setLevel(level.upper())
+        logging.getLogger(LOGGER).setLevel(level.upper())
 
     def toggle_debug(self) -> None:
-        """To debug, or from there back to what is configured (to info where that is debug)."""
+        """Switch to debug, or from debug back to the configured level (to info if that is debug)."""
         back = self.configured if self.configured != "debug" else "info"
         self.set(back if self.is_debug else "debug")
 
 
 def log_through_logging() -> None:
-    """Where nobody has configured structlog, as in an application that embeds the server: hand its lines to `logging`.
+    """Send log events to `logging`, unless structlog is already configured. For applications that embed the server.
 
-    They obey the application's levels and handlers, as `event='connection opened' connection=…`.
+    The application's levels and handlers apply. A line looks like `event='connection opened' connection=…`.
     """
     if structlog.is_configured():
         return
@@ -82,9 +82,9 @@ def log_through_logging() -> None:
 
 
 def start_logging(log_format: str, log_level: str) -> None:
-    """Send structlog's and the standard library's records to stderr, and what Python itself would print there."""
+    """Send all log records to stderr: those of structlog, of the standard library, and warnings and uncaught errors."""
     is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
-    # https://no-color.org: set to anything but nothing.
+    # https://no-color.org: any non-empty value disables colours.
     has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     renderer: structlog.types.Processor = (
         structlog.dev.ConsoleRenderer(colors=has_colours) if is_text else structlog.processors.JSONRenderer()
@@ -93,34 +93,34 @@ def start_logging(log_format: str, log_level: str) -> None:
     if not is_text:
         processors.append(structlog.processors.format_exc_info)
     processors.append(renderer)
-    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=list(_SHARED), processors=processors)
+    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=list(_COMMON_PROCESSORS), processors=processors)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *_SHARED,
+            *_COMMON_PROCESSORS,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    # Not through sys.stderr: whoever is stuck in its `write` holds its lock, and with it the end of the process.
+    # Not through sys.stderr: a thread blocked in its `write` would hold its lock and prevent the process from exiting.
     writer = LogWriter(STDERR, formatter, encoding=sys.stderr.encoding or "utf-8")
     root = logging.getLogger()
     root.handlers[:] = [LogHandler(writer)]
-    # Debug lines of other libraries (asyncio, httpx, …) tell an operator of ours nothing.
+    # Debug lines of other libraries (asyncio, httpx, …) are of no use to operators.
     root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[log_level.upper()]))
-    logging.getLogger(OURS).setLevel(log_level.upper())
+    logging.getLogger(LOGGER).setLevel(log_level.upper())
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    _log_what_python_prints()
+    _log_warnings_and_uncaught_errors()
 
 
-def _log_what_python_prints() -> None:
-    """Python prints warnings and some exceptions to stderr, where the thread that does so waits for the reader."""
+def _log_warnings_and_uncaught_errors() -> None:
+    """Log what Python would print to stderr itself, which blocks the thread while the reader of stderr is slow."""
     logging.captureWarnings(capture=True)
     sys.unraisablehook = lambda error: log.error(
-        "error of ours in a finalizer", where=repr(error.object), exc_info=error.exc_value
+        "internal error in a finalizer", where=repr(error.object), exc_info=error.exc_value
     )
     threading.excepthook = lambda error: log.error(
-        "error of ours in a thread", where=repr(error.thread), exc_info=error.exc_value
+        "internal error in a thread", where=repr(error.thread), exc_info=error.exc_value
     )

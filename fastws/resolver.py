@@ -1,4 +1,4 @@
-"""Looks names up in threads of our own, so that nobody waits for a name server that does not answer."""
+"""Resolves host names in daemon threads, so that an unresponsive name server blocks neither the loop nor the exit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Found(NamedTuple):
-    """What `socket.getaddrinfo` yields: an address is (host, port), of IPv6 (host, port, flow, scope)."""
+    """A result of `socket.getaddrinfo`. `address` is (host, port), or (host, port, flow, scope) for IPv6."""
 
     family: socket.AddressFamily
     type: socket.SocketKind
@@ -25,46 +25,46 @@ class Found(NamedTuple):
 
 
 Answer = Future[list[Found]]
-# What `socket.getaddrinfo` is asked: host, port, family, type, protocol, flags.
-_Question = tuple[Any, Any, int, int, int, int]
+# The arguments of `socket.getaddrinfo`: host, port, family, type, protocol, flags.
+_Query = tuple[Any, Any, int, int, int, int]
 
 _lock: Final = threading.Lock()
-# The lookups that threads are at, and who waits for each.
-_under_way: Final[dict[_Question, list[Answer]]] = {}
+# Lookups in progress, and the futures that wait for each.
+_pending: Final[dict[_Query, list[Answer]]] = {}
 
 
 async def resolve(host: str | bytes | None, port: int | None, **options: int) -> list[Found]:
-    """`socket.getaddrinfo` with `family`, `type` (a stream), `proto` and `flags`. Raises OSError.
+    """Resolve `host`. `options` are `family`, `type` (default: stream), `proto` and `flags`. Raises OSError.
 
-    Neither the loop nor the end of the process waits for the thread that asks; what it finds is dropped where nobody
-    waits for it any more. Numeric addresses are found at once. Names of the machine itself, as `localhost`, are looked
-    up as well: what they mean stands in its hosts file.
+    The lookup runs in a thread that blocks neither the loop nor the exit of the process. Its result is dropped if the
+    caller was cancelled. Numeric addresses need no thread. Local names such as `localhost` do, since the hosts file
+    defines them.
     """
     answer = lookup(host, port, **options)
     return answer.result() if answer.done() else await asyncio.wrap_future(answer)
 
 
 def lookup(host: str | bytes | None, port: int | None, **options: int) -> Answer:
-    """The same for who has no loop: `lookup(host, port).result(seconds)`."""
+    """Like `resolve`, for code without an event loop: `lookup(host, port).result(seconds)`."""
     answer = Answer()
-    question = _question(host, port, **options)
+    query = _query(host, port, **options)
     if _is_numeric(host):
-        _tell([answer], _outcome(question))
+        _set_outcome([answer], _outcome(query))
         return answer
     with _lock:
-        # One lookup of a name at a time, however often it is asked for while the name server is silent.
-        is_new = question not in _under_way
-        _under_way.setdefault(question, []).append(answer)
-    answer.add_done_callback(partial(_forget, question))
+        # One lookup per query at a time, even if many callers wait for a name server that does not answer.
+        is_new = query not in _pending
+        _pending.setdefault(query, []).append(answer)
+    answer.add_done_callback(partial(_stop_waiting, query))
     if is_new:
         try:
-            threading.Thread(target=_look_up, args=(question,), name=f"fastws-lookup {host!r}", daemon=True).start()
+            threading.Thread(target=_look_up, args=(query,), name=f"fastws-lookup {host!r}", daemon=True).start()
         except RuntimeError as error:
-            _tell(_take(question), OSError(errno.EAGAIN, str(error)))
+            _set_outcome(_take(query), OSError(errno.EAGAIN, str(error)))
     return answer
 
 
-def _question(
+def _query(
     host: str | bytes | None,
     port: int | None,
     *,
@@ -72,12 +72,12 @@ def _question(
     type: int = socket.SOCK_STREAM,  # noqa: A002 the name that getaddrinfo gives it
     proto: int = 0,
     flags: int = 0,
-) -> _Question:
+) -> _Query:
     return (host, port, family, type, proto, flags)
 
 
 def _is_numeric(host: str | bytes | None) -> bool:
-    """Whether finding `host` asks nobody."""
+    """Whether `host` resolves without a name server or a hosts file."""
     if host is None:
         return True
     try:
@@ -87,22 +87,22 @@ def _is_numeric(host: str | bytes | None) -> bool:
     return True
 
 
-def _look_up(question: _Question) -> None:
-    """What a thread does: look up, then tell whoever waits by then."""
-    outcome = _outcome(question)
-    _tell(_take(question), outcome)
+def _look_up(query: _Query) -> None:
+    """Resolve in the current thread, then resolve all futures that wait for the result."""
+    outcome = _outcome(query)
+    _set_outcome(_take(query), outcome)
 
 
-def _outcome(question: _Question) -> list[Found] | Exception:
+def _outcome(query: _Query) -> list[Found] | Exception:
     try:
-        return [Found(*found) for found in socket.getaddrinfo(*question)]
+        return [Found(*found) for found in socket.getaddrinfo(*query)]
     except OSError as error:
         return error
     except UnicodeError:
         return socket.gaierror(socket.EAI_NONAME, "not a host name")
 
 
-def _tell(answers: list[Answer], outcome: list[Found] | Exception) -> None:
+def _set_outcome(answers: list[Answer], outcome: list[Found] | Exception) -> None:
     for answer in answers:
         if not answer.set_running_or_notify_cancel():
             continue
@@ -112,21 +112,21 @@ def _tell(answers: list[Answer], outcome: list[Found] | Exception) -> None:
             answer.set_result(outcome)
 
 
-def _take(question: _Question) -> list[Answer]:
+def _take(query: _Query) -> list[Answer]:
     with _lock:
-        return _under_way.pop(question)
+        return _pending.pop(query)
 
 
-def _forget(question: _Question, answer: Answer) -> None:
-    """Whoever waited for `answer` has it, or waits no more."""
+def _stop_waiting(query: _Query, answer: Answer) -> None:
+    """Forget `answer`, which is done or cancelled."""
     with _lock:
-        waiting = _under_way.get(question, [])
+        waiting = _pending.get(query, [])
         if answer in waiting:
             waiting.remove(answer)
 
 
 class SelectorLoop(asyncio.SelectorEventLoop):
-    """asyncio's own loop, but no thread of its executor, for whose end `asyncio.run` waits, looks a name up."""
+    """asyncio's selector loop, but names are not resolved in its executor, whose threads `asyncio.run` waits for."""
 
     async def getaddrinfo(
         self,
@@ -142,6 +142,6 @@ class SelectorLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` on a SelectorLoop."""
+    """Run `main` like `asyncio.run`, on a SelectorLoop."""
     with asyncio.Runner(loop_factory=SelectorLoop) as runner:
         return runner.run(main)

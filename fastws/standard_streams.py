@@ -1,4 +1,4 @@
-"""Descriptors 0, 1 and 2, which a process must have open before it opens anything else."""
+"""Opens file descriptors 0, 1 and 2 if they are closed, before anything else is opened."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _STREAMS: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
 def open_closed_descriptors() -> None:
-    """Open /dev/null on whatever of 0, 1 and 2 is closed, as some init scripts and wrappers leave them.
+    """Open /dev/null on each of 0, 1 and 2 that is closed. Some init scripts and wrappers close them.
 
-    The next socket would get that number otherwise: what is printed goes to a client then, and libuv aborts when it
-    closes the socket (`uv__close: fd > STDERR_FILENO`). Child processes inherit what is opened here.
+    Otherwise the next socket would get that number: output would be sent to a client, and libuv aborts when it
+    closes the socket (`uv__close: fd > STDERR_FILENO`). Child processes inherit the descriptors opened here.
     """
     for number in range(len(_STREAMS)):
         try:
@@ -23,14 +23,14 @@ def open_closed_descriptors() -> None:
             if null == number:
                 os.set_inheritable(null, True)  # noqa: FBT003 its only form
             else:
-                os.close(null)  # another thread has opened something there meanwhile
+                os.close(null)  # another thread has opened this number in the meantime
 
 
 def open_closed_streams() -> None:
-    """The same for a process of our own, and give it the `sys.stdin`, `stdout` and `stderr` that Python left out."""
+    """Open closed descriptors and create `sys.stdin`, `stdout` and `stderr` where Python has set them to None."""
     open_closed_descriptors()
     for number, (name, mode) in enumerate(_STREAMS):
         if getattr(sys, name) is None:
-            # Open as long as the process is, hence no `with`.
+            # Stays open until the process exits, hence no `with`.
             stream = open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)

@@ -1,4 +1,4 @@
-"""A log line that no flood of events repeats: one per kind and minute, with the number of events."""
+"""Throttled logging: one line per kind of event and minute, with the number of events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 class ThrottledLog:
     """Logs each kind of event at most once in `seconds`, with the number of events since the last line of its kind.
 
-    `kind` is one of few: what has been seen is never forgotten. Times are seconds of a monotonic `clock`.
+    The set of kinds must be small, since each is kept forever. `clock` is monotonic, in seconds.
     """
 
     __slots__ = ("_clock", "_counts", "_log", "_logged_at", "_seconds")
@@ -30,20 +30,20 @@ class ThrottledLog:
         self._logged_at: dict[str, float] = {}
 
     def warning(self, event: str, *, kind: str = "", **fields: object) -> None:
-        """One more event of this kind, for the log at level warning."""
+        """Log an event at level warning, or only count it. The default `kind` is the event."""
         self._write(self._log.warning, event, kind, fields)
 
     def error(self, event: str, *, kind: str = "", **fields: object) -> None:
-        """One more event of this kind, for the log at level error."""
+        """Log an event at level error, or only count it. The default `kind` is the event."""
         self._write(self._log.error, event, kind, fields)
 
     def _write(self, write: Callable[..., object], event: str, kind: str, fields: Mapping[str, object]) -> None:
-        count = self._due(kind or event)
+        count = self._count(kind or event)
         if count:
             write(event, **({"kind": kind} if kind else {}), **fields, count=count)
 
-    def _due(self, kind: str) -> int:
-        """How many events the line that is due stands for; 0 where none is due."""
+    def _count(self, kind: str) -> int:
+        """Count an event. Return the number of events that the next line covers, or 0 if no line is due."""
         now = self._clock()
         self._counts[kind] = self._counts.get(kind, 0) + 1
         if now - self._logged_at.get(kind, float("-inf")) < self._seconds:

@@ -15,7 +15,7 @@ import pytest
 from fastws.log_writer import LogHandler, LogWriter, flush_logs
 
 PATIENCE_SECONDS = 30.0
-DROPPED = "log lines dropped: whoever reads the log was too slow, or they could not be written"
+DROPPED = "log lines dropped: the reader of the log was too slow, or they could not be written"
 PLAIN = logging.Formatter("%(message)s")
 
 

@@ -64,12 +64,12 @@ def on_a_terminal(**environment: str) -> bytes:
 
 def test_debug_can_be_turned_on_and_off_again() -> None:
     events = [json.loads(line)["event"] for line in printed("auto", "info")]
-    assert events == ["second", "log level changes", "third", "log level changes", "fifth"]
+    assert events == ["second", "log level changed", "third", "log level changed", "fifth"]
 
 
 def test_toggling_a_level_that_is_debug_goes_to_info_and_back() -> None:
     events = [json.loads(line)["event"] for line in printed("json", "debug")]
-    assert events == ["first", "second", "log level changes", "log level changes", "fourth", "fifth"]
+    assert events == ["first", "second", "log level changed", "log level changed", "fourth", "fifth"]
 
 
 def test_a_terminal_gets_colours_unless_no_color_is_set() -> None:
@@ -132,6 +132,6 @@ flush_logs(30)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [line["event"] for line in lines[1:]] == ["error of ours in a finalizer", "error of ours in a thread"]
+    assert [line["event"] for line in lines[1:]] == ["internal error in a finalizer", "internal error in a thread"]
     assert [word in lines[number].get("exception", "") for number, word in ((1, "finalizer"), (2, "thread"))]
     assert "a warning" in lines[0]["event"]

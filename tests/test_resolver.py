@@ -51,20 +51,20 @@ def test_a_name_is_looked_up_once_at_a_time(name_server: NameServer) -> None:
 async def test_who_stops_waiting_leaves_nothing_behind_but_the_thread(name_server: NameServer) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(resolve("a.example", 80), 0.01)
-    [waiting] = resolver._under_way.values()
+    [waiting] = resolver._pending.values()
     assert waiting == []
     again = asyncio.create_task(resolve("a.example", 80))
     await asyncio.sleep(0)
     name_server.speak.set()
     assert await again == FOUND
     assert name_server.asked == ["a.example"]
-    assert resolver._under_way == {}
+    assert resolver._pending == {}
 
 
 def test_one_that_has_stopped_waiting_keeps_the_answer_from_nobody() -> None:
     answers = [resolver.Answer(), resolver.Answer()]
     answers[0].cancel()
-    resolver._tell(answers, FOUND)
+    resolver._set_outcome(answers, FOUND)
     assert answers[1].result(0) == FOUND
 
 

@@ -16,7 +16,7 @@ import structlog
 from fastws.access.rate_limit import Bucket, address_key
 from fastws.config import Config
 from fastws.counters import Counters
-from fastws.errors import RateLimited, Unavailable
+from fastws.errors import RateLimited, ServerFull, Unavailable
 
 log = structlog.stdlib.get_logger("fastws.capacity")
 
@@ -118,10 +118,10 @@ class Capacity:
         return self.sockets + self.connections > self.max_sockets
 
     def check_socket(self) -> None:
-        """Raise Unavailable where the socket that was counted last is one too many, and nobody idle gives way to it."""
+        """Raise ServerFull where the socket that was counted last is one too many, and nobody idle gives way to it."""
         if self.is_exhausted and not self._give_way(self._idle):
             self.refused()
-            raise Unavailable("the server is full; come again later", reason="full", retry_after_seconds=5)
+            raise ServerFull()
 
     def take_share(self, address: str) -> str:
         """Count a socket for `address`; returns the key to give it back with.
@@ -174,7 +174,7 @@ class Capacity:
         """Raise Unavailable where no client is let in just now."""
         if self.is_full:
             self.refused()
-            raise Unavailable("the server is full; come again later", reason="full", retry_after_seconds=5)
+            raise ServerFull()
         if self._connects is not None and not self._connects.take(1, time.monotonic()):
             self._counters.rate_limited["connect"] += 1
             raise Unavailable(

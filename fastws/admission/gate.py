@@ -22,9 +22,11 @@ from fastws.codec.negotiate import negotiate
 from fastws.dialects.dialect import Dialect, StartingChannels
 from fastws.dialects.mount import Mounts
 from fastws.errors import (
+    Draining,
     Forbidden,
     Misdirected,
     NotFound,
+    ServerFull,
     Unauthorized,
     Unavailable,
 )
@@ -160,9 +162,9 @@ class Gate:
         await hook.connect(caller, connect_event(caller, admission.request))
         # That took its time.
         if self.is_draining:
-            raise _draining()
+            raise Draining()
         if self.is_full:
-            raise _full()
+            raise ServerFull()
         self.capacity.check_shares(admission.user, admission.address)
         if admission.identity is not None and self._services.revocations.is_revoked(admission.identity):
             raise Unauthorized("the token does not hold")
@@ -177,7 +179,7 @@ class Gate:
         if not self._rules.enable_realtime:
             raise Unavailable("real-time connections are switched off", reason="switched_off", retry_after_seconds=60)
         if self.is_draining:
-            raise _draining()
+            raise Draining()
         self.capacity.check()
 
     def _identify(self, token: str | None, dialect: Dialect, *, may_be_anonymous: bool) -> Identity | None:
@@ -218,14 +220,6 @@ class Gate:
 
 def _token_of(request: Request, offered: list[str]) -> str | None:
     return token_from(request.header("authorization"), request.query, offered)
-
-
-def _draining() -> Unavailable:
-    return Unavailable("the server is stopping; connect again", reason="draining", retry_after_seconds=1)
-
-
-def _full() -> Unavailable:
-    return Unavailable("the server is full; come again later", reason="full", retry_after_seconds=5)
 
 
 def _refuse_without_token() -> NoReturn:

@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 from tests.hostile.server_process import BROADCAST_KEY, ServerProcess
 from tests.redis_server import RedisServer
 
-CHANGES = "log level changes"
+CHANGES = "log level changed"
 
 
 def levels(server: ServerProcess) -> list[object]:
