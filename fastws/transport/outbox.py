@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fastws.hub.channel import Chunk
-from fastws.hub.ports import HELD, Held
+from fastws.hub.ports import ENQUEUED, Enqueued
 
 if TYPE_CHECKING:
     from fastws.transport.backpressure import PublisherPause
@@ -89,7 +89,7 @@ class Outbox:
         """Bytes."""
         return self._bytes
 
-    def enqueue(self, chunk: Chunk, transport_bytes: int) -> tuple[Held, int]:
+    def enqueue(self, chunk: Chunk, transport_bytes: int) -> tuple[Enqueued, int]:
         """Keep `chunk` within the bounds. Returns what was refused, and how many messages were dropped for it.
 
         `transport_bytes` is what the transport holds before all this. What gives way to something newer later, be it
@@ -103,13 +103,13 @@ class Outbox:
                 self._append_frames(chunk)
             else:
                 self._append(Waiting(chunk.data, len(chunk.frames), chunk.channel, chunk.policy, ""))
-            return HELD, 0
+            return ENQUEUED, 0
         if chunk.policy == "drop_oldest":
             return self._make_room(chunk, transport_bytes, range(len(chunk.frames)))
         if chunk.policy == "drop_newest" or not self._is_too_much(chunk, transport_bytes):
             return self._hold_what_fits(chunk, transport_bytes)
         self.has_overflowed = True
-        return Held(range(len(chunk.frames)), is_slow=True), 0
+        return Enqueued(range(len(chunk.frames)), is_slow=True), 0
 
     def _is_burst(self, chunk: Chunk, transport_bytes: int) -> bool:
         """Whether this is, or may still be, a burst to a client that reads: nothing has been waiting for long.
@@ -185,7 +185,7 @@ class Outbox:
         if len(chunk.frames[position]) <= self._bounds.bytes:
             self.has_overflowed = True
 
-    def _hold_what_fits(self, chunk: Chunk, transport_bytes: int) -> tuple[Held, int]:
+    def _hold_what_fits(self, chunk: Chunk, transport_bytes: int) -> tuple[Enqueued, int]:
         refused = []
         for position, (frame, key) in enumerate(zip(chunk.frames, chunk.keys, strict=True)):
             if self._fits(1, len(frame), transport_bytes):
@@ -193,9 +193,9 @@ class Outbox:
             else:
                 self._refuse(chunk, position)
                 refused.append(position)
-        return Held(refused) if refused else HELD, len(refused)
+        return Enqueued(refused) if refused else ENQUEUED, len(refused)
 
-    def _make_room(self, chunk: Chunk, transport_bytes: int, positions: Iterable[int]) -> tuple[Held, int]:
+    def _make_room(self, chunk: Chunk, transport_bytes: int, positions: Iterable[int]) -> tuple[Enqueued, int]:
         """Drop the oldest until the newest fit. Returns what could not be taken, and how many were dropped in all."""
         dropped = 0
         refused = []
@@ -212,7 +212,7 @@ class Outbox:
             else:
                 self._refuse(chunk, position)
                 refused.append(position)
-        return Held(refused) if refused else HELD, dropped + len(refused)
+        return Enqueued(refused) if refused else ENQUEUED, dropped + len(refused)
 
     def _drop_oldest(self) -> bool:
         """Drop the oldest message that a policy lets go; False if there is none."""
@@ -225,7 +225,7 @@ class Outbox:
                 return True
         return False
 
-    def _hold_latest(self, chunk: Chunk, transport_bytes: int) -> tuple[Held, int]:
+    def _hold_latest(self, chunk: Chunk, transport_bytes: int) -> tuple[Enqueued, int]:
         """Conflate: of each (channel, key) only the latest waits, in the order in which they were published."""
         latest = {key: position for position, key in enumerate(chunk.keys)}
         conflated = len(chunk.frames) - len(latest)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final, cast
 
 from fastws.hub.channel import Audience, Chunk
-from fastws.hub.ports import GONE, HELD, Held
+from fastws.hub.ports import ENQUEUED, GONE, Enqueued
 from fastws.transport.backpressure import PublisherPause
 from fastws.transport.outbox import Outbox
 from fastws.transport.services import TransportServices
@@ -102,13 +102,13 @@ class Writer(asyncio.Protocol):
         outbox = self.outbox
         return outbox is not None and not outbox.enqueue(chunk, self.transport.get_write_buffer_size())[0].refused
 
-    def enqueue(self, chunk: Chunk) -> Held:
+    def enqueue(self, chunk: Chunk) -> Enqueued:
         if self.state is not State.OPEN:
             return GONE
         outbox = self.outbox
         if outbox is None:
             self.send(chunk.data)  # it has read in between
-            return HELD
+            return ENQUEUED
         had_overflowed = outbox.has_overflowed
         held, dropped = outbox.enqueue(chunk, self.transport.get_write_buffer_size())
         counters = self.services.counters

@@ -227,14 +227,14 @@ def a_hub_of(
     wheel: Wheel,
     errors: list[Exception],
     *,
-    settled: Callable[[], None] = lambda: None,
+    after_flush: Callable[[], None] = lambda: None,
     emptied: Callable[[str], None] = lambda _: None,
 ) -> Hub:
     return Hub(
         counters=Counters(),
         schedule=wheel.schedule,
         schedule_later=wheel.schedule_later,
-        after_flush=settled,
+        after_flush=after_flush,
         emptied=emptied,
         failed=errors.append,
     )
@@ -300,7 +300,7 @@ def test_a_member_that_raises_is_told_of_a_gap_and_so_are_the_others(wheel: Whee
     errors: list[Exception] = []
     hub = a_hub_of(wheel, errors)
     other = Listener("other")
-    for member in (BrokenListener("b", "tell"), other):
+    for member in (BrokenListener("b", "notify"), other):
         hub.subscribe(member, "news", FORM)
     hub.gap("news")
     assert len(errors) == len(other.told) == 1
@@ -324,7 +324,7 @@ def test_bulk_slows_its_senders_down_though_a_member_raises(wheel: Wheel) -> Non
     assert len(slowed) == 1
 
 
-def test_what_is_told_of_settled_flushes_and_empty_channels_may_raise(wheel: Wheel) -> None:
+def test_callbacks_after_a_flush_and_for_empty_channels_may_raise(wheel: Wheel) -> None:
     errors: list[Exception] = []
 
     def breaks(_: str = "") -> None:

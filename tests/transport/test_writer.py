@@ -8,7 +8,7 @@ import pytest
 
 from fastws.hub import fan_out, tick
 from fastws.hub.channel import Chunk
-from fastws.hub.ports import GONE, HELD
+from fastws.hub.ports import ENQUEUED, GONE
 from fastws.server.server import Server
 from fastws.vocabulary.publication import Publication
 from tests.serving import Serve
@@ -32,7 +32,7 @@ async def test_who_has_read_in_between_gets_what_it_was_to_hold(serve: Serve) ->
     connection.push(FRAME)
     assert connection.send(FRAME)
     pipe.take()
-    assert connection.enqueue(chunk()) is HELD
+    assert connection.enqueue(chunk()) is ENQUEUED
     assert pipe.events == ["subscription_succeeded", "e", "e"]
 
 
