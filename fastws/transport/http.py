@@ -127,17 +127,17 @@ class HttpConnection(CountedSocket):
         self._is_resting = True
         if self._share and self.address != self._peer:
             self._count_for_nobody()  # until the proxy says for whom it asks next
-        self._gate.capacity.rest(self, self._share or "")
+        self._gate.capacity.add_idle(self, self._share or "")
         self._services.heartbeat.expect_end(self, self._gate.keep_alive_seconds)
 
     def _wake(self) -> None:
         """The next request begins."""
         self._is_resting = False
-        self._gate.capacity.wake(self)
+        self._gate.capacity.remove_idle(self)
         self._services.heartbeat.forget(self)
         self._services.heartbeat.expect_end(self, self._gate.handshake_seconds)
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         """Close a connection that waits for its next request: somebody needs its place."""
         self._is_resting = False
         self.leave()
@@ -383,5 +383,5 @@ class HttpConnection(CountedSocket):
     def connection_lost(self, exc: Exception | None) -> None:
         self.leave()
         if self._is_resting:
-            self._gate.capacity.wake(self)
+            self._gate.capacity.remove_idle(self)
         self._services.heartbeat.forget(self)
