@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest.mock import patch
 
 from fastws.brokers.memory import MemoryBroker
+from fastws.config import Config
 from fastws.errors import BrokerUnavailable, FastWSError
+from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
+from fastws.server.assembly import Assembly
 from fastws.server.server import Server
 from fastws.vocabulary.publication import Publication
 
@@ -14,8 +18,8 @@ from fastws.vocabulary.publication import Publication
 class LateBroker(MemoryBroker):
     """Answers `listen` when the test says so: `confirm(channel)`. `unlistened` are the channels let go of."""
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(server.hub, server.config)
+    def __init__(self, hub: Hub, config: Config) -> None:
+        super().__init__(hub, config)
         self.waiting: dict[str, list[Callable[[], None]]] = {}
         self.unlistened: list[str] = []
         self.is_away = False
@@ -39,11 +43,21 @@ class LateBroker(MemoryBroker):
             super().publish(publication, receipt)
 
 
+class LateAssembly(Assembly):
+    """The parts of a server on a LateBroker."""
+
+    def _make_broker(self, node_id: str) -> LateBroker:
+        return LateBroker(self.hub, self._config)
+
+
 class LateServer(Server):
     """A server on a LateBroker."""
 
-    late_broker: LateBroker
+    def _assemble(self) -> None:
+        with patch("fastws.server.server.Assembly", LateAssembly):
+            super()._assemble()
 
-    def _make_broker(self) -> LateBroker:
-        self.late_broker = LateBroker(self)
-        return self.late_broker
+    @property
+    def late_broker(self) -> LateBroker:
+        assert isinstance(self.broker, LateBroker)
+        return self.broker

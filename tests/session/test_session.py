@@ -240,7 +240,7 @@ async def test_who_leaves_while_an_authorizer_is_asked_leaves_nothing_behind(
     server.roster.clients[client.id].end(1000, "", label="test")
     await client.end()
     application.may_answer.set()
-    await server.heartbeat.until_done()
+    await server.assembly.tasks.until_done()
     assert server.late_broker.waiting == {}
     assert server.hub.channels == {}
 

@@ -110,7 +110,7 @@ class Pipe(asyncio.Transport):
 def connect(server: Server, *channels: str) -> tuple[Pipe, Connection]:
     """A client that has been let in, and hears `channels`."""
     pipe = Pipe()
-    pipe.protocol = http = server._protocol()
+    pipe.protocol = http = server.assembly.client_protocol()
     http.connection_made(pipe)
     http.data_received(HEAD)
     connection = pipe.protocol

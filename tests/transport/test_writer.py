@@ -29,7 +29,7 @@ def publish(server: Server, channel: str, *events: str) -> None:
 async def test_who_has_read_in_between_gets_what_it_was_to_hold(serve: Serve) -> None:
     pipe, connection = connect(await serve(), "c")
     pipe.take(0)
-    connection.push(FRAME)
+    connection.write_control(FRAME)
     assert connection.send(FRAME)
     pipe.take()
     assert connection.enqueue(chunk()) is ENQUEUED
@@ -39,7 +39,7 @@ async def test_who_has_read_in_between_gets_what_it_was_to_hold(serve: Serve) ->
 async def test_who_is_gone_holds_nothing_and_has_refused_nothing(serve: Serve) -> None:
     pipe, connection = connect(await serve(), "c")
     pipe.take(0)
-    connection.push(FRAME)
+    connection.write_control(FRAME)
     connection.end(1000, "", label="test")
     assert connection.enqueue(chunk()) is GONE
     pipe.take()
@@ -160,7 +160,7 @@ async def test_a_queue_that_overflows_is_counted_once_each_time(serve: Serve, po
     rounds = 1 if policy == "disconnect" else 2
     for number in range(1, rounds + 1):
         pipe.take(0)
-        connection.push(FRAME)
+        connection.write_control(FRAME)
         assert connection.outbox is not None
         connection.outbox._since -= 1.0  # it has not read for a second
         server.hub.deliver(Publication("c", "too large for any queue", "x" * 6000))
@@ -180,9 +180,9 @@ async def test_a_direct_message_that_is_refused_is_no_slow_policy(serve: Serve) 
     server = await serve(max_queue_messages=1)
     pipe, connection = connect(server)
     pipe.take(0)
-    connection.push(FRAME)
+    connection.write_control(FRAME)
     publication = Publication("", "direct")
-    assert [connection.take(publication) for _ in range(2)] == [True, False]
+    assert [connection.session.deliver_direct(publication) for _ in range(2)] == [True, False]
     assert server.counters.slow_consumers == {}
     assert server.counters.dropped == {"direct": 1}
 
