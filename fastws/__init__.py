@@ -14,7 +14,7 @@ __all__ = ["Config", "Server", "__version__", "load_config"]
 
 
 # Imported on first use: applications that only import `fastws.backend` do not load the server.
-_MODULES = {"Config": "fastws.config", "Server": "fastws.server", "load_config": "fastws.settings"}
+_MODULES = {"Config": "fastws.config", "Server": "fastws.server.server", "load_config": "fastws.settings"}
 
 
 def __getattr__(name: str) -> object:

@@ -129,7 +129,7 @@ class Config:
     max_connections_per_user: int = setting(0, "connections per user; 0 means no limit", minimum=0)
     max_connections_per_ip: int = setting(
         0,
-        "clients per IP address (IPv6: per /64), and as many plain requests beside them; 0 means no limit",
+        "clients per IP address (IPv6: per /64), and, separately, plain requests; 0 means no limit",
         minimum=0,
     )
     max_channels_per_connection: int = setting(128, "subscriptions per connection", minimum=1, maximum=100_000)

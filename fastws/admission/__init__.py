@@ -1,1 +1,1 @@
-"""Whether a request may come in."""
+"""Decides whether a request is admitted. Knows no transport."""

@@ -1,4 +1,4 @@
-"""An admission: all that the gate has found out of an upgrade, before it becomes a connection."""
+"""An admission: the result of the gate's checks of an upgrade, from which a connection is made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastws.wire.request import Request
 
 @dataclass(slots=True)
 class Admission:
-    """A request that may come in. `anonymous_allowed` says whether somebody from there needs no token."""
+    """An upgrade request that is admitted. `anonymous_allowed`: whether clients of this address need no token."""
 
     request: Request
     address: str
@@ -26,4 +26,5 @@ class Admission:
 
     @property
     def user(self) -> str | None:
+        """The user of the token; None without a token."""
         return None if self.identity is None else self.identity.user

@@ -1,4 +1,4 @@
-"""Capacity: how many connections a process, a user and an address may have, and descriptors there are for them."""
+"""Capacity: limits on connections per process, user and address, and on file descriptors."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from fastws.errors import RateLimited, ServerFull, Unavailable
 
 log = structlog.stdlib.get_logger("fastws.capacity")
 
-# Descriptors kept back: for Redis, keys fetched, logs; and for plain requests, so that a full server still says so.
+# Reserved descriptors: for Redis, JWKS requests and logs; and for plain requests, so that a full server can answer 503.
 OWN_DESCRIPTORS: Final = 32
 HTTP_DESCRIPTORS: Final = 64
-# Of a small file limit, each of the two takes no more than this part.
+# If the file limit is small, each of the two reserves at most one part in this many.
 SMALLEST_PART: Final = 8
 DESCRIPTOR_FOLDER: Final = "/dev/fd"
 USUALLY_IN_USE: Final = 32
@@ -32,7 +32,7 @@ SECONDS_BETWEEN_WARNINGS: Final = 1.0
 
 @dataclass(slots=True, kw_only=True, frozen=True)
 class CapacityRules:
-    """Settings of the same names; 0 = no limit."""
+    """The settings of the same names; 0 means no limit."""
 
     max_connections: int
     max_connections_per_user: int
@@ -41,6 +41,7 @@ class CapacityRules:
 
     @classmethod
     def of(cls, config: Config) -> CapacityRules:
+        """Create the rules from the settings."""
         return cls(
             max_connections=config.max_connections,
             max_connections_per_user=config.max_connections_per_user,
@@ -50,18 +51,18 @@ class CapacityRules:
 
 
 class Idle(Protocol):
-    """A connection that had its answer, and has not begun another request."""
+    """A keep-alive connection between two requests."""
 
-    def give_way(self) -> None:
-        """Be closed, and counted no more."""
+    def evict(self) -> None:
+        """Close the connection and give its share back."""
         ...
 
 
 class Capacity:
-    """Counts sockets and connections. Everything here happens before a client's token is looked at, or costs less.
+    """Counts sockets and connections, and checks the limits before a client's token is verified.
 
-    `sockets` are accepted and not upgraded, those amid a TLS handshake too; `connections` are upgraded and not yet
-    gone. Both hold a descriptor. An address may have so many of the one, and as many of the other.
+    `sockets` are accepted but not upgraded, including those in a TLS handshake. `connections` are upgraded and not yet
+    closed. Both use a descriptor. `max_connections_per_ip` applies to each of the two separately.
     """
 
     __slots__ = (
@@ -73,7 +74,7 @@ class Capacity:
         "_idle_of",
         "_rules",
         "_sockets_of",
-        "_unsaid",
+        "_unlogged",
         "_warned_at",
         "connections",
         "limits_addresses",
@@ -83,7 +84,7 @@ class Capacity:
     )
 
     def __init__(self, rules: CapacityRules, counters: Counters, *, descriptors: int) -> None:
-        """`descriptors` is how many the process may still open (see `free_descriptors`)."""
+        """`descriptors` is the number that the process may still open (see `free_descriptors`)."""
         own = min(OWN_DESCRIPTORS, descriptors // SMALLEST_PART)
         http = min(HTTP_DESCRIPTORS, descriptors // SMALLEST_PART)
         ceiling = max(descriptors - own - http, 1)
@@ -96,40 +97,41 @@ class Capacity:
         self._by_address: dict[str, int] = defaultdict(int)
         self._by_user: dict[str, int] = defaultdict(int)
         self._sockets_of: dict[str, int] = defaultdict(int)
-        # From the one that has been idle longest on, with the address that it counts for, if any; and of each address.
+        # Idle keep-alive connections, longest idle first, with the address key that each counts for ("" for none);
+        # and the same by address key.
         self._idle: dict[Idle, str] = {}
         self._idle_of: dict[str, dict[Idle, None]] = {}
         self._warned_at = float("-inf")
-        self._unsaid = 0
+        self._unlogged = 0
         self.sockets = 0
         self.connections = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether no further client may be upgraded."""
+        """Whether `max_connections` is reached, so that no further client is upgraded."""
         return self.connections >= self.max_connections
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether not even a plain request may be read: what is left of the file limit is for Redis and the logs.
+        """Whether not even a plain request may be accepted: the remaining descriptors are for Redis and the logs.
 
-        `max_connections` leaves as much room beyond it as the file limit does.
+        A limit by `max_connections` leaves the same number of sockets for plain requests as the file limit does.
         """
         return self.sockets + self.connections > self.max_sockets
 
     def check_socket(self) -> None:
-        """Raise ServerFull where the socket that was counted last is one too many, and nobody idle gives way to it."""
-        if self.is_exhausted and not self._give_way(self._idle):
-            self.refused()
+        """Raise ServerFull if the last counted socket exceeds the limit and no idle connection can be evicted."""
+        if self.is_exhausted and not self._evict_longest_idle(self._idle):
+            self._count_refusal()
             raise ServerFull()
 
     def take_share(self, address: str) -> str:
-        """Count a socket for `address`; returns the key to give it back with.
+        """Count a socket for `address`. Returns the key to give it back with.
 
-        Raises RateLimited where the address has its share of sockets already, none of which is idle.
+        Raises RateLimited if the address has reached its limit and none of its sockets is idle.
         """
         key = address_key(address)
-        if self._sockets_of.get(key, 0) >= self._rules.max_connections_per_ip and not self._give_way(
+        if self._sockets_of.get(key, 0) >= self._rules.max_connections_per_ip and not self._evict_longest_idle(
             self._idle_of.get(key, {})
         ):
             self._counters.rate_limited["address"] += 1
@@ -138,17 +140,17 @@ class Capacity:
         return key
 
     def give_back(self, key: str) -> None:
-        """One socket fewer of an address."""
+        """Undo a `take_share` that returned `key`."""
         _decrement(self._sockets_of, key)
 
-    def rest(self, idle: Idle, key: str) -> None:
-        """`idle`, which counts for `key` ("" for no address), waits for its next request: it gives way to others."""
+    def add_idle(self, idle: Idle, key: str) -> None:
+        """`idle`, counted for address key `key` ("" for none), may be evicted from now on."""
         self._idle[idle] = key
         if key:
             self._idle_of.setdefault(key, {})[idle] = None
 
-    def wake(self, idle: Idle) -> None:
-        """`idle` is at work, or gone."""
+    def remove_idle(self, idle: Idle) -> None:
+        """`idle` has got a request or is closed: it is no longer evicted. Idempotent."""
         key = self._idle.pop(idle, "")
         if key:
             others = self._idle_of[key]
@@ -157,58 +159,60 @@ class Capacity:
                 del self._idle_of[key]
 
     def close_idle(self) -> None:
-        """No further request is waited for."""
-        while self._give_way(self._idle):
+        """Close all idle connections."""
+        while self._evict_longest_idle(self._idle):
             pass
 
-    def _give_way(self, among: Iterable[Idle]) -> bool:
-        """Let the connection go that has been idle longest `among` these; False if there is none."""
+    def _evict_longest_idle(self, among: Iterable[Idle]) -> bool:
+        """Evict the connection `among` these that has been idle longest. Returns False if there is none."""
         idle = next(iter(among), None)
         if idle is None:
             return False
-        self.wake(idle)
-        idle.give_way()
+        self.remove_idle(idle)
+        idle.evict()
         return True
 
     def check(self) -> None:
-        """Raise Unavailable where no client is let in just now."""
+        """Raise ServerFull if the process is full, Unavailable if the connect rate is exceeded."""
         if self.is_full:
-            self.refused()
+            self._count_refusal()
             raise ServerFull()
         if self._connects is not None and not self._connects.take(1, time.monotonic()):
             self._counters.rate_limited["connect"] += 1
             raise Unavailable(
-                "too many connections are being opened; come again in a second",
+                "too many new connections per second; try again in a second",
                 reason="connect_rate",
                 retry_after_seconds=1,
             )
 
-    def refused(self) -> None:
-        """Somebody was turned away because the process is full: say so, once a second at most."""
-        self._unsaid += 1
+    def _count_refusal(self) -> None:
+        """Count a client that is refused because the process is full, and log the count at most once per second."""
+        self._unlogged += 1
         now = time.monotonic()
         if now - self._warned_at >= SECONDS_BETWEEN_WARNINGS:
-            log.warning("full: connections are refused", connections=self.connections, refused=self._unsaid)
+            log.warning("full: connections are refused", connections=self.connections, refused=self._unlogged)
             self._warned_at = now
-            self._unsaid = 0
+            self._unlogged = 0
 
     def check_shares(self, user: str | None, address: str) -> None:
-        """Raise RateLimited where this address or user has its share already."""
+        """Raise RateLimited if this address or user has reached its limit of connections."""
         rules = self._rules
         if 0 < rules.max_connections_per_ip <= self._by_address.get(address_key(address), 0):
             self._counters.rate_limited["address"] += 1
             raise RateLimited("too many connections from this address", reason="address_limit")
         if user is not None and 0 < rules.max_connections_per_user <= self._by_user.get(user, 0):
             self._counters.rate_limited["user"] += 1
-            raise RateLimited("too many connections of this user", reason="user_limit")
+            raise RateLimited("too many connections for this user", reason="user_limit")
 
     def enter(self, user: str | None, address: str) -> None:
+        """Count a connection."""
         self.connections += 1
         self._by_address[address_key(address)] += 1
         if user is not None:
             self._by_user[user] += 1
 
     def leave(self, user: str | None, address: str) -> None:
+        """Undo `enter`."""
         self.connections -= 1
         _decrement(self._by_address, address_key(address))
         if user is not None:
@@ -216,7 +220,7 @@ class Capacity:
 
 
 def free_descriptors() -> int:
-    """How many descriptors this process may still open under its soft RLIMIT_NOFILE."""
+    """Return how many descriptors this process may still open under its soft RLIMIT_NOFILE."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     try:
         in_use = len(os.listdir(DESCRIPTOR_FOLDER))
@@ -226,14 +230,14 @@ def free_descriptors() -> int:
 
 
 def raise_descriptor_limit() -> None:
-    """The soft limit is often 1024, for programs that still call select(): take what the hard one allows."""
+    """Raise the soft file limit to the hard one. It is often 1024, for programs that use select()."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError) as error:
-        log.info("the file limit stays as it is", limit=soft, error=str(error))
+        log.info("cannot raise the file limit", limit=soft, error=str(error))
 
 
 def _decrement(counts: dict[str, int], key: str) -> None:

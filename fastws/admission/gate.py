@@ -1,4 +1,4 @@
-"""The gate: who is let in. Every check of an upgrade, in the order in which a refusal costs least."""
+"""The gate: all checks of an upgrade, cheapest first."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 from typing import Final, NoReturn
-
-import structlog
 
 from fastws.access.hosts import AllowedHosts
 from fastws.access.local_peers import LocalPeers
@@ -36,16 +34,13 @@ from fastws.vocabulary.identity import Identity
 from fastws.wire.handshake import check_upgrade, subprotocols
 from fastws.wire.http_reader import Request
 
-log = structlog.stdlib.get_logger("fastws.gate")
-
-MAX_USER_AGENT_LENGTH: Final = 256
-# Asked by address, by orchestrators that know no name of ours.
+# Orchestrators send these requests to an IP address, without one of the server's host names.
 PROBES: Final = frozenset({"/health", "/ready"})
 
 
 @dataclass(slots=True, kw_only=True, frozen=True)
 class GateRules:
-    """Settings of the same names."""
+    """The settings of the same names, and what follows from them."""
 
     node_id: str
     allow_anonymous: bool
@@ -64,7 +59,7 @@ class GateRules:
 
 
 class Gate:
-    """Turns requests into connections, or into the errors that say why not."""
+    """Admits upgrade requests, or raises the error with which they are refused."""
 
     def __init__(self, services: Services, mounts: Mounts, rules: GateRules) -> None:
         self._services = services
@@ -73,65 +68,63 @@ class Gate:
         self.capacity = Capacity(rules.capacity, services.counters, descriptors=rules.descriptors)
         self.handshake_seconds = rules.handshake_seconds
         self.keep_alive_seconds = rules.keep_alive_seconds
-        # No upgrade is let in any more.
+        # Whether all upgrades are refused.
         self.is_draining = False
-        # Every answer is the last one on its connection: the process is about to end.
+        # Whether every response closes its connection, because the process is about to end.
         self.is_leaving = False
         self._emptied = asyncio.Event()
         self._ids = connection_ids(rules.node_id)
 
     @property
     def is_full(self) -> bool:
+        """Whether no further client is upgraded."""
         return self.capacity.is_full
 
     @property
     def open_connections(self) -> int:
-        """Connections whose socket is open, closing ones too."""
+        """Number of connections with an open socket, including closing ones."""
         return self.capacity.connections
 
     def expects_proxy_header(self, peer: str) -> bool:
-        """Whether the first bytes from `peer` are to be a PROXY protocol header."""
+        """Whether the first bytes from `peer` must be a PROXY protocol header."""
         return self._rules.proxy_protocol and self._rules.trusted_proxies.trusts(peer)
 
     def is_proxy(self, peer: str) -> bool:
-        """Whether `peer` is trusted to speak for others."""
+        """Whether `peer` is one of the trusted proxies."""
         return self._rules.trusted_proxies.trusts(peer)
 
     def client_address(self, request: Request, peer: str) -> str:
-        """Who sends this request: `peer`, or the client for whom a trusted proxy speaks."""
+        """Return the address of the client: `peer`, or what a trusted proxy states in X-Forwarded-For."""
         return self._rules.trusted_proxies.client_address(peer, request.headers.get("x-forwarded-for"))
 
     def check_host(self, request: Request) -> None:
-        """Raise Misdirected for a request to a name that is not ours."""
+        """Raise Misdirected if the request's Host is not one of `allowed_hosts`."""
         if not self._rules.allowed_hosts.allows(request.headers.get("host")) and request.path not in PROBES:
-            raise Misdirected("this host is not served here; the server's allowed_hosts names those that are")
+            raise Misdirected("host not allowed; the server's setting allowed_hosts lists the allowed names")
 
     def may_admit(self, request: Request) -> bool:
-        """Whether the token of this upgrade may be verified in this loop turn. If not, await `admission_turn`."""
+        """Whether the token of this upgrade may be verified in this loop turn. If not, await `admission_turn` first."""
         if self._services.verifications.is_idle:
             return True
         token = _token_of(request, subprotocols(request))
         return token is None or self._services.verifications.may_begin(token)
 
     async def admission_turn(self, request: Request) -> None:
-        """Return when the token of this upgrade may be verified."""
+        """Wait until the token of this upgrade may be verified."""
         token = _token_of(request, subprotocols(request))
         if token is not None:
             await self._services.verifications.turn(token)
 
     def admit(self, request: Request, address: str) -> Admission:
-        """Everything that can be checked here and now. Raises the FastWSError that refuses the client."""
+        """Run all checks that need no waiting. Raises the FastWSError with which the client is refused."""
         self._check_room()
         check_upgrade(request)
-        if not self._rules.allowed_origins.allows(request.headers.get("origin")):
-            raise Forbidden(
-                "this origin may not connect; the server's allowed_origins names those that may", reason="origin"
-            )
+        self._check_origin(request)
         offered = subprotocols(request)
         token = _token_of(request, offered)
         dialect = self._mounts.find(request.path, has_token=token is not None)
         if dialect is None:
-            raise NotFound(f"no WebSocket is served at {request.path[:200]!r}")
+            raise NotFound(f"no WebSocket endpoint at {request.path[:200]!r}")
         anonymous_allowed = self._may_be_anonymous(request, address)
         identity = self._identify(token, dialect, may_be_anonymous=anonymous_allowed)
         codec, subprotocol = negotiate(offered, request.query.get("format"))
@@ -150,8 +143,14 @@ class Gate:
             starting=starting,
         )
 
+    def _check_origin(self, request: Request) -> None:
+        if not self._rules.allowed_origins.allows(request.headers.get("origin")):
+            raise Forbidden(
+                "origin not allowed; the server's setting allowed_origins lists the allowed origins", reason="origin"
+            )
+
     async def ask_application(self, admission: Admission, hook: EventHook) -> None:
-        """Let the application's hook decide, too. Raises the FastWSError that refuses the client."""
+        """Ask the application's event hook. Raises the FastWSError with which the client is refused."""
         caller = Caller(
             admission.connection_id,
             admission.request,
@@ -160,7 +159,7 @@ class Gate:
             connected_at=time.time(),
         )
         await hook.connect(caller, connect_event(caller, admission.request))
-        # That took its time.
+        # The hook may have taken seconds, so what can have changed is checked again.
         if self.is_draining:
             raise Draining()
         if self.is_full:
@@ -169,15 +168,21 @@ class Gate:
         if admission.identity is not None and self._services.revocations.is_revoked(admission.identity):
             raise Unauthorized(REFUSAL)
 
+    def leave(self, user: str | None, address: str) -> None:
+        """Give back the share of a closed connection."""
+        self.capacity.leave(user, address)
+        if not self.open_connections:
+            self._emptied.set()
+
     async def until_empty(self) -> None:
-        """Return when no connection is open."""
+        """Wait until no connection is open."""
         while self.open_connections:
             self._emptied.clear()
             await self._emptied.wait()
 
     def _check_room(self) -> None:
         if not self._rules.enable_realtime:
-            raise Unavailable("real-time connections are switched off", reason="switched_off", retry_after_seconds=60)
+            raise Unavailable("real-time connections are disabled", reason="switched_off", retry_after_seconds=60)
         if self.is_draining:
             raise Draining()
         self.capacity.check()
@@ -195,27 +200,24 @@ class Gate:
     def _check_starting_channels(
         self, starting: StartingChannels, identity: Identity | None, dialect: Dialect, *, anonymous_allowed: bool
     ) -> None:
-        """A dialect's own channels may be protected, too: the feed of jobs by a setting."""
+        """Check the channels that the path implies. They may be protected, too, as the jobs feed is by a setting."""
         may_subscribe = self._services.permissions.may_subscribe
         for name in starting.channels:
             if not may_subscribe(identity, name, needs_token=dialect.needs_token, anonymous_allowed=anonymous_allowed):
                 if identity is None:
                     _refuse_without_token()
-                raise Forbidden("the token does not allow this")
+                raise Forbidden("the token does not allow the channels of this path")
 
     def _may_be_anonymous(self, request: Request, address: str) -> bool:
-        """By default only local peers: behind a proxy on this machine everybody looks like one (spec 1)."""
+        """Whether this client needs no token.
+
+        By default only local peers, and never through a proxy, behind which every client has a local address (spec 1).
+        """
         if not self._rules.allow_anonymous:
             return False
         if self._rules.anonymous_was_set:
             return True
         return self._rules.local_peers.includes(request, address)
-
-    def leave(self, user: str | None, address: str) -> None:
-        """A connection is gone: its share of user and address is free again."""
-        self.capacity.leave(user, address)
-        if not self.open_connections:
-            self._emptied.set()
 
 
 def _token_of(request: Request, offered: list[str]) -> str | None:
@@ -223,4 +225,6 @@ def _token_of(request: Request, offered: list[str]) -> str | None:
 
 
 def _refuse_without_token() -> NoReturn:
-    raise Unauthorized("a token is needed: ?token=, Authorization: Bearer, or subprotocol fastws.token.<jwt>")
+    raise Unauthorized(
+        "a token is required: send it as ?token=, as Authorization: Bearer, or as subprotocol fastws.token.<jwt>"
+    )

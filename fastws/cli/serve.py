@@ -116,7 +116,7 @@ def _print(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as error:
-        log.warning("the introduction could not be printed", error=str(error))
+        log.warning("start-up text not printed", error=str(error))
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -171,7 +171,7 @@ def _generated_lines(server: Server, generated: frozenset[str], curl: str, http:
 
 
 def _anonymous(config: Config) -> list[str]:
-    """Return who is accepted without a token, where `allow_anonymous` is not set."""
+    """Return the lines on clients without a token; none if `allow_anonymous` is set."""
     if config.allow_anonymous is not None:
         return []
     if is_anonymous_by_default(config):

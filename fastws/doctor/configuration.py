@@ -129,7 +129,7 @@ def _clients(config: Config) -> Finding:
 
 
 def _anonymous(config: Config) -> str:
-    """Return who is accepted without a token."""
+    """Return the finding on clients without a token."""
     if config.allow_anonymous:
         return "without a token everybody who can reach the port"
     if config.allow_anonymous is False or not is_anonymous_by_default(config):

@@ -1,1 +1,1 @@
-"""Who hears what: channels, audiences, the tick. No bytes of its own, no sockets, no JSON."""
+"""Fan-out of publications to subscribers: channels, audiences and the tick. Sans-I/O: no sockets, no codecs."""

@@ -1,4 +1,4 @@
-"""A channel: its audiences, and the run of publications that this tick has brought it."""
+"""A channel, its audiences, and its run: the publications that wait for the next flush."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastws.vocabulary.publication import Encoded, Publication
 
 
 class Audience:
-    """The members of a channel who get the very same bytes: one wire form, one filter."""
+    """The members of a channel that get identical bytes: they share a wire form and a filter."""
 
     __slots__ = ("channel", "filter", "form", "members")
 
@@ -18,12 +18,12 @@ class Audience:
         self.channel = channel
         self.form = form
         self.filter = filter_
-        # A dict, not a list: leaving is O(1), and iterating one is as quick.
+        # A dict used as an ordered set: removal is O(1), and iteration is as fast as over a list.
         self.members: dict[Member, None] = {}
 
 
 class Channel:
-    """A name with at least one local subscriber, and what was said on it since the last flush."""
+    """A channel with at least one local subscriber, and its publications since the last flush."""
 
     __slots__ = (
         "audiences",
@@ -44,21 +44,24 @@ class Channel:
         self.audiences: dict[tuple[WireForm, Filter | None], Audience] = {}
         self.run: list[Publication] = []
         self.receipts: list[tuple[Receipt, int]] | None = None
-        # About how large the run is; kept only where a flush interval lets it grow.
+        # Approximate size of the run. Only maintained if the channel has a flush interval.
         self.run_bytes = 0
-        # Whether the tick has it in its list of those that are due, and of those that wait for their interval.
+        # Whether the tick has this channel in its list of due channels, or of channels that wait for their interval.
         self.is_due = False
         self.is_delayed = False
 
     @property
     def subscribers(self) -> int:
+        """Number of members in all audiences."""
         return sum(len(audience.members) for audience in self.audiences.values())
 
 
 class Chunk:
-    """One audience's frames of one run: joined in `data` for those who read, apart in `frames` for those who wait.
+    """The frames of one run for one audience.
 
-    `keys[i]` is what the conflate policy keeps the latest of. Shared by all members: a slow client costs pointers.
+    `data` is all frames joined, for members whose socket is writable. `frames` has them one by one, for outboxes.
+    `keys[i]` is the key by which the conflate policy replaces frame i. All members share one chunk, so a frame that
+    waits for a slow client costs a reference, not a copy.
     """
 
     __slots__ = ("channel", "data", "frames", "keys", "policy")
@@ -72,7 +75,7 @@ class Chunk:
 
 
 def rough_bytes(data: object) -> int:
-    """About how many bytes `data` has in any codec. Costs 0.1 µs a value."""
+    """Return the approximate encoded size of `data`, whatever the codec. Costs 0.1 µs per value."""
     size = 0
     rest = [data]
     while rest:

@@ -1,4 +1,9 @@
-"""Fan-out: one channel's run of publications, framed once per audience and handed to every member."""
+"""Fan-out: frames a channel's run of publications once per audience and hands it to every member.
+
+A hot file. `_write`, `_enqueue` and `_refuse` take six to eight parameters and run over 20 lines on purpose: an object
+that carries the run, or a further function per slice, would be one more allocation or call for each audience and run
+(benchmarks/test_stages.py).
+"""
 
 from __future__ import annotations
 
@@ -8,32 +13,32 @@ from typing import Final
 from fastws.counters import Counters
 from fastws.errors import BadRequest, FastWSError
 from fastws.hub.channel import Audience, Channel, Chunk
-from fastws.hub.ports import Held, Member, Receipt, WireForm
+from fastws.hub.ports import Enqueued, Member, Receipt, WireForm
 from fastws.vocabulary.publication import Publication
 
-# Members written to before the loop may look at its sockets again: some 5 ms of sends.
+# Number of members written to before the loop polls its sockets again: about 5 ms of sends.
 SLICE: Final = 512
 
-# Told of an error of ours: a receipt or member that raises.
+# Called with an unexpected exception from a receipt or a member.
 Failed = Callable[[Exception], None]
-# The frames of a run that were made, by wire form and position.
+# The frames of a run that exist already, by wire form and position.
 Framed = dict[tuple[WireForm, int], bytes]
-# Bytes of one chunk from which its publishers wait for sockets that did not take it (transport/backpressure.py).
+# Size of a chunk, in bytes, from which its publishers wait for blocked sockets (transport/backpressure.py).
 BULK: Final = 65_536
 
 
 def fan_out(channel: Channel, counters: Counters, failed: Failed) -> Iterator[int]:
-    """Write `channel`'s run to its audiences and settle its receipts; yields the writes made since the last yield.
+    """Write the run of `channel` to its audiences, then resolve its receipts. Yields the writes since the last yield.
 
-    Whatever raises is handed to `failed`, and touches nobody else: each receipt hears once how it ended.
-    Cost: one `send` call a member and run, 0.1 µs beside the kernel's 4 to 11 µs.
+    Exceptions of members and receipts are passed to `failed` and do not affect others: each receipt gets exactly one
+    result. Cost: one `send` call per member and run, 0.1 µs in addition to the 4 to 11 µs of the kernel.
     """
     run, receipts = channel.run, channel.receipts
     channel.run, channel.receipts, channel.run_bytes = [], None, 0
     outcome = _Outcome(len(run))
     try:
         yield from _fan_out(channel, run, outcome, counters, failed)
-    except Exception as error:  # noqa: BLE001 handed on; one channel's error must not silence the others
+    except Exception as error:  # noqa: BLE001 reported; the other channels are still written
         failed(error)
         outcome.fail(FastWSError("internal error", channel=channel.name))
     if receipts is not None:
@@ -54,11 +59,11 @@ def _fan_out(
         return
     framed: Framed = {}
     for audience in audiences:
-        yield from _fan_out_apart(audience, run, framed, outcome, counters, failed)
+        yield from _fan_out_filtered(audience, run, framed, outcome, counters, failed)
 
 
 def _frame_all(audiences: list[Audience], run: list[Publication]) -> list[tuple[Audience, list[bytes]]] | None:
-    """Every audience with its frames; None where a form cannot say one of the publications."""
+    """Return every audience with its frames; None if a wire form cannot represent one of the publications."""
     try:
         return [(audience, list(map(audience.form.frame, run))) for audience in audiences]
     except BadRequest:
@@ -75,13 +80,14 @@ def _write(
     counters: Counters,
     failed: Failed,
 ) -> Generator[int, None, int]:
-    """Hand `frames`, joined, to `members`. Returns how many they were; `outcome` has what they refused.
+    """Write `frames`, joined, to `members`. Returns the number of members; `outcome` records what they refused.
 
-    Whoever cannot take them is given them to hold before the loop runs again: by then it may have read, and what is
-    published next would overtake them. Members who leave between two slices are not counted at all.
+    Members whose socket is blocked get the frames into their outbox before the loop runs again: by then the client
+    may have read, and the next publication would overtake these frames. Members that leave between two slices are not
+    counted.
     """
     data = frames[0] if len(frames) == 1 else b"".join(frames)
-    # A copy, because whoever leaves between two slices changes the audience.
+    # A copy, because members that leave between two slices change the audience.
     everyone = tuple(members)
     present = len(audience.members)
     senders = _bulk_senders(run) if len(data) >= BULK else None
@@ -97,12 +103,12 @@ def _write(
             _refuse(frames, range(len(frames)), positions, outcome, counters, times=broken)
         if behind:
             chunk = chunk or _chunk(audience.channel, frames, data, run)
-            count -= _hold(audience.channel, behind, chunk, positions, outcome, counters, failed)
+            count -= _enqueue(audience.channel, behind, chunk, positions, outcome, counters, failed)
         offered += count
         counters.deliveries += count * len(frames)
         counters.delivered_bytes += count * len(data)
         if senders:
-            _slow_down(part, senders, failed)
+            _apply_backpressure(part, senders, failed)
         yield len(part)
     return offered
 
@@ -117,31 +123,31 @@ def _chunk(channel: Channel, frames: list[bytes], data: bytes, run: Sequence[Pub
 
 
 def _send(members: Sequence[Member], data: bytes, failed: Failed) -> tuple[list[Member], int]:
-    """Write `data` to `members`. Returns those who are to hold it, and how many could not be written to at all."""
+    """Write `data` to `members`. Returns the members whose socket is blocked, and the number whose `send` raised."""
     behind: list[Member] = []
     broken = 0
     rest = iter(members)
     while True:
-        try:  # one for all, which goes on behind the member that raised
+        try:  # one `try` for all members; the loop continues after the member that raised
             for member in rest:
                 if member.send(data):
-                    behind.append(member)  # noqa: PERF401 what was found before one raised must not be lost
-        except Exception as error:  # noqa: BLE001 handed on; one member's error must not silence the others
+                    behind.append(member)  # noqa: PERF401 a comprehension would lose its members when one raises
+        except Exception as error:  # noqa: BLE001 reported; the other members are still written to
             failed(error)
             broken += 1
         else:
             return behind, broken
 
 
-def _slow_down(members: Sequence[Member], senders: set[str], failed: Failed) -> None:
+def _apply_backpressure(members: Sequence[Member], senders: set[str], failed: Failed) -> None:
     for member in members:
         try:
             member.apply_backpressure(senders)
-        except Exception as error:  # noqa: BLE001 handed on; the others are written to all the same
+        except Exception as error:  # noqa: BLE001 reported; the other members are not affected
             failed(error)
 
 
-def _hold(
+def _enqueue(
     channel: Channel,
     behind: list[Member],
     chunk: Chunk,
@@ -150,21 +156,21 @@ def _hold(
     counters: Counters,
     failed: Failed,
 ) -> int:
-    """Leave `chunk` with those who have not read what came before. Returns how many of them are gone."""
+    """Queue `chunk` for the members whose socket is blocked. Returns how many of them have left."""
     everything = range(len(chunk.frames))
     gone = 0
     for member in behind:
-        held = Held(everything)
+        result = Enqueued(everything)
         try:
-            held = member.enqueue(chunk)
-            if held.is_slow:
+            result = member.enqueue(chunk)
+            if result.is_slow:
                 member.cut_off(channel.name)
-        except Exception as error:  # noqa: BLE001 handed on; one member's error must not silence the others
+        except Exception as error:  # noqa: BLE001 reported; the other members still get it
             failed(error)
-        if held.is_gone:
+        if result.is_gone:
             gone += 1
-        elif held.refused:
-            _refuse(chunk.frames, held.refused, positions, outcome, counters)
+        elif result.refused:
+            _refuse(chunk.frames, result.refused, positions, outcome, counters)
     return gone
 
 
@@ -177,7 +183,7 @@ def _refuse(
     *,
     times: int = 1,
 ) -> None:
-    """Some of `frames`, those of the publications at `positions`, were not taken by somebody they were offered to."""
+    """Record that `times` members did not take the frames at indexes `refused`; `positions` maps them to the run."""
     counters.deliveries -= times * len(refused)
     for place in refused:
         counters.delivered_bytes -= times * len(frames[place])
@@ -186,7 +192,11 @@ def _refuse(
 
 
 class _Outcome:
-    """How each publication of a run ended: `offered` members were given all of them; what differs is by position."""
+    """The result of each publication of a run.
+
+    `offered` is the number of members that were offered the whole run; `sent`, `failed` and `errors` hold the
+    differences by position in the run.
+    """
 
     __slots__ = ("errors", "failed", "offered", "sent")
 
@@ -197,10 +207,11 @@ class _Outcome:
         self.errors: dict[int, FastWSError] = {}
 
     def fail(self, error: FastWSError) -> None:
-        """None of them was published as it should be."""
+        """Record `error` for every publication of the run."""
         self.errors = dict.fromkeys(range(len(self.sent)), error)
 
     def resolve(self, receipts: Sequence[tuple[Receipt, int]], failed: Failed) -> None:
+        """Give each receipt the result of its publication."""
         for receipt, position in receipts:
             error = self.errors.get(position)
             try:
@@ -208,11 +219,11 @@ class _Outcome:
                     receipt.refused(error)
                 else:
                     receipt.done(self.offered + self.sent[position], self.failed[position])
-            except Exception as raised:  # noqa: BLE001 handed on; the other receipts are after_flush all the same
+            except Exception as raised:  # noqa: BLE001 reported; the other receipts still get their result
                 failed(raised)
 
 
-def _fan_out_apart(
+def _fan_out_filtered(
     audience: Audience,
     run: list[Publication],
     framed: Framed,
@@ -220,8 +231,8 @@ def _fan_out_apart(
     counters: Counters,
     failed: Failed,
 ) -> Generator[int, None, None]:
-    """The same for a run with filters, exclusions, or publications that this wire form cannot say."""
-    wanted = _wanted(audience, run, framed, outcome, counters)
+    """Write a run that has filters, exclusions, or publications that a wire form cannot represent."""
+    wanted = _frame_wanted(audience, run, framed, outcome, counters)
     start = 0
     while start < len(wanted):
         exclude = run[wanted[start][0]].exclude
@@ -233,22 +244,22 @@ def _fan_out_apart(
         members: Collection[Member] = audience.members
         if exclude:
             members = [member for member in members if member.id not in exclude]
-        said = [run[position] for position in positions]
-        offered = yield from _write(audience, members, frames, said, positions, outcome, counters, failed)
+        part = [run[position] for position in positions]
+        offered = yield from _write(audience, members, frames, part, positions, outcome, counters, failed)
         for position in positions:
             outcome.sent[position] += offered
         start = end
 
 
-def _wanted(
+def _frame_wanted(
     audience: Audience, run: list[Publication], framed: Framed, outcome: _Outcome, counters: Counters
 ) -> list[tuple[int, bytes]]:
-    """What this audience is to hear, by position in the run; framed once, whatever filters the readers have."""
+    """Return (position in the run, frame) of what the filter of `audience` lets through. Audiences share frames."""
     form: WireForm = audience.form
-    heard = audience.filter
+    filter_ = audience.filter
     wanted = []
     for position, publication in enumerate(run):
-        if heard is not None and not heard.accepts(publication):
+        if filter_ is not None and not filter_.accepts(publication):
             continue
         try:
             frame = framed.get((form, position))

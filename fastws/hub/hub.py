@@ -1,4 +1,4 @@
-"""The hub: who hears what, and the one door through which every publication reaches its subscribers."""
+"""The hub: the channels of this process, their members, and the delivery of every publication to them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ P = ParamSpec("P")
 
 
 def _nothing(_: str = "") -> None:
-    """Nobody asked to be told."""
+    """Default callback: do nothing."""
 
 
 def _raise(error: Exception) -> None:
@@ -30,7 +30,7 @@ def _raise(error: Exception) -> None:
 
 @dataclass(slots=True, frozen=True)
 class LongestRun:
-    """How much of one channel a flush interval may hold back."""
+    """How much of one channel a flush interval may hold back before it is written early."""
 
     messages: int
     bytes: int
@@ -39,11 +39,12 @@ class LongestRun:
 class Hub:
     """Channels and their members.
 
-    Within one channel everybody hears the same publications in the same order. Who subscribes hears nothing that was
-    said before, who unsubscribes nothing that is said after. `emptied` is called with the name of a channel whose
-    last member left, `failed` with an error of ours in writing one channel. What a flush interval holds back is
-    written earlier once it is `longest_run`. Not thread-safe: everything happens on one
-    event loop.
+    All members of a channel get the same publications in the same order. A new member gets nothing that was published
+    before it subscribed, and a member that unsubscribes gets nothing that is published afterwards.
+
+    `emptied` is called with the name of a channel whose last member has left, `failed` with an unexpected exception
+    while a channel is written. A run that a flush interval holds back is written early once it reaches `longest_run`.
+    Not thread-safe: everything runs on one event loop.
     """
 
     __slots__ = ("_failed", "_longest_run", "_rules", "channels", "emptied", "subscriptions", "tick")
@@ -69,9 +70,10 @@ class Hub:
         self._longest_run = longest_run or LongestRun(sys.maxsize, sys.maxsize)
 
     def deliver(self, publication: Publication, receipt: Receipt | None = None) -> None:
-        """THE ONE DOOR: `publication` goes to every member of its channel at the end of this iteration.
+        """Deliver `publication` to every member of its channel at the end of this loop iteration.
 
-        `receipt` is told after the flush how many it was handed to and how many refused it. Cost: 0.2 µs.
+        Every publication of this process goes through here. After the flush, `receipt` gets the number of members
+        that it was handed to and the number that refused it. Cost: 0.2 µs.
         """
         channel = self.channels.get(publication.channel)
         if channel is None:
@@ -92,10 +94,10 @@ class Hub:
                 self.tick.hasten(channel)
 
     def subscribe(self, member: Member, name: str, form: WireForm, filter_: Filter | None = None) -> None:
-        """`member` hears `name` from now on; a filter given again replaces the one before. Idempotent.
+        """Add `member` to channel `name`, or replace its filter if it is a member already. Idempotent.
 
-        The caller has called `settle(name)` and seen that the member is still there: what settling writes may be too
-        much for it, and who has been cut off must not come back.
+        The caller must have called `flush_channel(name)` and checked that the member is still connected: the flush
+        may have been too much for it, and a member that was cut off must not be added again.
         """
         current = self.audience_of(member, name)
         if current is not None:
@@ -119,20 +121,20 @@ class Hub:
         self.subscriptions += 1
 
     def unsubscribe(self, member: Member, name: str) -> bool:
-        """`member` hears `name` no more. Returns whether it did before."""
+        """Remove `member` from channel `name`. Returns whether it was a member."""
         audience = self.audience_of(member, name)
         if audience is None:
             return False
         self.tick.flush_channel(audience.channel)
         if audience not in member.audiences:
-            return False  # cut off by what settling wrote
+            return False  # the flush was too much for it, and it was cut off
         self._leave(member, audience)
         if name not in self.channels:
             self._guarded(self.emptied, name)
         return True
 
     def leave(self, member: Member) -> None:
-        """`member` is gone: it leaves every channel. What waits for the others is not written earlier for that."""
+        """Remove a disconnected `member` from every channel. Does not flush: other members are not affected."""
         for audience in member.audiences:
             self._leave(member, audience)
             name = audience.channel.name
@@ -140,40 +142,40 @@ class Hub:
                 self._guarded(self.emptied, name)
 
     def gap(self, name: str) -> None:
-        """Tell every member of `name` that publications may have been missed, before anything newer."""
+        """Notify every member of `name`, before any newer publication, that it may have missed some."""
         self.flush_channel(name)
         for member in self.members(name):
             self._guarded(member.notify, Gap(name))
 
     def _guarded(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """What others do when they are told of something is theirs: an error is reported, and touches nobody else."""
+        """Run a callback; report what it raises, so that one failing callback does not affect the others."""
         try:
             call(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 handed on
+        except Exception as error:  # noqa: BLE001 reported
             self._failed(error)
 
     def fail(self, name: str, error: FastWSError) -> None:
-        """Tell every member of `name`, who stays a member, that nothing is heard there for now."""
+        """Notify every member of `name` that it gets no publications at the moment. The members stay subscribed."""
         self.flush_channel(name)
         for member in self.members(name):
             self._guarded(member.notify, Failure(error.code, error.message, name))
 
     def audience_of(self, member: Member, name: str) -> Audience | None:
-        """The audience in which `member` hears `name`; None if it does not."""
+        """Return the audience of `member` in channel `name`; None if it is not a member."""
         for audience in member.audiences:
             if audience.channel.name == name:
                 return audience
         return None
 
     def members(self, name: str) -> Iterator[Member]:
-        """Everybody who hears `name` in this process."""
+        """Iterate over the members of `name` in this process."""
         channel = self.channels.get(name)
         if channel is not None:
             for audience in list(channel.audiences.values()):
                 yield from list(audience.members)
 
     def count(self, name: str) -> int:
-        """How many hear `name` in this process."""
+        """Number of members of `name` in this process."""
         channel = self.channels.get(name)
         return 0 if channel is None else channel.subscribers
 
@@ -183,21 +185,21 @@ class Hub:
             self.tick.flush()
 
     def is_flushed(self, name: str) -> bool:
-        """Whether nothing said on channel `name` waits to be written, now or at the end of its interval."""
+        """Whether channel `name` has no publication that waits for a flush or for the end of its flush interval."""
         channel = self.channels.get(name)
         return channel is None or self.tick.is_flushed(channel)
 
     def flush_channel(self, name: str) -> None:
-        """Write what was said on channel `name`: before a reply that must not overtake it, or a new member.
+        """Write the run of channel `name` now, before a reply that must not overtake it or before a member joins.
 
-        A member may turn out to be too slow for it. What was said on other channels is not written earlier for that.
+        A member may be cut off because it is too slow for the data. Other channels are not written early.
         """
         channel = self.channels.get(name)
         if channel is not None:
             self.tick.flush_channel(channel)
 
     def flush_channels_of(self, member: Member) -> None:
-        """Write what was said on the channels of `member`: before something that is said to it alone, or its end."""
+        """Write the runs of all channels of `member` now, before a direct message to it or before it is closed."""
         for audience in member.audiences:
             self.tick.flush_channel(audience.channel)
 
@@ -213,5 +215,5 @@ class Hub:
             self._close(channel)
 
     def _close(self, channel: Channel) -> None:
-        """Nobody is left: its receipts are told so by the flush that still has it in its list."""
+        """Forget a channel without members. Its receipts get their result from the flush that still lists it."""
         self.channels.pop(channel.name, None)

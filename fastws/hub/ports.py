@@ -1,4 +1,4 @@
-"""What the hub needs from the rooms above it, as protocols: members, wire forms, brokers, receipts."""
+"""Protocols through which the hub uses the packages above it: members, wire forms, brokers, receipts."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, frozen=True)
-class Held:
-    """What became of a chunk that a member could not take at once."""
+class Enqueued:
+    """Result of `Member.enqueue`."""
 
-    # Positions of the frames that were not taken; all others wait until the client reads, or are written.
+    # Positions of the frames that were refused. All others are queued, or already written.
     refused: Sequence[int] = ()
-    # Over the bounds of its queue, and the policy is to disconnect: nothing was taken.
+    # The queue is full and the policy is to disconnect: nothing was queued.
     is_slow: bool = False
-    # The client has left: nothing was taken, and nothing refused.
+    # The client has left: nothing was queued, and nothing counts as refused.
     is_gone: bool = False
 
 
-HELD: Final = Held()
-GONE: Final = Held(is_gone=True)
+ENQUEUED: Final = Enqueued()
+GONE: Final = Enqueued(is_gone=True)
 
 
 class WireForm(Protocol):
-    """Dialect + codec (+ compression): the one way in which a set of subscribers reads a publication."""
+    """Dialect + codec (+ compression): how one kind of subscriber reads a publication."""
 
     def frame(self, publication: Publication) -> bytes:
-        """The WebSocket frame of `publication`. Raises Unencodable where this form cannot say it."""
+        """Return the WebSocket frame of `publication`. Raises Unencodable if this form cannot represent it."""
         ...
 
 
@@ -42,24 +42,26 @@ class Member(Protocol):
     """One client as the hub sees it."""
 
     id: str
-    # Every audience this member is in. A tuple: most members are in one or two, and an empty set costs 216 B.
+    # Every audience of this member. A tuple, because most members are in one or two and an empty set costs 216 B.
     audiences: tuple[Audience, ...]
-    # Takes bytes to the socket. Truthy: others wait before it, nothing was taken, use `hold`.
+    # Writes bytes to the socket. A truthy result means that nothing was written because older data waits: call
+    # `enqueue` instead.
     send: Callable[[bytes], object]
 
-    def enqueue(self, chunk: Chunk) -> Held:
-        """Keep `chunk` for when the client reads again, within its bounds and by the channel's policy.
+    def enqueue(self, chunk: Chunk) -> Enqueued:
+        """Queue `chunk` until the client reads again, within the queue's bounds and by the channel's policy.
 
-        Called after `send` took nothing, before the loop runs again. A client that reads again all the same gets it.
+        Called after `send` has refused the data, before the loop runs again. If the socket has become writable in the
+        meantime, the chunk is written.
         """
         ...
 
     def apply_backpressure(self, senders: Collection[str]) -> None:
-        """If this client's socket has not taken all it was given, `senders` are to wait for it a little."""
+        """Pause reading from `senders` for a moment if this client's socket has not taken all its data."""
         ...
 
     def notify(self, reply: Reply) -> None:
-        """Tell this client something it did not ask for (a gap), in its dialect's words."""
+        """Send this client an unsolicited message (such as a gap) in its dialect."""
         ...
 
     def cut_off(self, channel: str) -> None:
@@ -68,57 +70,57 @@ class Member(Protocol):
 
 
 class Receipt(Protocol):
-    """Who wants to know how a publication ended."""
+    """Gets the result of one publication: exactly one of the two methods is called, once."""
 
     def done(self, sent: int, failed: int) -> None:
-        """It was handed to `sent` subscribers; the queues of `failed` refused it."""
+        """The publication was handed to `sent` subscribers; the queues of `failed` subscribers refused it."""
         ...
 
     def refused(self, error: FastWSError) -> None:
-        """It was not published at all."""
+        """The publication was not published at all."""
         ...
 
 
 class Broker(Protocol):
-    """Takes publications to every process that has subscribers. brokers/memory.py: only this one."""
+    """Distributes publications to every process that has subscribers (brokers/memory.py: only this process)."""
 
     def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
-        """Publish. Returns at once and never raises; `receipt` hears how it ended."""
+        """Publish. Returns immediately and never raises; `receipt` gets the result."""
         ...
 
     def listen(
         self, channel: str, ready: Callable[[], None], refused: Callable[[FastWSError], None] | None = None
     ) -> None:
-        """The first local subscriber of `channel` is coming: call `ready` once what is published there arrives here.
+        """Start receiving `channel` for its first local subscriber; call `ready` once its publications arrive here.
 
-        Where that is not allowed to this server call `refused` instead; `ready` if it is None.
+        If this server is not allowed to receive the channel, call `refused` instead, or `ready` if `refused` is None.
         """
         ...
 
     def refusal(self, channel: str) -> FastWSError | None:
-        """Why new subscribers of `channel`, which may have some, will not hear it for now; None: they will."""
+        """Return why `channel` cannot be received at the moment; None if it can. It may have subscribers."""
         ...
 
     def unlisten(self, channel: str) -> None:
-        """The last local subscriber of `channel` has left."""
+        """Stop receiving `channel`: its last local subscriber has left."""
         ...
 
 
 class Deliverer(Protocol):
-    """The hub seen from a broker: everything that is published enters here, and nowhere else."""
+    """The hub as a broker sees it. Every publication enters the hub through `deliver`."""
 
     def deliver(self, publication: Publication, receipt: Receipt | None = None) -> None:
-        """Hand `publication` to the local subscribers of its channel; `receipt` hears how many took it."""
+        """Hand `publication` to the local subscribers of its channel; `receipt` gets their number."""
         ...
 
     def gap(self, channel: str) -> None:
-        """Tell the subscribers of `channel`, before anything newer, that they may have missed something."""
+        """Notify the subscribers of `channel`, before any newer publication, that they may have missed some."""
         ...
 
     def fail(self, channel: str, error: FastWSError) -> None:
-        """Tell the subscribers of `channel` that nothing is heard there for now."""
+        """Notify the subscribers of `channel` that they get no publications at the moment, because of `error`."""
         ...
 
     def count(self, channel: str) -> int:
-        """How many local subscribers `channel` has."""
+        """Number of local subscribers of `channel`."""
         ...

@@ -1,4 +1,4 @@
-"""Who is connected: connection id to client."""
+"""The roster: all clients of this process by connection id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastws.vocabulary.publication import Publication
 
 
 class Client(Member, Protocol):
-    """A member as operators and endpoints see it."""
+    """A connected client as the endpoints see it."""
 
     @property
     def identity(self) -> Identity | None: ...
@@ -28,7 +28,7 @@ class Client(Member, Protocol):
 
     @property
     def last_active_at(self) -> float:
-        """Seconds since the epoch, to the heartbeat's precision."""
+        """Seconds since the epoch, with the precision of a heartbeat round."""
         ...
 
     @property
@@ -38,28 +38,28 @@ class Client(Member, Protocol):
 
     @property
     def waiting(self) -> tuple[int, int] | None:
-        """(messages, bytes) that wait for this client to read; None while nothing does."""
+        """(messages, bytes) queued for this client; None if nothing is queued."""
         ...
 
     def deliver_direct(self, publication: Publication) -> bool:
-        """A publication for this client alone. Returns whether its queue took it. Raises Unencodable."""
+        """Send `publication` to this client only. Returns False if its queue is full. Raises Unencodable."""
         ...
 
     def deliver_raw(self, body: bytes) -> bool:
-        """`body`, verbatim, as one message for this client alone. Returns whether its queue took it."""
+        """Send `body` unchanged as one message to this client only. Returns False if its queue is full."""
         ...
 
     def revoke(self) -> None:
-        """The client's token was revoked: close with 4401."""
+        """Close with 4401 because the client's token was revoked."""
         ...
 
     def end(self, code: int, reason: str, *, label: str) -> None:
-        """Close with a close code and reason; `label` is the reason in metrics."""
+        """Close with `code` and `reason`; `label` is the reason in metrics."""
         ...
 
 
 class Roster:
-    """All clients of this process, in the order they came."""
+    """All clients of this process, in the order in which they connected."""
 
     __slots__ = ("clients",)
 

@@ -1,4 +1,4 @@
-"""What holds for a channel by its name: slow policy and flush interval."""
+"""Settings that depend on the channel name: slow policy and flush interval."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 class Rules:
-    """Settings by channel pattern. The first pattern that covers a name decides, in the order they were given.
+    """Settings by channel pattern. The first pattern that matches the name wins.
 
-    `policies` are (pattern, slow policy), `intervals` (pattern, seconds); a pattern None is the default.
+    `policies` are (pattern, slow policy) and `intervals` are (pattern, seconds). A pattern of None is the default.
     """
 
     __slots__ = ("_intervals", "_policies")
@@ -27,9 +27,11 @@ class Rules:
         self._intervals = tuple(intervals)
 
     def policy(self, name: str) -> str:
+        """The slow policy of channel `name`; "disconnect" by default."""
         return _first(self._policies, name, "disconnect")
 
     def flush_seconds(self, name: str) -> float:
+        """The flush interval of channel `name` in seconds; 0 (no interval) by default."""
         return _first(self._intervals, name, 0.0)
 
 

@@ -16,12 +16,12 @@ WRITES_PER_TURN: Final = SLICE
 
 
 class Tick:
-    """Collects channels that have something to say; one flush per loop iteration writes them all.
+    """Collects the channels that have publications; one flush per loop iteration writes them all.
 
-    `schedule` runs a callback in the next iteration (asyncio's `call_soon`), `schedule_later` after seconds
-    (`call_later`); both injected, so that tests turn the wheel by hand. `after_flush` is called after each flush, when
-    receipts have been told and their replies can be written together. `failed` is told of an error of ours in writing
-    one channel, or in what a receipt or a member does with it; the others are written all the same.
+    `schedule` runs a callback in the next iteration (asyncio's `call_soon`), `schedule_later` after a number of seconds
+    (`call_later`). Both are injected, so that tests control the time. `after_flush` is called after each flush, when
+    all receipts have their results and the replies can be written together. `failed` is called with an unexpected
+    exception from writing a channel, from a receipt or from a member; the other channels are still written.
     """
 
     __slots__ = (
@@ -56,49 +56,49 @@ class Tick:
         self._failed = failed
         self._dirty: list[Channel] = []
         self._delayed: dict[float, list[Channel]] = {}
-        # The channels of this flush that are still to be written, last first, and the one that is being written.
+        # The channels of this flush that are not yet written, in reverse order, and the one that is being written.
         self._batch: list[Channel] = []
         self._current: Channel | None = None
         self._work: Iterator[int] | None = None
         self._is_scheduled = False
         self.is_running = False
         self._is_joint_batch = False
-        # Whether several channels are being written: who is in more than one of them may join what it gets.
+        # Whether this flush writes several channels: members of more than one of them join their data into one write.
         self.is_joint = False
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits to be written now (what a flush interval holds back does not count)."""
+        """Whether no channel is due. Channels that wait for their flush interval do not count."""
         return not self._dirty and not self._batch and self._work is None
 
     def add(self, channel: Channel) -> None:
-        """`channel` is about to get the first publication of its run."""
+        """Schedule `channel`, which is about to get the first publication of its run."""
         if channel.flush_seconds:
             self._delay(channel)
         else:
             self.hasten(channel)
 
     def hasten(self, channel: Channel) -> None:
-        """Write `channel` in the next turn, whatever interval it has."""
+        """Write `channel` in the next turn, whatever its flush interval is."""
         if channel.is_due:
-            return  # since a run that was written in between
+            return  # it is still listed for an earlier run, which has been written meanwhile
         channel.is_due = True
         self._dirty.append(channel)
         if not self._is_scheduled:
             self._wake()
 
     def flush(self) -> None:
-        """Write everything that is due, at once and to the end."""
+        """Write all due channels now, without a budget."""
         if self.is_running:
             return
         self._run(budget=None)
 
     def is_flushed(self, channel: Channel) -> bool:
-        """Whether nothing said on `channel` waits to be written, now or at the end of its interval."""
+        """Whether `channel` has no publication that waits for a flush or for the end of its flush interval."""
         return not channel.run and (self._work is None or self._current is not channel)
 
     def flush_channel(self, channel: Channel) -> None:
-        """Write everything that was said on `channel`, at once; the writing of others goes on in its turns."""
+        """Write the run of `channel` now; the other channels are written in their turns."""
         if self.is_running or self.is_flushed(channel):
             return
         self.is_running = True
@@ -115,14 +115,14 @@ class Tick:
             self._end()
 
     def flush_all(self) -> None:
-        """Write everything, what flush intervals hold back included."""
+        """Write everything, including channels that wait for their flush interval."""
         for seconds in self._delayed:
             self._end_interval(seconds)
         self.flush()
 
     def _delay(self, channel: Channel) -> None:
         if channel.is_delayed:
-            return  # since a run that was written in between
+            return  # it is still listed for an earlier run, which has been written meanwhile
         channel.is_delayed = True
         seconds = channel.flush_seconds
         waiting = self._delayed.get(seconds)
@@ -138,7 +138,7 @@ class Tick:
             self._turn()
 
     def _end_interval(self, seconds: float) -> None:
-        """What was held back for `seconds` is due."""
+        """Make the channels with a flush interval of `seconds` due."""
         channels, self._delayed[seconds] = self._delayed[seconds], []
         for channel in channels:
             channel.is_delayed = False
@@ -151,10 +151,10 @@ class Tick:
         self._schedule(self._turn)
 
     def _turn(self) -> None:
-        """One loop iteration's share of the writing."""
+        """Write what one loop iteration may write."""
         self._is_scheduled = False
         if self.is_running or self.is_empty:
-            return  # somebody flushed in between
+            return  # flushed meanwhile
         self._run(budget=WRITES_PER_TURN)
 
     def _run(self, *, budget: int | None) -> None:
@@ -164,20 +164,20 @@ class Tick:
             self._end()
 
     def _end(self) -> None:
-        """Whatever has been raised: what is left has its turn, and what was written is after_flush."""
+        """Schedule the remaining channels and call `after_flush`, even if writing has raised."""
         if not self.is_empty and not self._is_scheduled:
             self._wake()
         try:
             self._after_flush()
-        except Exception as error:  # noqa: BLE001 handed on; the next flush is after_flush all the same
+        except Exception as error:  # noqa: BLE001 reported; the next flush must not fail for it
             self._failed(error)
 
     def _write(self, budget: int | None) -> None:
-        """Write the channels that are due until there are none, or `budget` writes are made."""
+        """Write due channels until none is left or `budget` writes have been made (None: no limit)."""
         self.is_running = True
         try:
             while (work := self._work or self._begin_next()) is not None:
-                self._work = None  # where it raises, there is no going on with it
+                self._work = None  # a generator that has raised cannot be resumed
                 self.is_joint = self._is_joint_batch
                 for written in work:
                     if budget is not None:
@@ -190,7 +190,7 @@ class Tick:
             self.is_joint = False
 
     def _begin_next(self) -> Iterator[int] | None:
-        """Begin to write the next channel that is due."""
+        """Start writing the next due channel; None if no channel is due."""
         while True:
             if not self._batch:
                 if not self._dirty:
@@ -199,5 +199,5 @@ class Tick:
                 self._is_joint_batch = len(self._batch) > 1
             self._current = channel = self._batch.pop()
             channel.is_due = False
-            if channel.run:  # else it was written in between
+            if channel.run:  # otherwise it has been written meanwhile
                 return fan_out(channel, self._counters, self._failed)

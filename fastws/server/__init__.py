@@ -1,7 +1,1 @@
 """The server: one process of fastws."""
-
-from __future__ import annotations
-
-from fastws.server.server import Server
-
-__all__ = ["Server"]

@@ -17,7 +17,7 @@ from fastws.server.tls import Tls
 from fastws.server.tls_server import MakeSocket, TlsServer
 from fastws.server.unix_socket import BACKLOG, UnixServer, listen_at
 from fastws.settings import host_and_port
-from fastws.transport.websocket import CLOSE_SECONDS
+from fastws.transport.closing import CLOSE_SECONDS
 
 # Said after the reason, where there is more to say than the system does.
 _ADVICE: Final = {

@@ -8,7 +8,6 @@ import socket
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar
 
 import structlog
 
@@ -38,8 +37,6 @@ class Server:
     the secrets in `config` that nobody has configured.
     Raises ConfigError where the settings cannot be used, OSError where it cannot listen.
     """
-
-    assemble: ClassVar[type[Assembly]] = Assembly
 
     def __init__(
         self,
@@ -94,7 +91,7 @@ class Server:
             raise ConfigError(f"redis_url: only `fastws serve` starts a Redis of its own ({EMBEDDED}); leave it out")
 
     def _assemble(self) -> None:
-        self.assembly = assembly = self.assemble(
+        self.assembly = assembly = Assembly(
             self.config,
             self.admittance,
             node_id=self.node_id,

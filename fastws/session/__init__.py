@@ -1,1 +1,1 @@
-"""What one client asks for, without its socket."""
+"""The dialogue with one client: what its messages ask for and what it is answered. Knows no socket."""

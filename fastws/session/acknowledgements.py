@@ -1,4 +1,4 @@
-"""Replies to sends, given when it is known how the send ended."""
+"""Replies to sends: `send_success` with the number of subscribers, or an error, once the result is known."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ class Acknowledgement:
         self.request_id = request_id
 
     def done(self, sent: int, failed: int) -> None:
-        """Answer. Cost: 0.4 µs where an answer like it was given before."""
+        """Send the reply. Cost: 0.4 µs if the same reply is in the cache."""
         acknowledge(self.session, self.channel, None, sent, failed, self.request_id)
 
     def refused(self, error: FastWSError) -> None:
+        """Send the error."""
         error.channel = error.channel or self.channel
         self.session.refuse(error, self.request_id)
 
 
 class DirectAcknowledgement:
-    """The receipt of a send to a connection of another process."""
+    """The receipt of a send to a connection on another node."""
 
     __slots__ = ("connection_id", "request_id", "session")
 
@@ -43,10 +44,11 @@ class DirectAcknowledgement:
         self.request_id = request_id
 
     def done(self, sent: int, failed: int) -> None:
-        """Answer; a connection that is gone is a failure (spec 3.1)."""
+        """Send the reply; a connection that does not exist counts as failed (spec 3.1)."""
         acknowledge(self.session, None, self.connection_id, sent, failed or int(not sent), self.request_id)
 
     def refused(self, error: FastWSError) -> None:
+        """Send the error."""
         self.session.refuse(error, self.request_id)
 
 
@@ -58,9 +60,9 @@ def acknowledge(
     failed: int,
     request_id: RequestId,
 ) -> None:
-    """Say how a send ended. Most of a burst end alike: what was said of one is said of the others.
+    """Send the result of a send. Replies are cached, because most sends of a burst have the same result.
 
-    A request with an `id` costs 0.7 µs more than one without: its reply is its own.
+    A request with an `id` costs 0.7 µs more, because its reply cannot be shared.
     """
     acks, form = session.services.acks, session.form
     key = (form, channel, connection_id, sent, failed)

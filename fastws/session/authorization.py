@@ -1,4 +1,4 @@
-"""May this client do that? At once by its token, or by asking an application's authorizer while nothing is read."""
+"""Authorization: decides by the client's token, or asks the application's authorizer while the session waits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fastws.callouts.authorizer import Authorizer
 from fastws.errors import FastWSError, Forbidden
+from fastws.session.waiting import proceed, suspend
 from fastws.vocabulary.commands import RequestId
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ Action = Literal["subscribe", "publish"]
 
 
 def authorize(session: Session, action: Action, channel: str, then: Callable[[], None], request_id: RequestId) -> None:
-    """Call `then` if this client may do `action` on `channel`, now or when the authorizer has answered.
+    """Call `then` if the client may do `action` on `channel`, immediately or when the authorizer has answered.
 
-    Raises Forbidden, or answers so later.
+    Otherwise raises Forbidden, or sends it as the reply if the authorizer has to be asked.
     """
     services = session.services
     authorizer, permissions = services.authorizer, services.permissions
@@ -35,15 +36,15 @@ def authorize(session: Session, action: Action, channel: str, then: Callable[[],
     else:
         allowed = authorizer.known(session.identity, action, channel)
     if allowed is None and authorizer is not None:
-        session.suspend()
-        services.spawn(_ask_elsewhere(session, authorizer, action, channel, then, request_id))
+        suspend(session)
+        services.spawn(_ask_authorizer(session, authorizer, action, channel, then, request_id))
     elif allowed:
         then()
     else:
         raise _refusal(action, channel)
 
 
-async def _ask_elsewhere(
+async def _ask_authorizer(
     session: Session,
     authorizer: Authorizer,
     action: Action,
@@ -63,11 +64,11 @@ async def _ask_elsewhere(
         except FastWSError as error:
             session.refuse(error, request_id)
 
-    session.proceed(answer)
+    proceed(session, answer)
 
 
 async def leave_forbidden_channels(session: Session, authorizer: Authorizer, leave: Callable[[str], None]) -> None:
-    """Ask again for every channel this client is in; `leave` those that are refused now."""
+    """Ask the authorizer again about every channel of the client; call `leave` for those that it now refuses."""
     for name in session.peer.channel_names:
         if not await authorizer.allows(session.identity, "subscribe", name) and not session.peer.is_gone:
             leave(name)

@@ -1,13 +1,16 @@
-"""What each command does."""
+"""The commands of clients: one function for each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from fastws.access.tokens import REFUSAL
 from fastws.errors import BadRequest, FastWSError, Forbidden, RateLimited, TooManyChannels
 from fastws.session.acknowledgements import Acknowledgement, DirectAcknowledgement, acknowledge
 from fastws.session.authorization import authorize, leave_forbidden_channels
+from fastws.session.joining import join
+from fastws.session.waiting import proceed, suspend, wait_for
 from fastws.vocabulary.commands import (
     ChangeFilter,
     Echo,
@@ -36,14 +39,20 @@ def subscribe(session: Session, command: Subscribe, request_id: RequestId) -> No
 
 
 def _join(session: Session, name: str, request_id: RequestId) -> None:
-    connection, limits = session.peer, session.services.limits
+    peer, limits = session.peer, session.services.limits
     hub = session.services.hub
-    is_member = hub.audience_of(connection, name) is not None
-    if not is_member and len(connection.audiences) >= limits.channels:
-        raise TooManyChannels(f"a connection may be in {limits.channels} channels; leave one first", channel=name)
+    is_member = hub.audience_of(peer, name) is not None
+    if not is_member and len(peer.audiences) >= limits.channels:
+        raise TooManyChannels(
+            f"a connection may subscribe to at most {limits.channels} channels; unsubscribe from one first",
+            channel=name,
+        )
     if name not in hub.channels and len(hub.channels) >= limits.total_channels:
-        raise TooManyChannels("the server carries no more channels; join one that is there", channel=name)
-    session.listen(
+        raise TooManyChannels(
+            "the server has reached its maximum number of channels; subscribe to an existing one", channel=name
+        )
+    join(
+        session,
         name,
         lambda: session.send_reply(Subscribed(name), request_id),
         lambda error: session.refuse(error, request_id),
@@ -61,7 +70,7 @@ def unsubscribe(session: Session, command: Unsubscribe, request_id: RequestId) -
 def send(session: Session, command: Send, request_id: RequestId) -> None:
     services = session.services
     if command.event in services.mounts.reserved_events and services.mounts.is_reserved(command.channel, command.event):
-        raise Forbidden(f"only the server sends the event {command.event!r} here", channel=command.channel)
+        raise Forbidden(f"only the server may publish the event {command.event!r} here", channel=command.channel)
     if services.authorizer is None and services.permissions.may_publish(
         session.identity,
         command.channel,
@@ -111,19 +120,22 @@ def ping(session: Session, command: Ping, request_id: RequestId) -> None:
 
 
 def refresh(session: Session, command: Refresh, request_id: RequestId) -> None:
-    """Take a fresh token. Verifying one is dear, so who has none to refresh, or asks too often, is refused before."""
+    """Replace the client's token.
+
+    Verifying a signature is expensive, so clients without a token and too frequent refreshes are refused first.
+    """
     services = session.services
     if session.identity is None:
         raise Forbidden("this connection was opened without a token; connect again with one")
     now = services.clock()
     if now < session.refresh_at:
         services.counters.rate_limited["refresh"] += 1
-        raise RateLimited("a token may be refreshed once a second; try again later")
+        raise RateLimited("a token may be refreshed at most once per second; try again later")
     session.refresh_at = now + REFRESH_SECONDS
     if services.verifications.may_begin(command.token):
         _renew(session, session.identity, command.token, request_id)
     else:
-        session.suspend()
+        suspend(session)
         services.spawn(_renew_in_turn(session, session.identity, command.token, request_id))
 
 
@@ -138,16 +150,16 @@ async def _renew_in_turn(session: Session, former: Identity, token: str, request
         except FastWSError as error:
             session.refuse(error, request_id)
 
-    session.proceed(renew)
+    proceed(session, renew)
 
 
 def _renew(session: Session, former: Identity, token: str, request_id: RequestId) -> None:
     services = session.services
     identity = services.token_verifier.verify(token)
     if identity.user != former.user:
-        raise Forbidden("a token of the same user is needed; connect anew to be somebody else")
+        raise Forbidden("the new token is for another user; open a new connection to change the user")
     if services.revocations.is_revoked(identity):
-        raise Forbidden("the token does not hold")
+        raise Forbidden(REFUSAL)
     session.identity = identity
     services.expiry.watch_expiry(session.peer, identity.expires_at + services.token_verifier.leeway_seconds)
     session.send_reply(Refreshed(identity.expires_at), request_id)
@@ -172,7 +184,7 @@ def change_filter(session: Session, command: ChangeFilter, request_id: RequestId
     home, hub = session.starting.home, session.services.hub
     audience = None if home is None else hub.audience_of(session.peer, home)
     if home is None or audience is None:
-        raise BadRequest("there is nothing to filter here")
+        raise BadRequest("this connection has no channel to filter")
     changed = command.change(audience.filter)
     if session.flush_before_reply(home):
         hub.subscribe(session.peer, home, session.form, changed)
@@ -181,9 +193,9 @@ def change_filter(session: Session, command: ChangeFilter, request_id: RequestId
 
 def request_metrics(session: Session, command: RequestMetrics, request_id: RequestId) -> None:
     home = session.starting.home or ""
-    # A refreshed token may have taken the workspace away: then its figures go, too.
+    # A refreshed token may no longer allow the workspace, and then not its metrics either.
     if session.services.hub.audience_of(session.peer, home) is None:
-        raise Forbidden("the token does not allow this workspace any more")
+        raise Forbidden("the token no longer allows this workspace")
 
     def answer(data: object) -> None:
         try:
@@ -194,10 +206,10 @@ def request_metrics(session: Session, command: RequestMetrics, request_id: Reque
             session.refuse(error, request_id)
 
     source = session.services.metrics_source
-    session.wait_for(lambda hear: source(home, command.metric_type, hear), answer)
+    wait_for(session, lambda receive: source(home, command.metric_type, receive), answer)
 
 
-# Each takes the command that it stands beside.
+# The type of each command, and the function that performs it.
 COMMANDS: Final[Mapping[type, Callable[[Session, Any, RequestId], None]]] = {
     Subscribe: subscribe,
     Unsubscribe: unsubscribe,

@@ -1,4 +1,4 @@
-"""The message rate of one client: how many of its messages are done, and what happens to the others (spec 6)."""
+"""The message rate of one client: how many of its messages are processed, and when it is closed (spec 6)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from fastws.wire.opcodes import BINARY
 if TYPE_CHECKING:
     from fastws.session.session import Session
 
-# So many messages may be refused before the client is closed, however small the burst.
+# Number of messages that may be refused before the client is closed, however small the burst is.
 MIN_STRIKES: Final = 100
 
 
 def allowance(session: Session, wanted: int) -> int:
-    """How many of `wanted` messages the rate lets through. What is refused is not charged."""
+    """Charge `wanted` messages to the client's rate. Returns how many are allowed; refused ones are not charged."""
     limits = session.services.limits
     rate = limits.message_rate
     if not rate:
@@ -30,8 +30,8 @@ def allowance(session: Session, wanted: int) -> int:
     return allowed
 
 
-def refuse_over_rate(session: Session, messages: list[tuple[int, bytes]]) -> None:
-    """Say how many of `messages` are not done; close a client that goes on all the same."""
+def refuse_excess(session: Session, messages: list[tuple[int, bytes]]) -> None:
+    """Report how many of `messages` are not processed; close a client that keeps sending over the rate."""
     refused = sum(opcode <= BINARY for opcode, _ in messages)
     session.services.counters.rate_limited["message"] += refused
     session.strikes += refused
@@ -39,15 +39,15 @@ def refuse_over_rate(session: Session, messages: list[tuple[int, bytes]]) -> Non
     if session.strikes > max(session.services.limits.message_burst, MIN_STRIKES):
         session.peer.end(1008, "too many messages", label="rate_limited")
         return
-    # However many messages stand before it, a ping is answered (RFC 6455 section 5.5.2), and a close, too.
+    # Pings (RFC 6455 section 5.5.2) and closes are answered, however many messages precede them.
     session.perform([message for message in messages if message[0] > BINARY])
 
 
-def end_of(count: int, messages: list[tuple[int, bytes]]) -> int:
-    """Where the first message after `count` of them stands, control frames left out of the count."""
+def end_of_allowed(allowed: int, messages: list[tuple[int, bytes]]) -> int:
+    """Return the index of the first data message after the first `allowed` ones; control frames do not count."""
     for position, (opcode, _) in enumerate(messages):
         if opcode <= BINARY:
-            if not count:
+            if not allowed:
                 return position
-            count -= 1
+            allowed -= 1
     return len(messages)

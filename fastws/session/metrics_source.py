@@ -1,4 +1,4 @@
-"""What `request_metrics` is answered: the server's own figures, the application's, or the last update."""
+"""The data for `request_metrics`: the server's own, the application's, or the last published update."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ CONNECTIONS: Final = "connections"
 
 
 class MetricsBroker(Protocol):
-    """What a broker knows of a workspace."""
+    """The part of a broker that metrics need."""
 
-    def remote_count(self, channel: str) -> int: ...
-    def find_metrics(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None: ...
+    def remote_count(self, channel: str) -> int:
+        """Number of subscribers of `channel` on other nodes."""
+        ...
+
+    def find_metrics(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
+        """Call `answer` with the data of the last `metrics_update` of this type, or with a FastWSError."""
+        ...
 
 
 class MetricsSource:
-    """Finds the figures of a workspace."""
+    """Finds the metrics of a workspace."""
 
     __slots__ = ("_broker", "_hook", "_hub")
 
@@ -29,7 +34,7 @@ class MetricsSource:
         self._hook = hook
 
     def find(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
-        """Call `answer` with the data of `metric_type` in the workspace of `channel`, or with a FastWSError."""
+        """Call `answer` with the data of `metric_type` for the workspace of `channel`, or with a FastWSError."""
         if metric_type == CONNECTIONS:
             answer({"connections": self._hub.count(channel) + self._broker.remote_count(channel)})
         elif self._hook is not None:

@@ -1,4 +1,4 @@
-"""What a session knows of the connection under it, and of what the server does for it."""
+"""Protocols through which a session uses its connection and services of the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastws.vocabulary.publication import Publication
 if TYPE_CHECKING:
     from fastws.session.session import Message, Session
 
-# Runs a coroutine beside the loop; it ends with the server at the latest.
+# Runs a coroutine as a background task, which is cancelled when the server stops.
 Spawn = Callable[[Coroutine[None, None, None]], None]
 
 
@@ -26,21 +26,21 @@ class Peer(Member, Protocol):
 
     @property
     def is_crowded(self) -> bool:
-        """Whether the client has so many unread replies that nothing more is read from it."""
+        """Whether the client has so many unread replies that the server stops reading from it."""
         ...
 
     @property
-    def takes_at_once(self) -> bool:
-        """Whether nothing waits for the client: what is written now goes to its socket."""
+    def is_writable(self) -> bool:
+        """Whether the client's outbox is empty, so that data goes straight to its socket."""
         ...
 
     @property
     def channel_names(self) -> list[str]:
-        """The channels that it subscribes to."""
+        """The channels that the client is subscribed to."""
         ...
 
     def process(self, messages: Sequence[Message]) -> None:
-        """Give messages that were kept back to the session again; its errors end the connection."""
+        """Pass messages of the backlog to the session; an unexpected exception closes the connection."""
         ...
 
     def write_control(self, frames: bytes) -> None:
@@ -48,27 +48,27 @@ class Peer(Member, Protocol):
         ...
 
     def deliver(self, frame: bytes, publication: Publication) -> bool:
-        """Write a publication for this client alone. Returns whether its queue took it."""
+        """Write a publication for this client only. Returns False if its queue is full."""
         ...
 
     def control(self, opcode: int, payload: bytes) -> None:
-        """Answer a control frame that the client sent."""
+        """Answer a control frame of the client."""
         ...
 
-    def stop_reading(self) -> None:
-        """Read nothing more for now."""
+    def pause_reading(self) -> None:
+        """Stop reading from the client."""
         ...
 
-    def go_on_reading(self) -> None:
-        """Read again, unless something else still holds it up."""
+    def resume_reading(self) -> None:
+        """Read from the client again, unless something else still pauses it."""
         ...
 
     def fail(self, error: FastWSError) -> None:
-        """Close because the client broke the protocol."""
+        """Close the connection because the client violated the protocol."""
         ...
 
     def expire(self) -> None:
-        """Close with 4401: the token has expired."""
+        """Close with 4401 because the token has expired."""
         ...
 
     def end(self, code: int, reason: str, *, label: str) -> None:
@@ -77,7 +77,7 @@ class Peer(Member, Protocol):
 
 
 class ReplyBatch(Protocol):
-    """Sessions whose replies are written together when the tick has flushed."""
+    """The sessions whose replies are written together after a flush of the tick."""
 
     corked: list[Session]
 
@@ -87,8 +87,8 @@ class ReplyBatch(Protocol):
 
 
 class ExpiryWatch(Protocol):
-    """Closes connections whose token has expired."""
+    """Closes connections when their token expires."""
 
     def watch_expiry(self, peer: Peer, expires_at: float) -> None:
-        """Close `peer` with 4401 at `expires_at` (seconds since the epoch); a later time replaces the one before."""
+        """Close `peer` with 4401 at `expires_at` (seconds since the epoch). A later call replaces the time."""
         ...

@@ -1,4 +1,4 @@
-"""What all sessions of a process share: limits, hub, broker, access, counters."""
+"""The services that all sessions of a process share: limits, hub, broker, access, counters."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ MetricsSource = Callable[[str, str, Callable[[object], None]], None]
 
 @dataclass(slots=True, kw_only=True)
 class Limits:
-    """Bounds of what one client may ask for, from the settings of the same names."""
+    """Limits of what one client may ask for."""
 
     channels: int
-    # Of the whole process, unlike the others.
+    # For the whole process, unlike the others.
     total_channels: int
     message_rate: float
     message_burst: int
 
     @classmethod
     def of(cls, config: Config) -> Limits:
-        """The bounds that `config` sets."""
+        """Create the limits from the settings max_channels_per_connection, max_channels and message_*."""
         return cls(
             channels=config.max_channels_per_connection,
             total_channels=config.max_channels,
@@ -61,10 +61,10 @@ class Limits:
 
 @dataclass(slots=True, kw_only=True)
 class Services:
-    """The parts of a server that its sessions use. One object per process."""
+    """The parts of the server that sessions use. One object per process."""
 
     limits: Limits
-    # What does each command of a client; a table, so that a session knows no command by name.
+    # The function for each type of command. A table, so that Session does not depend on single commands.
     commands: Mapping[type, CommandHandler]
     mounts: Mounts
     hub: Hub
@@ -76,18 +76,19 @@ class Services:
     revocations: Revocations
     authorizer: Authorizer | None
     verifications: Verifications
-    # Runs what has to wait, beside the loop.
+    # Runs a coroutine as a background task.
     spawn: Spawn
     expiry: ExpiryWatch
     batch: ReplyBatch
-    # Sends to a connection of another process; the receipt hears how it ended.
+    # Sends a publication to a connection on another node; the receipt gets the result.
     send_elsewhere: SendElsewhere
-    # (workspace channel, metric type, answer) of `request_metrics`.
+    # Finds the data for `request_metrics`: (workspace channel, metric type, answer).
     metrics_source: MetricsSource
-    # Seconds, of the rates of clients.
+    # Monotonic seconds, for rate limits.
     clock: Callable[[], float] = time.monotonic
-    # Told of every connection, where the application has one.
+    # The application's event hook, if one is configured.
     hook: EventHook | None = None
+    # Frames of recent acknowledgements, see acknowledgements.py.
     acks: dict[tuple[DialectForm, str | None, str | None, int, int], tuple[bytes, dict[str, object]]] = field(
         default_factory=dict
     )

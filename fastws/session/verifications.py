@@ -1,4 +1,4 @@
-"""When signatures are verified: so many in one loop turn, whoever asks for it; the rest wait for the next turns."""
+"""Limits how many token signatures are verified per loop turn; further tokens wait for the next turns."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Final
 
 from fastws.access.tokens import Tokens
 
-# Public-key operations in one loop turn: 0.5 ms with ES256 or EdDSA, 3 ms with ES512.
+# Public-key operations per loop turn: 0.5 ms with ES256 or EdDSA, 3 ms with ES512.
 OPERATIONS_PER_TURN: Final = 16
 
 
 class Verifications:
-    """A budget for all tokens of upgrades, refreshes and plain requests together.
+    """One budget for the tokens of upgrades, refreshes and plain requests.
 
-    A flood of tokens with bad signatures then slows down those who bring tokens, and nobody else. Tokens that a shared
-    secret or a look at them decides (wrong algorithm, expired) cost nothing here. First come, first served.
+    A flood of tokens with bad signatures then delays only clients that present tokens. Tokens that need no public-key
+    operation (shared secret, wrong algorithm, expired) cost nothing here. First come, first served.
     """
 
     __slots__ = ("_is_scheduled", "_left", "_tokens", "_waiting")
@@ -29,11 +29,11 @@ class Verifications:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no token ever has to wait: no public key is configured."""
+        """Whether no token ever has to wait, because no public key is configured."""
         return not self._tokens.has_public_keys
 
     def may_begin(self, token: str) -> bool:
-        """Whether `token` may be verified now, which is charged then. Otherwise its holder awaits `turn`."""
+        """Charge `token` to the budget and return True if it may be verified now. Otherwise await `turn`."""
         cost = self._tokens.cost(token)
         if not cost:
             return True
@@ -43,7 +43,7 @@ class Verifications:
         return True
 
     async def turn(self, token: str) -> None:
-        """Return when `token` may be verified."""
+        """Wait until `token` may be verified."""
         if self.may_begin(token):
             return
         future = asyncio.get_running_loop().create_future()
@@ -51,7 +51,7 @@ class Verifications:
         await future
 
     def _spend(self, cost: int) -> None:
-        """Charge `cost`. One that is more than is left is paid by the turns that come."""
+        """Charge `cost`. What exceeds the budget of this turn is charged to the next ones."""
         self._left -= cost
         if not self._is_scheduled:
             self._is_scheduled = True

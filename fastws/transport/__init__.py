@@ -1,1 +1,1 @@
-"""Sockets: HTTP and WebSocket connections, their queues and their end."""
+"""Sockets: HTTP and WebSocket connections, their outboxes and their end."""

@@ -1,7 +1,7 @@
-"""Backpressure: who publishes more at once than its subscribers' sockets take is read no further until they have it.
+"""Backpressure: a client that publishes more than its subscribers' sockets take is not read until they have caught up.
 
-For bulk only, and briefly: a fast reader is not called slow for a burst that no queue could hold, and a client that
-does not read holds a publisher up once, for a tenth of a second, before it is judged by the channel's slow policy.
+Only for bulk publications, and only briefly: a fast reader is not cut off for a burst that no queue can hold, and a
+client that does not read delays a publisher once, by at most MAX_SECONDS, before the channel's slow policy applies.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_SECONDS: Final = 0.1
 
 
 class PublisherPause:
-    """Holds up the reading of one publisher until every outbox that it waits for is empty, MAX_SECONDS at most."""
+    """Pauses reading from one publisher until all outboxes that it waits for are empty, for at most MAX_SECONDS."""
 
     __slots__ = ("_handle", "_publisher", "_waiting")
 
@@ -25,11 +25,11 @@ class PublisherPause:
         self._publisher = publisher
         self._waiting = 0
         publisher.publisher_pause = self
-        publisher.stop_reading()
+        publisher.pause_reading()
         self._handle = asyncio.get_running_loop().call_later(MAX_SECONDS, self.release)
 
     def wait_for(self, outbox: Outbox) -> None:
-        """Wait for `outbox` too; it calls `drained` once."""
+        """Wait for `outbox`, too. `drained` is called once when it is empty."""
         self._waiting += 1
         outbox.publisher_pauses.append(self)
 
@@ -40,8 +40,8 @@ class PublisherPause:
             self.release()
 
     def release(self) -> None:
-        """Let the publisher go on."""
+        """Read from the publisher again."""
         self._handle.cancel()
         if self._publisher.publisher_pause is self:
             self._publisher.publisher_pause = None
-            self._publisher.go_on_reading()
+            self._publisher.resume_reading()

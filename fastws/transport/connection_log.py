@@ -1,4 +1,4 @@
-"""The connection_log: who came, who went and who was turned away, in log lines that no storm of clients makes dear."""
+"""The connection log: log lines for opened, closed and refused connections, limited in number."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 log = structlog.stdlib.get_logger("fastws.connection")
 
-# A line costs the loop some 40 µs, so all of a reconnecting crowd's would cost more than serving it.
+# A line costs about 40 µs: logging every client of a reconnecting crowd would cost more than serving it.
 LINES_PER_SECOND: Final = 100
 REFUSALS_SECONDS: Final = 60.0
 MAX_CHANNELS_SHOWN: Final = 8
 
 
 class ConnectionLog:
-    """Lines about connections: at level info the first LINES_PER_SECOND of each second, then how many more there were;
-    at level debug all of them. Metrics count every one at any level.
+    """Logs connections and refusals.
 
-    Refusals: the first of each kind, then once a minute how many there were. Nothing that a client keeps secret is in
-    a line: no token, no query, no payload.
+    Connections: at level info the first LINES_PER_SECOND lines of each second and the number of suppressed ones; at
+    level debug all lines. Refusals: the first of each kind, then their numbers once per minute. The metrics count all
+    of them at any level. No line has a token, a query string or a payload.
     """
 
     __slots__ = (
@@ -51,7 +51,7 @@ class ConnectionLog:
         self._refusing: asyncio.TimerHandle | None = None
 
     def opened(self, connection: Connection) -> None:
-        """`connection` was let in. Cost: 0.1 µs where there is no line."""
+        """Log an opened connection. Cost: 0.1 µs if no line is written."""
         if not self._may_log():
             self._opened_suppressed += 1
             return
@@ -65,30 +65,30 @@ class ConnectionLog:
         )
 
     def closed(self, connection: Connection, code: int, reason: str) -> None:
-        """`connection` ends, while its channels are still known. Cost: 0.1 µs where there is no line."""
+        """Log a closed connection, before it leaves its channels. Cost: 0.1 µs if no line is written."""
         if not self._may_log():
             self._closed_suppressed += 1
             return
         seconds = round(time.time() - connection.connected_at, 3)
-        log.info("connection closed", code=code, reason=reason, seconds=seconds, **who(connection))
+        log.info("connection closed", code=code, reason=reason, seconds=seconds, **client_fields(connection))
 
     def refused(self, error: FastWSError, address: str) -> None:
-        """A handshake or a request that cannot be read was answered with `error`."""
+        """Log a handshake, or an unreadable request, that was refused with `error`."""
         kind = (error.status, error.reason)
         self._refused[kind] += 1
         if self._refusing is None:
-            self._refusing = asyncio.get_running_loop().call_later(REFUSALS_SECONDS, self._sum_up_refusals)
+            self._refusing = asyncio.get_running_loop().call_later(REFUSALS_SECONDS, self._log_refusals)
         if self._refused[kind] == 1:
             log.info("handshake refused", status=error.status, reason=error.reason, address=address)
 
     def close(self) -> None:
-        """Say what is still unsaid, and leave no timer behind."""
+        """Log the outstanding numbers and cancel the timers."""
         if self._second is not None:
             self._second.cancel()
             self._next_second()
         if self._refusing is not None:
             self._refusing.cancel()
-            self._sum_up_refusals()
+            self._log_refusals()
 
     def _may_log(self) -> bool:
         if self._second is None:
@@ -102,14 +102,10 @@ class ConnectionLog:
         self._second = None
         self._lines_left = LINES_PER_SECOND
         if self._opened_suppressed or self._closed_suppressed:
-            log.info(
-                "more connections than are logged one by one",
-                opened=self._opened_suppressed,
-                closed=self._closed_suppressed,
-            )
+            log.info("connection log sampled", opened=self._opened_suppressed, closed=self._closed_suppressed)
             self._opened_suppressed = self._closed_suppressed = 0
 
-    def _sum_up_refusals(self) -> None:
+    def _log_refusals(self) -> None:
         self._refusing = None
         counts = {f"{status} {reason}": count for (status, reason), count in sorted(self._refused.items())}
         self._refused.clear()
@@ -117,8 +113,8 @@ class ConnectionLog:
             log.warning("handshakes refused in the last minute", refused=counts)
 
 
-def who(connection: Connection) -> dict[str, object]:
-    """What a line says of `connection`: its id, user, address, dialect and channels."""
+def client_fields(connection: Connection) -> dict[str, object]:
+    """Return the fields that identify `connection` in a log line: its id, user, address, dialect and channels."""
     names = connection.channel_names
     fields: dict[str, object] = {
         "connection": connection.id,

@@ -1,4 +1,4 @@
-"""A socket that counts from its accept: for the process, and for the address that it comes from or speaks for."""
+"""A socket that is counted from its accept on: for the process, and for the address of its client."""
 
 from __future__ import annotations
 
@@ -12,65 +12,68 @@ from fastws.transport.lifecycle import Lifecycle
 
 
 class CountedSocket(asyncio.Protocol):
-    """Counts until it is upgraded or gone. A trusted proxy's socket counts for the client whom the proxy names."""
+    """Counted until it is upgraded or closed. A trusted proxy's socket counts for the client that the proxy names."""
 
-    __slots__ = ("_gate", "_is_internal", "_lifecycle", "_peer", "_share", "address", "is_made")
+    __slots__ = ("_lifecycle", "address", "gate", "is_internal", "is_made", "peer", "share")
 
     def __init__(self, gate: Gate, lifecycle: Lifecycle, *, is_internal: bool) -> None:
-        self._gate = gate
+        self.gate = gate
         self._lifecycle = lifecycle
-        self._is_internal = is_internal
-        # The key of the address that this socket counts for, "" for none; None while it is not counted.
-        self._share: str | None = None
-        self._peer = ""
+        self.is_internal = is_internal
+        # The key of the address for which this socket is counted, "" for no address; None while it is not counted.
+        self.share: str | None = None
+        # The address of the peer, or of the client that the PROXY protocol header names.
+        self.peer = ""
+        # The address of the client of the current request.
         self.address = ""
-        # Whether the transport is up: until then whoever accepted the socket answers for it.
+        # Whether `connection_made` was called. Until then the code that accepted the socket has to close it.
         self.is_made = False
 
     def enter(self, peer: str) -> FastWSError | None:
-        """Count this socket, which was accepted from `peer`. Returns what it is to be refused with."""
-        self._peer = self.address = peer
-        self._share = ""
-        capacity = self._gate.capacity
+        """Count this socket, which was accepted from `peer`. Returns the error to refuse it with, if any."""
+        self.peer = self.address = peer
+        self.share = ""
+        capacity = self.gate.capacity
         capacity.sockets += 1
-        if self._is_internal:
+        if self.is_internal:
             return None
         try:
             capacity.check_socket()
-            if capacity.limits_addresses and not self._gate.is_proxy(peer):
-                self._count_for(peer)
+            if capacity.limits_addresses and not self.gate.is_proxy(peer):
+                self.count_for(peer)
         except FastWSError as error:
             return error
         return None
 
     def turn_away(self, error: FastWSError) -> None:
-        """This socket, which was to be refused with `error`, was closed before it could be told."""
+        """Record that this socket was closed without a response, before `error` could be sent."""
         self._lifecycle.refused(error, self.address)
         self.leave()
 
     def leave(self) -> None:
-        """This socket is gone, or upgraded."""
-        share, self._share = self._share, None
+        """Stop counting this socket: it is closed, or upgraded. Idempotent."""
+        share, self.share = self.share, None
         if share is not None:
-            self._gate.capacity.sockets -= 1
+            self.gate.capacity.sockets -= 1
             if share:
-                self._gate.capacity.give_back(share)
+                self.gate.capacity.give_back(share)
 
-    def _count_for(self, address: str) -> None:
-        """Count this socket for `address`, and for no other. Raises RateLimited, and then it counts for none."""
-        self._count_for_nobody()
-        self._share = self._gate.capacity.take_share(address)
+    def count_for(self, address: str) -> None:
+        """Count this socket for `address` only. Raises RateLimited, and then it counts for no address."""
+        self.count_for_nobody()
+        self.share = self.gate.capacity.take_share(address)
 
-    def _count_for_nobody(self) -> None:
-        share, self._share = self._share, ""
+    def count_for_nobody(self) -> None:
+        """Count this socket for no address."""
+        share, self.share = self.share, ""
         if share:
-            self._gate.capacity.give_back(share)
+            self.gate.capacity.give_back(share)
 
 
 def peer_of(transport: asyncio.BaseTransport) -> str | None:
-    """The address of who is connected, UNIX on a Unix socket; None for who has reset the connection already.
+    """Return the peer's address, UNIX on a Unix socket; None if the peer has already reset the connection.
 
-    What such a peer has sent may still be there to be read: it must not pass for somebody on this machine.
+    Data of such a peer may still be readable. It must not be taken for a client on this machine.
     """
     peer = transport.get_extra_info("peername")
     if isinstance(peer, tuple):
@@ -80,5 +83,5 @@ def peer_of(transport: asyncio.BaseTransport) -> str | None:
 
 
 def peer_name(family: int, address: object) -> str:
-    """The address of a peer as `accept` says it of a socket of `family`; UNIX on a Unix socket."""
+    """Return the peer's address as `accept` reports it for a socket of `family`; UNIX on a Unix socket."""
     return UNIX if family == socket.AF_UNIX or not isinstance(address, tuple) else str(address[0])

@@ -1,4 +1,4 @@
-"""Draining: who is connected is sent away evenly over time, and what is being answered is answered."""
+"""Draining: closes all clients evenly over the drain period, and lets requests in progress finish."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fastws.hub.roster import Roster
 
 log = structlog.stdlib.get_logger("fastws.drain")
 
-# For the last ones' answers to their close, beyond the time over which all are told.
+# Time for the last clients to answer their close frame, after the drain period.
 ANSWER_SECONDS: Final = 1.0
-# Who was accepted when a successor took over, and has not asked for anything yet, may come in for so long.
+# Time for sockets that were accepted before another process took over to send their upgrade request.
 ENTERING_SECONDS: Final = 1.0
-LOOK_SECONDS: Final = 0.02
+POLL_SECONDS: Final = 0.02
 
 
 async def drain(
@@ -31,12 +31,11 @@ async def drain(
     seconds: float,
     is_replaced: bool,
 ) -> None:
-    """Close every client with 1012 over `seconds`, no more than their number / `seconds` in any second; at once where
-    nobody is connected. HTTP connections that are idle are closed first. Twice is once. Who does not answer its close
-    holds it up for ANSWER_SECONDS at most.
+    """Close all clients with 1012, evenly over `seconds`; returns immediately if there are none. Idempotent.
 
-    `is_replaced`: another process listens on our sockets, and ours are closed. Whoever reached us before that is
-    served as ever, for nobody is to be refused. Otherwise no upgrade is let in from now on.
+    Closes idle HTTP connections first, and waits up to ANSWER_SECONDS for close frames and `tasks_done`. `is_replaced`:
+    another process listens on our sockets, and ours are closed. Connections accepted before may still be upgraded, so
+    that no client is refused. Otherwise all upgrades are refused from now on.
     """
     if gate.is_leaving:
         return
@@ -73,9 +72,9 @@ async def _close_all(roster: Roster, hub: Hub, seconds: float) -> None:
 
 
 async def _accept_pending_upgrades(gate: Gate, deadline: float) -> None:
-    """Until nobody is left who was accepted and has not asked."""
+    """Wait until no accepted socket has an upgrade request left to send, or until `deadline` (loop time)."""
     loop = asyncio.get_running_loop()
-    # Who was accepted in this very turn of the loop is counted in the next.
-    await asyncio.sleep(LOOK_SECONDS)
+    # Sockets accepted in this loop turn are counted in the next one.
+    await asyncio.sleep(POLL_SECONDS)
     while gate.capacity.sockets and loop.time() < deadline:  # noqa: ASYNC110 sockets leave on a hot path, which sets no event
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""The heartbeat: one timer for all connections. Pings, idle and stuck connections, token expiry, loop lag."""
+"""The heartbeat: one timer for all connections. Pings, idle timeouts, deadlines, token expiry, loop lag."""
 
 from __future__ import annotations
 
@@ -27,84 +27,88 @@ log = structlog.stdlib.get_logger("fastws.heartbeat")
 
 BEAT_SECONDS: Final = 0.25
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-# Where Linux has tcpi_bytes_acked in its struct tcp_info (since 4.1), an unsigned integer of 8 bytes.
+# Offset of tcpi_bytes_acked in Linux's struct tcp_info (since 4.1), an unsigned integer of 8 bytes.
 BYTES_ACKED_AT: Final = 120
 BYTES_ACKED_SIZE: Final = 8
 
 
 class Ending(Protocol):
-    """Something with a socket that must be gone by a deadline."""
+    """A connection that must be closed by a deadline."""
 
     @property
-    def transport(self) -> asyncio.Transport: ...
+    def transport(self) -> asyncio.Transport:
+        """The transport to abort."""
+        ...
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """End a connection at once: with a reset where the peer has not taken everything, so that the kernel forgets it.
+    """Close a connection immediately, with a reset if the peer has not received everything.
 
-    A close, and uvloop's abort too, would leave up to 4 MB of send buffer behind for minutes, waiting for a peer that
-    does not read. Who has read everything sees an ordinary end.
+    A close, and also uvloop's abort, would keep up to 4 MB of send buffer in the kernel for minutes, waiting for a peer
+    that does not read. A peer that has received everything sees an ordinary end.
     """
     connection = transport.get_extra_info("socket")
     if connection is not None and connection.family != socket.AF_UNIX:
-        with contextlib.suppress(OSError):  # it is gone already
+        with contextlib.suppress(OSError):  # the socket is closed already
             if _unsent(connection.fileno()):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     transport.abort()
 
 
 def _unsent(descriptor: int) -> int:
-    """The bytes that the kernel holds because the peer has not acknowledged them (tcp(7), SIOCOUTQ)."""
+    """Return the number of bytes that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
     waiting: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
     return waiting
 
 
-class Uptake(NamedTuple):
-    """How far a peer has come with what it was sent: bytes it has `taken` in all, and bytes that still wait for it."""
+class ReadProgress(NamedTuple):
+    """A peer's progress in receiving: bytes it has `taken` in total, and bytes that are still `waiting` for it."""
 
     taken: int
     waiting: int
 
-    def is_going_on(self, before: Uptake) -> bool:
-        """Whether the peer took something since `before`, but not yet all that waited then.
+    def is_advancing(self, before: ReadProgress) -> bool:
+        """Whether the peer has received some, but not all, of the bytes that were waiting at `before`.
 
-        Who has taken all that has our ping, too, and is to answer it: that its kernel takes a few bytes now and then
-        says nothing of a program that hangs.
+        A peer that has received all of them has received our ping, too, and must answer it: a kernel that still takes
+        a few bytes now and then does not prove that its program is alive.
         """
         return before.taken < self.taken < before.taken + before.waiting
 
 
-NOTHING_WAITS: Final = Uptake(0, 0)
+NOTHING_WAITING: Final = ReadProgress(0, 0)
 
 
-def uptake(transport: asyncio.Transport, outbox: Outbox | None) -> Uptake:
-    """The uptake of one peer. What its kernel has acknowledged counts; where that is not known, what ours has taken.
+def read_progress(transport: asyncio.Transport, outbox: Outbox | None) -> ReadProgress:
+    """Return the progress of one peer, by the bytes that its kernel has acknowledged.
 
-    Paid by who has not answered a ping: 4 µs where nothing waits, 25 µs where something does.
+    Where the system does not report these, the bytes that our kernel has taken count. Only called for peers that have
+    not answered a ping: 4 µs if nothing is waiting, 25 µs otherwise.
     """
     held = transport.get_write_buffer_size()
     queued, taken = (0, 0) if outbox is None else (outbox.size, outbox.taken)
     connection = transport.get_extra_info("socket")
     if connection is not None and connection.family != socket.AF_UNIX:
-        with contextlib.suppress(OSError):  # it is gone already
+        with contextlib.suppress(OSError):  # the socket is closed already
             unsent = _unsent(connection.fileno())
             acknowledged = _acknowledged(connection) if held + queued + unsent else None
             if acknowledged is not None:
-                return Uptake(acknowledged, held + queued + unsent)
-    return Uptake(taken - held, held + queued) if held + queued else NOTHING_WAITS
+                return ReadProgress(acknowledged, held + queued + unsent)
+    return ReadProgress(taken - held, held + queued) if held + queued else NOTHING_WAITING
 
 
 def _acknowledged(connection: socket.socket) -> int | None:
-    """The bytes that the peer's kernel has acknowledged so far; None where the system does not say."""
+    """Return the bytes that the peer's kernel has acknowledged in total; None where the system does not report it."""
     size = BYTES_ACKED_AT + BYTES_ACKED_SIZE
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size) if sys.platform == "linux" else b""
     return int.from_bytes(info[BYTES_ACKED_AT:], sys.byteorder) if len(info) == size else None
 
 
 class Heartbeat:
-    """Every connection is looked at once a round; a round takes half the ping interval, spread evenly over its beats.
+    """Checks every connection once per round. The connections of a round are spread evenly over its beats.
 
-    `endings` are sockets that have until a deadline (monotonic seconds) to be gone: handshakes and closes.
+    A round takes half of `ping_seconds` or a quarter of `idle_seconds`, whichever is shorter. Also aborts connections
+    whose deadline for the handshake or the close has passed, and closes connections whose token has expired.
     """
 
     def __init__(self, roster: Roster, counters: Counters, *, ping_seconds: float, idle_seconds: float) -> None:
@@ -119,46 +123,48 @@ class Heartbeat:
         self._beats_left = 0
         self._endings: dict[Ending, float] = {}
         self._expiries: dict[Peer, float] = {}
-        # Of those who have not answered a ping while something waited for them, as of the last round.
-        self._uptakes: dict[Connection, Uptake] = {}
+        # Progress, as of the last round, of connections that have not answered a ping and have data waiting.
+        self._progress: dict[Connection, ReadProgress] = {}
         self._handle: asyncio.TimerHandle | None = None
         self._due = 0.0
         self.now = time.monotonic()
 
     def start(self) -> None:
+        """Start the timer."""
         self._schedule()
 
     def stop(self) -> None:
+        """Cancel the timer."""
         if self._handle is not None:
             self._handle.cancel()
 
-    def expect_end(self, ending: Ending, seconds: float) -> None:
-        """Abort `ending` unless it is gone in `seconds`."""
+    def abort_after(self, ending: Ending, seconds: float) -> None:
+        """Abort `ending` unless `forget` is called within `seconds`. The earliest deadline counts."""
         deadline = time.monotonic() + seconds
         self._endings[ending] = min(deadline, self._endings.get(ending, deadline))
 
     def forget(self, ending: Ending) -> None:
-        """`ending` is gone, or has got what it waited for."""
+        """Cancel the deadline and the token expiry of `ending`."""
         self._endings.pop(ending, None)
         self._expiries.pop(ending, None)  # type: ignore[call-overload] # only connections are in there
-        self._uptakes.pop(ending, None)  # type: ignore[call-overload] # as above
+        self._progress.pop(ending, None)  # type: ignore[call-overload] # as above
 
     def abort_all(self) -> None:
-        """Abort whatever is still ending."""
+        """Abort all connections that have a deadline."""
         for ending in list(self._endings):
             reset(ending.transport)
 
     def watch_expiry(self, peer: Peer, expires_at: float) -> None:
-        """Close `peer` with 4401 when its token is over (`expires_at`: seconds since the epoch)."""
+        """Close `peer` with 4401 at `expires_at` (seconds since the epoch). A later call replaces the time."""
         self._expiries[peer] = expires_at
 
-    def is_taking(self, connection: Connection) -> bool:
-        """Whether `connection` is at what waited for it a round ago, and has got on since."""
-        before = self._uptakes.pop(connection, NOTHING_WAITS)
-        now = uptake(connection.transport, connection.outbox)
+    def is_catching_up(self, connection: Connection) -> bool:
+        """Whether `connection` is still receiving data that was queued a round ago, and has made progress since."""
+        before = self._progress.pop(connection, NOTHING_WAITING)
+        now = read_progress(connection.transport, connection.outbox)
         if now.waiting:
-            self._uptakes[connection] = now
-        return now.is_going_on(before)
+            self._progress[connection] = now
+        return now.is_advancing(before)
 
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()
@@ -169,14 +175,14 @@ class Heartbeat:
         self.now = time.monotonic()
         self._counters.loop_lag.observe(max(asyncio.get_running_loop().time() - self._due, 0.0))
         try:
-            self._end_overdue()
+            self._abort_overdue()
             self._close_expired()
-            self._look_at_some()
+            self._check_some()
         except Exception:
-            log.exception("error of ours in the heartbeat")
+            log.exception("internal error in the heartbeat")
         self._schedule()
 
-    def _end_overdue(self) -> None:
+    def _abort_overdue(self) -> None:
         overdue = [ending for ending, deadline in self._endings.items() if deadline <= self.now]
         for ending in overdue:
             del self._endings[ending]
@@ -189,11 +195,11 @@ class Heartbeat:
             del self._expiries[connection]
             connection.expire()
 
-    def _look_at_some(self) -> None:
-        """This beat's share of the round."""
+    def _check_some(self) -> None:
+        """Check the connections of this beat."""
         if self._beats_left <= 0:
             everyone = list(self._roster)
-            self._round = iter(everyone)  # type: ignore[arg-type] # our own roster holds Connections
+            self._round = iter(everyone)  # type: ignore[arg-type] # the roster contains Connections
             self._left_in_round = len(everyone)
             self._beats_left = max(1, round(self.round_seconds / BEAT_SECONDS))
         share = -(-self._left_in_round // self._beats_left)
@@ -204,4 +210,4 @@ class Heartbeat:
             if connection is None:
                 return
             if not connection.is_gone:
-                connection.check_life(self._rounds_until_idle, pings=self._pings)
+                connection.check_liveness(self._rounds_until_idle, pings=self._pings)

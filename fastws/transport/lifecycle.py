@@ -1,4 +1,4 @@
-"""The life of a connection, as the rest of the server hears of it: opened, closed, gone; each once."""
+"""The lifecycle of connections: informs the rest of the server of each opened, closed and gone connection, once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from fastws.transport.heartbeat import Heartbeat
     from fastws.transport.websocket import Connection
 
-# From here on a client may choose a close code of its own (RFC 6455 section 7.4.2).
+# First close code that applications may define (RFC 6455 section 7.4.2).
 FIRST_OWN_CODE = 3000
 
 
 class Lifecycle:
-    """Tells roster, hub, admission, counters, log, event hook and heartbeat."""
+    """Informs the roster, hub, admission, counters, log, event hook and heartbeat."""
 
     __slots__ = ("_counters", "_gate", "_heartbeat", "_hub", "_roster", "hook", "log")
 
@@ -45,7 +45,7 @@ class Lifecycle:
         self.hook = hook
 
     def opened(self, connection: Connection, expires_at: float | None) -> None:
-        """`connection` has been let in; its token expires at `expires_at` (seconds since the epoch)."""
+        """`connection` was admitted. Its token expires at `expires_at` (seconds since the epoch; None: never)."""
         self._roster.add(connection)
         self._counters.opened[connection.dialect_name] += 1
         identity = connection.identity
@@ -54,8 +54,8 @@ class Lifecycle:
             self._heartbeat.watch_expiry(connection, expires_at)
 
     def closed(self, connection: Connection, code: int, label: str, reason: str = "") -> None:
-        """`connection` ends, while its channels are still known. `label` is the reason in metrics."""
-        # A client may choose among 2,000 codes: they would be as many series of figures.
+        """`connection` starts to close; it is still in its channels. `label` is the reason in metrics."""
+        # Clients may choose among 2,000 codes, each of which would be a time series of its own.
         counted = code // 1000 * 1000 if label == "client" and code >= FIRST_OWN_CODE else code
         self._counters.closed[(counted, label)] += 1
         self.log.closed(connection, code, label)
@@ -63,7 +63,7 @@ class Lifecycle:
             self.hook.disconnected(connection.id, code, reason)
 
     def left(self, connection: Connection) -> None:
-        """`connection` hears nothing more: it leaves the roster and its channels."""
+        """`connection` gets no further publications: remove it from the roster and its channels."""
         self._roster.remove(connection)
         self._hub.leave(connection)
 
@@ -74,6 +74,6 @@ class Lifecycle:
         self._gate.leave(None if identity is None else identity.user, connection.address)
 
     def refused(self, error: FastWSError, address: str) -> None:
-        """A handshake, or a request that cannot be read, was answered with `error`."""
+        """A handshake, or an unreadable request, was refused with `error`."""
         self._counters.refused[(error.status, error.reason)] += 1
         self.log.refused(error, address)

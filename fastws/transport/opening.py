@@ -1,4 +1,4 @@
-"""Opening: an admitted request becomes a connection, with its 101 and its greeting in one write."""
+"""Opening: turns an admitted request into a connection, and writes the 101 response and the greeting together."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fastws.codec.codec import Codec
 from fastws.config import Config
 from fastws.dialects.dialect import Dialect
 from fastws.dialects.wire_form import Compression, DialectForm
+from fastws.session.joining import join_starting_channels
 from fastws.session.services import Services
 from fastws.session.session import Session
 from fastws.transport.services import TransportServices
@@ -25,7 +26,7 @@ MAX_USER_AGENT_LENGTH: Final = 256
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class CompressionRules:
-    """Settings of the same names."""
+    """The settings compression, compression_level and compression_min_bytes."""
 
     is_on: bool
     level: int
@@ -33,14 +34,14 @@ class CompressionRules:
 
     @classmethod
     def of(cls, config: Config) -> CompressionRules:
-        """The rules that `config` sets."""
+        """Create the rules from the settings."""
         return cls(
             is_on=config.compression == "on", level=config.compression_level, min_bytes=config.compression_min_bytes
         )
 
 
 class Opening:
-    """Opens connections. Keeps one wire form for each kind of reader."""
+    """Opens connections. Shares one wire form among all clients with the same dialect, codec and compression."""
 
     __slots__ = ("_compression", "_forms", "_is_tls", "_services", "_transport_services")
 
@@ -54,7 +55,7 @@ class Opening:
         self._forms: dict[tuple[str, str, int], DialectForm] = {}
 
     def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
-        """Let a client in; `transport` belongs to its connection from now on."""
+        """Open the connection of an admitted client, which takes over `transport`."""
         request, identity = admission.request, admission.identity
         deflate = self._negotiate_deflate(admission)
         connection = Connection(
@@ -79,19 +80,19 @@ class Opening:
                 extensions=None if deflate is None else deflate.response,
             )
         ]
-        session.begin()
+        join_starting_channels(session)
         session.uncork()
         lifecycle.log.opened(connection)
         return connection
 
     def _take_over(self, transport: asyncio.Transport, connection: Connection) -> None:
-        """First the protocol, then the limits.
+        """Make `connection` the protocol of `transport`, then set the write limits, in this order.
 
-        For what the transport still holds of earlier answers, or of the TLS handshake, it calls `pause_writing`, and
-        `resume_writing` later. Both must reach the same protocol.
+        If the transport still has buffered data, of earlier responses or of the TLS handshake, setting the limits calls
+        `pause_writing`, and `resume_writing` follows later. Both must go to the same protocol.
         """
         transport.set_protocol(connection)
-        # Paused as soon as the kernel takes less than all. uvloop's TLS compares by >=, plain sockets by >.
+        # Pause as soon as the kernel takes less than all. uvloop's TLS compares with >=, plain sockets with >.
         transport.set_write_buffer_limits(high=1 if self._is_tls else 0, low=0)
 
     def _negotiate_deflate(self, admission: Admission) -> Deflate | None:

@@ -1,4 +1,4 @@
-"""The outbox: what one client has not read yet, bounded. Made when its socket stops taking, gone when it is empty."""
+"""The outbox: the bounded queue of one client. Created when its socket blocks, removed when it is empty again."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fastws.hub.channel import Chunk
-from fastws.hub.ports import HELD, Held
+from fastws.hub.ports import ENQUEUED, Enqueued
 
 if TYPE_CHECKING:
     from fastws.transport.backpressure import PublisherPause
 
-# Bytes handed to the transport at a time, so that most of what waits stays here, where policies reach it.
+# Bytes handed to the transport at a time. The rest stays here, where slow policies can still drop it.
 BATCH_BYTES: Final = 65_536
-# How long a client's socket may have been full for its reading to be taken for granted.
+# A client whose socket has been blocked for less than this is assumed to be reading.
 BURST_SECONDS: Final = 0.1
 DROPPABLE: Final = frozenset({"drop_oldest", "conflate"})
 
 
 @dataclass(slots=True, frozen=True)
 class Bounds:
-    """What may wait for one client."""
+    """Limits of what may wait for one client: max_queue_messages and max_queue_bytes."""
 
     messages: int
     bytes: int
 
 
 class Waiting(NamedTuple):
-    """One frame (or chunk of `messages` frames) that waits.
+    """One entry of the queue: a frame, or `messages` frames joined.
 
-    `messages` 0 is the control lane, never dropped; `channel` "" a message for this client alone.
+    Entries with `messages` 0 belong to the control lane and are never dropped. An empty `channel` marks a direct
+    message to this client.
     """
 
     data: bytes
@@ -43,7 +44,7 @@ class Waiting(NamedTuple):
 
 
 class Outbox:
-    """References to shared chunks, in order. `lost` counts what was dropped by channel, until the client is told."""
+    """A queue of references to shared chunks. `lost` counts dropped messages by channel, for the next lag notice."""
 
     __slots__ = (
         "_bounds",
@@ -68,13 +69,13 @@ class Outbox:
         self._bytes = 0
         self.control_bytes = 0
         self.is_blocked = True
-        # Publishers that wait for this to be empty; they are made to once.
+        # Publishers that are paused until this outbox is empty; they are paused at most once.
         self.publisher_pauses: list[PublisherPause] = []
         self.has_paused_publishers = False
-        # Whether something was refused or has given way because there was no room, since the client last read all.
+        # Whether a message was refused or dropped for lack of room since this outbox was created.
         self.has_overflowed = False
         self.lost: dict[str, int] | None = None
-        # Bytes handed to the transport so far.
+        # Total bytes handed to the transport.
         self.taken = 0
 
     def __len__(self) -> int:
@@ -82,40 +83,42 @@ class Outbox:
 
     @property
     def messages(self) -> int:
+        """Number of queued messages, without the control lane."""
         return self._messages
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Number of queued bytes, with the control lane."""
         return self._bytes
 
-    def enqueue(self, chunk: Chunk, transport_bytes: int) -> tuple[Held, int]:
-        """Keep `chunk` within the bounds. Returns what was refused, and how many messages were dropped for it.
+    def enqueue(self, chunk: Chunk, transport_bytes: int) -> tuple[Enqueued, int]:
+        """Queue `chunk` within the bounds. Returns the result and the number of messages dropped for it.
 
-        `transport_bytes` is what the transport holds before all this. What gives way to something newer later, be it
-        of the same chunk, was taken. One message larger than the whole queue is skipped with a notice whatever the
-        policy: a client would only come back to be cut off again.
+        `transport_bytes` is the size of the transport's own buffer, which counts towards the bound on bytes. A message
+        that was queued and is dropped later for a newer one does not count as refused, even within one chunk. A single
+        message that is larger than the whole queue is skipped with a lag notice under every policy: disconnecting
+        would only make the client reconnect and be cut off again.
         """
         if chunk.policy == "conflate":
-            return self._hold_latest(chunk, transport_bytes)
+            return self._conflate(chunk, transport_bytes)
         if self._fits(len(chunk.frames), len(chunk.data), transport_bytes) or self._is_burst(chunk, transport_bytes):
             if chunk.policy in DROPPABLE:
                 self._append_frames(chunk)
             else:
                 self._append(Waiting(chunk.data, len(chunk.frames), chunk.channel, chunk.policy, ""))
-            return HELD, 0
+            return ENQUEUED, 0
         if chunk.policy == "drop_oldest":
             return self._make_room(chunk, transport_bytes, range(len(chunk.frames)))
         if chunk.policy == "drop_newest" or not self._is_too_much(chunk, transport_bytes):
-            return self._hold_what_fits(chunk, transport_bytes)
+            return self._append_what_fits(chunk, transport_bytes)
         self.has_overflowed = True
-        return Held(range(len(chunk.frames)), is_slow=True), 0
+        return Enqueued(range(len(chunk.frames)), is_slow=True), 0
 
     def _is_burst(self, chunk: Chunk, transport_bytes: int) -> bool:
-        """Whether this is, or may still be, a burst to a client that reads: nothing has been waiting for long.
+        """Whether this may be a burst to a client that reads, because nothing has been waiting for long.
 
-        Then the bound on messages does not speak yet (spec 6), the one on bytes does; at first without what the
-        transport holds, all of which it was given while it took everything.
+        For a burst, only the bound on bytes applies, not the one on messages (spec 6). For the first BURST_SECONDS the
+        transport's buffer does not count: it was filled while the socket still took everything.
         """
         if chunk.policy != "disconnect":
             return False
@@ -125,19 +128,19 @@ class Outbox:
         return not self._messages and size + transport_bytes <= self._bounds.bytes
 
     def _is_too_much(self, chunk: Chunk, transport_bytes: int) -> bool:
-        """Whether the client is to be cut off: not for what alone is larger than its queue, one message or one run."""
+        """Whether the client must be cut off. Not for a single message or run that is larger than an empty queue."""
         if len(chunk.frames) == 1:
             return len(chunk.data) <= self._bounds.bytes
         return bool(self._messages) or not self._fits(1, len(chunk.frames[0]), transport_bytes)
 
     def control(self, data: bytes) -> None:
-        """A reply, error, pong or close: waits in its turn, is never dropped."""
+        """Queue a reply, error, pong or close frame. It keeps its place in the order and is never dropped."""
         self._entries.append(Waiting(data, 0, "", "", ""))
         self._bytes += len(data)
         self.control_bytes += len(data)
 
     def take(self) -> list[bytes]:
-        """The next batch for the transport, oldest first; at least one entry while there is any."""
+        """Remove and return the next batch for the transport, oldest first; [] if the queue is empty."""
         taken: list[bytes] = []
         size = 0
         entries = self._entries
@@ -153,7 +156,7 @@ class Outbox:
         return taken
 
     def clear(self) -> int:
-        """Forget everything. Returns the messages that were waiting."""
+        """Empty the queue. Returns the number of messages dropped."""
         messages = self._messages
         self._entries.clear()
         self._messages = self._bytes = self.control_bytes = 0
@@ -174,18 +177,18 @@ class Outbox:
 
     def _lose(self, channel: str, count: int) -> None:
         if not channel:
-            return  # it was for this client alone: the sender is told
+            return  # a direct message: its sender gets the result, so the client needs no notice
         if self.lost is None:
             self.lost = {}
         self.lost[channel] = self.lost.get(channel, 0) + count
 
     def _refuse(self, chunk: Chunk, position: int) -> None:
-        """One frame does not fit. If it never could, however empty the queue is, that is no overflow."""
+        """Count a frame that does not fit. A frame larger than the whole queue does not count as an overflow."""
         self._lose(chunk.channel, 1)
         if len(chunk.frames[position]) <= self._bounds.bytes:
             self.has_overflowed = True
 
-    def _hold_what_fits(self, chunk: Chunk, transport_bytes: int) -> tuple[Held, int]:
+    def _append_what_fits(self, chunk: Chunk, transport_bytes: int) -> tuple[Enqueued, int]:
         refused = []
         for position, (frame, key) in enumerate(zip(chunk.frames, chunk.keys, strict=True)):
             if self._fits(1, len(frame), transport_bytes):
@@ -193,15 +196,15 @@ class Outbox:
             else:
                 self._refuse(chunk, position)
                 refused.append(position)
-        return Held(refused) if refused else HELD, len(refused)
+        return Enqueued(refused) if refused else ENQUEUED, len(refused)
 
-    def _make_room(self, chunk: Chunk, transport_bytes: int, positions: Iterable[int]) -> tuple[Held, int]:
-        """Drop the oldest until the newest fit. Returns what could not be taken, and how many were dropped in all."""
+    def _make_room(self, chunk: Chunk, transport_bytes: int, positions: Iterable[int]) -> tuple[Enqueued, int]:
+        """Drop the oldest messages until the new ones fit. Returns the result and the number of dropped messages."""
         dropped = 0
         refused = []
         for position in positions:
             frame = chunk.frames[position]
-            # For what cannot fit however much is dropped nothing is.
+            # Nothing is dropped for a frame that would not fit into an empty queue either.
             while len(frame) + transport_bytes <= self._bounds.bytes and not self._fits(1, len(frame), transport_bytes):
                 self.has_overflowed = True
                 if not self._drop_oldest():
@@ -212,10 +215,10 @@ class Outbox:
             else:
                 self._refuse(chunk, position)
                 refused.append(position)
-        return Held(refused) if refused else HELD, dropped + len(refused)
+        return Enqueued(refused) if refused else ENQUEUED, dropped + len(refused)
 
     def _drop_oldest(self) -> bool:
-        """Drop the oldest message that a policy lets go; False if there is none."""
+        """Drop the oldest message whose policy allows it. Returns False if there is none."""
         for position, entry in enumerate(self._entries):
             if entry.policy in DROPPABLE:
                 del self._entries[position]
@@ -225,8 +228,8 @@ class Outbox:
                 return True
         return False
 
-    def _hold_latest(self, chunk: Chunk, transport_bytes: int) -> tuple[Held, int]:
-        """Conflate: of each (channel, key) only the latest waits, in the order in which they were published."""
+    def _conflate(self, chunk: Chunk, transport_bytes: int) -> tuple[Enqueued, int]:
+        """Queue only the latest message of each (channel, key), in the order of publication."""
         latest = {key: position for position, key in enumerate(chunk.keys)}
         conflated = len(chunk.frames) - len(latest)
         stale = [e for e in self._entries if e.channel == chunk.channel and e.key in latest and e.policy == "conflate"]
@@ -234,5 +237,5 @@ class Outbox:
             self._entries.remove(entry)
             self._messages -= 1
             self._bytes -= len(entry.data)
-        held, dropped = self._make_room(chunk, transport_bytes, sorted(latest.values()))
-        return held, conflated + len(stale) + dropped
+        result, dropped = self._make_room(chunk, transport_bytes, sorted(latest.values()))
+        return result, conflated + len(stale) + dropped

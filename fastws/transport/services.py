@@ -1,4 +1,4 @@
-"""What all connections of a process share. One object of each kind per process."""
+"""The services that all connections of a process share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class FrameLimits:
-    """Bounds of what one connection may send and leave unread, from the settings of the same names."""
+    """Limits of what one connection may send and leave unread."""
 
     message_bytes: int
     fragments: int
@@ -27,7 +27,7 @@ class FrameLimits:
 
     @classmethod
     def of(cls, config: Config) -> FrameLimits:
-        """The bounds that `config` sets."""
+        """Create the limits from the settings max_message_bytes, max_fragments and max_queue_*."""
         return cls(
             message_bytes=config.max_message_bytes,
             fragments=config.max_fragments,
@@ -37,7 +37,7 @@ class FrameLimits:
 
 @dataclass(slots=True, kw_only=True)
 class TransportServices:
-    """The parts of a server that its connections use."""
+    """The parts of the server that connections use. One object per process."""
 
     limits: FrameLimits
     hub: Hub

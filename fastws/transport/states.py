@@ -7,13 +7,17 @@ from typing import Final
 
 
 class State(IntEnum):
-    OPEN = 0  # messages flow both ways
-    CLOSING = 1  # our close frame is out, the peer's is awaited; what it still sends is not processed
-    LEAVING = 2  # both close frames are out, or the peer broke the protocol: the TCP connection is being closed
-    CLOSED = 3  # the transport is gone
+    """The state of a connection."""
+
+    OPEN = 0  # messages flow in both directions
+    CLOSING = 1  # our close frame is sent and the peer's is awaited; other frames are discarded
+    LEAVING = 2  # both close frames are sent, or the peer violated the protocol: the TCP connection is being closed
+    CLOSED = 3  # the transport is closed
 
 
 class Event(IntEnum):
+    """Events that change the state."""
+
     WE_CLOSE = 0
     PEER_CLOSES = 1
     PEER_FAILS = 2

@@ -1,4 +1,4 @@
-"""The write batch: what one flush of the tick says to a client, in one write."""
+"""The write batch: joins everything that one flush of the tick sends to a client into one write."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ log = structlog.stdlib.get_logger("fastws.connection")
 
 
 class WriteBatch:
-    """Pieces for clients in several channels, and sessions with replies. Called when the tick has flushed."""
+    """Collects data for clients in several channels, and sessions with replies. Called after each flush of the tick."""
 
     __slots__ = ("corked", "gathered")
 
     def __init__(self) -> None:
-        # What several channels say to one client in one flush.
+        # The data of several channels for one client.
         self.gathered: dict[Writer, list[bytes]] = {}
+        # Sessions with replies that are not yet written.
         self.corked: list[Session] = []
 
     def __call__(self) -> None:
-        """Write what was gathered, then the replies to sends."""
+        """Write the gathered data, then the replies."""
         if self.gathered:
             self._write_gathered()
         if self.corked:
             self.uncork()
 
     def gather(self, writer: Writer, data: bytes) -> None:
-        """`data` is one channel's part of what `writer` gets in this flush."""
+        """Add one channel's data for `writer`."""
         pieces = self.gathered.get(writer)
         if pieces is None:
             self.gathered[writer] = [data]
@@ -39,7 +40,7 @@ class WriteBatch:
             pieces.append(data)
 
     def uncork(self) -> None:
-        """Write the replies of all corked sessions, together for each client."""
+        """Write the replies of all corked sessions, with one write per client."""
         corked = self.corked
         while corked:
             sessions = corked[:]
@@ -48,10 +49,10 @@ class WriteBatch:
                 try:
                     session.uncork()
                 except Exception:
-                    log.exception("error of ours", connection=session.peer.id)
+                    log.exception("internal error", connection=session.peer.id)
 
     def _write_gathered(self) -> None:
-        """One write for each client, however many of its channels published; equal ones share the bytes."""
+        """Make one write per client. Clients with the same pieces share the joined bytes."""
         gathered, self.gathered = self.gathered, {}
         joined: dict[tuple[int, ...], bytes] = {}
         for writer, pieces in gathered.items():
@@ -63,4 +64,4 @@ class WriteBatch:
                 if not writer.transport.is_closing():
                     writer.transport.write(data)
             except Exception:
-                log.exception("error of ours", connection=writer.session.peer.id)
+                log.exception("internal error", connection=writer.session.peer.id)

@@ -118,9 +118,9 @@ class Resting:
         self.key = room.take_share(address) if room.limits_addresses else ""
         self.has_left = False
         room.sockets += 1
-        room.rest(self, self.key)
+        room.add_idle(self, self.key)
 
-    def give_way(self) -> None:
+    def evict(self) -> None:
         self.has_left = True
         self.room.sockets -= 1
         if self.key:
@@ -142,7 +142,7 @@ def test_sockets_have_as_much_room_beyond_the_setting_as_beyond_the_file_limit()
 def test_who_has_been_idle_longest_gives_way_where_sockets_run_short() -> None:
     room = capacity(max_connections=1)
     idle = [Resting(room, "192.0.2.1") for _ in range(65)]
-    room.wake(idle[0])
+    room.remove_idle(idle[0])
     room.sockets += 1
     room.check_socket()
     assert [number for number, one in enumerate(idle) if one.has_left] == [1]
@@ -165,9 +165,9 @@ def test_an_address_has_its_share_of_sockets_beside_its_clients_and_its_own_idle
 def test_of_who_is_gone_nothing_is_left() -> None:
     room = capacity(max_connections_per_ip=3)
     idle = [Resting(room, f"192.0.2.{number % 3}") for number in range(9)]
-    room.wake(idle[0])
-    room.wake(idle[0])
-    idle[0].give_way()
+    room.remove_idle(idle[0])
+    room.remove_idle(idle[0])
+    idle[0].evict()
     room.close_idle()
     assert all(one.has_left for one in idle)
     assert (room._idle, room._idle_of, room._sockets_of, room.sockets) == ({}, {}, {}, 0)

@@ -17,7 +17,7 @@ from fastws.config import Config
 from fastws.counters import Counters
 from fastws.hub.channel import Audience, Chunk
 from fastws.hub.hub import Hub
-from fastws.hub.ports import Held
+from fastws.hub.ports import Enqueued
 from fastws.vocabulary.publication import Encoded, Publication
 from fastws.vocabulary.replies import Reply
 from tests.brokers.recording_hub import AwaitedReceipt
@@ -51,8 +51,8 @@ class Reader:
             self.changed.set()
         return self.is_full
 
-    def enqueue(self, chunk: Chunk) -> Held:
-        return Held(range(len(chunk.frames)))
+    def enqueue(self, chunk: Chunk) -> Enqueued:
+        return Enqueued(range(len(chunk.frames)))
 
     def apply_backpressure(self, senders: Collection[str]) -> None:
         """Nobody publishes through it."""

@@ -68,7 +68,7 @@ async def test_a_text_frame_on_a_msgpack_connection_is_closed_with_1003(serve: S
     await client.socket.send('{"action":"ping"}')
     code, reason = await client.end()
     assert code == 1003
-    assert reason == "this connection speaks msgpack: send binary frames"
+    assert reason == "this connection uses msgpack: send binary frames"
 
 
 async def test_a_message_over_the_limit_is_closed_with_1009_at_its_header(serve: Serve, open_raw: OpenRaw) -> None:
@@ -254,7 +254,7 @@ async def test_an_error_of_ours_amid_a_close_ends_the_connection_all_the_same(se
     server.hub.channels["a"].audiences.clear()
     with structlog.testing.capture_logs() as lines:
         await client.socket.close()
-    assert "error of ours" in [line["event"] for line in lines]
+    assert "internal error" in [line["event"] for line in lines]
     assert not list(server.roster)
 
 
@@ -267,7 +267,7 @@ async def test_an_error_of_ours_closes_that_client_with_1011_and_no_other(serve:
         await client.say({"action": "ping"})
         assert await client.end() == (1011, "internal error")
     assert (await other.ask({"action": "ping"}))["type"] == "pong"
-    [line] = [line for line in lines if line["event"] == "error of ours"]
+    [line] = [line for line in lines if line["event"] == "internal error"]
     assert line["connection"] == client.id
     assert line["exc_info"]
 

@@ -165,9 +165,10 @@ class ServerProcess:
             time.sleep(0.01)
 
     def assert_clean_log(self) -> None:
-        """Nothing that a client sent made an error of ours."""
+        """No message of a client caused an internal error."""
         log = self.log()
-        for word in ("Traceback", "error of ours", "never awaited", "ResourceWarning", "Exception ignored"):
+        errors = ("Traceback", "internal error", "error of ours")
+        for word in (*errors, "never awaited", "ResourceWarning", "Exception ignored"):
             assert word not in log, log
 
     # --- ending

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from fastws.errors import FastWSError, Unencodable
 from fastws.hub.channel import Audience, Chunk
-from fastws.hub.ports import Held
+from fastws.hub.ports import Enqueued
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
 
@@ -102,7 +102,7 @@ class Listener:
             self.reads = self.writes_left > 0
         return False
 
-    def enqueue(self, chunk: Chunk) -> Held:
+    def enqueue(self, chunk: Chunk) -> Enqueued:
         assert not self.reads, "it has read meanwhile, and may have heard newer publications"
         assert b"".join(chunk.frames) == chunk.data
         assert len(chunk.frames) == len(chunk.keys)
@@ -110,11 +110,11 @@ class Listener:
         taken = min(len(lines), self.room)
         if taken < len(lines) and chunk.policy == "disconnect":
             self.refused += lines
-            return Held(range(len(lines)), is_slow=True)
+            return Enqueued(range(len(lines)), is_slow=True)
         self.room -= taken
         self.heard += lines[:taken]
         self.refused += lines[taken:]
-        return Held(range(taken, len(lines)))
+        return Enqueued(range(taken, len(lines)))
 
     def apply_backpressure(self, senders: Collection[str]) -> None:
         """Nobody publishes through it."""

@@ -324,7 +324,7 @@ def test_bulk_slows_its_senders_down_though_a_member_raises(wheel: Wheel) -> Non
     assert len(slowed) == 1
 
 
-def test_what_is_told_of_settled_flushes_and_empty_channels_may_raise(wheel: Wheel) -> None:
+def test_callbacks_after_a_flush_and_for_empty_channels_may_raise(wheel: Wheel) -> None:
     errors: list[Exception] = []
 
     def breaks(_: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest.mock import patch
 
 from fastws.brokers.memory import MemoryBroker
 from fastws.config import Config
@@ -52,7 +53,9 @@ class LateAssembly(Assembly):
 class LateServer(Server):
     """A server on a LateBroker."""
 
-    assemble = LateAssembly
+    def _assemble(self) -> None:
+        with patch("fastws.server.server.Assembly", LateAssembly):
+            super()._assemble()
 
     @property
     def late_broker(self) -> LateBroker:

@@ -50,7 +50,7 @@ class Client:
 
 
 class World:
-    """As much of a roster, a hub and a gate as a drain asks for."""
+    """The roster, hub, gate and tasks of a server, as far as a drain uses them."""
 
     def __init__(self, loop: VirtualTime, count: int, *, answers: bool = True) -> None:
         self.roster = [Client(loop, self, answers=answers) for _ in range(count)]
@@ -90,8 +90,8 @@ def loop() -> Iterator[VirtualTime]:
 
 def drained(loop: VirtualTime, world: World, seconds: float) -> float:
     """The time at which the drain of `world` is over."""
-    arguments: Any = (world.roster, world, world, world.until_done)
-    loop.run_until_complete(drain(*arguments, seconds=seconds, is_replaced=False))
+    parts: Any = (world.roster, world, world, world.until_done)
+    loop.run_until_complete(drain(*parts, seconds=seconds, is_replaced=False))
     return loop.time()
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from fastws.counters import Counters
 from fastws.hub.roster import Roster
-from fastws.transport.heartbeat import BEAT_SECONDS, Heartbeat, Uptake
+from fastws.transport.heartbeat import BEAT_SECONDS, Heartbeat, ReadProgress
 from fastws.transport.websocket import Connection
 from tests.serving import OpenRaw, Serve
 
@@ -29,7 +29,7 @@ class Client:
     def _abort(self) -> None:
         self.is_aborted = True
 
-    def check_life(self, rounds_until_idle: int, *, pings: bool) -> None:
+    def check_liveness(self, rounds_until_idle: int, *, pings: bool) -> None:
         self.looks.append((rounds_until_idle, pings))
 
     def expire(self) -> None:
@@ -128,7 +128,7 @@ async def test_what_is_not_gone_by_its_deadline_is_aborted_and_the_earlier_deadl
     overdue, patient, forgotten = (Client(name) for name in "abc")
     ending: Any
     for ending, seconds in ((overdue, 60), (overdue, 0), (overdue, 60), (patient, 60), (forgotten, 0)):
-        heartbeat.expect_end(ending, seconds)
+        heartbeat.abort_after(ending, seconds)
     ending = forgotten
     heartbeat.forget(ending)
     beat(heartbeat)
@@ -151,25 +151,27 @@ async def test_tokens_expire_at_their_moment_and_a_new_one_moves_it(roster: Rost
 async def test_an_error_with_one_client_does_not_stop_the_heart(roster: Roster, beating: list[Heartbeat]) -> None:
     heartbeat = heartbeat_of(roster, beating)
     broken, well = add(roster, "broken", "well")
-    broken.check_life = None
+    broken.check_liveness = None
     beat(heartbeat, 8)
     assert len(well.looks) >= 1
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "is_going_on"),
+    ("before", "now", "is_advancing"),
     [
-        (Uptake(100, 50), Uptake(100, 50), False),  # nothing taken
-        (Uptake(100, 50), Uptake(100, 900), False),  # nothing taken, more came
-        (Uptake(100, 50), Uptake(101, 49), True),
-        (Uptake(100, 50), Uptake(149, 900), True),
-        (Uptake(100, 50), Uptake(150, 900), False),  # all that waited then is taken, the ping too
-        (Uptake(100, 0), Uptake(120, 0), False),  # what came since went through at once
-        (Uptake(100, 50), Uptake(-20, 50), False),  # another outbox since
+        (ReadProgress(100, 50), ReadProgress(100, 50), False),  # nothing taken
+        (ReadProgress(100, 50), ReadProgress(100, 900), False),  # nothing taken, more came
+        (ReadProgress(100, 50), ReadProgress(101, 49), True),
+        (ReadProgress(100, 50), ReadProgress(149, 900), True),
+        (ReadProgress(100, 50), ReadProgress(150, 900), False),  # all that waited then is taken, the ping too
+        (ReadProgress(100, 0), ReadProgress(120, 0), False),  # what came since went through at once
+        (ReadProgress(100, 50), ReadProgress(-20, 50), False),  # another outbox since
     ],
 )
-def test_who_is_at_what_waited_for_it_is_going_on(before: Uptake, now: Uptake, *, is_going_on: bool) -> None:
-    assert now.is_going_on(before) is is_going_on
+def test_a_peer_is_advancing_while_it_receives_what_was_waiting(
+    before: ReadProgress, now: ReadProgress, *, is_advancing: bool
+) -> None:
+    assert now.is_advancing(before) is is_advancing
 
 
 async def test_only_uptakes_of_who_has_something_waiting_are_remembered_until_it_is_gone(
@@ -179,13 +181,13 @@ async def test_only_uptakes_of_who_has_something_waiting_are_remembered_until_it
     raw = await open_raw(server, limit=4096, buffer_bytes=4096)
     [connection] = server.roster
     assert isinstance(connection, Connection)
-    assert not server.heartbeat.is_taking(connection)
-    assert server.heartbeat._uptakes == {}
+    assert not server.heartbeat.is_catching_up(connection)
+    assert server.heartbeat._progress == {}
     while connection.outbox is None:
         await server.broadcaster.send(connection.id, "e", "x" * 100_000)
-    assert not server.heartbeat.is_taking(connection)
-    assert list(server.heartbeat._uptakes) == [connection]
+    assert not server.heartbeat.is_catching_up(connection)
+    assert list(server.heartbeat._progress) == [connection]
     raw.writer.transport.abort()
     while server.gate.open_connections:
         await asyncio.sleep(0)
-    assert server.heartbeat._uptakes == {}
+    assert server.heartbeat._progress == {}

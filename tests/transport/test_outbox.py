@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastws.hub.channel import Chunk
-from fastws.hub.ports import HELD, Held
+from fastws.hub.ports import ENQUEUED, Enqueued
 from fastws.transport import outbox as outbox_module
 from fastws.transport.outbox import Bounds, Outbox
 
@@ -60,34 +60,34 @@ class NaiveOutbox:
         if frame.channel:  # of what was sent to it alone the sender is told, not the client
             self.lost[frame.channel] += 1
 
-    def enqueue(self, frames: list[Frame]) -> Held:
+    def enqueue(self, frames: list[Frame]) -> Enqueued:
         policy = frames[0].policy
         if policy == "disconnect":
             return self._hold_all_or_nothing(frames)
         refused = [
             position for position, frame in enumerate(frames) if not self._take(frame, policy, frames[position:])
         ]
-        return Held(refused)
+        return Enqueued(refused)
 
-    def _hold_all_or_nothing(self, frames: list[Frame]) -> Held:
+    def _hold_all_or_nothing(self, frames: list[Frame]) -> Enqueued:
         everything = range(len(frames))
         if self.fits(*frames):
             self.waiting += frames
-            return Held()
+            return Enqueued()
         if len(frames) == 1 and len(frames[0].data) > BYTES:
             self.lose(frames[0])
-            return Held(everything)
+            return Enqueued(everything)
         alone = not any(waiting.policy != CONTROL for waiting in self.waiting)
         if alone and len(frames) > 1:  # one run that is larger than the queue, in messages or in bytes
             if sum(len(f.data) for f in [*self.waiting, *frames]) + self.transport_bytes <= BYTES:
                 self.waiting += frames
-                return Held()
+                return Enqueued()
             if self.fits(frames[0]):
-                return Held(
+                return Enqueued(
                     [at for at, frame in enumerate(frames) if not self._take(frame, "drop_newest", frames[at:])]
                 )
         self.has_overflowed = True
-        return Held(everything, is_slow=True)
+        return Enqueued(everything, is_slow=True)
 
     def _take(self, frame: Frame, policy: str, rest: list[Frame]) -> bool:
         """Whether one frame is taken, as if it had come alone; `rest` are it and what comes with it after it."""
@@ -210,22 +210,22 @@ def test_conflate_keeps_the_latest_of_each_key_in_each_channel() -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
     for channel in ("c", "c2"):
         outbox.enqueue(frames_of(channel, "a1", "b1"), 0)
-        assert outbox.enqueue(frames_of(channel, "a2", "a3"), 0) == (HELD, 2)
+        assert outbox.enqueue(frames_of(channel, "a2", "a3"), 0) == (ENQUEUED, 2)
     assert drain(outbox) == b"b1a3b1a3"
     assert outbox.lost is None
 
 
 def test_bytes_in_the_transport_count_as_waiting() -> None:
     outbox = old_outbox()
-    assert outbox.enqueue(frames_of("d", "x" * 10), BYTES - 9) == (Held(range(1), is_slow=True), 0)
-    assert outbox.enqueue(frames_of("d", "x" * 10), BYTES - 10) == (HELD, 0)
+    assert outbox.enqueue(frames_of("d", "x" * 10), BYTES - 9) == (Enqueued(range(1), is_slow=True), 0)
+    assert outbox.enqueue(frames_of("d", "x" * 10), BYTES - 10) == (ENQUEUED, 0)
 
 
 @pytest.mark.parametrize("channel", ["d", "o", "n"])
 def test_a_message_larger_than_the_whole_queue_is_skipped_with_a_notice_and_nobody_is_cut_off(channel: str) -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
     outbox.enqueue(frames_of(channel, "small"), 0)
-    assert outbox.enqueue(frames_of(channel, "x" * (BYTES + 1)), 0) == (Held([0]), 1)
+    assert outbox.enqueue(frames_of(channel, "x" * (BYTES + 1)), 0) == (Enqueued([0]), 1)
     assert not outbox.has_overflowed
     assert outbox.lost == {channel: 1}
     assert drain(outbox) == b"small"
@@ -241,7 +241,7 @@ def test_clearing_forgets_everything_and_says_how_many_messages_waited() -> None
 
 def test_of_a_chunk_what_conflate_keeps_stays_in_the_order_of_publication() -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
-    assert outbox.enqueue(frames_of("c", "a1", "b1", "a2"), 0) == (HELD, 1)
+    assert outbox.enqueue(frames_of("c", "a1", "b1", "a2"), 0) == (ENQUEUED, 1)
     assert drain(outbox) == b"b1a2"
 
 
@@ -249,7 +249,7 @@ def test_what_does_not_fit_is_refused_and_what_comes_after_it_is_taken() -> None
     huge = "x" * (BYTES + 1)
     for channel in ("o", "n", "c"):
         outbox = Outbox(Bounds(MESSAGES, BYTES))
-        assert outbox.enqueue(frames_of(channel, "1", huge, "2"), 0) == (Held([1]), 1)
+        assert outbox.enqueue(frames_of(channel, "1", huge, "2"), 0) == (Enqueued([1]), 1)
         assert outbox.lost == {channel: 1}
         assert not outbox.has_overflowed
         assert drain(outbox) == b"12"
@@ -259,7 +259,7 @@ def test_many_messages_at_once_are_no_slowness_before_a_tenth_of_a_second_is_ove
     burst = [str(number) for number in range(MESSAGES)]
     outbox = Outbox(Bounds(MESSAGES, BYTES))
     for _ in range(3):
-        assert outbox.enqueue(frames_of("d", *burst), 0) == (HELD, 0)
+        assert outbox.enqueue(frames_of("d", *burst), 0) == (ENQUEUED, 0)
     outbox._since -= outbox_module.BURST_SECONDS
     assert outbox.enqueue(frames_of("d", "x"), 0)[0].is_slow
     for channel in ("o", "n", "c"):
@@ -270,7 +270,7 @@ def test_many_messages_at_once_are_no_slowness_before_a_tenth_of_a_second_is_ove
 
 def test_what_the_transport_was_given_while_it_took_everything_is_no_slowness_at_first() -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
-    assert outbox.enqueue(frames_of("d", "x" * (BYTES - 1)), 100 * BYTES) == (HELD, 0)
+    assert outbox.enqueue(frames_of("d", "x" * (BYTES - 1)), 100 * BYTES) == (ENQUEUED, 0)
     assert outbox.enqueue(frames_of("d", "xx"), 100 * BYTES)[0].is_slow
 
 
@@ -278,12 +278,12 @@ def test_one_run_larger_than_an_empty_queue_cuts_nobody_off() -> None:
     many = frames_of("d", *map(str, range(MESSAGES + 2)))
     outbox = old_outbox()
     outbox.control(b"pong")
-    assert outbox.enqueue(many, 0) == (HELD, 0)
+    assert outbox.enqueue(many, 0) == (ENQUEUED, 0)
     assert outbox.enqueue(frames_of("d", "x"), 0)[0].is_slow
 
     large = frames_of("d", "x" * (BYTES - 9), "x" * 10, "y" * 9)
     outbox = old_outbox()
-    assert outbox.enqueue(large, 0) == (Held([1]), 1)
+    assert outbox.enqueue(large, 0) == (Enqueued([1]), 1)
     assert outbox.lost == {"d": 1}
     assert outbox.has_overflowed
     assert old_outbox().enqueue(large, 10)[0].is_slow  # the transport is as full as a queue may be

@@ -32,7 +32,7 @@ async def subscribed(server: Server, open_raw: OpenRaw) -> tuple[RawSocket, Conn
 
 def rounds_until_closed(connection: Connection, most: int = 100) -> int:
     for count in range(1, most):
-        connection.check_life(ROUNDS, pings=True)
+        connection.check_liveness(ROUNDS, pings=True)
         if connection.is_gone:
             return count
     return most
@@ -53,7 +53,7 @@ async def test_who_reads_what_waits_for_it_is_not_idle_however_long_that_takes(
         await server.broadcaster.publish("a", "e", "x" * size)
     frames = 0
     while frames < count:
-        connection.check_life(ROUNDS, pings=True)
+        connection.check_liveness(ROUNDS, pings=True)
         assert not connection.is_gone, frames
         for _ in range(5):  # more than a Unix socket's buffer holds, so that ours is asked for more
             opcode, _ = await raw.receive()
@@ -69,7 +69,7 @@ async def test_who_stops_reading_is_idle_after_the_rounds_there_are(
     for _ in range(200):
         await server.broadcaster.publish("a", "e", "x" * 100_000)
     for _ in range(2 * ROUNDS):
-        connection.check_life(ROUNDS, pings=True)
+        connection.check_liveness(ROUNDS, pings=True)
         for _ in range(5):
             await raw.receive()
     assert not connection.is_gone
@@ -92,7 +92,7 @@ async def test_a_program_that_hangs_is_idle_though_its_kernel_takes_what_comes(s
     _, connection = await subscribed(server, open_raw)
     for count in range(1, 100):
         await server.broadcaster.publish("a", "e", count)
-        connection.check_life(ROUNDS, pings=True)
+        connection.check_liveness(ROUNDS, pings=True)
         if connection.is_gone:
             break
     assert count == ROUNDS + 1
@@ -105,8 +105,8 @@ async def test_a_ping_goes_behind_what_waits(serve: Serve, open_raw: OpenRaw) ->
     while connection.outbox is None:
         await server.broadcaster.publish("a", "e", "x" * 100_000)
         count += 1
-    connection.check_life(ROUNDS, pings=True)
-    connection.check_life(ROUNDS, pings=True)
+    connection.check_liveness(ROUNDS, pings=True)
+    connection.check_liveness(ROUNDS, pings=True)
     opcodes = [(await raw.receive())[0] for _ in range(count + 1)]
     assert opcodes == [*[TEXT] * count, PING]
 
@@ -116,7 +116,7 @@ async def test_a_sign_of_life_begins_the_count_again(serve: Serve, open_raw: Ope
     raw, connection = await subscribed(server, open_raw)
     for _ in range(5):
         for _ in range(ROUNDS):
-            connection.check_life(ROUNDS, pings=True)
+            connection.check_liveness(ROUNDS, pings=True)
         await raw.send(PONG, b"")
         await raw.send_bytes(masked(TEXT, b'{"action":"ping"}'))
         while (await raw.receive())[0] != TEXT:

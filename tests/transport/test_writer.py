@@ -8,7 +8,7 @@ import pytest
 
 from fastws.hub import fan_out, tick
 from fastws.hub.channel import Chunk
-from fastws.hub.ports import GONE, HELD
+from fastws.hub.ports import ENQUEUED, GONE
 from fastws.server.server import Server
 from fastws.vocabulary.publication import Publication
 from tests.serving import Serve
@@ -32,7 +32,7 @@ async def test_who_has_read_in_between_gets_what_it_was_to_hold(serve: Serve) ->
     connection.write_control(FRAME)
     assert connection.send(FRAME)
     pipe.take()
-    assert connection.enqueue(chunk()) is HELD
+    assert connection.enqueue(chunk()) is ENQUEUED
     assert pipe.events == ["subscription_succeeded", "e", "e"]
 
 
@@ -182,7 +182,7 @@ async def test_a_direct_message_that_is_refused_is_no_slow_policy(serve: Serve) 
     pipe.take(0)
     connection.write_control(FRAME)
     publication = Publication("", "direct")
-    assert [connection.deliver_direct(publication) for _ in range(2)] == [True, False]
+    assert [connection.session.deliver_direct(publication) for _ in range(2)] == [True, False]
     assert server.counters.slow_consumers == {}
     assert server.counters.dropped == {"direct": 1}
 

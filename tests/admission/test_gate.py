@@ -1,0 +1,113 @@
+"""The gate: which upgrades are admitted, and with which error the others are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from fastws.access.tokens import REFUSAL
+from fastws.errors import Draining, FastWSError, Forbidden, Misdirected, NotFound, ServerFull, Unauthorized, Unavailable
+from fastws.server.server import Server
+from fastws.wire.request import Request
+from tests.serving import SECRET, Serve
+
+PEER = "127.0.0.1"
+
+
+def upgrade(target: str = "/", **headers: str) -> Request:
+    """An upgrade request; `headers` replace or add to those of a browser on this machine."""
+    fields = {
+        "host": "localhost",
+        "upgrade": "websocket",
+        "connection": "Upgrade",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-version": "13",
+    }
+    return Request("GET", target, "1.1", fields | headers, is_upgrade=True)
+
+
+async def test_an_admission_names_dialect_codec_and_user(serve: Serve) -> None:
+    server = await serve(jwt_secret=SECRET)
+    token = server.tokens.sign("ada", ttl_seconds=60)
+    anonymous = server.gate.admit(upgrade(), PEER)
+    admitted = server.gate.admit(upgrade(f"/?token={token}&format=msgpack"), PEER)
+    assert (anonymous.dialect.name, anonymous.codec.name, anonymous.user) == ("channels", "json", None)
+    assert (admitted.codec.name, admitted.user) == ("msgpack", "ada")
+    assert anonymous.connection_id != admitted.connection_id
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "text"),
+    [
+        (upgrade("/nowhere"), NotFound, "no WebSocket endpoint at '/nowhere'"),
+        (upgrade("/api/v1/ws"), Unauthorized, "a token is required"),
+        (upgrade("/?token=bad"), Unauthorized, REFUSAL),
+        (upgrade(**{"x-forwarded-for": "192.0.2.1"}), Unauthorized, "a token is required"),
+    ],
+)
+async def test_a_refused_upgrade_gets_an_error_that_says_why(
+    serve: Serve, request_: Request, error: type[FastWSError], text: str
+) -> None:
+    server = await serve(jwt_secret=SECRET)
+    with pytest.raises(error, match=text):
+        server.gate.admit(request_, PEER)
+
+
+async def test_only_allowed_origins_may_connect(serve: Serve) -> None:
+    server = await serve(allowed_origins=("https://app.example",))
+    server.gate.admit(upgrade(origin="https://app.example"), PEER)
+    with pytest.raises(Forbidden, match="origin not allowed; the server's setting allowed_origins") as refused:
+        server.gate.admit(upgrade(origin="https://evil.example"), PEER)
+    assert refused.value.reason == "origin"
+
+
+def drain(server: Server) -> None:
+    server.gate.is_draining = True
+
+
+def fill(server: Server) -> None:
+    server.gate.capacity.enter(None, PEER)
+
+
+@pytest.mark.parametrize(("change", "error"), [(drain, Draining), (fill, ServerFull)])
+async def test_room_is_checked_before_anything_of_the_request(
+    serve: Serve, change: Callable[[Server], None], error: type[FastWSError]
+) -> None:
+    server = await serve(max_connections=1)
+    change(server)
+    with pytest.raises(error):
+        server.gate.admit(upgrade("/nowhere"), PEER)
+
+
+async def test_real_time_can_be_disabled(serve: Serve) -> None:
+    server = await serve(enable_realtime=False)
+    with pytest.raises(Unavailable, match="real-time connections are disabled"):
+        server.gate.admit(upgrade(), PEER)
+
+
+async def test_a_revoked_token_gets_the_text_of_any_invalid_one(serve: Serve) -> None:
+    server = await serve(jwt_secret=SECRET)
+    token = server.tokens.sign("ada", ttl_seconds=60)
+    server.services.revocations.revoke_user("ada")
+    with pytest.raises(Unauthorized, match=f"^{REFUSAL}$"):
+        server.gate.admit(upgrade(f"/?token={token}"), PEER)
+
+
+async def test_only_probes_may_come_with_any_host(serve: Serve) -> None:
+    server = await serve(allowed_hosts=("live.example.com",))
+    server.gate.check_host(upgrade("/health", host="10.0.0.7"))
+    server.gate.check_host(upgrade(host="live.example.com"))
+    with pytest.raises(Misdirected, match="allowed_hosts"):
+        server.gate.check_host(upgrade(host="10.0.0.7"))
+
+
+async def test_until_empty_returns_when_the_last_connection_has_left(serve: Serve) -> None:
+    server = await serve()
+    gate = server.gate
+    gate.capacity.enter(None, PEER)
+    gate.capacity.enter("ada", PEER)
+    gate.leave(None, PEER)
+    assert gate.open_connections == 1
+    gate.leave("ada", PEER)
+    await gate.until_empty()
