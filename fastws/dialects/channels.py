@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from fastws.codec.codec import Codec
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import single_request, with_id
 from fastws.errors import BadRequest, UnknownAction
@@ -14,7 +13,6 @@ from fastws.vocabulary.commands import (
     Command,
     Ping,
     Refresh,
-    Request,
     RequestId,
     Send,
     SendDirect,
@@ -50,13 +48,11 @@ class Channels:
     name = "channels"
     needs_token = False
     ping = None
+    requests = single_request
     reserved_events: frozenset[str] = frozenset()
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         return _NONE
-
-    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request]:
-        return single_request(payload, codec, self.parse)
 
     def parse(self, message: object) -> Command:
         """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fastws.codec.codec import Codec
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.feeds import job_of
 from fastws.dialects.fields import (
@@ -21,7 +20,7 @@ from fastws.dialects.fields import (
     with_id,
 )
 from fastws.errors import BadRequest
-from fastws.vocabulary.commands import ChangeFilter, Command, Request, RequestId
+from fastws.vocabulary.commands import ChangeFilter, Command, RequestId
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Failure, FilterChanged, Gap, Lag, Left, Pong, Refreshed, Reply
@@ -51,6 +50,7 @@ class Jobs:
     name = "jobs"
     needs_token = False
     ping = None
+    requests = single_request
     reserved_events: frozenset[str] = frozenset()
 
     def __init__(self, channel: str = DEFAULT_CHANNEL) -> None:
@@ -58,9 +58,6 @@ class Jobs:
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         return self.starting
-
-    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request]:
-        return single_request(payload, codec, self.parse)
 
     def parse(self, message: object) -> Command:
         """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""

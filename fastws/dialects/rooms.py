@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from fastws.codec.codec import Codec
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import (
     Message,
@@ -19,7 +18,7 @@ from fastws.dialects.fields import (
 )
 from fastws.errors import Unauthorized
 from fastws.vocabulary.channels import check_channel_name
-from fastws.vocabulary.commands import Command, Request, RequestId, Subscribe, Unsubscribe
+from fastws.vocabulary.commands import Command, RequestId, Subscribe, Unsubscribe
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
@@ -53,15 +52,13 @@ class Rooms:
     name = "rooms"
     needs_token = True
     ping = None
+    requests = single_request
     reserved_events: frozenset[str] = frozenset()
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         if identity is None:
             raise Unauthorized("a token is required")
         return StartingChannels(channels=(f"user:{identity.user}",))
-
-    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request]:
-        return single_request(payload, codec, self.parse)
 
     def parse(self, message: object) -> Command:
         """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""

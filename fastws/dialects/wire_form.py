@@ -52,7 +52,11 @@ class DialectForm:
 
     def frame(self, publication: Publication) -> bytes:
         """Build the frame of `publication`. Raises Unencodable. Cost: 0.4 µs for a small JSON message."""
-        return self.pack(self.codec.dumps(self.dialect.delivery(publication)))
+        codec = self.codec
+        payload = codec.dumps(self.dialect.delivery(publication))
+        return (
+            frame(codec.opcode, payload) if self.compression is None else self.compression.pack(codec.opcode, payload)
+        )
 
     def pack(self, payload: bytes) -> bytes:
         """Build a frame with `payload`, which is already encoded in this codec."""

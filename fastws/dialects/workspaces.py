@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fastws.codec.codec import Codec
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import (
     Message,
@@ -22,7 +21,7 @@ from fastws.dialects.fields import (
 )
 from fastws.errors import BadRequest, Forbidden, Unauthorized
 from fastws.vocabulary.channels import check_channel_name, workspace_channels
-from fastws.vocabulary.commands import ChangeFilter, Command, Request, RequestId, RequestMetrics
+from fastws.vocabulary.commands import ChangeFilter, Command, RequestId, RequestMetrics
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
@@ -64,6 +63,7 @@ class Workspaces:
     name = "workspaces"
     needs_token = True
     ping = None
+    requests = single_request
     # Values of `event` in messages of the server itself, and `metrics_update`.
     reserved_events = frozenset(
         {"connected", "subscribed", "unsubscribed", "pong", "error", "gap", "lag", "refreshed", "metrics_update"}
@@ -88,9 +88,6 @@ class Workspaces:
             raise Forbidden("no access to this workspace")
         channel = check_channel_name(self.template.replace("{workspace_id}", workspace), field="workspace_id")
         return StartingChannels(channels=(channel,), home=channel, workspace=workspace)
-
-    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request]:
-        return single_request(payload, codec, self.parse)
 
     def parse(self, message: object) -> Command:
         """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""
