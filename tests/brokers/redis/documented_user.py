@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.redis_server import RedisServer
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 
 
 def documented_rule() -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from fastws.brokers.feed_forms import plain
 from fastws.brokers.redis.acl import acl_rule, channel_rule
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
+from fastws.codec.registry import decoded
 from fastws.config import Config
 from fastws.errors import BrokerUnavailable
 from fastws.vocabulary.identity import Identity
@@ -56,15 +56,15 @@ async def test_documented_user_may_do_all_that_processes_do(redis_server: RedisS
         await a.cluster.revoke(token_id="t1", user="bob")
         await passes(lambda: client.is_revoked)
         await a.cluster.revocations.reconcile()
-        assert await a.cluster.claim("m1") is None
-        await a.cluster.flush_channel("m1", {"sent": 1})
-        assert await b.cluster.claim("m1") == {"sent": 1}
-        assert await a.cluster.claim("m2") is None
-        await a.cluster.flush_channel("m2", None)
+        assert await a.cluster.reserve("m1") is None
+        await a.cluster.record_outcome("m1", {"sent": 1})
+        assert await b.cluster.reserve("m1") == {"sent": 1}
+        assert await a.cluster.reserve("m2") is None
+        await a.cluster.record_outcome("m2", None)
         await outcome(a, Publication("workspace:w1", "metrics_update", {"total": 5}))
         found: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         b.broker.find_metrics("workspace:w1", "default", found.set_result)
-        assert plain(await found) == {"total": 5}
+        assert decoded(await found) == {"total": 5}
         # A new connection closes the old one, if it is still there.
         a.broker.commander.give_up("the test")
         await passes(lambda: a.broker.commander.is_up)
@@ -158,7 +158,7 @@ async def test_channel_of_which_only_the_feed_may_be_published_on_has_failed_for
     own_redis_server: RedisServer,
 ) -> None:
     """The feed is allowed, our own name beside it is not: what is published reaches others, and no one here."""
-    url = allow(own_redis_server, "&fastws:canary:*", f"&{JOBS}")
+    url = allow(own_redis_server, "&fastws:probe:*", f"&{JOBS}")
     async with running(url) as (broker, hub):
         assert await turned_down(broker, hub, JOBS, stays=True) == JOBS
         receipt = AwaitedReceipt()
@@ -168,31 +168,29 @@ async def test_channel_of_which_only_the_feed_may_be_published_on_has_failed_for
         await passes(lambda: JOBS.encode() not in own_redis_server.channels())
 
 
-# A beat would find the canary lost at once.
+# A beat would find the probe lost at once.
 SUSPICIOUS = RedisTimeouts(probe_seconds=600.0, probe_lost_seconds=0.0)
 
 
 @pytest.mark.parametrize("rules", [("&fastws:channel:*",), ("&*", "-publish")], ids=["heard", "published"])
-async def test_canary_that_is_forbidden_ends_no_connection(
-    own_redis_server: RedisServer, rules: tuple[str, ...]
-) -> None:
+async def test_forbidden_probe_ends_no_connection(own_redis_server: RedisServer, rules: tuple[str, ...]) -> None:
     """Not ready, and logged; but what may be heard is heard: other connections would change nothing."""
     with capture_logs() as logs:
         async with running(allow(own_redis_server, *rules), SUSPICIOUS) as (broker, hub):
             await subscribed(broker, hub, "news")
-            await passes(lambda: broker.canary_is_forbidden)
-            broker._beat()
+            await passes(lambda: broker.monitor.is_forbidden)
+            broker.monitor.beat()
             with own_redis_server.client() as client:
                 client.publish("fastws:channel:news", b'{"event":"e","data":1}')
             await hub.until(lambda: hub.heard["news"] == [1])
             assert not broker.is_up
             assert broker.counters.broker_reconnects == 0
     refused = {entry["channel"] for entry in logs if entry["event"] == "redis refuses a channel"}
-    assert refused == {f"fastws:canary:{broker.node_id}"}
+    assert refused == {f"fastws:probe:{broker.node_id}"}
 
 
 async def test_registry_that_may_not_publish_says_so_once(own_redis_server: RedisServer) -> None:
-    url = allow(own_redis_server, "&fastws:canary:*")
+    url = allow(own_redis_server, "&fastws:probe:*")
     with capture_logs() as logs:
         async with processes(url, "node_a") as (a,):
             refused = asyncio.Event()
@@ -201,4 +199,4 @@ async def test_registry_that_may_not_publish_says_so_once(own_redis_server: Redi
                 refused.clear()
                 await refused.wait()
     lines = [entry for entry in logs if entry["event"] == "redis refused a command"]
-    assert [(line["command"], line["reason"][:6]) for line in lines] == [("PUBLISH", "NOPERM")]
+    assert [(line["kind"], line["reason"][:6]) for line in lines] == [("PUBLISH", "NOPERM")]

@@ -81,7 +81,7 @@ def test_nothing_is_left_of_it_when_it_is_stopped() -> None:
 def test_it_does_not_outlive_us_however_we_end() -> None:
     program = (
         "import os, signal\n"
-        "from fastws.brokers.redis_embedded import EmbeddedRedis\n"
+        "from fastws.brokers.redis.embedded import EmbeddedRedis\n"
         "print(EmbeddedRedis().pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
