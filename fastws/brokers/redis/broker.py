@@ -125,7 +125,8 @@ class RedisBroker:
         self._tasks = [asyncio.get_running_loop().create_task(link.run()) for link in self._links]
         self.monitor.start()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.monitor.first_received.wait(), START_SECONDS)
+            async with asyncio.timeout(START_SECONDS):
+                await self.monitor.first_received.wait()
 
     async def stop(self) -> None:
         """Disconnect. Publications without an outcome are refused."""

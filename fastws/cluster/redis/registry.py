@@ -109,7 +109,9 @@ class RedisRegistry:
             except Exception:  # noqa: BLE001 one failure must not silence this node for ever
                 _log.exception("bug while publishing node statistics")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._publish_now.wait(), timeouts.heartbeat_seconds)
+                # Not wait_for: before Python 3.12 it swallows a cancellation that arrives together with the event.
+                async with asyncio.timeout(timeouts.heartbeat_seconds):
+                    await self._publish_now.wait()
 
     # --- sending
 

@@ -141,7 +141,9 @@ class RedisRevocations:
             # Not all processes at the same time: those that come later find nothing left to do.
             seconds = self._broker.timeouts.revocations_seconds * random.uniform(0.5, 1.0)  # noqa: S311 no secret
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), RETRY_SECONDS if self._is_stale else seconds)
+                # Not wait_for: before Python 3.12 it swallows a cancellation that arrives together with the event.
+                async with asyncio.timeout(RETRY_SECONDS if self._is_stale else seconds):
+                    await self._wake.wait()
 
     async def _synchronize(self) -> None:
         unpublished, self._unpublished = self._unpublished, {table: {} for table in TABLES}

@@ -92,7 +92,9 @@ class RedisLink:
         """Wait for the backoff. The jitter keeps a thousand processes from reconnecting at the same moment."""
         self._reconnect_now.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._reconnect_now.wait(), self._backoff.next_seconds())
+            # Not wait_for: before Python 3.12 it swallows a cancellation that arrives together with the event.
+            async with asyncio.timeout(self._backoff.next_seconds()):
+                await self._reconnect_now.wait()
 
     def _log_loss(self, reason: str) -> None:
         if reason != self._logged_reason:
