@@ -1,1 +1,1 @@
-"""Brokers: they take a publication to every process that has subscribers, and say what they could not."""
+"""Brokers: they deliver each publication to all processes with subscribers, and report the outcome."""

@@ -1,13 +1,14 @@
-"""The envelope: a publication as bytes on a Redis channel, and back.
+"""The envelope: the encoding of a publication on a Redis channel.
 
-Ours is `C1 01`, the body's codec (`j` or `m`), the header's length (4 bytes, big-endian), the header (a
-msgpack array, see `_header`) and the body as its codec made it, so that it passes through undecoded. C1
-begins neither JSON text nor a msgpack value: the plain object of any other publisher is told apart at once.
+It consists of `C1 01`, the codec of the body (`j` or `m`), the length of the header (4 bytes, big-endian), the header
+(a msgpack array, see `_header`) and the body as encoded by its codec, so that the body need not be decoded. Neither
+JSON text nor a msgpack value starts with C1, so the first byte distinguishes an envelope from the plain object of
+another publisher.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgpack
 import orjson
@@ -33,7 +34,7 @@ _MSGPACK_MAP: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 
 
 class Decoded(NamedTuple):
-    """A publication as it came, and the node that sent it with its number there (None, 0: not ours)."""
+    """A decoded publication, the node that sent it and its number there; None and 0 if fastws did not send it."""
 
     publication: Publication
     node: str | None
@@ -41,14 +42,17 @@ class Decoded(NamedTuple):
 
 
 def encode(publication: Publication, node: str = "", number: int = 0) -> bytes:
-    """`publication` in our envelope. Raises Unencodable for data that neither JSON nor msgpack can say."""
+    """Encode `publication` as an envelope. Raises Unencodable for data that fits neither JSON nor msgpack."""
     body = encode_body(publication.data)
     header = _header(publication, node, number)
     return b"".join((_START, _CODEC_BYTE[body.codec], len(header).to_bytes(4, "big"), header, body.body))
 
 
 def encode_body(data: object) -> Encoded:
-    """`data` as it came if still encoded, else JSON, or msgpack for what JSON lacks. Raises Unencodable."""
+    """Encode `data` as JSON, or as msgpack if JSON cannot represent it. Data that is still encoded is returned as is.
+
+    Raises Unencodable.
+    """
     if isinstance(data, Encoded):
         return data
     try:
@@ -58,40 +62,39 @@ def encode_body(data: object) -> Encoded:
 
 
 def decode(payload: bytes, channel: str, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> Decoded:
-    """The publication in `payload`, which came for `channel`. Raises BadRequest saying what is wrong with it.
+    """Decode `payload`, which was published for `channel`. Raises BadRequest that states what is wrong with it.
 
-    Besides our envelope: a JSON object or msgpack map `{"event", "data"[, "type", "priority", ...]}`.
+    Takes an envelope, or a JSON object or msgpack map `{"event", "data"[, "type", "priority", …]}`.
     """
     if len(payload) > limit_bytes:
-        raise BadRequest(f"{len(payload)} bytes; at most {limit_bytes} are taken")
+        raise BadRequest(f"must be at most {limit_bytes} bytes, not {len(payload)}")
     if payload[:2] == _START:
-        return _decode_ours(payload, channel)
+        return _decode_envelope(payload, channel)
     if payload[:1] == MAGIC:
-        raise BadRequest(
-            f"an envelope of version {payload[1] if len(payload) > 1 else 'none'}; {VERSION} is known here"
-        )
+        found = payload[1] if len(payload) > 1 else "none"
+        raise BadRequest(f"envelope: the version must be {VERSION}, not {found}")
     return Decoded(foreign_publication(load_object(payload), channel), None, 0)
 
 
 def load_object(payload: bytes) -> dict[str, object]:
-    """The JSON object or msgpack map in `payload`. Raises BadRequest for anything else."""
+    """Decode the JSON object or msgpack map in `payload`. Raises BadRequest for anything else."""
     if not payload:
-        raise BadRequest("0 bytes; an object with `event` and `data` is expected")
+        raise BadRequest("must be an object with `event` and `data`, not empty")
     codec = MSGPACK if payload[0] in _MSGPACK_MAP else JSON
     try:
         value = codec.loads(payload)
     except FastWSError as error:
         raise BadRequest(error.message) from None
     if not isinstance(value, dict):
-        raise BadRequest(f"an object is expected, not {type(value).__name__}")
+        raise BadRequest(f"must be an object, not {type(value).__name__}")
     return value
 
 
 def foreign_publication(value: dict[str, object], channel: str) -> Publication:
-    """A publication in the plain shape of other publishers. Raises BadRequest naming the field."""
+    """Convert the object of another publisher to a publication. Raises BadRequest that names the invalid field."""
     event = value.get("event")
     if not isinstance(event, str):
-        raise BadRequest("`event` is missing: a string")
+        raise BadRequest("`event` must be a string")
     exclude = value.get("exclude") or ()
     if not isinstance(exclude, list | tuple) or not all(isinstance(item, str) for item in exclude):
         raise BadRequest("`exclude` must be a list of connection ids")
@@ -124,29 +127,39 @@ def _header(publication: Publication, node: str, number: int) -> bytes:
         dict(attributes) if attributes is not None else None,
     )
     try:
-        header: bytes = msgpack.packb(fields, default=_no_mapping)
+        header: bytes = msgpack.packb(fields, default=_refuse)
     except (TypeError, ValueError, OverflowError) as error:
-        raise Unencodable(f"the publication cannot be said: {error}") from None
+        raise Unencodable(f"the publication cannot be encoded: {error}") from None
     return header
 
 
-def _decode_ours(payload: bytes, channel: str) -> Decoded:
-    """Cost: 1.1 µs, of which the header's unpacking is 0.4 µs; the body is sliced, never parsed."""
+def _decode_envelope(payload: bytes, channel: str) -> Decoded:
+    """Cost: 1.1 µs, of which 0.4 µs for unpacking the header; the body is sliced and not parsed."""
     codec = _CODEC_NAME.get(payload[2]) if len(payload) > _PREFIX_BYTES else None
     if codec is None:
-        raise BadRequest("an envelope without a header, or of an unknown codec")
+        raise BadRequest("envelope: no header, or an unknown codec")
     body_at = _PREFIX_BYTES + int.from_bytes(payload[3:_PREFIX_BYTES], "big")
     if body_at >= len(payload):
-        raise BadRequest("an envelope that ends before its body")
+        raise BadRequest("envelope: it has no body")
     try:
         header = msgpack.unpackb(payload[_PREFIX_BYTES:body_at])
         event, node, number, kind, sender, timestamp, priority, seq, key, exclude, attributes = header
     except Exception as error:  # noqa: BLE001 the unpacker raises bare, Overflow-, Stack- and UnicodeErrors too
-        raise BadRequest(f"an envelope whose header cannot be read: {error or type(error).__name__}") from None
+        raise BadRequest(f"envelope: the header cannot be decoded: {error or type(error).__name__}") from None
+    _check_header(header)
+    body = Encoded(codec, payload[body_at:])
+    excluded = frozenset(exclude) if exclude else NOBODY
+    publication = Publication(channel, event, body, kind, sender, timestamp, priority, seq, key, excluded, attributes)
+    return Decoded(publication, node, number)
+
+
+def _check_header(header: list[Any]) -> None:
+    """Raise BadRequest unless all fields have the types that `_header` writes."""
+    event, node, number, kind, sender, timestamp, priority, seq, key, exclude, attributes = header
     if type(event) is not str or type(node) is not str or type(number) is not int:
-        raise BadRequest("an envelope whose event, node or number is of another type")
+        raise BadRequest("envelope: event and node must be strings, number an integer")
     if exclude is not None and (type(exclude) is not list or not all(type(item) is str for item in exclude)):
-        raise BadRequest("an envelope whose `exclude` is no list of connection ids")
+        raise BadRequest("envelope: `exclude` must be a list of connection ids")
     if (
         (kind is not None and type(kind) is not str)
         or (sender is not None and type(sender) is not str)
@@ -156,21 +169,7 @@ def _decode_ours(payload: bytes, channel: str) -> Decoded:
         or (key is not None and type(key) is not str)
         or (attributes is not None and not _are_attributes(attributes))
     ):
-        raise BadRequest("an envelope with a field of another type")
-    publication = Publication(
-        channel,
-        event,
-        Encoded(codec, payload[body_at:]),
-        kind,
-        sender,
-        timestamp,
-        priority,
-        seq,
-        key,
-        frozenset(exclude) if exclude else NOBODY,
-        attributes,
-    )
-    return Decoded(publication, node, number)
+        raise BadRequest("envelope: a field has an invalid type")
 
 
 def _are_attributes(value: object) -> bool:
@@ -200,5 +199,5 @@ def _scalar_or_none(value: dict[str, object], field: str) -> str | int | float |
     raise BadRequest(f"`{field}` must be a string or a number")
 
 
-def _no_mapping(value: object) -> object:
-    raise Unencodable(f"type {type(value).__name__} has no mapping")
+def _refuse(value: object) -> object:
+    raise Unencodable(f"type {type(value).__name__} cannot be encoded in msgpack")

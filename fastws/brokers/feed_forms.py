@@ -1,7 +1,7 @@
-"""The feeds: Redis channels where old backends publish and listen in their own shapes, and we among them.
+"""The feeds: Redis channels on which existing backends publish and subscribe in their own formats.
 
-What is published here goes out as such a backend would write it, with one more key, `_fastws`, for what only our own
-processes need (sender, exclude, …); they put the publication together again from both.
+fastws publishes in the same formats, with one more key, `_fastws`, for the fields that only its own processes need
+(sender, exclude, …). They restore the publication from both.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from fastws.errors import BadRequest
 from fastws.vocabulary.publication import NOBODY, Publication
 from fastws.vocabulary.values import timestamp
 
-OURS: Final = "_fastws"
+EXTRAS: Final = "_fastws"
 _CARRIED: Final = ("type", "sender", "priority", "key")
 
 
 class JobsForm:
     """Job updates: `{"event", "job_id", "status", "timestamp", "data"}` (spec 3.4).
 
-    `seq` grows by one for each update that this process takes from the feed.
+    `decode` numbers the updates: `seq` grows by one with each that this process receives.
     """
 
     name = "jobs"
@@ -42,15 +42,15 @@ class JobsForm:
         at = int(self._clock()) if publication.timestamp is None else publication.timestamp
         message = {"event": publication.event, "job_id": job_id, "status": status, "timestamp": at, "data": data}
         present = {key: value for key, value in message.items() if value is not None or key == "data"}
-        return JSON.dumps({**present, OURS: _extras(publication, node, number)})
+        return JSON.dumps({**present, EXTRAS: _extras(publication, node, number)})
 
     def decode(self, payload: bytes, channel: str) -> Decoded:
         value = _object_within(payload, self._limit_bytes)
-        extras = value.pop(OURS, None)
+        extras = value.pop(EXTRAS, None)
         try:
             publication = job_publication(value, channel, now=self._clock())
         except BadRequest:
-            # What one of ours published there about no job reaches everybody all the same, as with one process.
+            # fastws itself may publish without a job there. All subscribers get that, as with a single process.
             if not isinstance(extras, dict):
                 raise
             publication = workspace_publication(value, channel)
@@ -77,18 +77,18 @@ class WorkspaceForm:
             message["type"] = publication.type
         if publication.priority is not None:
             message["priority"] = publication.priority
-        message[OURS] = _extras(publication, node, number)
+        message[EXTRAS] = _extras(publication, node, number)
         return JSON.dumps(message)
 
     def decode(self, payload: bytes, channel: str) -> Decoded:
         value = _object_within(payload, self._limit_bytes)
-        extras = value.pop(OURS, None)
+        extras = value.pop(EXTRAS, None)
         return _with_extras(workspace_publication(value, channel), extras)
 
 
 def _object_within(payload: bytes, limit_bytes: int) -> dict[str, object]:
     if len(payload) > limit_bytes:
-        raise BadRequest(f"{len(payload)} bytes; at most {limit_bytes} are taken")
+        raise BadRequest(f"must be at most {limit_bytes} bytes, not {len(payload)}")
     return load_object(payload)
 
 
@@ -104,7 +104,7 @@ def _extras(publication: Publication, node: str, number: int) -> dict[str, objec
 
 
 def _with_extras(publication: Publication, extras: object) -> Decoded:
-    """`publication` with what one of our processes added to it; extras of another make are not looked at."""
+    """Add the fields that another process of fastws has put into `extras`. Invalid extras are ignored."""
     if not isinstance(extras, dict):
         return Decoded(publication, None, 0)
     node, number, exclude = extras.get("node"), extras.get("number"), extras.get("exclude")

@@ -16,10 +16,10 @@ MAX_KEPT: Final = 10_000
 
 
 def is_kept(publication: Publication, workspaces: re.Pattern[str]) -> bool:
-    """Whether `publication` is a backend's `metrics_update` in one of the channels that `workspaces` matches.
+    """Whether `publication` is a `metrics_update` by a backend, on a channel that matches `workspaces`.
 
-    Clients' are passed on as any event, but not kept: nobody else's figures are theirs to say, nor memory theirs to
-    fill.
+    Those of clients are delivered like any event but not kept: a client must not set the metrics of a workspace or
+    fill the memory of the server.
     """
     return (
         publication.event == METRICS_UPDATE
@@ -29,7 +29,7 @@ def is_kept(publication: Publication, workspaces: re.Pattern[str]) -> bool:
 
 
 class LastMetrics:
-    """Those of this process, in memory: of the last MAX_KEPT pairs of channel and type."""
+    """The last metrics in the memory of one process, for the MAX_KEPT most recent pairs of channel and type."""
 
     __slots__ = ("_kept",)
 
@@ -37,7 +37,7 @@ class LastMetrics:
         self._kept: OrderedDict[tuple[str, str], object] = OrderedDict()
 
     def note(self, publication: Publication) -> None:
-        """Remember a `metrics_update`; anything else, and one whose data is no object, is left alone."""
+        """Store the data of a `metrics_update`. Other publications, and data that is not an object, are ignored."""
         metric_type = metric_type_of(publication)
         if metric_type is None:
             return
@@ -48,12 +48,15 @@ class LastMetrics:
             self._kept.popitem(last=False)
 
     def find(self, channel: str, metric_type: str) -> object:
-        """The data of the last one of `metric_type` on `channel`; {} where there is none."""
+        """Return the data of the last update of `metric_type` on `channel`, {} if there is none."""
         return self._kept.get((channel, metric_type), {})
 
 
 def metric_type_of(publication: Publication) -> str | None:
-    """The `metric_type` in the data of a `metrics_update`, `default` where it says none; None: no such update."""
+    """Return the `metric_type` of a `metrics_update`, `default` if it has none.
+
+    Returns None for other publications and for data that is not an object or cannot be decoded.
+    """
     if publication.event != METRICS_UPDATE:
         return None
     try:

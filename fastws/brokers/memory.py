@@ -1,4 +1,4 @@
-"""The broker of a single process: what is published is delivered at once, to this process alone."""
+"""The broker for a single process: delivers each publication at once to the local subscribers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fastws.vocabulary.publication import Publication
 
 
 class MemoryBroker:
-    """Hands every publication straight to the hub. It is always up and never loses anything.
+    """Passes every publication directly to the hub. It is always up and loses nothing.
 
-    What goes to `jobs_channel` is numbered, as the feed numbers what comes from Redis.
+    Publications on `jobs_channel` get a sequence number, as those that arrive through Redis do.
     """
 
     __slots__ = ("_deliverer", "_jobs_channel", "_seq", "_workspaces", "last_metrics")
@@ -36,13 +36,13 @@ class MemoryBroker:
         return True
 
     async def start(self) -> None:
-        """Nothing to connect to."""
+        """Does nothing: there is no connection."""
 
     async def stop(self) -> None:
-        """Nothing to leave."""
+        """Does nothing: there is no connection."""
 
     def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
-        """Deliver `publication` to the local subscribers; the hub tells `receipt` how many they were."""
+        """Deliver `publication` to the local subscribers. `receipt` gets their number from the hub."""
         if publication.event == METRICS_UPDATE and is_kept(publication, self._workspaces):
             self.last_metrics.note(publication)
         if publication.channel == self._jobs_channel:
@@ -52,22 +52,22 @@ class MemoryBroker:
     def listen(
         self, channel: str, ready: Callable[[], None], refused: Callable[[FastWSError], None] | None = None
     ) -> None:
-        """Call `ready` at once: what is published from now on arrives."""
+        """Call `ready` at once: all publications from now on arrive."""
         ready()
 
     def refusal(self, channel: str) -> FastWSError | None:
-        """Everything is heard."""
+        """Return None: no channel is forbidden."""
         return None
 
     def unlisten(self, channel: str) -> None:
-        """Nobody elsewhere has to know."""
+        """Does nothing: there is no subscription outside this process."""
 
     def find_metrics(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
-        """Answer with the data of the last `metrics_update` of that type on `channel`; {} where there is none."""
+        """Call `answer` with the data of the last `metrics_update` of that type on `channel`, {} if there is none."""
         answer(self.last_metrics.find(channel, metric_type))
 
     def remote_count(self, channel: str) -> int:
-        """Subscribers of `channel` in other processes: there are none."""
+        """Return 0: there are no other processes."""
         return 0
 
     def _number(self, publication: Publication) -> Publication:

@@ -1,1 +1,1 @@
-"""What we ask of others: the application's functions and HTTP callbacks, and identity providers."""
+"""Calls out of the server: functions and HTTP callbacks of the application, keys of identity providers."""

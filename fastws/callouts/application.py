@@ -1,4 +1,4 @@
-"""Calling the application: its function in a thread or on the loop, or its HTTP callback, within a time limit."""
+"""Calls the application, within a time limit: an async function, a function in a thread, or an HTTP callback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastws.throttled_log import ThrottledLog
 if TYPE_CHECKING:
     import httpx
 
-# All synchronous functions of all callouts run in these; each callout may take `at_once` of them.
+# Threads for the synchronous functions of all callouts. Each callout may use `at_once` of them.
 THREADS: Final = 64
 MAX_CALLBACKS: Final = 256
 
@@ -30,12 +30,12 @@ def _threads() -> ThreadPoolExecutor:
 
 
 class ApplicationCall:
-    """`await call(*arguments, body=…)` is what the application answered; it raises whatever went wrong.
+    """`await call(*arguments, body=…)` returns the answer of the application, or raises the error of the call.
 
-    `where` is "package.module:function", called with the arguments, sync (in a thread, because it may ask a database)
-    or async; or the URL of an HTTP callback, to which `body` is POSTed as JSON and whose response `read` turns into
-    the answer. Without `read` a URL is refused. A call that takes longer than its `seconds` raises TimeoutError.
-    Raises ConfigError for a `where` that cannot be loaded.
+    `where` is "package.module:function", called with the arguments. An async function runs on the loop, any other in a
+    thread because it may block. `where` may also be the URL of an HTTP callback: `body` is sent to it by POST as JSON,
+    and `read` converts the response to the answer. Without `read`, a URL is not accepted. A call that takes longer than
+    `seconds` raises TimeoutError. Raises ConfigError if `where` cannot be loaded.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ApplicationCall:
         self._url = where
         self._read = read
         self._client: httpx.AsyncClient | None = None
-        # Threads that this callout may occupy; one that hangs occupies its thread until it returns.
+        # Threads that this callout may use. A function that hangs keeps its thread until it returns.
         self._slots = asyncio.Semaphore(at_once)
         self._function: Callable[..., Any] | None = None
         self._failures = ThrottledLog(log)
@@ -66,7 +66,7 @@ class ApplicationCall:
             return await self._call(arguments, body)
 
     def log_failure(self, error: BaseException | str, **fields: str) -> None:
-        """Log that a call failed, at most once a minute."""
+        """Log that a call failed, at most once per minute."""
         reason = error if isinstance(error, str) else _reason(error)
         self._failures.error("callout failed", setting=self._setting, reason=reason, **fields)
 
@@ -86,7 +86,7 @@ class ApplicationCall:
         return await asyncio.wrap_future(running)
 
     def _run(self, *arguments: object) -> object:
-        # A thread that hangs is named in the log when the process ends without it.
+        # The log names threads that still run when the process exits.
         threading.current_thread().name = f"fastws-{self._setting}"
         assert self._function is not None  # noqa: S101 # set with _call
         return self._function(*arguments)
@@ -97,11 +97,11 @@ class ApplicationCall:
 
     async def _post(self, arguments: tuple[object, ...], body: object) -> object:
         if self._client is None:
-            import httpx  # only a callback over HTTP needs it
+            import httpx  # only HTTP callbacks need it
 
-            # The time limit is the caller's.
+            # No timeout here: __call__ limits the time.
             self._client = httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=MAX_CALLBACKS))  # noqa: S113
-        assert self._read is not None  # noqa: S101 # else a URL is refused at the start
+        assert self._read is not None  # noqa: S101 # else __init__ has refused the URL
         return self._read(await self._client.post(self._url, json=body))
 
 

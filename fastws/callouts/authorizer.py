@@ -1,4 +1,4 @@
-"""An application that decides instead of claims: a Python callable or an HTTP callback, with a time limit."""
+"""The setting `authorizer`: the application decides who may subscribe and publish, instead of token claims."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _OK: Final = 200
 
 
 class Authorizer:
-    """Asks the application who may subscribe and publish, and keeps each answer for some seconds.
+    """Asks the application who may subscribe and publish, and caches each answer for `answer_seconds`.
 
-    `where` is "package.module:function", called `(user, action, channel, claims) -> bool`, sync (in a thread)
-    or async; or the URL of an HTTP callback: POST {"user","action","channel","claims"} -> {"allow": true}.
-    No answer in time, an error and any other answer are refusals, and are asked again the next time. Raises
-    ConfigError for what cannot be loaded.
+    `where` is "package.module:function", called as `(user, action, channel, claims) -> bool`, sync (in a thread) or
+    async; or the URL of an HTTP callback: POST {"user","action","channel","claims"} -> {"allow": true}. An error, any
+    other answer and no answer within `timeout_seconds` count as a refusal and are not cached. `clock` returns
+    monotonic seconds. Raises ConfigError if `where` cannot be loaded.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Authorizer:
         self._timeout_seconds = timeout_seconds
         self._answer_seconds = answer_seconds
         self._clock = clock
-        # Each answer keeps the identity it is for, so that its `id` cannot come to be another's.
+        # Each answer keeps its identity alive, so that no other identity can get the same `id()`.
         self._answers: dict[Question, tuple[Identity | None, bool, float]] = {}
         self._asking: dict[Question, asyncio.Task[bool]] = {}
         self._call = ApplicationCall(where, setting="authorizer", read=_read, at_once=SYNC_THREADS)
 
     async def allows(self, identity: Identity | None, action: Action, channel: str) -> bool:
-        """Whether this user may do `action` on `channel`. Never raises; takes the time limit at most."""
+        """Return whether this user may do `action` on `channel`, within the time limit. Never raises."""
         known = self.known(identity, action, channel)
         if known is not None:
             return known
@@ -58,16 +58,16 @@ class Authorizer:
             task = asyncio.create_task(self._ask(identity, action, channel))
             self._asking[question] = task
             task.add_done_callback(lambda _: self._asking.pop(question, None))
-        # Shielded: a client that goes away takes its own waiting along, not the answer others wait for.
+        # Shielded: if one client disconnects, the others still get the answer.
         return await asyncio.shield(task)
 
     def known(self, identity: Identity | None, action: Action, channel: str) -> bool | None:
-        """The answer that was given within the last seconds, or None: then ask `allows`."""
+        """Return the cached answer. Returns None if there is none: then call `allows`."""
         answer = self._answers.get((id(identity), action, channel))
         return None if answer is None or answer[2] <= self._clock() else answer[1]
 
     async def close(self) -> None:
-        """Ask nothing more; who still waits is refused."""
+        """Cancel all questions under way; they count as refused."""
         for task in list(self._asking.values()):
             task.cancel()
         await self._call.close()
@@ -80,7 +80,7 @@ class Authorizer:
             allowed = _boolean(answer)
         except asyncio.CancelledError:
             return False
-        except Exception as error:  # noqa: BLE001 the application's own; refused, and logged
+        except Exception as error:  # noqa: BLE001 any error of the application is a refusal, and logged
             self._call.log_failure(error)
             return False
         self._keep((id(identity), action, channel), identity, allowed=allowed)
@@ -96,14 +96,14 @@ class Authorizer:
 
 
 def _boolean(answer: object) -> bool:
-    """`answer` if it is true or false: what is merely truthy is more often a mistake than a yes."""
+    """Return `answer` if it is a bool. Other truthy values are more often a mistake than permission."""
     if not isinstance(answer, bool):
-        raise TypeError(f"true or false is expected of an authorizer, not {type(answer).__name__}")
+        raise TypeError(f"an authorizer must answer true or false, not {type(answer).__name__}")
     return answer
 
 
 def _read(response: httpx.Response) -> bool:
-    """The answer of an HTTP callback: `{"allow": true}` with status 200."""
+    """Return the answer in the response of an HTTP callback: `{"allow": true}` with status 200."""
     if response.status_code != _OK:
         raise ValueError(f"the callback answered with status {response.status_code}")
     answer = response.json()

@@ -1,4 +1,4 @@
-"""The application's hook: told of `$connect`, `$default` and `$disconnect` as by API Gateway (seed 004)."""
+"""The setting `event_hook`: sends `$connect`, `$default` and `$disconnect` to the application, as API Gateway does."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ from fastws.errors import FastWSError, RateLimited, Unavailable
 if TYPE_CHECKING:
     import httpx
 
-# An upgrade waits this long for the application, then it is refused.
+# An upgrade waits this long for the application. After that it is refused.
 CONNECT_SECONDS: Final = 2.0
-# What nobody waits for may take longer, but holds up what is behind it in its lane.
+# Time limit of all other events. They delay only the events after them in the same lane.
 EVENT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 2.0
-# Events of one connection share a lane, so they are told in order; so many lanes are told at once.
+# Number of events sent at the same time. All events of a connection are in the same lane, so they stay in order.
 LANES: Final = 64
 MAX_MESSAGES: Final = 1000
 MAX_MESSAGES_OF_ONE: Final = 64
-# Of all messages that wait; a client's may have max_message_bytes each.
+# Size of all waiting messages together. Each may have max_message_bytes.
 MAX_BYTES: Final = 67_108_864
 MAX_EVENTS: Final = 100_000
 SYNC_THREADS: Final = 32
 
 log = structlog.stdlib.get_logger("fastws.callouts")
 
-# The event, made when its turn comes, and who hears the answer, or that there was none.
+# Route, function that creates the event when its turn comes, and function that gets the answer or _FAILED.
 _Job = tuple[str, Callable[[], Event], Callable[[object], None]]
 _FAILED: Final = object()
+_NO_ANSWER: Final = "the application did not answer; try again later"
 
 
 class EventHook:
-    """Tells the application at `where` (see ApplicationCall) what happens to connections.
+    """Sends the events of connections to the application at `where` (see ApplicationCall).
 
-    Only an upgrade waits for it. Everything else stands in a bounded backlog: a client whose messages find it full
-    is told so (`rate_limited`), a `$disconnect` that finds it full is dropped. Both are counted, and failures too.
+    Only upgrades wait for the answer. All other events wait in a bounded backlog. If it is full, messages are refused
+    with `rate_limited` and `$disconnect` events are dropped. Both are counted, and failures too.
     """
 
     def __init__(self, where: str, counters: Counters) -> None:
@@ -64,15 +65,15 @@ class EventHook:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def connect(self, caller: Caller, event: Event) -> None:
-        """Ask whether this client may connect. Raises Unauthorized or Forbidden, Unavailable if there is no answer."""
+        """Ask whether this client may connect. Raises Unauthorized, Forbidden, or Unavailable without an answer."""
         answer = await self._ask("$connect", lambda: event, CONNECT_SECONDS)
         if answer is _FAILED:
-            raise Unavailable("the application did not answer; come again later", reason="hook")
+            raise Unavailable(_NO_ANSWER, reason="hook")
         try:
             refusal = refusal_in(answer)
         except (TypeError, ValueError) as error:
             self._note("$connect", "failed", error)
-            raise Unavailable("the application did not answer; come again later", reason="hook") from None
+            raise Unavailable(_NO_ANSWER, reason="hook") from None
         self._note("$connect", "done" if refusal is None else "refused")
         if refusal is not None:
             raise refusal
@@ -81,10 +82,9 @@ class EventHook:
     def default(
         self, connection_id: str, size: int, text: Callable[[], str], reply: Callable[[str | bytes | FastWSError], None]
     ) -> None:
-        """Hand on a message of unknown action, of `size` bytes, as the JSON text that `text` gives when its turn comes.
+        """Queue a message with an unknown action, of `size` bytes. `text` returns it as JSON when its turn comes.
 
-        `reply` gets the `body` that the application answers, where it answers one, or the error. Raises RateLimited
-        where too many wait already.
+        `reply` gets the `body` of the answer, if there is one, or the error. Raises RateLimited if the backlog is full.
         """
         caller = self._callers.get(connection_id)
         if caller is None:
@@ -101,35 +101,26 @@ class EventHook:
             caller.waiting -= 1
             self._messages -= 1
             self._bytes -= size
-            if answer is _FAILED:
-                reply(FastWSError("the application did not answer"))
-                return
-            try:
-                body = body_in(answer)
-            except (FastWSError, ValueError):
-                reply(FastWSError("the application did not answer"))
-                raise
-            if body is not None:
-                reply(body)
+            _reply_with(answer, reply)
 
         self._put(caller, ("$default", lambda: default_event(caller, text()), answered))
 
     def disconnected(self, connection_id: str, code: int, reason: str) -> None:
-        """Tell of a connection that has ended, or that was never opened though the application let it in."""
+        """Queue `$disconnect` for a connection that has ended, or was allowed but never opened."""
         caller = self._callers.pop(connection_id, None)
         if caller is None:
             return
         if self._events >= MAX_EVENTS:
             self._note("$disconnect", "dropped")
             return
-        self._put(caller, ("$disconnect", lambda: disconnect_event(caller, code, reason), _nobody_waits))
+        self._put(caller, ("$disconnect", lambda: disconnect_event(caller, code, reason), _ignore))
 
     async def close(self) -> None:
-        """Tell what is still to be told, within 2 s, then nothing more."""
+        """Send the waiting events for up to 2 s. The rest is dropped and logged."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
         if self._events:
-            log.warning("events not told to the application: the server stops", events=self._events)
+            log.warning("events dropped: server is stopping", events=self._events)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -140,17 +131,17 @@ class EventHook:
         lane.append(job)
         self._events += 1
         if len(lane) == 1:
-            task = asyncio.get_running_loop().create_task(self._empty(lane))
+            task = asyncio.get_running_loop().create_task(self._send_all(lane))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _empty(self, lane: deque[_Job]) -> None:
+    async def _send_all(self, lane: deque[_Job]) -> None:
         while lane:
             route, make, answered = lane[0]
             answer = await self._ask(route, make, EVENT_SECONDS)
             try:
                 answered(answer)
-            except Exception as error:  # noqa: BLE001 an answer of the application's own make; the lane goes on
+            except Exception as error:  # noqa: BLE001 an invalid answer must not stop the lane
                 self._note(route, "failed", error)
             else:
                 if answer is not _FAILED:
@@ -159,11 +150,11 @@ class EventHook:
             self._events -= 1
 
     async def _ask(self, route: str, make: Callable[[], Event], seconds: float) -> object:
-        """The application's answer, or _FAILED."""
+        """Return the answer of the application, or _FAILED."""
         try:
             event = make()
             return await self._call(event, body=event, seconds=seconds)
-        except Exception as error:  # noqa: BLE001 the application's own; counted, and logged
+        except Exception as error:  # noqa: BLE001 any error of the application is counted and logged
             self._note(route, "failed", error)
             return _FAILED
 
@@ -173,17 +164,31 @@ class EventHook:
             self._call.log_failure(error or "the backlog is full", outcome=outcome, route=route)
 
 
-def _nobody_waits(answer: object) -> None:
-    """What is answered to `$disconnect` interests nobody."""
+def _reply_with(answer: object, reply: Callable[[str | bytes | FastWSError], None]) -> None:
+    """Send the `body` of an answer to the client, or an error if it failed or is invalid. Raises for an invalid one."""
+    if answer is _FAILED:
+        reply(FastWSError("the application did not answer"))
+        return
+    try:
+        body = body_in(answer)
+    except (FastWSError, ValueError):
+        reply(FastWSError("the application did not answer"))
+        raise
+    if body is not None:
+        reply(body)
+
+
+def _ignore(answer: object) -> None:
+    """The answer to `$disconnect` is not used."""
 
 
 def _with_context(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as it is called with an event alone; Lambda functions take a context beside it, here None."""
+    """Adapt a Lambda function, which also takes a context (here None), to a call with the event alone."""
     return (lambda event: function(event, None)) if takes_context(function) else function
 
 
 def _read(response: httpx.Response) -> object:
-    """The answer of an HTTP callback: its JSON, or its status where it refuses. Raises ValueError for its failure."""
+    """Return the JSON of a response, or its status if it is a refusal (4xx). Raises ValueError for 3xx and 5xx."""
     if response.is_server_error or response.is_redirect:
         raise ValueError(f"the callback answered with status {response.status_code}")
     if response.is_client_error:
@@ -191,4 +196,4 @@ def _read(response: httpx.Response) -> object:
     try:
         return response.json() if response.content else None
     except ValueError:
-        return None  # plain text such as `ok` says nothing to the client
+        return None  # plain text such as `ok` is not sent to the client

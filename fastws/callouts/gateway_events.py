@@ -1,4 +1,4 @@
-"""Events of a connection in the shape in which API Gateway hands them to a Lambda function (seed 004)."""
+"""Events of a connection in the format in which API Gateway passes them to a Lambda function (seed 004)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Event = dict[str, object]
 _FIRST_REFUSAL: Final = 400
 API_ID: Final = "fastws"
 DEFAULT_STAGE: Final = "$default"
-# Of what a client says of itself, so many characters are kept while it is connected.
+# Longest Host, path and User-Agent, in characters, that are kept while a client is connected.
 MAX_KEPT_LENGTH: Final = 256
-# As clients write them: HTTP's names have no case, but code written for API Gateway looks them up with theirs.
+# Header names are case-insensitive in HTTP, but code for API Gateway expects the usual spelling.
 _SPELLINGS: Final = {"Websocket": "WebSocket"}
 
 
 class Caller:
-    """A client as events speak of it. `connected_at` is seconds since the epoch.
+    """The client in an event. `connected_at` is in seconds since the epoch.
 
-    `domain` is the Host it asked for and `stage` the path, so that `http://{domainName}/{stage}` is where its
-    management API is. `waiting` counts its events that the application has not been told of yet.
+    `domain` is the Host header and `stage` the path, so that `http://{domainName}/{stage}` is the address of the
+    management API. `waiting` is the number of its messages in the backlog.
     """
 
     __slots__ = ("address", "connected_at", "connection_id", "domain", "stage", "user", "user_agent", "waiting")
@@ -48,7 +48,7 @@ class Caller:
 
 
 def connect_event(caller: Caller, request: Request) -> Event:
-    """`$connect`: with the headers and query of the upgrade."""
+    """`$connect`, with the headers and the query of the upgrade."""
     event = _event(caller, "$connect", "CONNECT")
     event["headers"] = {_spelled(name): value for name, value in request.headers.items()}
     if request.query:
@@ -57,14 +57,14 @@ def connect_event(caller: Caller, request: Request) -> Event:
 
 
 def default_event(caller: Caller, body: str) -> Event:
-    """`$default`: a message whose action nobody here knows."""
+    """`$default`, with a message whose action is unknown to the server."""
     event = _event(caller, "$default", "MESSAGE", messageId=secrets.token_urlsafe(12))
     event["body"] = body
     return event
 
 
 def disconnect_event(caller: Caller, code: int, reason: str) -> Event:
-    """`$disconnect`: with the close code (RFC 6455 section 7.4; 1005 none given, 1006 no close at all) and reason."""
+    """`$disconnect`, with the reason and the close code (RFC 6455 section 7.4; 1005: no code, 1006: no close frame)."""
     return _event(caller, "$disconnect", "DISCONNECT", disconnectStatusCode=code, disconnectReason=reason)
 
 
@@ -96,9 +96,10 @@ def _spelled(name: str) -> str:
 
 
 def refusal_in(answer: object) -> FastWSError | None:
-    """How `$connect` was refused: False, or a statusCode of 400 or more (401 stays 401, all others are 403).
+    """Return the error if the answer to `$connect` is a refusal, else None.
 
-    None: it was not. Raises TypeError for an answer that is neither yes nor no.
+    A refusal is False or a statusCode of 400 or more: 401 stays 401, all others become 403. Raises TypeError or
+    ValueError for an invalid answer.
     """
     if answer is None or answer is True:
         return None
@@ -106,7 +107,7 @@ def refusal_in(answer: object) -> FastWSError | None:
         return Forbidden("the application refuses this connection", reason="hook")
     status = answer.get("statusCode", 200) if isinstance(answer, dict) else None
     if not isinstance(status, int | str) or isinstance(status, bool):
-        raise TypeError(f"an object with statusCode, true, false or nothing is expected, not {type(answer).__name__}")
+        raise TypeError(f"must be an object with statusCode, true, false or nothing, not {type(answer).__name__}")
     status = int(status)
     if status < _FIRST_REFUSAL:
         return None
@@ -116,7 +117,10 @@ def refusal_in(answer: object) -> FastWSError | None:
 
 
 def body_in(answer: object) -> str | bytes | None:
-    """What `$default` has to say to the client: the `body` of its answer; bytes where it is marked as base64."""
+    """Return the `body` of the answer to `$default`, which is sent to the client: bytes if it is marked as base64.
+
+    Raises BadRequest for an invalid body.
+    """
     body: Any = answer.get("body") if isinstance(answer, dict) else None
     if body is None:
         return None
@@ -131,12 +135,12 @@ def body_in(answer: object) -> str | bytes | None:
 
 
 def takes_context(function: Callable[..., object]) -> bool:
-    """Whether `function` must be called with an event and a context, as Lambda functions are."""
+    """Whether `function` takes an event and a context, as Lambda functions do."""
     try:
         signature = inspect.signature(function)
         signature.bind(None)
     except TypeError:
         return True
     except ValueError:
-        return False  # built in: it does not say
+        return False  # a built-in function without a signature
     return False

@@ -1,4 +1,4 @@
-"""The keys of an identity provider (RFC 7517), fetched in the background: clients wait for no network."""
+"""The keys of an identity provider (RFC 7517), fetched in the background so that clients never wait for it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ log = structlog.get_logger("fastws.jwks")
 
 
 class Jwks:
-    """The keys behind `url`. A fetch that fails is logged and keeps the keys that are there.
+    """The keys at `url`. If a fetch fails, it is logged and the present keys stay in use.
 
-    Fetched at `start`, every `refresh_seconds`, and after a token named a key that is not known, but then
-    `unknown_kid_seconds` after the last fetch at the soonest: anybody can name unknown keys.
+    The keys are fetched at `start`, every `refresh_seconds`, and when a token names an unknown key. In the last case
+    the fetch is at least `unknown_kid_seconds` after the previous one, because anyone can send such tokens. Raises
+    ConfigError if `url` is not an http:// or https:// URL.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Jwks:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise ConfigError("jwt_jwks_url must be an http:// or https:// URL")
+            raise ConfigError("jwt_jwks_url: must be an http:// or https:// URL")
         self._url = url
         self._refresh_seconds = refresh_seconds
         self._unknown_kid_seconds = unknown_kid_seconds
@@ -53,7 +54,10 @@ class Jwks:
         self._client: httpx.AsyncClient | None = None
 
     def find(self, kid: str | None) -> Sequence[VerificationKey]:
-        """The known keys with this `kid`, and those without any; without a `kid` all. Never waits."""
+        """Return the keys with this `kid`. Never waits.
+
+        If there are none, returns the keys without a `kid` and requests a fetch. With `kid` None, returns all keys.
+        """
         if kid is None:
             return self._keys
         found = [key for key in self._keys if key.kid == kid]
@@ -63,7 +67,7 @@ class Jwks:
         return [key for key in self._keys if key.kid is None]
 
     async def start(self) -> None:
-        """Fetch for the first time, waiting 5 s at most, then go on in the background. Never raises."""
+        """Fetch the keys, for at most 5 s, and continue in the background. Never raises."""
         self._client = httpx.AsyncClient(timeout=FETCH_SECONDS, follow_redirects=False)
         await self.refresh()
         self._task = asyncio.create_task(self._keep_fresh())
@@ -76,9 +80,9 @@ class Jwks:
             await self._client.aclose()
 
     async def refresh(self) -> bool:
-        """Fetch now. False: it failed, and the keys are the old ones."""
+        """Fetch now. Returns False if that failed; the keys are then unchanged."""
         if self._client is None:
-            raise RuntimeError("start() comes before refresh()")
+            raise RuntimeError("call start() before refresh()")
         self._wanted.clear()
         try:
             async with asyncio.timeout(FETCH_SECONDS):
@@ -100,7 +104,7 @@ class Jwks:
     async def _keep_fresh(self) -> None:
         seconds = self._refresh_seconds if self._keys else RETRY_SECONDS
         while True:
-            # Sooner only if a token named an unknown key, and then not at once.
+            # Earlier only if a token names an unknown key, and then not at once.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._wanted.wait()
@@ -110,21 +114,21 @@ class Jwks:
 
 
 class JwksAnswer:
-    """What a provider answers, taken piece by piece. Raises ValueError saying what is wrong with it."""
+    """The response of a provider, received in pieces. Raises ValueError that states what is wrong with it."""
 
     __slots__ = ("_body",)
 
     def __init__(self, status: int) -> None:
         if status != httpx.codes.OK:
-            # Not httpx's own words: they show the URL, where credentials may stand.
+            # The text of httpx is not used: it shows the URL, which may contain credentials.
             raise ValueError(f"status {status}")
         self._body = bytearray()
 
     def take(self, piece: bytes) -> None:
         self._body += piece
         if len(self._body) > MAX_DOCUMENT_BYTES:
-            raise ValueError("the document is too large for a JWKS")
+            raise ValueError(f"the document must be at most {MAX_DOCUMENT_BYTES} bytes")
 
     def document(self) -> object:
-        """All of it as JSON."""
+        """Return the complete document, decoded from JSON."""
         return json.loads(self._body)

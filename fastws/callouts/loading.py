@@ -1,4 +1,4 @@
-"""What a setting such as `authorizer` names: a function of the application, or the URL of an HTTP callback."""
+"""Loads the function, or checks the URL, that a setting such as `authorizer` names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fastws.errors import ConfigError
 
 
 def is_url(where: str) -> bool:
-    """Whether `where` is an HTTP callback rather than a function."""
+    """Whether `where` is the URL of an HTTP callback and not the name of a function."""
     return where.startswith(("http://", "https://"))
 
 
 def check_loads(where: str | None, *, setting: str) -> None:
-    """Raise ConfigError naming `setting` unless `where` is None, a URL with a host, or names a function."""
+    """Raise ConfigError, which names `setting`, unless `where` is None, a URL with a host, or a function."""
     if where is None:
         return
     if not is_url(where):
@@ -29,11 +29,11 @@ def check_loads(where: str | None, *, setting: str) -> None:
     except ValueError as error:
         raise ConfigError(f"{setting}: not a valid URL: {error}") from None
     if not has_host:
-        raise ConfigError(f"{setting}: the URL has no host, as in http://127.0.0.1:5000/path")
+        raise ConfigError(f"{setting}: the URL must have a host, for example http://127.0.0.1:5000/path")
 
 
 def load_function(where: str, *, setting: str) -> Callable[..., Any]:
-    """What "package.module:function" names. Raises ConfigError naming `setting` and what is missing."""
+    """Load the function "package.module:function". Raises ConfigError that names `setting` and what is missing."""
     module_name, colon, path = where.partition(":")
     if not colon or not module_name or not path:
         raise ConfigError(f"{setting}: must be package.module:function or an http(s) URL, not {where!r}")

@@ -1,4 +1,4 @@
-"""The setting `metrics_hook`: an application's own answers to `request_metrics`, within time and number."""
+"""The setting `metrics_hook`: the application answers `request_metrics`, within limits of time and number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastws.errors import FastWSError, RateLimited
 from fastws.vocabulary.channels import workspace_channels
 
 ANSWER_SECONDS: Final = 5.0
-# Questions under way; a hook that is slow is asked nothing more.
+# Requests under way. Further requests are refused.
 MAX_QUESTIONS: Final = 256
 SYNC_THREADS: Final = 8
 
@@ -18,9 +18,9 @@ Spawn = Callable[[Coroutine[None, None, None]], None]
 
 
 class MetricsHook:
-    """`where` is "package.module:function", called `(workspace, metric_type)`; sync (in a thread) or async.
+    """Calls "package.module:function" in `where` as `(workspace, metric_type)`, sync (in a thread) or async.
 
-    What it returns is the answer's `data`. Raises ConfigError for what cannot be loaded.
+    Its result is the `data` of the answer. Raises ConfigError if `where` cannot be loaded.
     """
 
     def __init__(self, where: str, workspace_channel: str, spawn: Spawn) -> None:
@@ -30,10 +30,10 @@ class MetricsHook:
         self._questions = 0
 
     def ask(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
-        """`answer` hears, within ANSWER_SECONDS, what the hook says of the workspace of `channel`, or a FastWSError."""
+        """Call `answer` within ANSWER_SECONDS with the result for the workspace of `channel`, or with a FastWSError."""
         workspace = self._workspaces.fullmatch(channel)
         if workspace is None or self._questions >= MAX_QUESTIONS:
-            answer(RateLimited("the application cannot keep up with these questions; ask again later"))
+            answer(RateLimited("the application cannot keep up with these requests; try again later"))
             return
         self._questions += 1
         self._spawn(self._ask(workspace[1], metric_type, answer))
@@ -44,7 +44,7 @@ class MetricsHook:
     async def _ask(self, workspace: str, metric_type: str, answer: Callable[[object], None]) -> None:
         try:
             found = await self._call(workspace, metric_type, seconds=ANSWER_SECONDS)
-        except Exception as error:  # noqa: BLE001 the application's own; answered so, and logged
+        except Exception as error:  # noqa: BLE001 any error of the application is answered as such, and logged
             self._call.log_failure(error)
             found = FastWSError("the application did not answer")
         finally:

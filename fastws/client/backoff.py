@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from fastws.backoff import Backoff
 from fastws.errors import FastWSError, Forbidden, NotFound, Unauthorized
 
 NORMAL: Final = 1000
@@ -22,31 +22,21 @@ STABLE_SECONDS: Final = 10.0
 _HINT: Final = re.compile(r"reconnect in (\d{1,4})(?:-(\d{1,4}))? ?s")
 
 
-@dataclass(slots=True)
-class Backoff:
-    """Exponential backoff with full jitter: a delay is random, up to a limit that doubles from `first_seconds` to
-    `longest_seconds`, so that the clients of a server do not all reconnect at the same time."""
+class ReconnectBackoff(Backoff):
+    """The delays of a client between its attempts to connect, with full jitter."""
 
-    first_seconds: float
-    longest_seconds: float
-    tries: int = 0
-
-    def delay_seconds(self, at_least_seconds: float = 0.0) -> float:
-        """How long to wait before the next attempt."""
-        ceiling = min(self.longest_seconds, self.first_seconds * 2 ** min(self.tries, 20))
-        self.tries += 1
-        return at_least_seconds + random.uniform(0, ceiling)  # noqa: S311 # spreads load, guards nothing
+    __slots__ = ()
 
     def after_close(self, code: int | None, reason: str, lived_seconds: float) -> float:
         """How long to wait after the loss of a connection that lasted `lived_seconds`. A restarting server announces
         the period over which its clients should reconnect."""
         if lived_seconds >= STABLE_SECONDS:
-            self.tries = 0
+            self.reset()
         hint = _HINT.search(reason) if code == RESTART else None
         if hint is None:
-            return self.delay_seconds(OVERLOAD_SECONDS if code in OVERLOAD_CODES else 0.0)
+            return self.next_seconds(OVERLOAD_SECONDS if code in OVERLOAD_CODES else 0.0)
         first, last = float(hint[1]), float(hint[2] or hint[1])
-        return random.uniform(min(first, last), max(first, last))  # noqa: S311 # as above
+        return random.uniform(min(first, last), max(first, last))  # noqa: S311 # spreads load, guards nothing
 
 
 def end_of(code: int | None, reason: str, *, can_renew: bool) -> tuple[bool, FastWSError | None]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from fastws.client.backoff import Backoff
+from fastws.client.backoff import ReconnectBackoff
 from fastws.client.client_dialect import ClientDialect, check_names, find_client_dialect
 from fastws.client.connector import Connector, find_url, format_in
 from fastws.client.formats import Message, find_format
@@ -88,7 +88,7 @@ class Client:
             Connector(address, form, self._dialect, max_message_bytes, connect_timeout, websocket_options),
             self._subscriptions,
             TokenSource(token, token_provider),
-            Backoff(first_delay, longest_delay),
+            ReconnectBackoff(first_delay, longest_delay),
             on_message=self._receive,
             on_end=self._inbox.end,
             reconnect=reconnect,

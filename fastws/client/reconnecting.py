@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from fastws.client.backoff import TOKEN_ENDED, Backoff, end_of
+from fastws.client.backoff import TOKEN_ENDED, ReconnectBackoff, end_of
 from fastws.client.changes import Changes, Restoring
 from fastws.client.connector import Connector
 from fastws.client.formats import Message
@@ -34,7 +34,7 @@ class ReconnectingConnection:
         connector: Connector,
         subscriptions: Subscriptions,
         tokens: TokenSource,
-        backoff: Backoff,
+        backoff: ReconnectBackoff,
         *,
         on_message: Callable[[Message], None],
         on_end: Callable[[FastWSError | None], None],
@@ -159,7 +159,7 @@ class ReconnectingConnection:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         if is_given_up:  # closed with 1000 by this client
-            return self._backoff.delay_seconds()
+            return self._backoff.next_seconds()
         code, reason = link.connection.close_code, link.connection.close_reason or ""
         return self._after_close(code, reason, time.monotonic() - began, was_connected=was_connected)
 
@@ -246,7 +246,7 @@ class ReconnectingConnection:
         if self._times_connected and not self._reconnect:
             raise error
         self._last_failure = error
-        return self._backoff.delay_seconds(error.retry_after_seconds)
+        return self._backoff.next_seconds(error.retry_after_seconds)
 
     def _receive(self, message: Message) -> None:
         greeting = self._greeting

@@ -1,1 +1,1 @@
-"""The processes of one installation among themselves."""
+"""The cluster: what the processes of one installation know of each other."""

@@ -1,4 +1,4 @@
-"""Message ids in the memory of one process: which publications were made already, and how they ended."""
+"""Message ids in the memory of one process: detects repeated publications and returns the first outcome."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ REMEMBERED_SECONDS: Final = 300.0
 MAX_MESSAGE_IDS: Final = 100_000
 
 Outcome = Mapping[str, int]
-# An id of which it is only known that it was published.
+# The outcome for an id that was published with an unknown result.
 UNKNOWN_OUTCOME: Final[Outcome] = {"sent": 0, "failed": 0, "stale": 0, "duplicate": 1}
 
 
 class _Try:
-    """The first try under an id. `ended` is made where somebody waits for it."""
+    """The first try with an id. `ended` is created when another try waits for it."""
 
     __slots__ = ("ended", "expires_at", "outcome")
 
@@ -28,19 +28,25 @@ class _Try:
 
 
 class MessageIds:
-    """Each id is published under once in 5 minutes, or until MAX_MESSAGE_IDS others have come."""
+    """Allows one publication per id, for 5 minutes or until MAX_MESSAGE_IDS later ids have arrived.
+
+    `clock` returns monotonic seconds.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._tries: OrderedDict[str, _Try] = OrderedDict()
 
     async def reserve(self, message_id: str) -> Outcome | None:
-        """None: the caller is first and must call `record_outcome`. Else how the first try ended, once it has."""
+        """Return None for the first try, which must then call `record_outcome` or `leave`.
+
+        Return the outcome of the first try to all others, and wait for it if necessary.
+        """
         while True:
             now = self._clock()
             first = self._tries.get(message_id)
             if first is None or first.expires_at <= now:
-                self._make_room(now)
+                self._drop_old(now)
                 self._tries[message_id] = _Try(now + REMEMBERED_SECONDS)
                 self._tries.move_to_end(message_id)
                 return None
@@ -51,7 +57,7 @@ class MessageIds:
             await first.ended.wait()
 
     def record_outcome(self, message_id: str, outcome: Outcome | None) -> None:
-        """The try under this id ended so; None: nothing was published, and the next one may."""
+        """Store the outcome of the try with this id. None: nothing was published, so the next try may publish."""
         first = self._tries.get(message_id) if outcome is not None else self._tries.pop(message_id, None)
         if first is None:
             return
@@ -61,14 +67,14 @@ class MessageIds:
             first.ended = None
 
     def leave(self, message_id: str) -> None:
-        """How the try under this id ends is not known: who comes again hears that it is a duplicate."""
+        """The outcome of the try with this id is unknown. Further tries are answered as duplicates."""
         self.record_outcome(message_id, UNKNOWN_OUTCOME)
 
-    def _make_room(self, now: float) -> None:
+    def _drop_old(self, now: float) -> None:
         tries = self._tries
         while tries:
             oldest = next(iter(tries.values()))
             is_due = oldest.expires_at <= now or len(tries) >= MAX_MESSAGE_IDS
             if not is_due or oldest.outcome is None:
-                return  # ids come in the order of their time; one under way is never let go
+                return  # ids are in the order of their time; one under way is never dropped
             tries.popitem(last=False)

@@ -1,4 +1,4 @@
-"""The cluster of one process: everything is here."""
+"""The cluster of one process, without Redis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastws.vocabulary.values import timestamp
 
 
 def description(client: Client) -> dict[str, object]:
-    """A connection as `/connections` shows it."""
+    """Describe a connection in the format of `GET /connections`."""
     identity = client.identity
     return {
         "id": client.id,
@@ -33,7 +33,7 @@ def description(client: Client) -> dict[str, object]:
 
 
 class OneProcess:
-    """A Cluster without Redis."""
+    """A Cluster that consists of this process alone."""
 
     def __init__(self, hub: Hub, roster: Roster, revocations: Revocations) -> None:
         self._hub = hub
@@ -42,10 +42,10 @@ class OneProcess:
         self._message_ids = MessageIds()
 
     async def start(self) -> None:
-        """Nobody else is to be told."""
+        """Does nothing: there are no other processes."""
 
     async def stop(self) -> None:
-        """Nobody else was told."""
+        """Does nothing: there are no other processes."""
 
     async def totals(self) -> Totals:
         return Totals(len(self._roster), sorted(self._hub.channels))
@@ -85,18 +85,18 @@ class OneProcess:
         return True
 
     def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
-        self._hand(connection_id, lambda client: client.deliver_direct(publication), receipt)
+        self._deliver(connection_id, lambda client: client.deliver_direct(publication), receipt)
 
     def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
-        self._hand(connection_id, lambda client: client.deliver_raw(body), receipt)
+        self._deliver(connection_id, lambda client: client.deliver_raw(body), receipt)
 
-    def _hand(self, connection_id: str, take: Callable[[Client], bool], receipt: Receipt) -> None:
+    def _deliver(self, connection_id: str, deliver: Callable[[Client], bool], receipt: Receipt) -> None:
         client = self._roster.get(connection_id)
         if client is None:
             receipt.done(0, 0)
             return
         try:
-            delivered = take(client)
+            delivered = deliver(client)
         except FastWSError as error:
             receipt.refused(error)
             return
@@ -118,7 +118,7 @@ class OneProcess:
         self._message_ids.record_outcome(message_id, outcome)
 
     def publishing(self, message_id: str) -> None:
-        """A claim in memory ends with the process that made it."""
+        """Does nothing: a reservation in memory ends with the process."""
 
     def leave(self, message_id: str) -> None:
         self._message_ids.leave(message_id)

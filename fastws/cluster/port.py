@@ -1,4 +1,4 @@
-"""All processes of an installation as one: what endpoints and sessions ask, whether there is a Redis or not."""
+"""The interface of the cluster: endpoints and sessions use it with and without Redis."""
 
 from __future__ import annotations
 
@@ -12,69 +12,70 @@ from fastws.vocabulary.publication import Publication
 
 @dataclass(slots=True, frozen=True)
 class Totals:
-    """Figures over all processes."""
+    """Totals over all processes. `channels` are the names of channels with subscribers, sorted."""
 
     connections: int
     channels: list[str]
 
 
 class Cluster(Protocol):
-    """All processes as one. cluster/one_process.py: this one; with Redis: what their registry says."""
+    """All processes of an installation: `OneProcess` without Redis, `RedisCluster` with it."""
 
     async def totals(self) -> Totals:
-        """Connections and the names of channels with subscribers, over all processes."""
+        """Return the totals over all processes."""
         ...
 
     async def connections_of(self, user: str) -> int:
-        """How many connections `user` has, over all processes."""
+        """Return the number of connections of `user`, over all processes."""
         ...
 
     async def dialect_connections(self, dialect: str) -> int:
-        """How many clients of `dialect` there are, over all processes."""
+        """Return the number of connections with `dialect`, over all processes."""
         ...
 
     async def page(
         self, *, user: str | None, channel: str | None, cursor: str | None, limit: int
     ) -> tuple[list[dict[str, object]], str | None]:
-        """Connections in the order of their ids, from after `cursor`; and the cursor of the next page."""
+        """Return up to `limit` connections with ids after `cursor`, by id, and the cursor of the next page or None."""
         ...
 
     async def describe(self, connection_id: str) -> dict[str, object] | None:
-        """One connection; None if there is none of that id."""
+        """Describe one connection. Returns None if there is no such connection."""
         ...
 
     async def close(self, connection_id: str) -> bool:
-        """Close a connection with 1000. Returns whether there was one."""
+        """Close a connection with 1000. Returns whether it existed."""
         ...
 
     def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
-        """Send to one connection wherever it is; `receipt` hears (1, 0), (0, 1) queue full, or (0, 0) gone."""
+        """Send to one connection on any process. `receipt` gets (1, 0), (0, 1) for a full queue or (0, 0) for gone."""
         ...
 
     def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
-        """`body` verbatim as one message to a connection wherever it is; `receipt` hears the same as of `send`."""
+        """Send `body` unchanged as one message to one connection on any process. `receipt` is called as by `send`."""
         ...
 
     async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None:
-        """Revoke on every process. `expires_at` is the token's own `exp`, where it is known."""
+        """Revoke a token, a user or both on every process. `expires_at` is the `exp` of the token, if known."""
         ...
 
     async def reserve(self, message_id: str) -> Mapping[str, int] | None:
-        """Be the first to publish under this id, on any process: None, and then call `record_outcome` or `leave`.
+        """Return None if this is the first try with this id in 5 minutes, on any process. The caller must then call
+        `record_outcome` or `leave`.
 
-        Otherwise how the first try ended (see `record_outcome`), in the last 5 minutes; a try under way is waited for.
-        Raises Unavailable where that takes too long, BrokerUnavailable.
+        Otherwise return the outcome of the first try, after waiting for it if necessary. Raises Unavailable if that
+        takes too long, and BrokerUnavailable.
         """
         ...
 
     def publishing(self, message_id: str) -> None:
-        """What the caller publishes next, without waiting for anything before, goes out under this id."""
+        """Mark the id as published. The caller must publish next, in the same loop iteration."""
         ...
 
     def leave(self, message_id: str) -> None:
-        """How the publication under this id ends is not known: it may have been made, and is not made again."""
+        """The outcome of the publication with this id is unknown. It is not published again."""
         ...
 
     async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
-        """The publication under this id ended so; None: it was not published, and the next may try. Never raises."""
+        """Store the outcome for this id. None: it was not published, so the next try may publish. Never raises."""
         ...

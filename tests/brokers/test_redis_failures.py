@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.wire.commander import MAX_WAITING
 from fastws.brokers.redis.wire.link import FIRST_DELAY_SECONDS, MAX_FAILURES_WHEN_ALIVE
-from fastws.brokers.redis.wire.timeouts import PATIENT, RedisTimeouts
+from fastws.brokers.redis.wire.timeouts import DEFAULT_TIMEOUTS, RedisTimeouts
 from fastws.errors import BrokerUnavailable
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import (
@@ -64,7 +64,7 @@ async def is_refused(broker: RedisBroker, channel: str = "admin") -> None:
 async def publish_until_heard(broker: RedisBroker, hub: RecordingHub, channel: str, value: object) -> None:
     """What a client does that got a refusal: again, until it is taken. Waits for the channel to be heard again."""
     while True:
-        await passes(lambda: broker.subscriptions.hears(channel))
+        await passes(lambda: broker.subscriptions.is_confirmed(channel))
         receipt = AwaitedReceipt()
         broker.publish(Publication(channel, "e", value), receipt)
         try:
@@ -229,17 +229,17 @@ async def test_half_open_connection_is_found_out(own_redis_server: RedisServer) 
 def test_patience_of_a_real_server_keeps_the_promises() -> None:
     """Half-open within 10 s, refusals within 2 s, `/ready` after 3 s, no messages within 30 s, dead nodes 15 s, figures
     2 s old; a Redis that cuts us off is heard again within 1 s."""
-    assert PATIENT.silence_seconds + PATIENT.probe_seconds < 10.0
-    assert PATIENT.answer_seconds < 2.0
-    assert PATIENT.probe_late_seconds == 3.0
-    assert PATIENT.probe_lost_seconds + PATIENT.probe_seconds < 30.0
-    assert PATIENT.node_expiry_seconds + 2 * PATIENT.heartbeat_seconds < 15.0
-    assert 2 * PATIENT.heartbeat_seconds <= 2.0
+    assert DEFAULT_TIMEOUTS.silence_seconds + DEFAULT_TIMEOUTS.probe_seconds < 10.0
+    assert DEFAULT_TIMEOUTS.answer_seconds < 2.0
+    assert DEFAULT_TIMEOUTS.probe_late_seconds == 3.0
+    assert DEFAULT_TIMEOUTS.probe_lost_seconds + DEFAULT_TIMEOUTS.probe_seconds < 30.0
+    assert DEFAULT_TIMEOUTS.node_expiry_seconds + 2 * DEFAULT_TIMEOUTS.heartbeat_seconds < 15.0
+    assert 2 * DEFAULT_TIMEOUTS.heartbeat_seconds <= 2.0
     assert FIRST_DELAY_SECONDS * 2**MAX_FAILURES_WHEN_ALIVE <= 0.8
 
 
 async def test_redis_that_answers_but_delivers_nothing_is_left(own_redis_server: RedisServer) -> None:
-    """H4: PING is answered, messages are not delivered; only the canary notices."""
+    """H4: PING is answered, messages are not delivered; only the probe notices."""
     async with (
         TcpProxy(own_redis_server.port) as proxy,
         running(proxy.url, SHORT_TIMEOUTS) as (broker, hub),
@@ -372,7 +372,7 @@ async def test_backlog_is_bounded(own_redis_server: RedisServer) -> None:
         for receipt in receipts:
             broker.publish(Publication("admin", "e", "x" * 100), receipt)
         refused_at_once = sum(receipt.future.done() for receipt in receipts)
-        # What waited before, as the canary's payload, is no more than a few.
+        # What waited before, as the payload of the probe, is no more than a few.
         assert len(receipts) - MAX_WAITING <= refused_at_once <= len(receipts) - MAX_WAITING + 10
         futures = (receipt.future for receipt in receipts)
         outcomes = await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), PATIENCE_SECONDS)

@@ -12,7 +12,7 @@ from tests.redis_server import RedisServer
 from tests.serving import SECRET, Join, Serve
 
 JOBS = "botrix:jobs:updates"
-WORDS = "Redis does not let this server hear it"
+WORDS = "Redis does not allow this server to subscribe to this channel"
 
 
 def token() -> str:

@@ -99,7 +99,7 @@ async def test_a_message_that_is_flushed_after_its_claim_has_run_out_is_heard_on
     serve: Serve, join: Join, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first try is answered by the flush, much later; meanwhile Redis knows that it was published."""
-    monkeypatch.setattr(redis_message_ids, "PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(redis_message_ids, "WAIT_SECONDS", -1.0)
     slow = await serve(redis_url=redis_server.url, flush_interval=("news=60000",))
     other = await serve(redis_url=redis_server.url)
     client = await join(slow)

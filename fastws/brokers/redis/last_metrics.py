@@ -1,4 +1,4 @@
-"""The last metrics of each workspace, in Redis for a day."""
+"""The last metrics of each workspace, kept in Redis for a day."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _CODECS: Final = {b"j": "json", b"m": "msgpack"}
 
 
 class RedisMetrics:
-    """One key per workspace and type: the codec's first letter and the data as it was published."""
+    """One key per workspace and metric type. Its value is the first letter of the codec and the encoded data."""
 
     def __init__(self, commander: RedisCommander, names: RedisNames) -> None:
         self._commander = commander
         self._names = names
 
     def note(self, publication: Publication) -> None:
-        """Keep a `metrics_update`; anything else is left alone."""
+        """Store the data of a `metrics_update`. Other publications are ignored."""
         metric_type = metric_type_of(publication)
         if metric_type is None:
             return
@@ -35,14 +35,14 @@ class RedisMetrics:
             return
         value = body.codec[:1].encode() + body.body
         key = self._key(publication.channel, metric_type)
-        self._commander.send(pack(b"SET", key, value, b"EX", KEPT_SECONDS), self._kept)
+        self._commander.send(pack(b"SET", key, value, b"EX", KEPT_SECONDS), self._stored)
 
-    def _kept(self, reply: object) -> None:
-        """Metrics come again: an update that could not be kept is nobody's error."""
+    def _stored(self, reply: object) -> None:
+        """A failure is only logged: the next update replaces this one anyway."""
         self._commander.log_refusal("SET", reply)
 
     def find(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
-        """Call `answer` with the data of the last one; `{}` where Redis has none, or does not answer in 2 s."""
+        """Call `answer` with the data of the last update, `{}` if there is none or Redis does not answer in 2 s."""
 
         def answered(reply: object) -> None:
             self._commander.log_refusal("GET", reply)
@@ -52,5 +52,5 @@ class RedisMetrics:
         self._commander.send(pack(b"GET", self._key(channel, metric_type)), answered)
 
     def _key(self, channel: str, metric_type: str) -> bytes:
-        """`fastws:metrics:<channel>:<type>`; no colon of a type can be taken for one of a channel."""
+        """`fastws:metrics:<channel>:<type>`. Colons of the type are escaped, so that each pair has its own key."""
         return self._names.service("metrics", channel, metric_type.replace("%", "%25").replace(":", "%3A"))

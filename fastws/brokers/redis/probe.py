@@ -1,4 +1,4 @@
-"""The canary: a message to ourselves through Redis every second, the only proof that messages come through."""
+"""The probe: a message of the process to itself through Redis, the only proof that messages pass through."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import Final
 
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
 
-# However long nothing comes through, a new connection is tried again within this many times the first wait.
+# The waits between two replacements of the connections grow up to this many times the first wait.
 _MAX_WAIT_FACTOR: Final = 6
 
 
 class RedisProbe:
-    """Its payload carries the time; what comes back tells the lag, what does not that the line is dead."""
+    """Publishes a timestamp every second and measures how long it takes to come back.
+
+    A probe that does not come back shows that the connections are dead, even if they look intact. `clock` returns
+    monotonic seconds. `observe_lag` gets the seconds from each publish to the return.
+    """
 
     def __init__(
         self, clock: Callable[[], float], observe_lag: Callable[[float], None], timeouts: RedisTimeouts
@@ -20,24 +24,25 @@ class RedisProbe:
         self._clock = clock
         self._observe_lag = observe_lag
         self._timeouts = timeouts
-        self._heard_at = float("-inf")
+        self._received_at = float("-inf")
         self._listening_since = clock()
         self._replacements = 0
 
     @property
     def age_seconds(self) -> float:
-        """Since the last one came back; infinite before the first."""
-        return self._clock() - self._heard_at
+        """Seconds since a probe last came back; infinite before the first."""
+        return self._clock() - self._received_at
 
     @property
     def is_fresh(self) -> bool:
+        """Whether a probe came back recently enough for the broker to count as up."""
         return self.age_seconds < self._timeouts.probe_late_seconds
 
     def payload(self) -> bytes:
         return repr(self._clock()).encode()
 
     def received(self, payload: bytes) -> None:
-        """One came back. Anything else that somebody published there is no canary."""
+        """A message has arrived on the channel of the probe. Ignored unless its payload is a past time."""
         now = self._clock()
         try:
             lag = now - float(payload)
@@ -45,21 +50,21 @@ class RedisProbe:
             return
         if not 0.0 <= lag < float("inf"):
             return
-        self._heard_at = now
+        self._received_at = now
         self._replacements = 0
         self._observe_lag(lag)
 
     def connected(self) -> None:
-        """Both connections are there: from now on it should be heard."""
+        """Both connections are up: probes should come back from now on."""
         self._listening_since = self._clock()
 
     def forget(self) -> None:
-        """What was heard proves nothing: not fresh before the next one comes back."""
-        self._heard_at = float("-inf")
+        """Discard what was received: not fresh until the next probe comes back."""
+        self._received_at = float("-inf")
 
     def is_lost(self) -> bool:
-        """Whether connections that look well bring nothing back: then others are needed, each time later."""
-        silent_since = max(self._heard_at, self._listening_since)
+        """Whether to replace the connections because no probe comes back. Each True in a row takes longer."""
+        silent_since = max(self._received_at, self._listening_since)
         wait = self._timeouts.probe_lost_seconds * min(1 + self._replacements, _MAX_WAIT_FACTOR)
         if self._clock() - silent_since < wait:
             return False

@@ -1,4 +1,4 @@
-"""Receipts under way: each publication's sender hears once how it ended, with the counts of all processes."""
+"""Receipts of publications under way. Each is called once, with the outcome over all processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from fastws.errors import FastWSError, OutcomeUnknown
 from fastws.hub.ports import Receipt
 
-# A publication that Redis confirmed comes back within a round trip; this long only if the listener lost it.
+# A publication that Redis has accepted comes back within a round trip. After this time the listener has lost it.
 ECHO_SECONDS: Final = 1.0
 
 
@@ -19,13 +19,16 @@ class _Pending:
         self.receipt = receipt
         self.channel = channel
         self.awaits_echo = awaits_echo
-        # Local subscribers do not get it, whatever Redis answers. Once true, it stays true.
+        # Local subscribers miss the publication, whatever Redis answers. Once true, it stays true.
         self.is_missed = is_missed
         self.answered_at: float | None = None
 
 
 class RedisReceipts:
-    """By the number of the publication. `count` are local subscribers of a channel, `remote_count` all others."""
+    """The pending receipts by publication number.
+
+    `count` returns the local subscribers of a channel, `remote_count` those of all other processes.
+    """
 
     def __init__(self, count: Callable[[str], int], remote_count: Callable[[str], int]) -> None:
         self._count = count
@@ -36,15 +39,15 @@ class RedisReceipts:
         return len(self._pending)
 
     def expect(self, number: int, receipt: Receipt, channel: str, *, awaits_echo: bool) -> None:
-        """`receipt` waits for publication `number`; `awaits_echo` if it will come back to this process too.
+        """Keep `receipt` for publication `number`. `awaits_echo`: the publication will come back to this process.
 
-        Where it will not, although the channel has local subscribers, these miss it.
+        If it will not, the local subscribers of the channel miss it.
         """
         is_missed = not awaits_echo and self._count(channel) > 0
         self._pending[number] = _Pending(receipt, channel, awaits_echo=awaits_echo, is_missed=is_missed)
 
     def answered(self, number: int, now: float) -> None:
-        """Redis has published it. Where it comes back here, the hub will know better how it ended."""
+        """Redis has published it. If it comes back to this process, the hub determines the outcome."""
         pending = self._pending.get(number)
         if pending is None:
             return
@@ -61,15 +64,15 @@ class RedisReceipts:
             pending.receipt.refused(error)
 
     def echoed(self, number: int) -> Receipt | None:
-        """Publication `number` came back: the receipt to hand to the hub with it."""
+        """Publication `number` has come back. Return the receipt to pass to the hub with it."""
         pending = self._pending.pop(number, None)
         if pending is None:
             return None
         remote = self._remote_count(pending.channel)
         return _WithRemote(pending.receipt, remote) if remote else pending.receipt
 
-    def no_echoes(self) -> None:
-        """The listener lost its connection: what was published may not come back, and nobody waits for it."""
+    def listener_lost(self) -> None:
+        """The listener has lost its connection: publications may not come back, so stop waiting for them."""
         for number, pending in list(self._pending.items()):
             pending.is_missed = pending.is_missed or pending.awaits_echo
             pending.awaits_echo = False
@@ -77,10 +80,10 @@ class RedisReceipts:
                 self._missed(number, pending)
 
     def sweep(self, now: float) -> None:
-        """Settle what Redis confirmed but never brought back."""
+        """Resolve the receipts of publications that Redis has accepted but that did not come back."""
         for number, pending in list(self._pending.items()):
             if pending.answered_at is None or now - pending.answered_at < ECHO_SECONDS:
-                # Numbers grow and Redis answers in order: what comes behind is younger.
+                # Redis answers in the order of the numbers: all further ones are newer.
                 return
             self._missed(number, pending)
 
@@ -89,13 +92,13 @@ class RedisReceipts:
             self.refused(number, OutcomeUnknown("the server is stopping"))
 
     def _missed(self, number: int, pending: _Pending) -> None:
-        """Published, but the local subscribers did not get it: they are told of a gap, the sender that they failed."""
+        """It was published, but local subscribers have missed it: they get a gap notice and are counted as failed."""
         del self._pending[number]
         pending.receipt.done(self._remote_count(pending.channel), self._count(pending.channel))
 
 
 class _WithRemote:
-    """Adds the subscribers of other processes to what the hub counts."""
+    """Adds the subscribers of other processes to the count of the hub."""
 
     __slots__ = ("_receipt", "_remote")
 

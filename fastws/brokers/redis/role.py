@@ -1,4 +1,4 @@
-"""Whether the Redis that we talk to is a primary: what is published on a replica reaches nobody elsewhere."""
+"""Detects a replica: messages that are published there do not reach the other processes."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from fastws.brokers.redis.wire.resp import pack
 
 _ROLE: Final = pack(b"ROLE")
 _INFO: Final = pack(b"INFO", b"replication")
-# A canary that no subscriber of the same Redis got so many times in a row was published on another Redis.
+# After this many probes in a row that reached no subscriber, the commands go to another Redis than the listener.
 STRAYS: Final = 3
 
 _log = structlog.get_logger("fastws.redis")
 
 
 class RedisRole:
-    """Asks by ROLE, by INFO where the ACL lacks that; where it lacks both, READONLY errors alone tell.
+    """Sends ROLE, or INFO if the ACL forbids ROLE. If it forbids both, only READONLY errors show a replica.
 
-    `on_replica(reason)` hears that this Redis is one.
+    Calls `on_replica(reason)` if Redis is a replica.
     """
 
     def __init__(self, commander: RedisCommander, on_replica: Callable[[str], None]) -> None:
         self._commander = commander
         self._on_replica = on_replica
-        self._has_complained = False
+        self._has_logged = False
         self._strays = 0
         self._may_stray = True
 
     def ask(self) -> None:
-        """Ask now; the answer is acted upon when it comes."""
-        self._commander.send(_ROLE, self._role)
+        """Send the question. `on_replica` may be called when the reply arrives."""
+        self._commander.send(_ROLE, self._role_answered)
 
     def connected(self) -> None:
-        """The commands have a new connection, perhaps to another Redis."""
+        """The commander has a new connection, perhaps to another Redis."""
         self._strays = 0
         self._may_stray = True
 
     def is_stray(self, receivers: object) -> bool:
-        """`receivers` subscribers got a canary that the listener should hear: whether it listens to another Redis.
+        """Return whether the listener is connected to another Redis, given that a probe reached `receivers` clients.
 
-        True once for each connection of the commands at most: a Redis behind a proxy may count in its own way.
+        At most once True per connection of the commander, because a proxy may not count receivers correctly.
         """
         if receivers != 0:
             self._strays = 0
@@ -56,20 +56,20 @@ class RedisRole:
         self._may_stray = False
         return True
 
-    def _role(self, reply: object) -> None:
+    def _role_answered(self, reply: object) -> None:
         if isinstance(reply, hiredis.ReplyError):
-            self._commander.send(_INFO, self._info)
+            self._commander.send(_INFO, self._info_answered)
         else:
-            self._judge(reply)
+            self._check(reply)
 
-    def _info(self, reply: object) -> None:
+    def _info_answered(self, reply: object) -> None:
         if not isinstance(reply, hiredis.ReplyError):
-            self._judge(reply)
-        elif not self._has_complained:
-            self._has_complained = True
-            _log.warning("redis does not say whether it is a primary", reason=str(reply), remedy="ACL SETUSER … +role")
+            self._check(reply)
+        elif not self._has_logged:
+            self._has_logged = True
+            _log.warning("cannot determine the role of redis", reason=str(reply), remedy="ACL SETUSER … +role")
 
-    def _judge(self, reply: object) -> None:
+    def _check(self, reply: object) -> None:
         primary = primary_of(reply)
         if primary is not None:
             self._on_replica(f"it is a replica of {primary}")

@@ -1,4 +1,4 @@
-"""Which channels this process hears through Redis, who waits for one, and where something may have been missed."""
+"""The channels that this process is subscribed to in Redis, with waiting subscribers and pending gap notices."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class _Subscription:
         self.channel = channel
         self.names = names
         self.is_confirmed = False
-        # Something may have been missed: the subscribers are told as soon as the channel is heard again.
+        # Publications may have been missed: subscribers get a gap notice after the next confirmation.
         self.has_gap = False
-        # Redis's ACL does not let this process hear it.
+        # Set while the ACL of Redis forbids the channel.
         self.refusal: BrokerUnavailable | None = None
         self.waiting: list[tuple[Ready, Refused | None]] = []
 
-    def turn_down(self, error: BrokerUnavailable, ready: Ready, refused: Refused | None) -> None:
-        """Whoever does not want to hear of a refusal becomes a subscriber all the same, with a gap."""
+    def refuse(self, error: BrokerUnavailable, ready: Ready, refused: Refused | None) -> None:
+        """Refuse a subscriber. Without a `refused` callback it is accepted nevertheless and gets a gap notice later."""
         self.has_gap = True
         if refused is None:
             ready()
@@ -37,7 +37,7 @@ class _Subscription:
 
 
 class RedisSubscriptions:
-    """The channels that Redis is asked for: those with local subscribers, and for a while those that had some."""
+    """Keeps a Redis subscription for each channel with local subscribers, and for a while after the last has left."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class RedisSubscriptions:
         refusals: RedisRefusals,
         linger_seconds: float,
     ) -> None:
-        # By Redis channel: the channel it carries, and in which form.
+        # Channel and form by Redis channel.
         self.routes: dict[bytes, tuple[str, Form]] = {}
         self._deliverer = deliverer
         self._names = names
@@ -55,16 +55,15 @@ class RedisSubscriptions:
         self._refusals = refusals
         self._linger_seconds = linger_seconds
         self._subscriptions: dict[str, _Subscription] = {}
-        # Channels without local subscribers, and until when they are kept; in the order of their ends.
+        # Channels without local subscribers and the times at which they are dropped, in the order of these times.
         self._lingering: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._subscriptions)
 
     def listen(self, channel: str, ready: Ready, refused: Refused | None = None) -> None:
-        """Call `ready` once Redis has confirmed `channel`; at once while Redis is away, a gap notice then follows.
-
-        Where Redis's ACL refuses the channel `refused` is called instead.
+        """Call `ready` when Redis has confirmed `channel`. While Redis is unavailable, call it at once; a gap notice
+        follows later. If the ACL of Redis forbids the channel, call `refused` instead.
         """
         self._lingering.pop(channel, None)
         subscription = self._subscriptions.get(channel)
@@ -76,62 +75,64 @@ class RedisSubscriptions:
         elif subscription.is_confirmed:
             ready()
         elif subscription.refusal is not None:
-            subscription.turn_down(subscription.refusal, ready, refused)
+            subscription.refuse(subscription.refusal, ready, refused)
         else:
             subscription.waiting.append((ready, refused))
 
     def unlisten(self, channel: str, now: float) -> None:
-        """Nobody here needs `channel` any more; it is kept for a while, against churn."""
+        """The last local subscriber of `channel` has left. It stays subscribed for a while: clients often return."""
         subscription = self._subscriptions.get(channel)
         if subscription is None or subscription.waiting:
             return
         self._lingering.pop(channel, None)
         self._lingering[channel] = now + self._linger_seconds
 
-    def hears(self, channel: str) -> bool:
-        """Whether what is published on `channel` now will come back to this process."""
+    def is_confirmed(self, channel: str) -> bool:
+        """Whether a publication on `channel` will come back to this process."""
         subscription = self._subscriptions.get(channel)
         return subscription is not None and subscription.is_confirmed
 
-    def may_hear(self, channel: str) -> bool:
-        """Whether it may come back: Redis has confirmed the channel, or is being asked for it again after a loss."""
+    def may_receive(self, channel: str) -> bool:
+        """Whether a publication may come back: the channel is confirmed, or being subscribed again after a loss."""
         subscription = self._subscriptions.get(channel)
         if subscription is None:
             return False
-        is_asked_for = subscription.has_gap and subscription.refusal is None and self._listener.is_up
-        return subscription.is_confirmed or is_asked_for
+        is_pending = subscription.has_gap and subscription.refusal is None and self._listener.is_up
+        return subscription.is_confirmed or is_pending
 
     def refusal(self, channel: str) -> BrokerUnavailable | None:
-        """The error for new subscribers of `channel`, if Redis's ACL does not let this process hear it."""
+        """The error for new subscribers of `channel` if the ACL of Redis forbids it, else None."""
         subscription = self._subscriptions.get(channel)
         return None if subscription is None else subscription.refusal
 
     def refused(self, names: Names) -> None:
-        """Redis's ACL refuses one of `names`: who waits is turned down, who is a subscriber already is told once."""
+        """The ACL forbids one of `names`: refuse waiting subscribers, notify present subscribers once."""
         route = self.routes.get(names[0])
         subscription = None if route is None else self._subscriptions.get(route[0])
         if subscription is None:
             return
         channel = subscription.channel
-        is_news = subscription.refusal is None
-        subscription.refusal = error = BrokerUnavailable("Redis does not let this server hear it", channel=channel)
+        is_new = subscription.refusal is None
+        subscription.refusal = error = BrokerUnavailable(
+            "Redis does not allow this server to subscribe to this channel", channel=channel
+        )
         subscription.is_confirmed = False
         subscription.has_gap = True
-        if is_news and self._deliverer.count(channel):
+        if is_new and self._deliverer.count(channel):
             self._deliverer.fail(channel, error)
         waiting, subscription.waiting = subscription.waiting, []
         for ready, refused in waiting:
-            subscription.turn_down(error, ready, refused)
+            subscription.refuse(error, ready, refused)
 
     def confirmed(self, name: bytes) -> None:
-        """Redis has confirmed `name`. First the gap notice, then whoever waited: newcomers missed nothing."""
+        """Redis has confirmed `name`. The gap notice comes first, because new subscribers have missed nothing."""
         route = self.routes.get(name)
         subscription = None if route is None else self._subscriptions.get(route[0])
         if subscription is None or name != subscription.names[-1]:
             return
         subscription.is_confirmed = True
         subscription.refusal = None
-        self._refusals.heard(subscription.names)
+        self._refusals.accepted(subscription.names)
         self._listener.accepted(subscription.names)
         if subscription.has_gap:
             subscription.has_gap = False
@@ -141,7 +142,7 @@ class RedisSubscriptions:
             ready()
 
     def lost(self) -> None:
-        """The connection is gone: whatever is heard again after it has a gap, and nobody is kept waiting."""
+        """The connection is lost: accept waiting subscribers and mark every channel for a gap notice."""
         self.sweep(float("inf"))
         for subscription in list(self._subscriptions.values()):
             subscription.is_confirmed = False
@@ -152,7 +153,7 @@ class RedisSubscriptions:
                 ready()
 
     def sweep(self, now: float) -> None:
-        """Let go of what has lingered long enough."""
+        """Unsubscribe the channels that have lingered long enough."""
         for channel, until in list(self._lingering.items()):
             if until > now:
                 return

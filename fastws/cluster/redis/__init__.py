@@ -1,1 +1,1 @@
-"""The processes of one installation among themselves, over Redis."""
+"""The cluster of several processes, over Redis."""

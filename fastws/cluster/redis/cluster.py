@@ -1,4 +1,4 @@
-"""The cluster: all processes on one Redis answered for as one."""
+"""The cluster of all processes on one Redis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastws.cluster.redis.message_ids import RedisMessageIds
 from fastws.cluster.redis.nodes import RedisNodes
 from fastws.cluster.redis.registry import RedisRegistry
 from fastws.cluster.redis.revocations import RedisRevocations
-from fastws.cluster.stats import LocalStats
+from fastws.cluster.stats import collect_stats
 from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, Gone
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
@@ -27,7 +27,7 @@ Page = tuple[list[dict[str, object]], str | None]
 
 
 class LocalCluster(Protocol):
-    """This process alone, as cluster/one_process.py answers for it."""
+    """The part of the cluster in this process: cluster/one_process.py."""
 
     async def page(self, *, user: str | None, channel: str | None, cursor: str | None, limit: int) -> Page: ...
     async def describe(self, connection_id: str) -> dict[str, object] | None: ...
@@ -40,8 +40,8 @@ class LocalCluster(Protocol):
 class RedisCluster:
     """A Cluster of all processes on one Redis.
 
-    Questions to other processes take one round trip and 2 s at most; a process that does not answer counts as
-    gone. `start` and `stop` belong inside those of the broker.
+    A request to another process takes one round trip, and 2 s at most. Call `start` after the start of the broker and
+    `stop` before its stop.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RedisCluster:
         revocations: Revocations,
     ) -> None:
         self.nodes = RedisNodes(broker)
-        self.registry = RedisRegistry(broker, self.nodes, LocalStats(hub, roster).count)
+        self.registry = RedisRegistry(broker, self.nodes, partial(collect_stats, hub, roster))
         self.revocations = RedisRevocations(broker, revocations, self._enforce)
         self.message_ids = RedisMessageIds(broker)
         self._broker = broker
@@ -70,11 +70,9 @@ class RedisCluster:
         )
 
     async def start(self) -> None:
-        """After the broker's own start."""
         await self.registry.start()
 
     async def stop(self) -> None:
-        """Before the broker's own stop."""
         await self.registry.stop()
         await self.revocations.stop()
 
@@ -91,12 +89,12 @@ class RedisCluster:
         return here + self.registry.dialects.get(dialect, 0)
 
     async def page(self, *, user: str | None, channel: str | None, cursor: str | None, limit: int) -> Page:
-        """Node by node in the order of their ids, which is that of the connections' ids."""
+        """Ask node after node by id: connection ids start with the node id, so they are in the same order."""
         found: list[dict[str, object]] = []
         for node in sorted((*self.registry.others, self._broker.node_id)):
             if cursor is not None and node < cursor[:NODE_ID_LENGTH]:
                 continue
-            # One more than is wanted tells whether there is a next page.
+            # One more than needed shows whether there is a next page.
             connections, _ = await self._page_of(node, user, channel, cursor, limit + 1 - len(found))
             found += connections
             if len(found) > limit:
@@ -104,46 +102,44 @@ class RedisCluster:
         return found, None
 
     async def describe(self, connection_id: str) -> dict[str, object] | None:
-        node = self._node_elsewhere(connection_id)
+        node = self._other_node_of(connection_id)
         if node is None:
             return await self._local.describe(connection_id)
         found = await self._ask(node, "describe", connection_id)
         return found if isinstance(found, dict) else None
 
     async def close(self, connection_id: str) -> bool:
-        node = self._node_elsewhere(connection_id)
+        node = self._other_node_of(connection_id)
         if node is None:
             return await self._local.close(connection_id)
         return bool(await self._ask(node, "close", connection_id))
 
     def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
-        """To one connection wherever it is: sent 1, failed 1 (its queue is full), or neither (it is gone)."""
-        node = self._node_elsewhere(connection_id)
+        node = self._other_node_of(connection_id)
         if node is None:
             self._local.send(connection_id, publication, receipt)
             return
         try:
-            letter = envelope.encode(publication)
+            encoded = envelope.encode(publication)
         except FastWSError as error:
             receipt.refused(error)
             return
-        self.nodes.request(node, "send", [connection_id, letter], partial(_resolve, receipt))
+        self.nodes.request(node, "send", [connection_id, encoded], partial(_resolve, receipt))
 
     def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
-        node = self._node_elsewhere(connection_id)
+        node = self._other_node_of(connection_id)
         if node is None:
             self._local.send_raw(connection_id, body, receipt)
         else:
             self.nodes.request(node, "send_raw", [connection_id, body], partial(_resolve, receipt))
 
     async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None:
-        """Here at once; on the others and in Redis before this returns. Raises BrokerUnavailable."""
+        """Revoke here at once, and in Redis and on other processes before this returns. Raises BrokerUnavailable."""
         await self._local.revoke(token_id=token_id, user=user, expires_at=expires_at)
         tokens, users = (() if name is None else (name,) for name in (token_id, user))
-        await self.revocations.tell(self._revoked.of(tokens=tokens, users=users))
+        await self.revocations.publish(self._revoked.of(tokens=tokens, users=users))
 
     async def reserve(self, message_id: str) -> Mapping[str, int] | None:
-        """None: first of all processes. Raises BrokerUnavailable, Unavailable (the first try is still under way)."""
         return await self.message_ids.reserve(message_id)
 
     async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
@@ -155,15 +151,15 @@ class RedisCluster:
     def leave(self, message_id: str) -> None:
         self.message_ids.leave(message_id)
 
-    # --- asking and answering
+    # --- requests to and from other nodes
 
-    def _node_elsewhere(self, connection_id: str) -> str | None:
-        """The node to ask; None where this one knows best, be it that there is no such connection."""
+    def _other_node_of(self, connection_id: str) -> str | None:
+        """Return the other node that the connection id names, None if it names this one or no node."""
         node = node_of(connection_id)
         return None if node == self._broker.node_id else node
 
     async def _ask(self, node: str, kind: str, body: object) -> object:
-        """The answer; None from a node that is gone."""
+        """Return the answer of `node`, None if it is gone."""
         try:
             return await self.nodes.ask(node, kind, body)
         except Gone:
@@ -185,7 +181,7 @@ class RedisCluster:
         if not isinstance(limit, int) or not all(
             item is None or isinstance(item, str) for item in (user, channel, cursor)
         ):
-            raise BadRequest("a page is asked for by user, channel, cursor and limit")
+            raise BadRequest("page: must be a list of user, channel, cursor and limit")
         connections, _ = await self._local.page(user=user, channel=channel, cursor=cursor, limit=limit)  # type: ignore[arg-type]
         return connections
 
@@ -196,39 +192,39 @@ class RedisCluster:
         return await self._local.close(_text(body))
 
     def _answer_send(self, body: object) -> object:
-        connection_id, letter = _fields(body, 2)
-        if not isinstance(letter, bytes):
-            raise BadRequest("what is sent to a connection is an envelope")
+        connection_id, encoded = _fields(body, 2)
+        if not isinstance(encoded, bytes):
+            raise BadRequest("send: the publication must be an envelope")
         outcome = _Outcome()
-        self._local.send(_text(connection_id), envelope.decode(letter, "").publication, outcome)
-        return outcome.figures
+        self._local.send(_text(connection_id), envelope.decode(encoded, "").publication, outcome)
+        return outcome.counts
 
     def _answer_send_raw(self, body: object) -> object:
         connection_id, raw = _fields(body, 2)
         if not isinstance(raw, bytes):
-            raise BadRequest("what is sent as it is, is bytes")
+            raise BadRequest("send_raw: the body must be bytes")
         outcome = _Outcome()
         self._local.send_raw(_text(connection_id), raw, outcome)
-        return outcome.figures
+        return outcome.counts
 
     def _enforce(self) -> None:
-        """Send away who is connected with a token that no longer holds."""
+        """Disconnect all clients whose token is revoked."""
         for client in list(self._roster):
             if client.identity is not None and self._revoked.is_revoked(client.identity):
                 client.revoke()
 
 
 class _Outcome:
-    """A receipt whose figures travel back: [sent, failed]. A publication that cannot be said has failed."""
+    """A receipt for a request of another node. `counts` becomes [sent, failed], or raises the error of a refusal."""
 
     def __init__(self) -> None:
-        self.figures: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        self.counts: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
 
     def done(self, sent: int, failed: int) -> None:
-        self.figures.set_result([sent, failed])
+        self.counts.set_result([sent, failed])
 
     def refused(self, error: FastWSError) -> None:
-        self.figures.set_exception(error)
+        self.counts.set_exception(error)
 
 
 def _resolve(receipt: Receipt, answer: object) -> None:
@@ -236,19 +232,19 @@ def _resolve(receipt: Receipt, answer: object) -> None:
         receipt.done(0, 0)
     elif isinstance(answer, FastWSError):
         receipt.refused(answer)
-    elif isinstance(answer, list) and len(answer) == 2 and all(type(figure) is int for figure in answer):
+    elif isinstance(answer, list) and len(answer) == 2 and all(type(count) is int for count in answer):
         receipt.done(*answer)
     else:
-        receipt.refused(BrokerUnavailable("the process that has this connection answered nonsense"))
+        receipt.refused(BrokerUnavailable("the process of this connection sent an invalid answer"))
 
 
 def _fields(body: object, count: int) -> list[object]:
     if not isinstance(body, list) or len(body) != count:
-        raise BadRequest(f"{count} fields are expected")
+        raise BadRequest(f"must be a list of {count} fields")
     return body
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise BadRequest("a connection id is text")
+        raise BadRequest("a connection id must be a string")
     return value

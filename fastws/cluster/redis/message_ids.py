@@ -1,4 +1,4 @@
-"""Message ids in Redis: which publications were made already, by any process, and how they ended."""
+"""Message ids in Redis: detects publications repeated on any process and returns the first outcome."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from fastws.brokers.redis.wire.resp import pack
 from fastws.errors import BrokerUnavailable, Unavailable
 
 REMEMBERED_SECONDS: Final = 300
-# A process that dies between its claim and its publication blocks the id no longer. The two are one turn of the loop.
+# A process that dies between reservation and publication blocks the id for no longer than this.
 UNDER_WAY_SECONDS: Final = 10
-# How long a second try waits for the first: longer than any publication takes to be taken or refused.
-PATIENCE_SECONDS: Final = 3.0
-LOOK_SECONDS: Final = 0.05
-UNDER_WAY: Final = b"?"  # and the node that tries
-PUBLISHED: Final = b"!"  # and the node that did
-# An id of which it is only known that it was published.
+# How long a second try waits for the first: longer than any publication takes to be accepted or refused.
+WAIT_SECONDS: Final = 3.0
+POLL_SECONDS: Final = 0.05
+UNDER_WAY: Final = b"?"  # followed by the id of the node that tries
+PUBLISHED: Final = b"!"  # followed by the id of the node that has published
+# The outcome for an id that was published with an unknown result.
 _UNKNOWN_OUTCOME: Final = {"sent": 0, "failed": 0, "stale": 0, "duplicate": 1}
 
 _log = structlog.get_logger("fastws.redis")
 
 
 class RedisMessageIds:
-    """Keys `fastws:message:<message id>`: `?<node>` once claimed, `!<node>` once published, then the outcome as JSON.
+    """Keys `fastws:message:<message id>`: `?<node>` when reserved, `!<node>` when published, then the outcome as JSON.
 
-    `!` goes to Redis together with the publication, before it: whatever becomes of this process, and however long
-    the outcome takes, nobody publishes under that id a second time.
+    `!` is written just before the publication, in the same batch of commands. If the process dies or the outcome takes
+    long, no other process publishes with that id a second time.
     """
 
     def __init__(self, broker: RedisBroker) -> None:
@@ -42,21 +42,21 @@ class RedisMessageIds:
         self._under_way: set[str] = set()
 
     async def reserve(self, message_id: str) -> Mapping[str, int] | None:
-        """None: the caller is first and must call `record_outcome` or `leave`. Else how the first try ended.
+        """Return None for the first try, which must then call `record_outcome` or `leave`, or the outcome of the first.
 
-        Of one that was published and has not ended in PATIENCE_SECONDS, or never will, it is only known that it is a
-        duplicate. Raises BrokerUnavailable, or Unavailable where the first try takes too long before that.
+        If the first try has published but has no outcome after WAIT_SECONDS, the outcome is that of a duplicate.
+        Raises BrokerUnavailable, or Unavailable if the first try has not published by then.
         """
         call, key = self._broker.commander.call, self._key(message_id)
         now = asyncio.get_running_loop().time
-        deadline = now() + PATIENCE_SECONDS
+        deadline = now() + WAIT_SECONDS
         while True:
             asked_at = now()
             is_new = await call(b"SET", key, self._mark, b"NX", b"EX", UNDER_WAY_SECONDS)
             value = self._mark if is_new is not None else await call(b"GET", key)
-            # A mark of ours that nobody here stands for: we gave up on a Redis that set it all the same.
+            # The mark of this process without a try under way: Redis has set it although it seemed not to answer.
             is_ours = value == self._mark and (is_new is not None or message_id not in self._under_way)
-            # A process that was held up for long may read of a mark that Redis has dropped since: it asks again.
+            # After a long delay of this process, Redis may have dropped the mark in the meantime: ask again.
             if is_ours and now() - asked_at < UNDER_WAY_SECONDS / 2:
                 self._under_way.add(message_id)
                 return None
@@ -65,20 +65,20 @@ class RedisMessageIds:
             if now() > deadline and isinstance(value, bytes) and value.startswith(PUBLISHED):
                 return _UNKNOWN_OUTCOME
             if now() > deadline:
-                raise Unavailable("a message with this message_id is under way", reason="message_id")
-            await asyncio.sleep(LOOK_SECONDS)
+                raise Unavailable("a message with this message_id is being published; try again", reason="message_id")
+            await asyncio.sleep(POLL_SECONDS)
 
     def publishing(self, message_id: str) -> None:
-        """What is published next, in this turn of the loop, goes out under this id."""
+        """Mark the id as published. The caller must publish next, in the same loop iteration."""
         command = pack(b"SET", self._key(message_id), self._published, b"EX", REMEMBERED_SECONDS)
         self._broker.commander.send(command, partial(self._broker.commander.log_refusal, b"SET"))
 
     def leave(self, message_id: str) -> None:
-        """How the try under this id ends is not known: what Redis knows of it stays, be it published or not."""
+        """The outcome of the try with this id is unknown. Its state in Redis stays as it is."""
         self._under_way.discard(message_id)
 
     async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
-        """The try under this id ended so; None: nothing was published, and the next one may."""
+        """Store the outcome of the try with this id. None: nothing was published, so the next try may publish."""
         call, key = self._broker.commander.call, self._key(message_id)
         try:
             if outcome is None:
@@ -86,9 +86,9 @@ class RedisMessageIds:
             else:
                 await call(b"SET", key, orjson.dumps(dict(outcome)), b"EX", REMEMBERED_SECONDS)
         except BrokerUnavailable:
-            _log.warning("how a publication ended could not be kept", message_id=message_id)
+            _log.warning("outcome of message_id not stored", message_id=message_id)
         finally:
-            # Not before the reply: replies come in order, so whoever read our mark before it finds the id here.
+            # Only after the reply: replies arrive in order, so a try that has read the mark still finds the id here.
             self._under_way.discard(message_id)
 
     def _key(self, message_id: str) -> bytes:

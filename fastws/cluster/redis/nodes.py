@@ -1,4 +1,4 @@
-"""Questions and answers between processes, each of which listens to a Redis channel of its own."""
+"""Requests between processes. Each process has a Redis channel of its own."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from fastws.errors import (
     TooLarge,
 )
 
-# Answers a question of another node from its body; what it returns travels back as msgpack.
+# Handles a request of another node: gets its body and returns the answer, which is sent as msgpack.
 Handler = Callable[[object], object | Awaitable[object]]
-# Hears the answer, or the error: Gone (no such node), BrokerUnavailable (no answer in time), or the handler's own.
+# Gets the answer or an error: Gone (no such node), BrokerUnavailable (no answer in time), or that of the handler.
 Answered = Callable[[object], None]
 
 _ANSWER: Final = "="
-# What a handler may refuse with, by code; whatever else it is means that the other process cannot be asked.
+# The errors of handlers by code. Any other code becomes BrokerUnavailable.
 _ERRORS: Final[Mapping[str, type[FastWSError]]] = {
     error.code: error for error in (FastWSError, BadRequest, TooLarge, Forbidden, NotFound, RateLimited)
 }
@@ -39,39 +39,40 @@ _log = structlog.get_logger("fastws.redis")
 
 
 class RedisNodes:
-    """The channel `fastws:node:<node id>` of every process.
+    """Sends and handles requests on the Redis channels `fastws:node:<node id>`, one for each process.
 
-    `handlers` says which kinds of question are known here, `notices` which kinds need no answer.
+    `handlers` contains the handler of each kind of request, `notices` those of kinds without an answer.
     """
 
     def __init__(self, broker: RedisBroker) -> None:
         self.handlers: dict[str, Handler] = {}
         self.notices: dict[str, Callable[[object], None]] = {}
         self._broker = broker
-        self._asked: dict[int, tuple[Answered, asyncio.TimerHandle]] = {}
+        self._pending: dict[int, tuple[Answered, asyncio.TimerHandle]] = {}
         self._number = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        broker.serve(self._channel(broker.node_id), self._hear, _began)
+        broker.serve(self._channel(broker.node_id), self._receive, _subscribed)
 
-    def tell(self, node: str, kind: str, body: object) -> None:
-        """Say something that needs no answer."""
-        self._publish(node, {"kind": kind, "body": body}, self._published_unasked)
+    def notify(self, node: str, kind: str, body: object) -> None:
+        """Send a message without an answer."""
+        self._publish(node, {"kind": kind, "body": body}, self._log_refusal)
 
     def request(self, node: str, kind: str, body: object, answered: Answered) -> None:
-        """Ask `node`; `answered` hears the answer or the error, once, within `timeouts.request_seconds`.
+        """Send a request to `node`. `answered` is called once, within `timeouts.request_seconds`.
 
-        Raises Unencodable for a body that cannot be said; then nobody is asked.
+        Raises Unencodable if `body` cannot be encoded as msgpack; then nothing is sent.
         """
         self._number = number = self._number + 1
         packed = MSGPACK.dumps({"kind": kind, "body": body, "number": number, "from": self._broker.node_id})
         timer = asyncio.get_running_loop().call_later(
-            self._broker.timeouts.request_seconds, partial(self._end, number, OutcomeUnknown("no answer in time"))
+            self._broker.timeouts.request_seconds,
+            partial(self._end, number, OutcomeUnknown("another process did not answer in time")),
         )
-        self._asked[number] = (answered, timer)
+        self._pending[number] = (answered, timer)
         self._broker.commander.publish(self._channel(node), packed, partial(self._published, number))
 
     async def ask(self, node: str, kind: str, body: object) -> object:
-        """The answer of `node`. Raises Gone, BrokerUnavailable, or what the question ended with there."""
+        """Return the answer of `node`. Raises Gone, BrokerUnavailable, or the error of the handler."""
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self.request(node, kind, body, lambda answer: None if future.done() else future.set_result(answer))
         answer = await future
@@ -86,29 +87,29 @@ class RedisNodes:
         self._broker.commander.publish(self._channel(node), MSGPACK.dumps(message), answered)
 
     def _published(self, number: int, reply: object) -> None:
-        """Redis says how many heard the question: nobody means that the node is gone, and no use in waiting."""
+        """Redis returns the number of receivers. With 0 the node is gone, and waiting is useless."""
         if isinstance(reply, BrokerUnavailable):
             self._end(number, reply)
         elif reply == 0:
             self._end(number, Gone("the process that had this connection is gone"))
         elif not isinstance(reply, int):
-            self._end(number, BrokerUnavailable("Redis refused the question"))
+            self._end(number, BrokerUnavailable("Redis refused the request to another process"))
 
-    def _published_unasked(self, reply: object) -> None:
-        """Whoever needs to know has a time limit."""
+    def _log_refusal(self, reply: object) -> None:
+        """Only log: the node that waits for the message has a time limit."""
         self._broker.commander.log_refusal("PUBLISH", reply)
 
     def _end(self, number: int, answer: object) -> None:
-        asked = self._asked.pop(number, None)
-        if asked is not None:
-            answered, timer = asked
+        pending = self._pending.pop(number, None)
+        if pending is not None:
+            answered, timer = pending
             timer.cancel()
             answered(answer)
 
-    def _hear(self, payload: bytes) -> None:
+    def _receive(self, payload: bytes) -> None:
         message = MSGPACK.loads(payload)
         if not isinstance(message, dict):
-            raise BadRequest("a message between nodes is a map")
+            raise BadRequest("a message between nodes must be a map")
         kind, body, number, asker = (message.get(key) for key in ("kind", "body", "number", "from"))
         if kind == _ANSWER and isinstance(number, int):
             error = message.get("error")
@@ -119,7 +120,10 @@ class RedisNodes:
             return
         handler = self.handlers.get(kind) if isinstance(kind, str) else None
         if handler is None or not isinstance(asker, str) or not isinstance(number, int):
-            raise BadRequest(f"unknown kind of question, or nobody waits for its answer: {kind!r}")
+            raise BadRequest(f"unknown kind of request, or no sender and number: {kind!r}")
+        self._handle(handler, body, asker, number)
+
+    def _handle(self, handler: Handler, body: object, asker: str, number: int) -> None:
         try:
             answer = handler(body)
         except Exception as error:  # noqa: BLE001 as below
@@ -135,25 +139,25 @@ class RedisNodes:
     async def _answer_later(self, asker: str, number: int, answer: Awaitable[object]) -> None:
         try:
             self._answer(asker, number, await answer)
-        except Exception as error:  # noqa: BLE001 the asker is told, and no stranger's question may end in a crash
+        except Exception as error:  # noqa: BLE001 the asker gets the error; no request may end in a crash
             self._refuse(asker, number, error)
 
     def _answer(self, asker: str, number: int, body: object) -> None:
-        self._publish(asker, {"kind": _ANSWER, "number": number, "body": body}, self._published_unasked)
+        self._publish(asker, {"kind": _ANSWER, "number": number, "body": body}, self._log_refusal)
 
     def _refuse(self, asker: str, number: int, error: Exception) -> None:
-        """Answer with an error, which is the same for the asker as if it had asked in its own process."""
+        """Answer with an error. The asker gets the same error as from its own process."""
         if not isinstance(error, FastWSError):
-            _log.error("a question of another process could not be answered", exc_info=error)
+            _log.error("bug while handling a request of another node", exc_info=error)
             error = FastWSError("internal error")
         answer = {"kind": _ANSWER, "number": number, "error": error.message, "code": error.code}
-        self._publish(asker, answer, self._published_unasked)
+        self._publish(asker, answer, self._log_refusal)
 
 
 def _error_of(code: object, text: str) -> FastWSError:
-    """The error that another process has answered with; a process of an older version names no code."""
+    """Return the error in an answer. Processes of older versions send no code."""
     return _ERRORS.get(str(code), BrokerUnavailable)(text)
 
 
-def _began() -> None:
-    """Questions that were lost in a gap end by their time limit."""
+def _subscribed() -> None:
+    """Does nothing: requests that were lost while disconnected end by their time limit."""

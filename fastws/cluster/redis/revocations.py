@@ -1,4 +1,4 @@
-"""Revocations in Redis: kept there as long as they hold, and told to every process as they come."""
+"""Revocations in Redis: stored there until they expire, and published to every process."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ _log = structlog.get_logger("fastws.redis")
 
 
 class RedisRevocations:
-    """Two sorted sets, `fastws:revoked:tokens` (scored by until when) and `:users` (by up to when issued).
+    """Synchronizes `revocations` with two sorted sets in Redis.
 
-    What others revoke is merged into `revocations`; `enforce` is then called to send those away who are connected.
-    After every (re)connection both sides are brought together, and again until that succeeds. Every
-    `timeouts.revocations_seconds` at most the numbers of both are compared, so that what a Redis has lost is put
-    back; only where they differ are the sets read.
+    The score in `fastws:revoked:tokens` is the time at which the revocation expires, in `fastws:revoked:users` the
+    latest time of issue of the revoked tokens. Revocations of other processes are merged into `revocations`; then
+    `enforce` is called to disconnect the clients concerned. After every (re)connection both sides are synchronized, and
+    again until that succeeds. At least every `timeouts.revocations_seconds` the sizes of both are compared, so that
+    what Redis has lost is restored. The sets are read only if the sizes differ.
     """
 
     def __init__(self, broker: RedisBroker, revocations: Revocations, enforce: Callable[[], None]) -> None:
@@ -40,35 +41,35 @@ class RedisRevocations:
         self._keys = {table: broker.names.service("revoked", table) for table in TABLES}
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        # Whether the two sides may differ; set again while they are brought together, it is done again.
+        # Whether the two sides may differ. If it is set during a synchronization, another one follows.
         self._is_stale = False
-        # What others were heard to keep for less long than we do.
-        self._owed: Snapshot = {table: {} for table in TABLES}
-        broker.serve(self._channel, self._hear, self._began)
+        # Revocations that other processes have published with an earlier end than is known here.
+        self._unpublished: Snapshot = {table: {} for table in TABLES}
+        broker.serve(self._channel, self._receive, self._subscribed)
 
-    async def tell(self, change: Snapshot) -> None:
-        """Keep `change` in Redis and tell every process. Raises BrokerUnavailable where Redis does not answer."""
+    async def publish(self, change: Snapshot) -> None:
+        """Store `change` in Redis and publish it to every process. Raises BrokerUnavailable, and tries again later."""
         try:
-            await self._tell(change)
+            await self._publish(change)
         except BrokerUnavailable:
-            self._began()
+            self._subscribed()
             raise
 
     async def reconcile(self) -> None:
-        """Take over what Redis knows, and give it what only this process knows; page by page."""
+        """Merge the revocations in Redis and store there those that only this process has, page by page."""
         for table in TABLES:
             known = await self._read(table)
             for missing in self._revocations.missing_from(known, table):
                 entries = list(missing.items())
                 for start in range(0, len(entries), PAGE):
-                    await self._tell({table: dict(entries[start : start + PAGE])})
+                    await self._publish({table: dict(entries[start : start + PAGE])})
                 await asyncio.sleep(0)
 
     async def check(self) -> None:
-        """Compare how many Redis knows with how many we know, and bring both together where they differ."""
+        """Compare the number of revocations in Redis with that of this process; reconcile if they differ."""
         for table in TABLES:
-            moment, ours = self._revocations.count_ahead(table)
-            if await self._broker.commander.call(b"ZCOUNT", self._keys[table], moment, b"+inf") != ours:
+            moment, count = self._revocations.count_ahead(table)
+            if await self._broker.commander.call(b"ZCOUNT", self._keys[table], moment, b"+inf") != count:
                 await self.reconcile()
                 return
 
@@ -78,7 +79,7 @@ class RedisRevocations:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _read(self, table: str) -> dict[str, float]:
-        """All of `table` in Redis, merged. From the latest on: what runs out meanwhile moves none of those before."""
+        """Merge all of `table` in Redis and return it. Starts with the latest: expiry moves only what comes after."""
         known: dict[str, float] = {}
         end = -1
         while True:
@@ -91,11 +92,11 @@ class RedisRevocations:
                 return known
             end -= PAGE
 
-    async def _tell(self, change: Snapshot) -> None:
-        await self._keep(change)
+    async def _publish(self, change: Snapshot) -> None:
+        await self._store(change)
         await self._broker.commander.call(b"PUBLISH", self._channel, MSGPACK.dumps(change))
 
-    async def _keep(self, change: Snapshot) -> None:
+    async def _store(self, change: Snapshot) -> None:
         now = time.time()
         for table, ended in (("tokens", now), ("users", now - USER_SECONDS - CLOCK_SECONDS)):
             entries = change.get(table, {})
@@ -106,20 +107,20 @@ class RedisRevocations:
             await self._broker.commander.call(b"ZADD", key, b"GT", *scores)
             await self._broker.commander.call(b"ZREMRANGEBYSCORE", key, b"-inf", repr(ended))
 
-    def _hear(self, payload: bytes) -> None:
+    def _receive(self, payload: bytes) -> None:
         message = MSGPACK.loads(payload)
         if not isinstance(message, dict):
-            raise BadRequest("revocations are a map")
+            raise BadRequest("revocations: must be a map")
         change = {table: _times(message.get(table)) for table in TABLES}
         if self._revocations.merge(change):
             self._enforce()
         later = self._revocations.later_than(change)
         if any(later.values()):
             for table in TABLES:
-                self._owed[table].update(later[table])
+                self._unpublished[table].update(later[table])
             self._wake.set()
 
-    def _began(self) -> None:
+    def _subscribed(self) -> None:
         self._is_stale = True
         self._wake.set()
         if self._task is None or self._task.done():
@@ -130,23 +131,25 @@ class RedisRevocations:
         while True:
             self._wake.clear()
             try:
-                await self._bring_together()
+                await self._synchronize()
                 reason = ""
             except BrokerUnavailable as error:
                 self._is_stale = True
                 if error.message != reason:
                     reason = error.message
-                    _log.warning("revocations could not be read from redis", reason=reason)
-            # Not all processes at the same time: who comes later finds that it is done.
+                    _log.warning("cannot synchronize revocations with redis", reason=reason)
+            # Not all processes at the same time: those that come later find nothing left to do.
             seconds = self._broker.timeouts.revocations_seconds * random.uniform(0.5, 1.0)  # noqa: S311 no secret
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), RETRY_SECONDS if self._is_stale else seconds)
+                # Not wait_for: before Python 3.12 it swallows a cancellation that arrives together with the event.
+                async with asyncio.timeout(RETRY_SECONDS if self._is_stale else seconds):
+                    await self._wake.wait()
 
-    async def _bring_together(self) -> None:
-        owed, self._owed = self._owed, {table: {} for table in TABLES}
-        for change in (owed, self._revocations.take_extended()):
+    async def _synchronize(self) -> None:
+        unpublished, self._unpublished = self._unpublished, {table: {} for table in TABLES}
+        for change in (unpublished, self._revocations.take_extended()):
             if any(change.values()):
-                await self._tell(change)
+                await self._publish(change)
         if self._is_stale:
             self._is_stale = False
             await self.reconcile()
@@ -160,14 +163,14 @@ def _times(value: object) -> Mapping[str, float]:
     if not isinstance(value, dict) or not all(
         isinstance(name, str) and isinstance(at, int | float) for name, at in value.items()
     ):
-        raise BadRequest("revocations are times by name")
+        raise BadRequest("revocations: each table must be a map of names to times")
     return value
 
 
 def _scores(reply: object) -> dict[str, float]:
-    """A reply of ZRANGE WITHSCORES: flat in RESP2, in pairs with floats in RESP3."""
+    """Convert a reply of ZRANGE WITHSCORES: a flat list in RESP2, pairs with floats in RESP3."""
     if not isinstance(reply, list):
         return {}
     flat = [item for pair in reply for item in (pair if isinstance(pair, list) else (pair,))]
-    # Anybody may have written there: a name that is no text is nobody's, and must not hide the others.
+    # Any Redis client may have written there: a name that is not UTF-8 matches no token or user, but must not raise.
     return {name.decode(errors="replace"): float(score) for name, score in zip(flat[::2], flat[1::2], strict=False)}

@@ -158,7 +158,7 @@ async def test_channel_of_which_only_the_feed_may_be_published_on_has_failed_for
     own_redis_server: RedisServer,
 ) -> None:
     """The feed is allowed, our own name beside it is not: what is published reaches others, and no one here."""
-    url = allow(own_redis_server, "&fastws:canary:*", f"&{JOBS}")
+    url = allow(own_redis_server, "&fastws:probe:*", f"&{JOBS}")
     async with running(url) as (broker, hub):
         assert await turned_down(broker, hub, JOBS, stays=True) == JOBS
         receipt = AwaitedReceipt()
@@ -168,31 +168,29 @@ async def test_channel_of_which_only_the_feed_may_be_published_on_has_failed_for
         await passes(lambda: JOBS.encode() not in own_redis_server.channels())
 
 
-# A beat would find the canary lost at once.
+# A beat would find the probe lost at once.
 SUSPICIOUS = RedisTimeouts(probe_seconds=600.0, probe_lost_seconds=0.0)
 
 
 @pytest.mark.parametrize("rules", [("&fastws:channel:*",), ("&*", "-publish")], ids=["heard", "published"])
-async def test_canary_that_is_forbidden_ends_no_connection(
-    own_redis_server: RedisServer, rules: tuple[str, ...]
-) -> None:
+async def test_forbidden_probe_ends_no_connection(own_redis_server: RedisServer, rules: tuple[str, ...]) -> None:
     """Not ready, and logged; but what may be heard is heard: other connections would change nothing."""
     with capture_logs() as logs:
         async with running(allow(own_redis_server, *rules), SUSPICIOUS) as (broker, hub):
             await subscribed(broker, hub, "news")
-            await passes(lambda: broker.canary_is_forbidden)
-            broker._beat()
+            await passes(lambda: broker.monitor.is_forbidden)
+            broker.monitor.beat()
             with own_redis_server.client() as client:
                 client.publish("fastws:channel:news", b'{"event":"e","data":1}')
             await hub.until(lambda: hub.heard["news"] == [1])
             assert not broker.is_up
             assert broker.counters.broker_reconnects == 0
     refused = {entry["channel"] for entry in logs if entry["event"] == "redis refuses a channel"}
-    assert refused == {f"fastws:canary:{broker.node_id}"}
+    assert refused == {f"fastws:probe:{broker.node_id}"}
 
 
 async def test_registry_that_may_not_publish_says_so_once(own_redis_server: RedisServer) -> None:
-    url = allow(own_redis_server, "&fastws:canary:*")
+    url = allow(own_redis_server, "&fastws:probe:*")
     with capture_logs() as logs:
         async with processes(url, "node_a") as (a,):
             refused = asyncio.Event()

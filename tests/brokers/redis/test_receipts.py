@@ -52,7 +52,7 @@ def test_echo_that_the_listener_lost_counts_the_local_subscribers_as_failed(rece
     receipts.expect(1, early, "c", awaits_echo=True)
     receipts.expect(2, late, "c", awaits_echo=True)
     receipts.answered(1, now=0.0)
-    receipts.no_echoes()
+    receipts.listener_lost()
     assert (early.outcomes, late.outcomes) == ([(10, 3)], [])
     receipts.answered(2, now=0.0)
     assert late.outcomes == [(10, 3)]
@@ -61,8 +61,8 @@ def test_echo_that_the_listener_lost_counts_the_local_subscribers_as_failed(rece
 def test_listener_lost_twice_before_the_answer_has_missed_it_all_the_same(receipts: RedisReceipts) -> None:
     heard = Heard()
     receipts.expect(1, heard, "c", awaits_echo=True)
-    receipts.no_echoes()
-    receipts.no_echoes()
+    receipts.listener_lost()
+    receipts.listener_lost()
     receipts.answered(1, now=0.0)
     assert heard.outcomes == [(10, 3)]
 
@@ -72,7 +72,7 @@ def test_what_is_published_while_the_listener_is_away_has_failed_for_the_local_s
     receipts = RedisReceipts(count=lambda channel: counts[0], remote_count=lambda channel: 10)
     missed, subscribed_later = Heard(), Heard()
     receipts.expect(1, missed, "c", awaits_echo=False)
-    receipts.no_echoes()
+    receipts.listener_lost()
     receipts.answered(1, now=0.0)
     counts[0] = 0
     receipts.expect(2, subscribed_later, "c", awaits_echo=False)

@@ -50,7 +50,7 @@ def test_refusal_by_a_new_connection_makes_no_second_row_of_tries() -> None:
 
 def test_what_is_heard_or_dropped_is_not_asked_for_again() -> None:
     bench = Bench()
-    for end in (bench.refusals.heard, bench.refusals.forget):
+    for end in (bench.refusals.accepted, bench.refusals.forget):
         bench.refusals.refused(BAD, b"bad", "NOPERM")
         bench.refusals.refused((b"other",), b"other", "NOPERM")
         assert BAD in bench.refusals
@@ -75,7 +75,7 @@ def test_each_name_is_logged_once_with_the_remedy_until_it_is_heard() -> None:
     with capture_logs() as logs:
         for _ in range(3):
             bench.refusals.refused(BAD, b"bad", "NOPERM no")
-        bench.refusals.heard(BAD)
+        bench.refusals.accepted(BAD)
         bench.refusals.refused(BAD, b"bad", "NOPERM no")
     assert len(logs) == 2
     assert logs[0] == {

@@ -90,7 +90,7 @@ async def test_demoted_primary_is_left_until_the_address_leads_to_a_primary(
                 await there.until(lambda: "after" in there.heard["admin"])
             assert hub.heard["admin"] == ["before", GAP, "after"]
             await passes(lambda: broker.is_up)
-            assert f"fastws:canary:{broker.node_id}".encode() in other_redis_server.channels()
+            assert f"fastws:probe:{broker.node_id}".encode() in other_redis_server.channels()
 
 
 async def test_replica_that_becomes_the_primary_again_is_taken_again(own_redis_server: RedisServer) -> None:
@@ -120,7 +120,7 @@ async def test_write_that_is_refused_as_read_only_is_enough(own_redis_server: Re
     await process.broker.start()
     try:
         # The first beat has asked.
-        process.broker._role_asked_at = asyncio.get_running_loop().time()
+        process.broker.monitor._role_asked_at = asyncio.get_running_loop().time()
         await subscribed(process.broker, process.hub, "admin")
         demote(own_redis_server)
         with pytest.raises(BrokerUnavailable):
@@ -139,12 +139,13 @@ async def test_redis_that_does_not_say_is_taken_for_a_primary_and_logged_once(ow
         async with running(url, SHORT_TIMEOUTS) as (broker, hub):
             await subscribed(broker, hub, "admin")
             for _ in range(3):
-                broker._role.ask()
+                broker.monitor.role.ask()
             receipt = AwaitedReceipt()
             broker.publish(Publication("admin", "e", 1), receipt)
             assert await receipt.outcome() == (1, 0)
             assert broker.counters.broker_reconnects == 0
-    assert [entry["log_level"] for entry in logs if entry["event"].startswith("redis does not say")] == ["warning"]
+    lines = [entry for entry in logs if entry["event"] == "cannot determine the role of redis"]
+    assert [line["log_level"] for line in lines] == ["warning"]
 
 
 @asynccontextmanager

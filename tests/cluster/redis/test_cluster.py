@@ -89,7 +89,7 @@ async def test_process_that_says_goodbye_is_not_forgotten_for_its_silence(redis_
 async def test_newcomer_learns_a_large_table_in_parts(redis_server: RedisServer) -> None:
     async with processes(redis_server.url, "node_a") as (a,):
         a.hub.subscribers.update({f"c{number}": 1 for number in range(2 * PART + 5)})
-        await passes(lambda: a.cluster.registry._told.channels)  # before anybody else could hear it
+        await passes(lambda: a.cluster.registry._sent.channels)  # published before the other node has started
         async with processes(redis_server.url, "node_b") as (b,):
             await passes(lambda: len(b.cluster.registry.channels) == 2 * PART + 5)
 
@@ -142,7 +142,7 @@ async def test_nonsense_on_the_nodes_channels_changes_nothing(redis_server: Redi
                 *(b"", b"\xc1", b"{}", b"\x81\xa4node\xa6node_b", b"\x80", b"\x93\x01\x02\x03"),
                 *map(msgpack.packb, forged),
             ):
-                for channel in ("fastws:nodes", "fastws:node:node_a", "fastws:revocations", "fastws:canary:node_a"):
+                for channel in ("fastws:nodes", "fastws:node:node_a", "fastws:revocations", "fastws:probe:node_a"):
                     assert client.publish(channel, payload) >= 1
         b.hub.subscribers["admin"] = 2
         await passes(lambda: a.cluster.registry.remote_count("admin") == 2)
@@ -350,7 +350,7 @@ async def test_a_question_that_cannot_be_said_is_refused_once_and_leaves_nothing
         heard: list[object] = []
         with pytest.raises(Unencodable):
             a.cluster.nodes.request("node_b", "send", [b.connect("u").id, object()], heard.append)
-        assert a.cluster.nodes._asked == {}
+        assert a.cluster.nodes._pending == {}
         assert heard == []
 
 

@@ -85,7 +85,7 @@ DUPLICATE = {"sent": 0, "failed": 0, "stale": 0, "duplicate": 1}
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second try waits for the first for no time at all."""
-    monkeypatch.setattr(redis_message_ids, "PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(redis_message_ids, "WAIT_SECONDS", -1.0)
 
 
 def publish(process: Process, value: int = 1) -> AwaitedReceipt:

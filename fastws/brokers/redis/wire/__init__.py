@@ -1,1 +1,1 @@
-"""A Redis client that knows nothing of fastws."""
+"""A Redis client that is independent of the rest of fastws."""

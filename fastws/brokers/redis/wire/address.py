@@ -1,4 +1,4 @@
-"""Where a Redis is and how to enter it: redis://, rediss:// and unix:// URLs as redis-py reads them."""
+"""Address and credentials of a Redis, from redis://, rediss:// and unix:// URLs in the format of redis-py."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _TRUTH: Final = {
 
 @dataclass(slots=True, frozen=True)
 class RedisAddress:
-    """One Redis. `path` is a unix socket, else host and port hold; `protocol` is RESP 2 or 3.
+    """One Redis: at `path`, a Unix socket, if that is set, else at `host` and `port`. `protocol` is RESP 2 or 3.
 
-    `str()` of it is safe to log: no user, no password.
+    `str()` returns a URL without user and password, safe to log.
     """
 
     host: str = "localhost"
@@ -54,13 +54,15 @@ class RedisAddress:
 
 
 def parse_address(url: str, *, setting: str = "redis_url") -> RedisAddress:
-    """The address in `url`. Raises ConfigError: one line naming `setting`, no part of a password in it."""
+    """Parse `url`. Raises ConfigError: one line that names `setting` and contains no part of a password."""
     try:
         parts = urlsplit(url.strip())
         port = parts.port
     except ValueError:
-        # Python's own text repeats what it takes for the port, which may be half a password.
-        raise ConfigError(f"{setting}: no valid host and port; percent-encode what is special in a password") from None
+        # Python's own text repeats what it takes for the port, which may be part of a password.
+        raise ConfigError(
+            f"{setting}: not a valid host and port; percent-encode special characters in the password"
+        ) from None
     if parts.scheme not in SCHEMES:
         raise ConfigError(f"{setting}: must be {_SHAPES}")
     options = _options(parts, setting)
@@ -70,7 +72,7 @@ def parse_address(url: str, *, setting: str = "redis_url") -> RedisAddress:
         raise ConfigError(f"{setting}: {stray[0]} needs rediss://")
     path = unquote(parts.path)
     if parts.scheme == "unix" and len(path) < 2:
-        raise ConfigError(f"{setting}: unix:// needs the path of a socket: unix:///run/redis/redis.sock")
+        raise ConfigError(f"{setting}: unix:// needs the path of a socket, for example unix:///run/redis/redis.sock")
     return RedisAddress(
         host=unquote(parts.hostname) if parts.hostname else "localhost",
         port=DEFAULT_PORT if port is None else port,
@@ -90,7 +92,7 @@ def _database(parts: SplitResult, options: dict[str, str], setting: str) -> int:
     if not text:
         return 0
     if not (text.isascii() and text.isdigit()):
-        raise ConfigError(f"{setting}: the database must be a number: redis://host:6379/0")
+        raise ConfigError(f"{setting}: the database must be a number, for example redis://host:6379/0")
     return int(text)
 
 
@@ -102,13 +104,13 @@ def _protocol(options: dict[str, str], setting: str) -> int:
 
 
 def _options(parts: SplitResult, setting: str) -> dict[str, str]:
-    """The query's options that mean something here; redis-py's pool and retry options have no effect."""
+    """Return the options in the query. The pool and retry options of redis-py are accepted and have no effect."""
     options: dict[str, str] = {}
     for name, values in parse_qs(parts.query, keep_blank_values=True).items():
-        if name in _MEANINGFUL:
+        if name in _OPTIONS:
             options[name] = values[-1]
         elif name not in _WITHOUT_EFFECT:
-            raise ConfigError(f"{setting}: unknown option {name!r}; known are {', '.join(sorted(_MEANINGFUL))}")
+            raise ConfigError(f"{setting}: unknown option {name!r}; the options are {', '.join(sorted(_OPTIONS))}")
     return options
 
 
@@ -116,12 +118,12 @@ def _tls_context(options: dict[str, str], setting: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     try:
         check = _CERTIFICATE_CHECKS[options.get("ssl_cert_reqs", "required").lower()]
-        # Python insists on this order: the name is only checked where the certificate is.
+        # Python demands this order: host names can be checked only if certificates are.
         context.check_hostname = (
             check is ssl.CERT_REQUIRED and _TRUTH[options.get("ssl_check_hostname", "true").lower()]
         )
     except KeyError as error:
-        raise ConfigError(f"{setting}: {error.args[0]!r} is no value of a TLS option") from None
+        raise ConfigError(f"{setting}: {error.args[0]!r} is not a valid value of a TLS option") from None
     context.verify_mode = check
     for name in ("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile"):
         if options.get(name):
@@ -141,7 +143,7 @@ _TLS_LOADERS: Final[dict[str, Callable[[ssl.SSLContext, dict[str, str]], None]]]
         options["ssl_certfile"], options.get("ssl_keyfile"), options.get("ssl_password")
     ),
 }
-_MEANINGFUL: Final = frozenset(
+_OPTIONS: Final = frozenset(
     (
         *("db", "username", "password", "protocol"),
         *("ssl_cert_reqs", "ssl_check_hostname", "ssl_keyfile", "ssl_password", *_TLS_LOADERS),

@@ -1,4 +1,4 @@
-"""The commander: pipelined commands to Redis, joined per loop turn, each answered or refused in time."""
+"""The commander: sends commands to Redis, pipelined and joined per loop iteration, and returns each reply in time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import hiredis
 import structlog
 
 from fastws.brokers.redis.wire.resp import pack
-from fastws.brokers.redis.wire.timeouts import PATIENT, RedisTimeouts
+from fastws.brokers.redis.wire.timeouts import DEFAULT_TIMEOUTS, RedisTimeouts
 from fastws.errors import BrokerUnavailable, OutcomeUnknown
 from fastws.throttled_log import ThrottledLog
 
 MAX_WAITING: Final = 10_000
 MAX_WAITING_BYTES: Final = 16_777_216
 MAX_IN_FLIGHT: Final = 8192
-# A timer that comes later than this was held up by our own process: answers may lie in the socket unread.
+# A timer that fires later than this was delayed by this process: replies may lie unread in the socket.
 _HELD_UP_SECONDS: Final = 0.5
 _GRACE_SECONDS: Final = 0.25
 
-# Hears Redis's reply, a hiredis.ReplyError, or a BrokerUnavailable where there was none.
+# Called with the reply of Redis, which may be a hiredis.ReplyError, or with a BrokerUnavailable if there was none.
 Answered = Callable[[object], None]
 
 _log = structlog.get_logger("fastws.redis")
@@ -35,12 +35,12 @@ class _Command(NamedTuple):
 
 
 class RedisCommander(asyncio.Protocol):
-    """Sends commands in the order they came and hands each its reply, exactly once.
+    """Sends commands in the order of `send`. Each callback is called exactly once.
 
-    What is not answered in `timeouts.answer_seconds` is refused, and the connection given up: nothing is sent
-    twice. A new connection first closes the old one in Redis, so that nothing that may still lie there unread
-    is carried out after what is sent now. Between `on_up` and `on_down(reason)` commands flow.
-    `on_read_only(reason)` hears that Redis refused to write.
+    A command that Redis does not answer within `timeouts.answer_seconds` is refused, and the connection is closed.
+    Nothing is sent twice. A new connection first closes the old one in Redis: commands that Redis has not read yet
+    must not run after those of the new connection. Commands are sent between `on_up` and `on_down(reason)`.
+    `on_read_only(reason)` is called when Redis refuses a write.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class RedisCommander(asyncio.Protocol):
         name: str,
         on_up: Callable[[], None],
         on_down: Callable[[str], None],
-        timeouts: RedisTimeouts = PATIENT,
+        timeouts: RedisTimeouts = DEFAULT_TIMEOUTS,
         on_read_only: Callable[[str], None] | None = None,
     ) -> None:
-        self.on_lost: Callable[[str], None] = _nobody
+        self.on_lost: Callable[[str], None] = _not_linked
         self.is_up = False
         self._name = name
         self._on_up = on_up
@@ -74,7 +74,7 @@ class RedisCommander(asyncio.Protocol):
         self._refusals = ThrottledLog(_log)
 
     def publish(self, name: bytes, payload: bytes, answered: Answered) -> None:
-        """PUBLISH `payload`; the answer is the number of Redis clients that got it."""
+        """PUBLISH `payload`. The reply is the number of Redis clients that received it."""
         packed = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
             len(name),
             name,
@@ -84,7 +84,7 @@ class RedisCommander(asyncio.Protocol):
         self.send(packed, answered)
 
     async def call(self, *words: bytes | str | int | float) -> object:
-        """One command, its reply awaited. Raises BrokerUnavailable, also where Redis refuses the command."""
+        """Send one command and return its reply. Raises BrokerUnavailable, also if Redis refuses the command."""
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self.send(pack(*words), lambda reply: None if future.done() else future.set_result(reply))
         reply = await future
@@ -96,20 +96,20 @@ class RedisCommander(asyncio.Protocol):
         return reply
 
     def log_refusal(self, command: bytes | str | int | float, reply: object) -> None:
-        """What is to hear the reply of a `command` that nobody waits for: errors are logged, once a minute each."""
+        """Log `reply` if it is an error, once per minute and command. For commands whose reply is otherwise unused."""
         if isinstance(reply, hiredis.ReplyError):
             name = command.decode() if isinstance(command, bytes) else str(command)
             self._refusals.warning("redis refused a command", kind=name, reason=str(reply))
 
     def send(self, packed: bytes, answered: Answered) -> None:
-        """Send a packed command at the end of this loop turn; `answered` may be called at once."""
+        """Send an encoded command at the end of this loop iteration. `answered` may be called before this returns."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         if not self.is_up and now - self._down_since > self._timeouts.answer_seconds:
-            answered(BrokerUnavailable("Redis is not there; nothing was published"))
+            answered(BrokerUnavailable("Redis is unavailable; nothing was published"))
             return
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(packed) > MAX_WAITING_BYTES:
-            answered(BrokerUnavailable("too much waits for Redis; nothing was published"))
+            answered(BrokerUnavailable("too many commands wait for Redis; nothing was published"))
             return
         self._waiting.append(_Command(packed, answered, now + self._timeouts.answer_seconds))
         self._waiting_bytes += len(packed)
@@ -119,7 +119,7 @@ class RedisCommander(asyncio.Protocol):
         self._arm()
 
     def give_up(self, reason: str) -> None:
-        """End the present connection, if there is one, for `reason`; the link opens another."""
+        """Close the present connection, if any, for `reason`. The link opens another."""
         if self._transport is not None:
             self._reason = self._reason or reason
             self._transport.abort()
@@ -167,7 +167,7 @@ class RedisCommander(asyncio.Protocol):
                 if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("READONLY"):
                     self._read_only(str(reply))
         except (hiredis.ProtocolError, IndexError):
-            self.give_up("what answers there is no Redis")
+            self.give_up("the server at this address is not Redis")
             return
         if self._waiting:
             self._flush()
@@ -177,7 +177,7 @@ class RedisCommander(asyncio.Protocol):
             self._on_read_only(reason)
 
     def _fence(self, reply: object) -> None:
-        """Close our old connection if Redis still has it; the name proves that the number is ours."""
+        """Close the old connection if Redis still has it. The name proves that the id has not been reused."""
         if isinstance(reply, bytes) and b"name=" + self._name.encode() + b" " in reply:
             self._send_now(("CLIENT", "KILL", "ID", self._stale_client_id or 0), lambda _: self._open())
         else:
@@ -200,7 +200,7 @@ class RedisCommander(asyncio.Protocol):
         self._arm()
 
     def _flush(self) -> None:
-        """Write what waits, unless Redis is slow to answer what it has: then it is better kept here."""
+        """Write the waiting commands, unless Redis has stalled: what was not sent was certainly not published."""
         self._is_flush_scheduled = False
         if not self.is_up or self._is_write_paused or self._transport is None or self._is_stalled():
             return
@@ -220,14 +220,14 @@ class RedisCommander(asyncio.Protocol):
         return asyncio.get_running_loop().time() - asked_at > self._timeouts.stall_seconds
 
     def _arm(self) -> None:
-        """Wake up when the oldest command expires; the queues are in the order of their ends."""
+        """Set the timer for the command that expires first. Both queues are in the order of expiry."""
         if self._timer is None:
             heads = [queue[0].expires_at for queue in (self._in_flight, self._waiting) if queue]
             if heads:
                 self._wake_up_at(min(heads))
 
     def _wake_up_at(self, due: float) -> None:
-        # Kept here, because uvloop's handle for a time that has passed does not know it.
+        # uvloop's handle does not know its time once that has passed.
         self._due = due
         self._timer = asyncio.get_running_loop().call_at(due, self._expire)
 
@@ -238,20 +238,20 @@ class RedisCommander(asyncio.Protocol):
             return
         self._timer = None
         if self._in_flight and self._in_flight[0].expires_at <= now:
-            self.give_up(f"no answer in {self._timeouts.answer_seconds} s")
+            self.give_up(f"no answer within {self._timeouts.answer_seconds} s")
         while self._waiting and self._waiting[0].expires_at <= now:
             command = self._waiting.popleft()
             self._waiting_bytes -= len(command.packed)
             self._down_since = min(self._down_since, now) if not self.is_up else self._down_since
-            self._answer(command, BrokerUnavailable("Redis does not answer; nothing was published"))
+            self._answer(command, BrokerUnavailable("Redis did not answer; nothing was published"))
         self._arm()
 
     def _answer(self, command: _Command, reply: object) -> None:
         try:
             command.answered(reply)
-        except Exception:  # noqa: BLE001 a receipt's bug must not cost the replies behind it
-            _log.exception("a reply from redis was not taken well")
+        except Exception:  # noqa: BLE001 a bug in one callback must not cost the replies after it
+            _log.exception("bug while handling a reply from redis")
 
 
-def _nobody(reason: str) -> None:
-    """No link yet."""
+def _not_linked(reason: str) -> None:
+    """The callback before a link has set its own."""

@@ -1,4 +1,4 @@
-"""Opening a connection to Redis: socket, TLS, password, database and name, all before the caller sees it."""
+"""Opens a connection to Redis: socket, TLS, login, database and name, before the caller gets it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastws.resolver import Found, resolve
 LOOKUP_SECONDS: Final = 3.0
 CONNECT_SECONDS: Final = 3.0
 RESP_3: Final = 3
-# What an ACL may refuse.
+# Commands that an ACL may refuse without harm.
 _OPTIONAL: Final = (b"CLIENT", b"ROLE", b"INFO")
 _ROLE: Final = (b"ROLE",)
 _INFO: Final = (b"INFO", b"replication")
@@ -25,21 +25,22 @@ _CLIENT_ID: Final = (b"CLIENT", b"ID")
 
 
 class Refused(Exception):
-    """Redis did not let us in; `str()` is its own error (WRONGPASS, NOAUTH, LOADING, …), or that it is a replica."""
+    """Redis refused the connection, or is a replica. `str()` is the reason: the error of Redis (WRONGPASS, LOADING, …)
+    or the address of the primary."""
 
 
 class Dialled(NamedTuple):
-    """An open connection. `client_id` is Redis's number for it, None where Redis would not say."""
+    """An open connection. `client_id` is the number that Redis gave it, None if the ACL forbids CLIENT ID."""
 
     transport: asyncio.Transport
     client_id: int | None
 
 
 async def dial(address: RedisAddress, name: str) -> Dialled:
-    """Connect to `address` and introduce ourselves as `name`; the caller then sets its own protocol.
+    """Connect to `address` as the client `name`. The caller then sets its own protocol on the transport.
 
-    Raises OSError (also where its name is not found within LOOKUP_SECONDS), TimeoutError (after CONNECT_SECONDS) or
-    Refused; nothing stays open then.
+    Raises OSError (also if the host name is not resolved within LOOKUP_SECONDS), TimeoutError (after CONNECT_SECONDS)
+    or Refused. Nothing stays open after an error.
     """
     loop = asyncio.get_running_loop()
     handshake = _Handshake(handshake_commands(address, name), loop.create_future())
@@ -49,10 +50,10 @@ async def dial(address: RedisAddress, name: str) -> Dialled:
             if address.path is not None:
                 await loop.create_unix_connection(lambda: handshake, address.path)
             else:
-                plain = await _connected(address.host, found)
+                sock = await _connected(address.host, found)
                 name_in_certificate = None if address.tls is None else address.host
                 await loop.create_connection(
-                    lambda: handshake, sock=plain, ssl=address.tls, server_hostname=name_in_certificate
+                    lambda: handshake, sock=sock, ssl=address.tls, server_hostname=name_in_certificate
                 )
             return Dialled(cast(asyncio.Transport, handshake.transport), await handshake.outcome)
     except BaseException:
@@ -61,7 +62,7 @@ async def dial(address: RedisAddress, name: str) -> Dialled:
 
 
 async def _found(host: str, port: int) -> list[Found]:
-    """The addresses of `host`. Raises OSError, also where the name server takes more than LOOKUP_SECONDS."""
+    """Return the addresses of `host`. Raises OSError, also if the name server takes longer than LOOKUP_SECONDS."""
     try:
         async with asyncio.timeout(LOOKUP_SECONDS):
             return await resolve(host, port)
@@ -70,42 +71,42 @@ async def _found(host: str, port: int) -> list[Found]:
 
 
 async def _connected(host: str, found: list[Found]) -> socket.socket:
-    """A socket connected to the first of the addresses `found` that takes it. Raises OSError."""
+    """Return a socket connected to the first address that accepts. Raises OSError: the error of the last address."""
     failure = OSError(f"{host} has no address")
     for one in found:
-        plain = socket.socket(one.family, one.type, one.proto)
+        sock = socket.socket(one.family, one.type, one.proto)
         try:
-            await _connect(plain, one.address)
+            await _connect(sock, one.address)
         except OSError as error:
-            plain.close()
+            sock.close()
             failure = error
         except BaseException:
-            plain.close()
+            sock.close()
             raise
         else:
-            return plain
+            return sock
     raise failure
 
 
-async def _connect(plain: socket.socket, address: tuple[Any, ...]) -> None:
-    """Not `loop.sock_connect`: of a link-local address uvloop's loses the scope."""
+async def _connect(sock: socket.socket, address: tuple[Any, ...]) -> None:
+    """Connect `sock`. uvloop's `loop.sock_connect` is not used: it loses the scope of a link-local address."""
     loop = asyncio.get_running_loop()
-    plain.setblocking(False)  # noqa: FBT003 its only form
-    number = plain.connect_ex(address)
+    sock.setblocking(False)  # noqa: FBT003 its only form
+    number = sock.connect_ex(address)
     if number == errno.EINPROGRESS:
         writable = asyncio.Event()
-        loop.add_writer(plain, writable.set)
+        loop.add_writer(sock, writable.set)
         try:
             await writable.wait()
         finally:
-            loop.remove_writer(plain)
-        number = plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            loop.remove_writer(sock)
+        number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if number:
         raise OSError(number, os.strerror(number))
 
 
 def handshake_commands(address: RedisAddress, name: str) -> list[tuple[bytes, ...]]:
-    """What is sent at once before anything else. An ACL may refuse CLIENT and ROLE; INFO is then asked for."""
+    """The commands that open a connection, sent in one write. An ACL may refuse CLIENT and ROLE; INFO replaces ROLE."""
     password = None if address.password is None else address.password.encode()
     username = None if address.username is None else address.username.encode()
     commands: list[tuple[bytes, ...]] = []
@@ -113,7 +114,7 @@ def handshake_commands(address: RedisAddress, name: str) -> list[tuple[bytes, ..
         login = () if password is None else (b"AUTH", username or b"default", password)
         commands.append((b"HELLO", b"3", *login))
     elif password is not None:
-        # A Redis before 6 knows passwords only, so a user is named just where there is one.
+        # Redis before version 6 knows no users, so the user is sent only if one is set.
         commands.append((b"AUTH", password) if username is None else (b"AUTH", username, password))
     if address.database:
         commands.append((b"SELECT", str(address.database).encode()))
@@ -121,7 +122,7 @@ def handshake_commands(address: RedisAddress, name: str) -> list[tuple[bytes, ..
 
 
 def primary_of(reply: object) -> str | None:
-    """The address of the primary, if `reply` to ROLE or INFO is that of a replica."""
+    """Return host:port of the primary if `reply`, to ROLE or INFO, came from a replica; else None."""
     if isinstance(reply, list) and len(reply) > 2 and reply[0] == b"slave" and isinstance(reply[1], bytes):
         return f"{reply[1].decode(errors='replace')}:{reply[2]}"
     if isinstance(reply, bytes) and b"role:slave" in reply:
@@ -131,11 +132,11 @@ def primary_of(reply: object) -> str | None:
 
 
 class _Handshake(asyncio.Protocol):
-    """Sends the handshake and waits for as many replies; `outcome` is then the client id."""
+    """Sends the handshake commands and reads their replies. The result of `outcome` is the client id."""
 
     def __init__(self, commands: list[tuple[bytes, ...]], outcome: asyncio.Future[int | None]) -> None:
         self.outcome = outcome
-        # uvloop's transports are no subclass of asyncio's, hence BaseTransport here and a cast in dial().
+        # uvloop's transports do not inherit from asyncio.Transport: hence BaseTransport here and a cast in dial().
         self.transport: asyncio.BaseTransport | None = None
         self._commands = commands
         self._replies: list[object] = []
@@ -152,22 +153,22 @@ class _Handshake(asyncio.Protocol):
             while (reply := self._reader.gets()) is not False:
                 self._replies.append(reply)
         except hiredis.ProtocolError:
-            self._fail(Refused("what answers there is no Redis"))
+            self._fail(Refused("the server at this address is not Redis"))
             return
-        if len(self._replies) >= len(self._commands) and not self._asks_by_info():
+        if len(self._replies) >= len(self._commands) and not self._sends_info():
             self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(exc or ConnectionResetError("closed before it let us in"))
+        self._fail(exc or ConnectionResetError("closed during the handshake"))
 
     def abandon(self) -> None:
-        """Leave nothing open and no exception unseen."""
+        """Close the connection and cancel `outcome`, so that asyncio reports no unretrieved exception."""
         self.outcome.cancel()
         if self.transport is not None:
             cast(asyncio.Transport, self.transport).abort()
 
-    def _asks_by_info(self) -> bool:
-        """Where ROLE is refused, one more question; whether its answer is now awaited."""
+    def _sends_info(self) -> bool:
+        """Send INFO if ROLE was refused. Return whether its reply is now awaited."""
         refused = isinstance(self._replies[self._commands.index(_ROLE)], hiredis.ReplyError)
         if not refused or _INFO in self._commands:
             return False

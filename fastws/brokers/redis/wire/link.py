@@ -1,41 +1,42 @@
-"""A link: one connection to Redis that is opened again, with backoff and full jitter, whenever it is lost."""
+"""A link: one connection to Redis, reopened with backoff and full jitter whenever it is lost."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable
 from typing import Final, Protocol
 
 import structlog
 
+from fastws.backoff import Backoff
 from fastws.brokers.redis.wire.address import RedisAddress
 from fastws.brokers.redis.wire.handshake import Refused, dial
 
 FIRST_DELAY_SECONDS: Final = 0.1
 MAX_DELAY_SECONDS: Final = 4.0
-# A connection that held this long was a good one: after its loss the delays begin small again.
+# After the loss of a connection that lasted this long, the delays start small again.
 STEADY_SECONDS: Final = 1.0
-# A Redis that lets us in and then cuts us off is alive: no delay over 0.8 s, so that it is heard again within 1 s.
+# A Redis that accepts a connection and then closes it is alive: the delay stays within 0.8 s, so that messages arrive
+# again within 1 s.
 MAX_FAILURES_WHEN_ALIVE: Final = 3
 
 _log = structlog.get_logger("fastws.redis")
 
 
 class Linked(Protocol):
-    """An asyncio protocol that outlives its connections: from `connected` to `connection_lost`."""
+    """An asyncio protocol that is used for one connection after another, each from `connected` to `connection_lost`."""
 
-    # Set by the link, to be called at the end of connection_lost with the reason.
+    # Set by the link. The protocol calls it at the end of connection_lost, with the reason.
     on_lost: Callable[[str], None]
 
     def connected(self, transport: asyncio.Transport, client_id: int | None) -> None:
-        """Redis has let us in; `client_id` is its number for this connection."""
+        """The handshake has succeeded. `client_id` is the number that Redis gave this connection, None if unknown."""
         ...
 
 
 class RedisLink:
-    """Keeps a protocol connected to `address`. Logs what happens once per change, not once per attempt."""
+    """Keeps a protocol connected to `address`. Logs each change of state once, not each attempt."""
 
     def __init__(self, address: RedisAddress, protocol: Linked, role: str, *, name: str) -> None:
         self.is_connected = False
@@ -44,29 +45,29 @@ class RedisLink:
         self._protocol = protocol
         self._role = role
         self._name = name
-        self._hurry = asyncio.Event()
-        self._failures = 0
-        self._told = ""
+        self._reconnect_now = asyncio.Event()
+        self._backoff = Backoff(FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS)
+        self._logged_reason = ""
 
     async def run(self) -> None:
-        """Connect, wait for the end, connect again, until cancelled."""
+        """Connect, wait until the connection is lost, connect again; until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
             reason = await self._one_connection()
             if self.is_connected:
                 was_steady = loop.time() - began >= STEADY_SECONDS
-                self._failures = 0 if was_steady else min(self._failures, MAX_FAILURES_WHEN_ALIVE)
+                self._backoff.reset(0 if was_steady else MAX_FAILURES_WHEN_ALIVE)
             self.is_connected = False
-            self._tell(reason)
+            self._log_loss(reason)
             await self._pause()
 
     def reconnect_now(self) -> None:
-        """Redis was just seen alive: try now, whatever the backoff."""
-        self._hurry.set()
+        """Skip the present delay: another connection has just found Redis alive."""
+        self._reconnect_now.set()
 
     async def _one_connection(self) -> str:
-        """One attempt, and the connection's whole life where it succeeds; the reason for its end."""
+        """Make one attempt and wait for the end of the connection. Return why it failed or ended."""
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.attempts += 1
         try:
@@ -78,24 +79,24 @@ class RedisLink:
         self._protocol.on_lost = lambda reason: None if ended.done() else ended.set_result(reason)
         transport.set_protocol(self._protocol)  # type: ignore[arg-type]
         self.is_connected = True
-        self._told = ""
+        self._logged_reason = ""
         _log.info("redis connected", role=self._role, address=str(self._address))
         self._protocol.connected(transport, client_id)
         try:
             return await ended
         finally:
-            # Where the link itself is cancelled the connection is still open.
+            # If the link itself is cancelled, the connection is still open.
             transport.abort()
 
     async def _pause(self) -> None:
-        """Full jitter: between nothing and the bound, so that a thousand processes don't come back as one."""
-        bound = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0**self._failures)
-        self._failures = min(self._failures + 1, 10)
-        self._hurry.clear()
+        """Wait for the backoff. The jitter keeps a thousand processes from reconnecting at the same moment."""
+        self._reconnect_now.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), random.uniform(0.0, bound))  # noqa: S311 no secret
+            # Not wait_for: before Python 3.12 it swallows a cancellation that arrives together with the event.
+            async with asyncio.timeout(self._backoff.next_seconds()):
+                await self._reconnect_now.wait()
 
-    def _tell(self, reason: str) -> None:
-        if reason != self._told:
-            self._told = reason
+    def _log_loss(self, reason: str) -> None:
+        if reason != self._logged_reason:
+            self._logged_reason = reason
             _log.warning("redis unavailable", role=self._role, address=str(self._address), reason=reason)

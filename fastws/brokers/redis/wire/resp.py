@@ -1,4 +1,4 @@
-"""Commands as Redis reads them."""
+"""Encoding of commands in RESP, the protocol of Redis."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import hiredis
 
-# hiredis declares a tuple of one element for a tuple of any length; this is the one place that knows better.
+# The type stub of hiredis declares a tuple of one element, but any length is accepted.
 _pack: Final[Any] = hiredis.pack_command
 
 
 def pack(*words: bytes | str | int | float) -> bytes:
-    """One command in RESP, ready to be written."""
+    """Encode one command, ready to be written."""
     packed: bytes = _pack(words)
     return packed

@@ -1,4 +1,4 @@
-"""How long the Redis broker waits for what: one redis_channel, so that tests can be impatient."""
+"""All time limits and intervals of the Redis broker in one place, so that tests can shorten them."""
 
 from __future__ import annotations
 
@@ -7,30 +7,32 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class RedisTimeouts:
-    """All in seconds. The defaults keep the promises of the README; their sums are what users feel."""
+    """All values in seconds. The defaults keep the times that the README promises."""
 
-    # A publication or command is refused when Redis has not answered it for so long (promised: 2 s).
+    # A publication or command is refused if Redis does not answer it in this time (the README promises 2 s).
     answer_seconds: float = 1.8
-    # Commands unanswered for so long hold back those behind them: what was not sent was not published.
+    # While the oldest command has been unanswered for longer than this, no further commands are sent: a command that
+    # was not sent was certainly not published.
     stall_seconds: float = 0.5
-    # A listener that has read nothing for `ping_seconds` asks; after `silence_seconds` the line is dead.
+    # A listener that has received nothing for `ping_seconds` sends PING; after `silence_seconds` it reconnects.
     ping_seconds: float = 2.0
     silence_seconds: float = 8.0
-    # A message to ourselves through Redis: how often, when it counts as down, when to open new connections.
+    # The probe, a message of the process to itself through Redis: its interval, the age at which the broker counts as
+    # down, and the age at which both connections are replaced.
     probe_seconds: float = 1.0
     probe_late_seconds: float = 3.0
     probe_lost_seconds: float = 5.0
-    # How often Redis is asked whether it is still the primary.
+    # Interval at which Redis is asked whether it is still a primary.
     role_seconds: float = 2.0
-    # How often, at most, revocations here and in Redis are compared.
+    # Longest interval between two comparisons of the revocations here with those in Redis.
     revocations_seconds: float = 4.0
-    # A channel nobody here listens to any more is kept so long, against churn.
+    # A channel without local subscribers stays subscribed for this long, because clients often return.
     linger_seconds: float = 3.0
-    # Nodes tell each other what changed, and forget one that has been silent.
+    # Interval at which a node publishes its changed statistics, and the silence after which others remove it.
     heartbeat_seconds: float = 1.0
     node_expiry_seconds: float = 10.0
-    # A question to another node.
+    # Time limit of a request to another node.
     request_seconds: float = 2.0
 
 
-PATIENT = RedisTimeouts()
+DEFAULT_TIMEOUTS = RedisTimeouts()

@@ -105,7 +105,7 @@ async def test_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPa
 
 async def test_what_is_no_redis_is_refused() -> None:
     async with stranger(b"HTTP/1.1 400 Bad Request\r\n\r\n") as address:
-        with pytest.raises(Refused, match="no Redis"):
+        with pytest.raises(Refused, match="is not Redis"):
             await dial(address, "fastws-test")
 
 

@@ -1,0 +1,104 @@
+"""The link: reconnects, logs each change once, and ends as soon as it is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from fastws.brokers.redis.wire.address import RedisAddress
+from fastws.brokers.redis.wire.link import MAX_DELAY_SECONDS, MAX_FAILURES_WHEN_ALIVE, RedisLink
+from tests.redis_server import RedisServer
+
+
+class Protocol(asyncio.Protocol):
+    """The protocol of a link, which counts its connections."""
+
+    on_lost: Callable[[str], None]
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.connections = 0
+        self.is_connected = asyncio.Event()
+
+    def connected(self, transport: asyncio.Transport, client_id: int | None) -> None:
+        self.transport = transport
+        self.connections += 1
+        self.is_connected.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_connected.clear()
+        self.on_lost("the test")
+
+
+def nowhere(tmp_path: Path) -> RedisLink:
+    """A link to a Unix socket that does not exist: each attempt fails at once."""
+    return RedisLink(RedisAddress(path=str(tmp_path / "none.sock")), Protocol(), "commands", name="test")
+
+
+async def attempts(link: RedisLink, count: int) -> None:
+    """Let the link fail until it has made `count` attempts."""
+    while link.attempts < count:
+        link.reconnect_now()
+        await asyncio.sleep(0)
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    done, _ = await asyncio.wait({task}, timeout=10.0)
+    task.cancel()  # so that a failure does not leave it behind
+    assert done
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("iterations", range(8))
+async def test_a_cancellation_right_after_reconnect_now_is_not_lost(tmp_path: Path, iterations: int) -> None:
+    link = nowhere(tmp_path)
+    task = asyncio.create_task(link.run())
+    # Enough failures for a bound of 4 s: the link is then waiting for its backoff, not connecting.
+    await attempts(link, 12)
+    while not link._reconnect_now._waiters:
+        await asyncio.sleep(0)
+    link.reconnect_now()
+    for _ in range(iterations):
+        await asyncio.sleep(0)
+    task.cancel()
+    await ended(task)
+
+
+async def test_failures_raise_the_bound_and_are_logged_once(tmp_path: Path) -> None:
+    link = nowhere(tmp_path)
+    with capture_logs() as logs:
+        task = asyncio.create_task(link.run())
+        await attempts(link, 9)
+        task.cancel()
+        await ended(task)
+    assert link._backoff.bound_seconds == MAX_DELAY_SECONDS
+    assert [(entry["event"], entry["reason"]) for entry in logs] == [
+        ("redis unavailable", "[Errno 2] No such file or directory")
+    ]
+
+
+@pytest.mark.parametrize(("steady_seconds", "failures"), [(0.0, 1), (1e9, MAX_FAILURES_WHEN_ALIVE + 1)])
+async def test_after_a_steady_connection_the_delays_start_small_again(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, steady_seconds: float, failures: int
+) -> None:
+    monkeypatch.setattr("fastws.brokers.redis.wire.link.STEADY_SECONDS", steady_seconds)
+    protocol = Protocol()
+    link = RedisLink(RedisAddress(path=str(redis_server.socket_path)), protocol, "commands", name="test")
+    link._backoff.failures = 9
+    task = asyncio.create_task(link.run())
+    await asyncio.wait_for(protocol.is_connected.wait(), 10.0)
+    assert protocol.transport is not None
+    protocol.transport.abort()
+    async with asyncio.timeout(10.0):
+        while link.is_connected:
+            await asyncio.sleep(0)
+    assert link._backoff.failures == failures
+    link.reconnect_now()
+    await asyncio.wait_for(protocol.is_connected.wait(), 10.0)
+    assert protocol.connections == 2
+    task.cancel()
+    await ended(task)
