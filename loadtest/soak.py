@@ -190,7 +190,7 @@ class Soak:
 
 def _bad_lines(log: bytes) -> list[str]:
     return [
-        line for line in log.decode(errors="replace").splitlines() if "Traceback" in line or "error of ours" in line
+        line for line in log.decode(errors="replace").splitlines() if "Traceback" in line or "internal error" in line
     ]
 
 

@@ -165,9 +165,16 @@ class ServerProcess:
             time.sleep(0.01)
 
     def assert_clean_log(self) -> None:
-        """Nothing that a client sent made an error of ours."""
+        """Check that nothing that clients sent caused an internal error."""
         log = self.log()
-        for word in ("Traceback", "error of ours", "never awaited", "ResourceWarning", "Exception ignored"):
+        for word in (
+            "Traceback",
+            "internal error",
+            "error of ours",
+            "never awaited",
+            "ResourceWarning",
+            "Exception ignored",
+        ):
             assert word not in log, log
 
     # --- ending

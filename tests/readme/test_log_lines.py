@@ -12,8 +12,8 @@ from tests.readme.source import calls
 LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
 # What is not the server: the Python client, the load client, backends, the command line's own output.
 OTHERS = ("client", "bench", "backend", "cli")
-# All that begin so are one row.
-ERROR_OF_OURS = "error of ours"
+# All lines that begin with one of these are one row.
+ROW_OF_PREFIX = {"error of ours": "error of ours …", "internal error": "internal error …"}
 # Attributes that are a ThrottledLog.
 THROTTLED = {"_rejections", "_failures", "_refusals"}
 # What `**who(connection)` and `**where` stand for.
@@ -31,7 +31,7 @@ def written() -> dict[str, tuple[str, set[str]]]:
             continue
         event = call.args[0]
         assert isinstance(event, ast.Constant), f"line {event.lineno}: a log line is a constant, to be looked for"
-        line = f"{ERROR_OF_OURS} …" if str(event.value).startswith(ERROR_OF_OURS) else str(event.value)
+        line = _line_of(str(event.value))
         fields = {keyword.arg for keyword in call.keywords if keyword.arg not in (None, "exc_info")}
         if any(keyword.arg is None for keyword in call.keywords):
             fields |= OF_WHO
@@ -41,6 +41,11 @@ def written() -> dict[str, tuple[str, set[str]]]:
         assert level == LEVELS[call.func.attr], f"{line!r} has two levels"
         found[line] = level, known | {str(field) for field in fields}
     return found
+
+
+def _line_of(event: str) -> str:
+    """The line of the README's table that describes `event`."""
+    return next((line for prefix, line in ROW_OF_PREFIX.items() if event.startswith(prefix)), event)
 
 
 ROWS = [(codes(row[0]), row[1], {word for word in row[2].split(", ") if word}) for row in table("Log lines", "line")]

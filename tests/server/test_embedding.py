@@ -116,7 +116,7 @@ async def test_a_call_from_another_event_loop_is_told_where_it_belongs(serve: Se
     def from_a_thread() -> None:
         asyncio.run(_publish(server))
 
-    with pytest.raises(RuntimeError, match="belongs to the event loop that runs the server"):
+    with pytest.raises(RuntimeError, match="must be used on the event loop of the server"):
         await asyncio.to_thread(from_a_thread)
 
 
