@@ -42,7 +42,7 @@ async def own(tmp_path: Path) -> WorkerMetrics:
     return WorkerMetrics(Exposition(counters, hub, Roster(), Broker()), tmp_path)
 
 
-Answer = Callable[[bytes], Awaitable[list[bytes]]]
+Answer = Callable[..., Awaitable[list[bytes]]]
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ async def other(tmp_path: Path) -> AsyncIterator[Answer]:
     servers = []
     stopped = asyncio.Event()
 
-    async def start(answer: bytes) -> list[bytes]:
+    async def start(answer: bytes, pid: int = OTHER) -> list[bytes]:
         requests: list[bytes] = []
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,7 +62,7 @@ async def other(tmp_path: Path) -> AsyncIterator[Answer]:
                 await stopped.wait()
             writer.close()
 
-        servers.append(await asyncio.start_unix_server(serve, str(tmp_path / f"{OTHER}.sock")))
+        servers.append(await asyncio.start_unix_server(serve, str(tmp_path / f"{pid}.sock")))
         return requests
 
     yield start
@@ -121,9 +121,9 @@ async def test_requests_are_forwarded_to_the_other_workers_alone(
     own: WorkerMetrics, other: Answer, tmp_path: Path
 ) -> None:
     requests = await other(response(""))
-    (tmp_path / f"{os.getpid()}.sock").touch()
+    own_requests = await other(response(""), pid=os.getpid())
     await AllWorkerMetrics(own, tmp_path).forward(b"PUT /log-level HTTP/1.1\r\n\r\n")
-    assert requests == [b"PUT /log-level HTTP/1.1\r\n\r\n"]
+    assert (requests, own_requests) == ([b"PUT /log-level HTTP/1.1\r\n\r\n"], [])
 
 
 async def test_a_worker_without_its_folder_still_answers(own: WorkerMetrics, tmp_path: Path) -> None:
