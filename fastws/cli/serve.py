@@ -20,7 +20,7 @@ from fastws.config import Config
 from fastws.logs import start_logging
 from fastws.server.listening import CannotListen, place_of
 from fastws.server.process import run as run_loop
-from fastws.server.process import serve_until_told
+from fastws.server.process import serve_until_stopped
 from fastws.server.server import Server
 from fastws.workers import Supervisor
 
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         if config.workers > 1:
             return _supervise(options, config, generated)
         server = Server(config, generated=generated)
-        run_loop(serve_until_told(server, lambda: _say(start_up_text(server, generated))))
+        run_loop(serve_until_stopped(server, lambda: _say(start_up_text(server, generated))))
     except OSError as error:
         cannot = error if isinstance(error, CannotListen) else CannotListen(place_of(config), error)
         print(f"fastws: cannot listen on {cannot.where}: {cannot.reason}{_remedy(cannot, config)}", file=sys.stderr)

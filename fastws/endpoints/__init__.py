@@ -1,1 +1,1 @@
-"""The HTTP side: what backends, operators and browsers ask over plain requests."""
+"""HTTP endpoints for backends, operators and browsers."""

@@ -1,4 +1,4 @@
-"""Answers in JSON, errors among them."""
+"""JSON responses, including those for errors."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ JSON_HEADERS = (("Content-Type", "application/json"), ("Cache-Control", "no-stor
 
 
 def json_response(value: object, *, status: int = 200) -> Response:
-    """`value` as a JSON response."""
+    """Return `value` as a JSON response."""
     return Response(status, orjson.dumps(value), JSON_HEADERS)
 
 
 def error_response(error: FastWSError) -> Response:
-    """`{"error":{"code","message"}}` with the status and headers that fit."""
+    """Return `{"error":{"code","message"}}` with the status and headers of `error`."""
     body = orjson.dumps({"error": {"code": error.code, "message": error.message}})
     return Response(error.status, body, (*JSON_HEADERS, *_headers_of(error)))
 
@@ -35,7 +35,7 @@ def _headers_of(error: FastWSError) -> tuple[tuple[str, str], ...]:
     if isinstance(error, RateLimited | Unavailable):
         return (("Retry-After", str(error.retry_after_seconds)),)
     if isinstance(error, TooLarge):
-        # Refused while it was read, before it was known whose call it is: boto3 looks at this header.
+        # The body was refused before the route was known, so this may be a call of boto3, which reads this header.
         return (("x-amzn-ErrorType", "PayloadTooLargeException"),)
     if isinstance(error, UpgradeRequired):
         return (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))

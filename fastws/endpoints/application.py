@@ -1,4 +1,4 @@
-"""What the endpoints need of their server."""
+"""The parts of the server that the endpoints use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fastws.vocabulary.identity import Identity
 
 
 class Status(Protocol):
-    """What `/ready` asks."""
+    """The state that `/ready` reports."""
 
     @property
     def is_draining(self) -> bool: ...
@@ -45,7 +45,7 @@ class Application:
     revocations: Revocations
     broadcast_keys: BroadcastKeys
     aws_credentials: AwsCredentials
-    # Whether somebody has set a broadcast key, a JWT key or credentials; a key that the start made up is not counted.
+    # Whether a broadcast key, a JWT key or AWS credentials are configured. Keys generated at start do not count.
     has_configured_keys: bool
     local_peers: LocalPeers
     broadcast_bucket: Bucket | None

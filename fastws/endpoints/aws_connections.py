@@ -1,4 +1,4 @@
-"""The management API of API Gateway: `/{stage}/@connections/{id}`, as boto3's apigatewaymanagementapi calls it."""
+"""The management API of API Gateway, `/{stage}/@connections/{id}`, for boto3's apigatewaymanagementapi client."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fastws.errors import FastWSError, Forbidden, Gone, RateLimited, TooLarge
 from fastws.wire.request import Request
 from fastws.wire.response import Response
 
-# API Gateway's own quota: no frame of it is larger.
+# The message quota of API Gateway.
 MAX_BODY_BYTES: Final = 131_072
-_GONE: Final = "no connection has this id (any longer)"
-# What clients look at: boto3 raises `client.exceptions.GoneException` only where the header names it.
+_GONE: Final = "no connection with this id; it may have closed"
+# Sent in a header: boto3 raises `client.exceptions.GoneException` only if the header names it.
 _ERROR_TYPES: Final = {
     403: "ForbiddenException",
     410: "GoneException",
@@ -30,7 +30,7 @@ Call = Callable[..., Awaitable[Response]]
 
 
 def management_call(call: Call) -> Call:
-    """`call` for those who may make it; its errors in the manner of AWS: `x-amzn-ErrorType` and {"message"}."""
+    """Decorate `call`: check length and signature, answer errors as AWS does (`x-amzn-ErrorType`, {"message"})."""
 
     @wraps(call)
     async def answered(application: Application, request: Request, *, address: str, id: str, **_: str) -> Response:  # noqa: A002
@@ -45,7 +45,7 @@ def management_call(call: Call) -> Call:
 
 
 def may_post(application: Application, request: Request, address: str) -> bool:
-    """Whether the body may be one that is sent: only with it can the signature be checked."""
+    """Whether to read the body of this request. (The signature can only be checked with the body.)"""
     try:
         _check_length(request)
         if application.aws_credentials:
@@ -57,17 +57,16 @@ def may_post(application: Application, request: Request, address: str) -> bool:
 
 
 def _check_length(request: Request) -> None:
-    """Raise TooLarge for a message that no frame of API Gateway's could hold."""
+    """Raise TooLarge for a message over the quota of API Gateway."""
     length = request.header("content-length")
     if len(request.body) > MAX_BODY_BYTES or (length is not None and int(length) > MAX_BODY_BYTES):
-        raise TooLarge(f"a message has at most {MAX_BODY_BYTES} bytes")
+        raise TooLarge(f"the message must not be larger than {MAX_BODY_BYTES} bytes")
 
 
 def check_caller(application: Application, request: Request, address: str) -> None:
     """Raise Forbidden unless the request is signed with a pair of `aws_credentials`.
 
-    Where no credential or key of any kind is configured, whatever it is signed with: local peers may call, but no
-    browser's page.
+    If no credentials and no keys are configured, local peers may call without a valid signature, but web pages may not.
     """
     if application.aws_credentials:
         application.aws_credentials.check(request)
@@ -78,7 +77,7 @@ def check_caller(application: Application, request: Request, address: str) -> No
 
 
 def aws_error(error: FastWSError) -> Response:
-    """`error` as API Gateway answers it."""
+    """Return `error` as a response of API Gateway."""
     kind = _ERROR_TYPES.get(error.status, "InternalServerErrorException")
     headers = (("Content-Type", "application/json"), ("x-amzn-ErrorType", kind))
     return Response(error.status, orjson.dumps({"message": error.message}), headers)
@@ -86,13 +85,13 @@ def aws_error(error: FastWSError) -> Response:
 
 @management_call
 async def post_to_connection(application: Application, request: Request, connection_id: str) -> Response:
-    """PostToConnection: the body goes to that client verbatim, as one message."""
+    """PostToConnection: send the body verbatim to the client, as one message."""
     receipt = AwaitedReceipt()
     application.counters.publications["aws"] += 1
     application.cluster.send_raw(connection_id, request.body, receipt)
     sent, failed = await receipt.outcome
     if failed:
-        raise RateLimited("the client reads too slowly: what waits for it is all it may have waiting")
+        raise RateLimited("the client reads too slowly: its queue is full")
     if not sent:
         raise Gone(_GONE)
     return Response(200)
@@ -100,7 +99,7 @@ async def post_to_connection(application: Application, request: Request, connect
 
 @management_call
 async def get_connection(application: Application, request: Request, connection_id: str) -> Response:
-    """GetConnection: since when it is there, who it is, and its last sign of life (to the heartbeat's precision)."""
+    """GetConnection: times of connect and of last activity (with the precision of the heartbeat), address, agent."""
     found = await application.cluster.describe(connection_id)
     if found is None:
         raise Gone(_GONE)
@@ -114,7 +113,7 @@ async def get_connection(application: Application, request: Request, connection_
 
 @management_call
 async def delete_connection(application: Application, request: Request, connection_id: str) -> Response:
-    """DeleteConnection: that client is closed with 1000."""
+    """DeleteConnection: close the connection with 1000."""
     if not await application.cluster.close(connection_id):
         raise Gone(_GONE)
     return Response(204)

@@ -1,4 +1,4 @@
-"""The user behind a plain request, by its bearer token."""
+"""Authentication of HTTP requests by bearer token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastws.vocabulary.identity import Identity
 
 
 class BearerTokens:
-    """Verifies `Authorization: Bearer <JWT>` of plain requests, within the budget of a loop turn."""
+    """Verifies `Authorization: Bearer <JWT>`, within the number of verifications allowed per loop iteration."""
 
     __slots__ = ("_revocations", "_tokens", "_verifications")
 
@@ -21,12 +21,12 @@ class BearerTokens:
         self._verifications = verifications
 
     async def __call__(self, authorization: str | None) -> Identity:
-        """The user of this header. Raises Unauthorized."""
+        """Return the identity in this header. Raises Unauthorized."""
         token = bearer(authorization)
         if token is None:
-            raise Unauthorized("`Authorization: Bearer <JWT>` is needed here")
+            raise Unauthorized("send a token: `Authorization: Bearer <JWT>`")
         await self._verifications.turn(token)
         identity = self._tokens.verify(token)
         if self._revocations.is_revoked(identity):
-            raise Unauthorized("the token does not hold")
+            raise Unauthorized("the token is revoked")
         return identity

@@ -1,4 +1,4 @@
-"""POST /broadcast: how backends publish (seeds 000 and 004)."""
+"""POST /broadcast: publishing from backends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_EXCLUDED: Final = 1000
 
 
 async def broadcast(application: Application, request: Request, **_: str) -> Response:
-    """Publish one message or a list of them. Answers how many it was handed to."""
+    """Publish one message or a list of messages. Answers with the number of deliveries of each."""
     application.broadcast_keys.check(request.header("authorization"))
     body = read_object(request)
     if "messages" not in body:
@@ -29,7 +29,7 @@ async def broadcast(application: Application, request: Request, **_: str) -> Res
     messages = body["messages"]
     if not isinstance(messages, list) or not 0 < len(messages) <= MAX_MESSAGES:
         raise BadRequest(f"`messages` must be a list of 1 to {MAX_MESSAGES} messages")
-    # All are read before any is sent: one bad item refuses the whole list.
+    # All messages are checked before any is published: an invalid one refuses the whole list.
     read = [_read(item, f"messages[{position}]") for position, item in enumerate(messages)]
     _spend(application, len(read))
     results = await asyncio.gather(*(_publish(application, *item) for item in read), return_exceptions=True)
@@ -41,11 +41,11 @@ def _spend(application: Application, count: int) -> None:
     if bucket is not None and not bucket.take(count, time.monotonic()):
         application.counters.rate_limited["broadcast"] += 1
         seconds = max(1, round(bucket.wait_seconds(count, time.monotonic())))
-        raise RateLimited("too many publications; broadcast_rate is the limit", retry_after_seconds=seconds)
+        raise RateLimited("too many publications per second (limit: broadcast_rate)", retry_after_seconds=seconds)
 
 
 def _read(item: object, where: str) -> tuple[Publication, str | None, str | None]:
-    """A message of the body: the publication, the connection it is for, its message_id."""
+    """Return the publication, the connection id (if for one connection) and the message_id of `item`."""
     prefix = f"{where}." if where else ""
     if not isinstance(item, dict):
         raise BadRequest(f"`{where}` must be an object")
@@ -100,7 +100,7 @@ def _excluded(item: dict[str, object], prefix: str) -> frozenset[str]:
 async def _publish(
     application: Application, publication: Publication, connection_id: str | None, message_id: str | None
 ) -> dict[str, int]:
-    """Publish, under a message_id once: who comes again hears how the first try ended, unless it was refused."""
+    """Publish once per message_id. A repeated message_id gets the outcome of the first try, unless it was refused."""
     if message_id is None:
         return await _publish_now(application, publication, connection_id)
     known = await application.cluster.reserve(message_id)
@@ -110,7 +110,7 @@ async def _publish(
     try:
         outcome = await _publish_now(application, publication, connection_id)
     except (OutcomeUnknown, asyncio.CancelledError):
-        # Nobody waits for the outcome any more, or it never comes: it may have been published all the same.
+        # The caller has disconnected, or the outcome is unknown: the message may have been published.
         application.cluster.leave(message_id)
         raise
     except BaseException:
@@ -141,7 +141,7 @@ def _result(result: dict[str, int] | BaseException) -> dict[str, object]:
 
 
 class AwaitedReceipt:
-    """A receipt that a coroutine waits for: `await receipt.outcome` is (sent, failed), or raises the refusal."""
+    """A receipt for coroutines: `await receipt.outcome` returns (sent, failed) or raises the error."""
 
     __slots__ = ("outcome",)
 

@@ -1,4 +1,4 @@
-"""GET and DELETE /connections: who is connected, and sending somebody away."""
+"""GET and DELETE /connections: list, show and close connections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def has_key(application: Application, request: Request, address: str) -> bool:
 
 
 async def list_connections(application: Application, request: Request, **_: str) -> Response:
-    """A page of connections, filtered by `user` and `channel`; `cursor` null at the end."""
+    """Return a page of connections, filtered by `user` and `channel`. `cursor` is null on the last page."""
     check_key(application, request)
     query = request.query
     connections, cursor = await application.cluster.page(
@@ -41,14 +41,14 @@ async def get_connection(application: Application, request: Request, *, id: str,
     check_key(application, request)
     found = await application.cluster.describe(id)
     if found is None:
-        raise NotFound("no connection has this id")
+        raise NotFound("no connection with this id")
     return json_response(found)
 
 
 async def delete_connection(application: Application, request: Request, *, id: str, **_: str) -> Response:  # noqa: A002
     check_key(application, request)
     if not await application.cluster.close(id):
-        raise NotFound("no connection has this id")
+        raise NotFound("no connection with this id")
     return Response(204)
 
 
@@ -56,5 +56,5 @@ def _limit(text: str | None) -> int:
     if text is None:
         return PAGE_SIZE
     if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= MAX_PAGE_SIZE:
-        raise BadRequest(f"`limit` must be 1 to {MAX_PAGE_SIZE}")
+        raise BadRequest(f"`limit` must be an integer from 1 to {MAX_PAGE_SIZE}")
     return int(text)

@@ -1,4 +1,4 @@
-"""The console page at /, its parts under /console/, and the browser client under /client/: files of the package."""
+"""Static files: the console at / and /console/, the browser client under /client/."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-# Asked for again each time and mostly answered 304: a page of today never runs with the script of yesterday.
+# Browsers revalidate on each load, mostly with 304, so that a new page never runs with old scripts.
 _COMMON: Final = (("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff"))
 _OF_PAGES: Final = (
     ("Content-Security-Policy", _POLICY),
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
 )
-# Front ends that are served elsewhere import the client from here; it holds no secret and takes no cookie.
+# Pages of other origins may import the client: it contains no secrets and does not use cookies.
 _OF_CLIENT: Final = (("Access-Control-Allow-Origin", "*"), ("Cross-Origin-Resource-Policy", "cross-origin"))
 
 
@@ -50,18 +50,18 @@ def console_file(application: Application, request: Request, *, file: str, **_: 
 
 
 def client_file(application: Application, request: Request, *, file: str, **_: str) -> Response:
-    """GET /client/{file}: the browser client, its React part and their types, for pages of any origin."""
+    """GET /client/{file}: the browser client, its React hooks and their types, for pages of any origin."""
     return _answer(request, CLIENT, file, _OF_CLIENT)
 
 
 def _answer(request: Request, folder: str, name: str, headers: tuple[tuple[str, str], ...]) -> Response:
-    """The file `name` of fastws/static/`folder`, or 304 where the browser has it already. Raises NotFound."""
+    """Return file `name` of fastws/static/`folder`, or 304 if the browser has this version. Raises NotFound."""
     found = _files(folder).get(name)
     if found is None:
-        raise NotFound("there is no such file")
+        raise NotFound("no such file")
     body, tag = found
     headers = (("ETag", tag), *_COMMON, *headers)
-    # RFC 9110 section 13.1.2: a weak comparison, so that a proxy that compresses does not defeat it.
+    # Weak comparison (RFC 9110 section 13.1.2): compressing proxies turn our ETag into a weak one.
     known = [member.strip().removeprefix("W/") for member in (request.header("if-none-match") or "").split(",")]
     if tag in known or "*" in known:
         return Response(304, b"", headers)
@@ -70,7 +70,7 @@ def _answer(request: Request, folder: str, name: str, headers: tuple[tuple[str, 
 
 @cache
 def _files(folder: str) -> dict[str, tuple[bytes, str]]:
-    """Body and ETag of every file in fastws/static/`folder`, by name: only what is listed here can be asked for."""
+    """Return body and ETag of the files in fastws/static/`folder`, by name. Only these can be requested."""
     directory = files("fastws").joinpath("static", folder)
     bodies = {
         entry.name: entry.read_bytes()
@@ -83,7 +83,7 @@ def _files(folder: str) -> dict[str, tuple[bytes, str]]:
 
 
 def _client_files(bodies: dict[str, bytes]) -> dict[str, bytes]:
-    """The browser client as it is published: its modules in one file, and what that or a page loads beside it."""
+    """Return the published files of the browser client: its modules in one file, and the files that are loaded later."""
     modules = {name: body.decode() for name, body in bodies.items() if _suffix(name) == ".js"}
     published = {name: body for name, body in bodies.items() if name in PUBLISHED or _suffix(name) == ".ts"}
     return {**published, CLIENT_ENTRY: bundle(CLIENT_ENTRY, modules).encode()}

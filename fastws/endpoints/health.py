@@ -1,4 +1,4 @@
-"""/health: the process runs. /ready: it may be sent clients."""
+"""GET /health: the process is running. GET /ready: it accepts clients."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ def health(application: Application, request: Request, **_: str) -> Response:
 
 
 def ready(application: Application, request: Request, **_: str) -> Response:
-    """200, or 503 naming what stands in the way."""
+    """Answer 200, or 503 with the problems: `draining`, `full`, `broker`."""
     status = application.status
     problems = [
         name
-        for name, is_there in (
+        for name, is_present in (
             ("draining", status.is_draining),
             ("full", status.is_full),
             ("broker", not status.is_broker_up),
         )
-        if is_there
+        if is_present
     ]
     if problems:
         return json_response({"status": "unavailable", "problems": problems}, status=503)

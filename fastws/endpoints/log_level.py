@@ -1,4 +1,4 @@
-"""GET and PUT /log-level: what is logged, and another level for a while, on every process of this machine."""
+"""GET and PUT /log-level: show the log level or change it temporarily, in all workers of this machine."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from fastws.wire.response import Response
 
 PATH: Final = "/log-level"
 
-TellSiblings = Callable[[bytes], Awaitable[None]]
+Forward = Callable[[bytes], Awaitable[None]]
 
 
 class LogLevelEndpoint:
-    """Both methods, with the broadcast key. `tell_siblings` takes the request on to the other workers."""
+    """Both methods; they require a broadcast key. `forward` sends a request to the other workers."""
 
-    def __init__(self, level: LogLevel, tell_siblings: TellSiblings | None = None) -> None:
+    def __init__(self, level: LogLevel, forward: Forward | None = None) -> None:
         self._level = level
-        self._tell_siblings = tell_siblings
+        self._forward = forward
 
     async def show(self, application: Application, request: Request, **_: str) -> Response:
-        """`{"level","configured"}` of this process."""
+        """Return `{"level","configured"}` of this process."""
         check_key(application, request)
         return json_response({"level": self._level.current, "configured": self._level.configured})
 
     async def change(self, application: Application, request: Request, **_: str) -> Response:
-        """Log `{"level"}` and worse, until somebody says otherwise or the process is started anew."""
+        """Set the log level to `{"level"}`, until it is changed again or the process restarts."""
         check_key(application, request)
         level = read_object(request).get("level")
         if level not in LEVELS or not isinstance(level, str):
             raise BadRequest(f"`level` must be one of {', '.join(LEVELS)}")
         self._level.set(level)
-        if self._tell_siblings is not None:
-            await self._tell_siblings(_forwarded(level, request.header("authorization") or ""))
+        if self._forward is not None:
+            await self._forward(_internal_request(level, request.header("authorization") or ""))
         return json_response({"level": level, "configured": self._level.configured})
 
 
-def _forwarded(level: str, authorization: str) -> bytes:
-    """The same request to another worker. The key has proved good, so it holds no line break."""
+def _internal_request(level: str, authorization: str) -> bytes:
+    """Return this request for another worker. The key has been verified, so it contains no line break."""
     body = orjson.dumps({"level": level})
     head = (
         f"PUT {PATH} HTTP/1.1\r\nHost: sibling\r\nConnection: close\r\nAuthorization: {authorization}\r\n"

@@ -1,4 +1,4 @@
-"""POST /revocations: a token or a user that no longer holds."""
+"""POST /revocations: revokes one token or all tokens of a user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_LENGTH: Final = 255
 
 
 async def revoke(application: Application, request: Request, **_: str) -> Response:
-    """Revoke `{"jti"[,"exp"]}` or `{"user"}`: in force everywhere within a second, open connections included."""
+    """Revoke `{"jti"[,"exp"]}` or `{"user"}` on all nodes within a second, and close connections that use it."""
     check_key(application, request)
     body = read_object(request)
     if ("jti" in body) == ("user" in body):
@@ -29,7 +29,7 @@ async def revoke(application: Application, request: Request, **_: str) -> Respon
     expires_at = _expiry(body)
     if field == "user":
         if expires_at is not None:
-            raise BadRequest("`exp` goes with `jti`: it is that of one token")
+            raise BadRequest("`exp` can only be used with `jti`")
         await application.cluster.revoke(token_id=None, user=value)
     else:
         await application.cluster.revoke(token_id=value, user=None, expires_at=expires_at)
@@ -37,7 +37,7 @@ async def revoke(application: Application, request: Request, **_: str) -> Respon
 
 
 def _expiry(body: dict[str, object]) -> float | None:
-    """The token's `exp`, if it is given: until then the revocation is kept."""
+    """Return the token's `exp`, until which the revocation is kept, if it is given. Raises BadRequest."""
     value = body.get("exp")
     if value is None:
         return None

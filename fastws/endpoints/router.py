@@ -1,4 +1,4 @@
-"""The table of addresses, and the way from a request to the one who answers it."""
+"""The routing table, and the router that finds the handler of a request."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from fastws.wire.request import Request
 from fastws.wire.response import Response
 
 Handler = Callable[..., "Response | Awaitable[Response]"]
-# Whether a request, by its head, may say more: what (application, request, address) is refused for is not read.
-MayGoOn = Callable[[Application, Request, str], bool]
+# (application, request, address) -> whether to read the body, decided by the head of the request.
+MayReadBody = Callable[[Application, Request, str], bool]
 
 
 @dataclass(slots=True, frozen=True)
 class Route:
-    """An address (`{name}` stands for one segment), its methods, and who may send a body with those that read one."""
+    """A path (`{name}` matches one segment), its methods, and the condition for reading bodies by method."""
 
     path: str
     methods: Mapping[str, Handler]
-    bodies: Mapping[str, MayGoOn] = field(default_factory=dict)
+    bodies: Mapping[str, MayReadBody] = field(default_factory=dict)
 
     def expression(self) -> re.Pattern[str]:
-        """Matches undecoded paths, in which `@` may stand as itself or encoded."""
+        """Return a pattern for undecoded paths, in which `@` may be percent-encoded."""
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
         return re.compile(pattern.replace("@", "(?:@|%40)"))
 
 
 def routes(metrics: Handler, log_level: LogLevelEndpoint) -> list[Route]:
-    """Every address that is not a WebSocket's. The README's table of endpoints is held against this one."""
+    """Return all HTTP routes. (A test compares the README's table of endpoints with them.)"""
     return [
         Route("/", {"GET": console.page}),
         Route("/console/{file}", {"GET": console.console_file}),
@@ -62,12 +62,12 @@ def routes(metrics: Handler, log_level: LogLevelEndpoint) -> list[Route]:
     ]
 
 
-# What is served at `metrics_address`: figures, and what an orchestrator asks.
-FIGURES: Final = frozenset({"/metrics", "/health", "/ready"})
+# Served on `metrics_address`.
+SCRAPE_PATHS: Final = frozenset({"/metrics", "/health", "/ready"})
 
 
 class Router:
-    """Finds who answers a request. Raises nothing: errors are answers too, or awaitables that raise FastWSError."""
+    """Routes requests to handlers. Returns errors as responses; only awaited handlers may raise FastWSError."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Router:
         only: Collection[str] | None = None,
         websocket_paths: Collection[str] = (),
     ) -> None:
-        """`only`: these paths and no others. `websocket_paths`: what is told to whoever comes there by plain HTTP."""
+        """`only` restricts the paths. Plain HTTP requests to `websocket_paths` are answered with 426."""
         self._application = application
         self._websocket_paths = websocket_paths
         self._exact: dict[str, Route] = {}
@@ -98,19 +98,19 @@ class Router:
             method = "GET" if request.method == "HEAD" else request.method
             handler = methods.get(method)
             if handler is None:
-                raise MethodNotAllowed(f"{request.method[:32]} is not served here", allow=_allow(methods))
+                raise MethodNotAllowed(f"method {request.method[:32]} is not allowed here", allow=_allow(methods))
             return handler(self._application, request, address=address, **parameters)
         except FastWSError as error:
             return error_response(error)
 
     def wants_body(self, request: Request, address: str) -> bool:
-        """Whether the answer to `request`, of which only the head is there, depends on its body."""
+        """Whether the body of `request` should be read. Only its head has been received."""
         try:
             route, _ = self._find(request.target.partition("?")[0])
         except FastWSError:
             return False
-        may_go_on = route.bodies.get(request.method)
-        return may_go_on is not None and may_go_on(self._application, request, address)
+        may_read = route.bodies.get(request.method)
+        return may_read is not None and may_read(self._application, request, address)
 
     def _find(self, path: str) -> tuple[Route, dict[str, str]]:
         route = self._exact.get(path)
@@ -121,8 +121,8 @@ class Router:
             if match is not None:
                 return route, {name: unquote(value) for name, value in match.groupdict().items()}
         if path.rstrip("/") in self._websocket_paths:
-            raise UpgradeRequired("a WebSocket is served here: connect by ws:// or wss://, not by plain HTTP")
-        raise NotFound("nothing is served here; / is the console, /health says whether the server runs")
+            raise UpgradeRequired("this path serves WebSockets: connect with ws:// or wss:// instead of plain HTTP")
+        raise NotFound("not found; the console is at /, the health check at /health")
 
 
 def _allow(methods: Mapping[str, Handler]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The statistics of seeds 001 and 003, with their keys."""
+"""Statistics endpoints, with the paths and keys that existing clients expect."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from fastws.wire.response import Response
 
 
 async def job_clients(application: Application, request: Request, **_: str) -> Response:
-    """GET /ws/stats (seed 003)."""
+    """GET /ws/stats: the number of connections with the jobs dialect."""
     clients = await application.cluster.dialect_connections("jobs")
     return json_response({"connected_clients": clients, "timestamp": timestamp()})
 
 
 async def room_statistics(application: Application, request: Request, **_: str) -> Response:
-    """GET /api/v1/ws/stats (seed 001): the user's own connections, and all."""
+    """GET /api/v1/ws/stats: numbers of connections, own connections and rooms."""
     identity = await application.identify(request.header("authorization"))
     totals = await application.cluster.totals()
     return json_response(
@@ -29,7 +29,7 @@ async def room_statistics(application: Application, request: Request, **_: str) 
 
 
 async def rooms(application: Application, request: Request, **_: str) -> Response:
-    """GET /api/v1/ws/rooms (seed 001)."""
+    """GET /api/v1/ws/rooms: the names of the rooms with subscribers, and their number."""
     await application.identify(request.header("authorization"))
     channels = (await application.cluster.totals()).channels
     return json_response({"active_rooms": channels, "total_rooms": len(channels)})

@@ -1,4 +1,4 @@
-"""Admittance: who is let in and what they may do, as the settings say. Made before any event loop runs."""
+"""Admittance: the parts that decide who may connect and what clients may do. Made before any event loop runs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from fastws.server.tls import Tls
 
 
 class Admittance:
-    """Keys, permissions, origins, mounts and TLS. Raises ConfigError where settings cannot be used.
+    """Keys, permissions, origins, mounts and TLS, from the settings. Raises ConfigError for invalid settings.
 
-    `generated` names the secrets in `config` that nobody has configured. A generated key protects no rooms:
-    whoever tries the server out has no tokens yet.
+    `generated` names the secrets in `config` that were generated at start. A generated JWT key does not protect rooms,
+    so that a server can be tried out without tokens.
     """
 
     def __init__(self, config: Config, generated: Collection[str]) -> None:
@@ -46,12 +46,14 @@ class Admittance:
         )
         self.tls = Tls.of(config)
         if config.proxy_protocol and not self.trusted_proxies:
-            raise ConfigError("proxy_protocol: it is read from trusted_proxies only, and there are none")
+            raise ConfigError(
+                "proxy_protocol: requires trusted_proxies, which is not set; list the addresses of the proxies there"
+            )
         _check_callouts(config)
 
 
 def _check_callouts(config: Config) -> None:
-    """A wrong name ends the start before anything has begun. They are loaded once more where they are called."""
+    """Raise ConfigError for callouts that cannot be loaded, before anything starts. They are loaded again on use."""
     check_loads(config.authorizer, setting="authorizer")
     check_loads(config.event_hook, setting="event_hook")
     if config.metrics_hook is not None:

@@ -1,4 +1,4 @@
-"""The composition root: makes the parts of a server and gives each the others that it needs. No logic of its own."""
+"""The composition root: makes the parts of a server and connects them. Contains no logic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application
 from fastws.endpoints.bearer import BearerTokens
 from fastws.endpoints.log_level import LogLevelEndpoint
-from fastws.endpoints.router import FIGURES, Handler, Router
+from fastws.endpoints.router import SCRAPE_PATHS, Handler, Router
 from fastws.hub.hub import Hub, LongestRun
 from fastws.hub.roster import Roster
 from fastws.hub.rules import Rules
@@ -51,12 +51,12 @@ from fastws.transport.write_batch import WriteBatch
 log = structlog.stdlib.get_logger("fastws.server")
 
 MAX_SIBLING_BODY_BYTES = 4096
-# Around the data of a broadcast: names, ids to exclude.
+# For the rest of a broadcast: names, ids to exclude.
 MAX_BODY_OVERHEAD_BYTES = 4096
 
 
 class Assembly:
-    """The parts of one running server. Made on its event loop."""
+    """The parts of one running server. Must be made on its event loop."""
 
     def __init__(
         self,
@@ -87,27 +87,21 @@ class Assembly:
         self.authorizer = self._make_authorizer()
         self.event_hook = None if config.event_hook is None else EventHook(config.event_hook, counters)
         self.services = self._make_services()
-        self.gate = Gate(self.services, admittance.mounts, self._gate_rules(node_id))
-        self.status = Status(self.gate, self.broker)
-        self.connection_log = ConnectionLog(log_level)
-        self.transport_services = self._make_transport_services()
-        is_tls = admittance.tls is not None
-        compression = CompressionRules.of(config)
-        self.opening = Opening(self.services, self.transport_services, compression, is_tls=is_tls)
+        self._make_transport(node_id, log_level)
         self.broadcaster = self._make_broadcaster()
         self.application = self._make_application()
         self._make_routers(log_level, workers_folder)
 
     def client_protocol(self) -> HttpConnection:
-        """The protocol of a connection on an address for clients."""
+        """Return the protocol for a connection on a public address."""
         return self._http(self.router, self._config.max_message_bytes + MAX_BODY_OVERHEAD_BYTES, is_internal=False)
 
     def scrape_protocol(self) -> HttpConnection:
-        """The protocol of a connection on `metrics_address`."""
+        """Return the protocol for a connection on `metrics_address`."""
         return self._http(self.scrape_router, MAX_SIBLING_BODY_BYTES, is_internal=True)
 
     def worker_protocol(self) -> HttpConnection:
-        """The protocol of a connection from another worker of this machine."""
+        """Return the protocol for a connection from another worker of this machine."""
         return self._http(self.worker_router, MAX_SIBLING_BODY_BYTES, is_internal=True)
 
     def _http(self, router: Router, max_body_bytes: int, *, is_internal: bool) -> HttpConnection:
@@ -129,7 +123,7 @@ class Assembly:
             schedule=loop.call_soon,
             schedule_later=loop.call_later,
             rules=Rules(slow_policies(config), flush_intervals(config)),
-            # Half of a queue: a client that has just got one run has room for the next.
+            # Half of a queue, so that a client that has just received one run has room for the next.
             longest_run=LongestRun(max(config.max_queue_messages // 2, 1), max(config.max_queue_bytes // 2, 1)),
             after_flush=self.batch,
             failed=_log_channel_error,
@@ -142,18 +136,18 @@ class Assembly:
 
     def _make_cluster(self) -> OneProcess | RedisCluster:
         revocations = self._admittance.revocations
-        here = OneProcess(self.hub, self._roster, revocations)
+        local = OneProcess(self.hub, self._roster, revocations)
         if isinstance(self.broker, MemoryBroker):
-            return here
-        return RedisCluster(self.broker, here, self.hub, self._roster, revocations)
+            return local
+        return RedisCluster(self.broker, local, self.hub, self._roster, revocations)
 
     def _make_metrics_hook(self) -> MetricsHook | None:
-        where, template = self._config.metrics_hook, self._config.workspace_channel
-        return None if where is None else MetricsHook(where, template, self.tasks.spawn)
+        hook, template = self._config.metrics_hook, self._config.workspace_channel
+        return None if hook is None else MetricsHook(hook, template, self.tasks.spawn)
 
     def _make_authorizer(self) -> Authorizer | None:
-        where = self._config.authorizer
-        return None if where is None else Authorizer(where, timeout_seconds=self._config.authorizer_timeout)
+        target = self._config.authorizer
+        return None if target is None else Authorizer(target, timeout_seconds=self._config.authorizer_timeout)
 
     def _make_services(self) -> Services:
         admittance = self._admittance
@@ -177,6 +171,15 @@ class Assembly:
             metrics_source=MetricsSource(self.hub, self.broker, self.metrics_hook).find,
             hook=self.event_hook,
         )
+
+    def _make_transport(self, node_id: str, log_level: LogLevel) -> None:
+        admittance, is_tls = self._admittance, self._admittance.tls is not None
+        self.gate = Gate(self.services, admittance.mounts, self._gate_rules(node_id))
+        self.status = Status(self.gate, self.broker)
+        self.connection_log = ConnectionLog(log_level)
+        self.transport_services = self._make_transport_services()
+        compression = CompressionRules.of(self._config)
+        self.opening = Opening(self.services, self.transport_services, compression, is_tls=is_tls)
 
     def _make_transport_services(self) -> TransportServices:
         lifecycle = Lifecycle(
@@ -257,11 +260,11 @@ class Assembly:
             self.worker_metrics = WorkerMetrics(exposition, workers_folder)
             self.worker_router = Router(self.application, self.worker_metrics, endpoint)
             metrics = workers = AllWorkerMetrics(self.worker_metrics, workers_folder)
-            endpoint = LogLevelEndpoint(log_level, workers.tell)
-        self.scrape_router = Router(self.application, metrics, endpoint, only=FIGURES)
+            endpoint = LogLevelEndpoint(log_level, workers.forward)
+        self.scrape_router = Router(self.application, metrics, endpoint, only=SCRAPE_PATHS)
         public = metrics if self._config.metrics_address is None else not_on_this_port
         self.router = Router(self.application, public, endpoint, websocket_paths=self._admittance.mounts.table)
 
 
 def _log_channel_error(error: Exception) -> None:
-    log.error("error of ours while writing a channel", exc_info=error)
+    log.error("internal error while writing a channel", exc_info=error)

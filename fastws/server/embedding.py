@@ -1,4 +1,4 @@
-"""What an application that embeds the server publishes with: `server.broadcaster`."""
+"""`server.broadcaster`: publishes from an application that embeds the server."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from fastws.vocabulary.publication import NOBODY, Encoded, Publication
 
 
 class InProcessBroadcaster(PublishingMethods[Awaitable[Outcome]]):
-    """The calls of a backend, without a way over the network. Use it on the server's event loop.
+    """Publishes without the network. Use it on the server's event loop.
 
-    `await server.broadcaster.publish("news", "hello", {"a": 1})`; the same calls as fastws.backend's, but that
-    nothing is tried twice, so that `message_id` says nothing. `data` may be changed as soon as a call has returned.
+    `await server.broadcaster.publish("news", "hello", {"a": 1})`. Has the methods of the broadcasters in
+    fastws.backend, but never retries, so `message_id` has no effect. `data` may be changed once a call has returned.
     """
 
     def __init__(
@@ -43,44 +43,44 @@ class InProcessBroadcaster(PublishingMethods[Awaitable[Outcome]]):
     async def deliver(self, message: Message) -> Outcome:
         """Publish one message.
 
-        Raises BrokerUnavailable while Redis is away, BadRequest for data with no mapping, RuntimeError on another
-        event loop than the server's.
+        Raises BrokerUnavailable while Redis is unavailable, BadRequest for data that cannot be encoded, RuntimeError
+        on any event loop but the server's.
         """
-        return await self._hand_over(message, self._publication(message))
+        return await self._publish(message, self._publication(message))
 
     async def publish_many(self, messages: Iterable[Mapping[str, object]]) -> list[Outcome]:
-        """Publish many, each a dict in the words of `POST /broadcast`; the outcomes in their order.
+        """Publish messages, each a dict with the fields of `POST /broadcast`. Returns the outcomes in the same order.
 
-        All are read before any is published; of several errors the first is raised.
+        All messages are checked before any is published. Raises the first of several errors.
         """
         return await self._deliver_many([from_body(message) for message in messages])
 
     def register_connection(self, connection_id: str) -> None:
-        """Let this connection hear admin events without a subscription, until it is gone."""
+        """Send admin events to this connection without a subscription, until it closes."""
         self._registered.add(check_connection_id(connection_id))
 
     async def broadcast_admin_event(self, data: object) -> Outcome:
-        """Tell channel `admin` and the registered connections, each once; those gone are forgotten."""
+        """Publish to channel `admin` and to the registered connections, once each; forget closed connections."""
         messages = admin_messages(data, self._registered.all())
         total, gone = tally(messages, await self._deliver_many(messages))
         self._registered.forget(gone)
         return total
 
     def get_connection_count(self, workspace: str | None = None) -> int:
-        """Connections of this process: all of them, or those in a workspace."""
+        """Return the number of connections of this process, or of those in a workspace."""
         if workspace is None:
             return len(self._roster)
         return self._hub.count(self._workspace(workspace))
 
     def get_workspace_connections(self, workspace: str) -> list[str]:
-        """The ids of this process's connections in a workspace."""
+        """Return the ids of the connections of this process in a workspace."""
         return [member.id for member in self._hub.members(self._workspace(workspace))]
 
     async def _deliver_many(self, messages: list[Message]) -> list[Outcome]:
         publications = [self._publication(message) for message in messages]
-        return list(await asyncio.gather(*map(self._hand_over, messages, publications)))
+        return list(await asyncio.gather(*map(self._publish, messages, publications)))
 
-    async def _hand_over(self, message: Message, publication: Publication) -> Outcome:
+    async def _publish(self, message: Message, publication: Publication) -> Outcome:
         self._check_loop()
         receipt = AwaitedReceipt()
         self._counters.publications["application"] += 1
@@ -96,18 +96,18 @@ class InProcessBroadcaster(PublishingMethods[Awaitable[Outcome]]):
         return Publication(
             message.channel or "",
             message.event,
-            self._as_it_is_now(message),
+            self._snapshot(message),
             type=message.type,
             priority=message.priority,
             key=message.key,
             exclude=frozenset(message.exclude) if message.exclude else NOBODY,
         )
 
-    def _as_it_is_now(self, message: Message) -> object:
-        """The data in bytes: clients are written to later, when the application may have changed its dict.
+    def _snapshot(self, message: Message) -> object:
+        """Encode the data now: clients are written to later, when the application may have changed its dict.
 
-        In JSON, as a backend would send it, or in msgpack where there are bytes in it. Of a job update the server
-        itself reads job_id and status. Raises BadRequest.
+        Uses JSON, as the backends do, or msgpack for data that contains bytes. Job updates are decoded again, because
+        the server reads their job_id and status. Raises BadRequest.
         """
         try:
             encoded = Encoded("json", encode(message.data))
@@ -116,16 +116,16 @@ class InProcessBroadcaster(PublishingMethods[Awaitable[Outcome]]):
         return decoded(encoded) if message.channel == self._jobs_channel else encoded
 
     def _check_loop(self) -> None:
-        """On another loop the call would never end, and the server's own would be changed under its hands."""
+        """Raise RuntimeError on another event loop: the call would never return, and the server is not thread-safe."""
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(
-                "server.broadcaster belongs to the event loop that runs the server: from a thread use "
-                "asyncio.run_coroutine_threadsafe, or fastws.backend"
+                "server.broadcaster must be used on the event loop of the server; from another thread, use "
+                "asyncio.run_coroutine_threadsafe or fastws.backend"
             )
 
 
 def _in_msgpack(data: object, json_error: BadRequest) -> Encoded:
-    """What JSON lacks and msgpack has. Raises `json_error` where neither can say it."""
+    """Encode data that JSON cannot express. Raises `json_error` if msgpack cannot either."""
     try:
         return encode_body(data)
     except Unencodable:

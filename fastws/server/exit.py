@@ -1,4 +1,4 @@
-"""The end of a process that is ours alone: with its exit code and in time, whatever hangs."""
+"""Exit of a process that fastws started: with the right code and within a time limit, even if something hangs."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from typing import Final
 
 from fastws.log_writer import flush_logs
 
-# From the end of the drain to the end of the process.
+# From the end of the drain to the exit.
 END_SECONDS: Final = 3.0
-# On top of drain_timeout, whatever the drain takes. A supervisor kills after five.
+# Added to drain_timeout. The supervisor kills after 5 s.
 LATE_SECONDS: Final = 4.0
-# The same from a second signal on.
+# Time limit after a second signal.
 HURRY_SECONDS: Final = 2.0
-# Of that, for the log lines that wait.
+# Part of the limit that is reserved for queued log lines.
 LOG_SECONDS: Final = 1.0
 HURRIED_LOG_SECONDS: Final = 0.2
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class OwnProcess:
-    """Ends this process with `os._exit` at the last of its atexit functions, or when its time is up.
+    """Ends this process with `os._exit`, in the last of its atexit functions or when the time is up.
 
-    The interpreter would wait without a limit: for threads of hooks, for a `flush` of stdout into a pipe that nobody
-    reads, for the resolver of libuv. Atexit functions of the application come first, as long as there is time.
+    The interpreter would wait without a limit: for threads of hooks, for a flush of stdout to a pipe that is not read,
+    for libuv's resolver. Atexit functions of the application run first, as long as there is time.
     """
 
     def __init__(self) -> None:
@@ -39,23 +39,23 @@ class OwnProcess:
         self._ends_at = float("inf")
         self._is_hurried = False
         self._changed = threading.Condition()
-        # Registered before the application's modules are imported, so that it comes after theirs.
+        # Registered before the application is imported, so that it runs after the application's functions.
         atexit.register(self._leave)
         threading.Thread(target=self._watch, name="fastws-ending", daemon=True).start()
 
     def end_within(self, seconds: float) -> None:
-        """End in `seconds` at the latest; of several such words the strictest holds."""
+        """Exit after `seconds` at the latest. The earliest of several limits applies."""
         with self._changed:
             self._ends_at = min(self._ends_at, time.monotonic() + seconds)
             self._changed.notify()
 
     def hurry(self) -> None:
-        """A second signal: leave at once."""
+        """Exit at once, after a second signal."""
         self._is_hurried = True
         self.end_within(HURRY_SECONDS)
 
     def finish(self, code: int) -> None:
-        """Nothing is left to do but to end with `code`."""
+        """Exit with `code`, because the main function has returned."""
         self._code = code
         self.end_within(END_SECONDS)
         flush_logs(HURRIED_LOG_SECONDS if self._is_hurried else LOG_SECONDS)
@@ -65,7 +65,7 @@ class OwnProcess:
             while (seconds := self._ends_at - time.monotonic()) > 0:
                 self._changed.wait(None if self._ends_at == float("inf") else seconds)
         if flush_logs(0):
-            _log_what_runs_still()
+            _log_running_threads()
             flush_logs(HURRIED_LOG_SECONDS)
         os._exit(self._code or 0)
 
@@ -77,24 +77,24 @@ class OwnProcess:
             try:
                 stream.flush()
             except (OSError, ValueError):
-                # What the interpreter ends with where what was printed cannot be written.
+                # The interpreter's exit code if stdout or stderr cannot be flushed.
                 self._code = self._code or 120
         os._exit(self._code)
 
 
-def _log_what_runs_still() -> None:
-    import structlog  # known already where there is a log; other commands start without it
+def _log_running_threads() -> None:
+    import structlog  # imported late: commands that do not log start faster without it
 
     log = structlog.stdlib.get_logger("fastws.ending")
     threads = sorted(thread.name for thread in threading.enumerate() if not thread.daemon)
-    log.error("not everything ended in time: the process ends without it", threads=threads)
+    log.error("forced exit: threads are still running", threads=threads)
 
 
 _process: OwnProcess | None = None
 
 
 def run_own_process(run: Callable[[], int]) -> int:
-    """Run `run`, for which alone this process was started. Returns its exit code, with which the process ends."""
+    """Call `run`, the main function of this process. Returns its exit code, with which the process exits."""
     global _process
     _process = OwnProcess()
     code = 1
@@ -109,18 +109,18 @@ def run_own_process(run: Callable[[], int]) -> int:
 
 
 def end_within(seconds: float = END_SECONDS) -> None:
-    """End this process in `seconds` at the latest, where it is our own."""
+    """Exit after `seconds` at the latest, if fastws started this process (`run_own_process`)."""
     if _process is not None:
         _process.end_within(seconds)
 
 
 def hurry(number: int = 0, frame: FrameType | None = None) -> None:
-    """End this process at once, where it is our own; also as the handler of a signal."""
+    """Exit at once, if fastws started this process. Also a signal handler."""
     if _process is not None:
         _process.hurry()
 
 
 def hurry_on_signals() -> None:
-    """On the way out one more signal only hurries: Python gives it its default meaning there, exit code and all."""
+    """Make further signals only hurry the exit: the default handlers would change the exit code."""
     for number in _STOP_SIGNALS:
         signal.signal(number, hurry)

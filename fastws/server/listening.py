@@ -1,4 +1,4 @@
-"""Listening: on the sockets that a supervisor has opened, at a Unix socket's path, or at an address of our own."""
+"""Listening on sockets inherited from the supervisor, on a Unix socket, or on a TCP address."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from fastws.server.unix_socket import BACKLOG, UnixServer, listen_at
 from fastws.settings import host_and_port
 from fastws.transport.closing import CLOSE_SECONDS
 
-# Said after the reason, where there is more to say than the system does.
+# Advice that is added to the system's message.
 _ADVICE: Final = {
-    errno.EADDRINUSE: "; several workers of one application cannot each embed a server: run `fastws serve` beside them"
+    errno.EADDRINUSE: "; only one worker of an application can embed a server: with several, run `fastws serve` instead"
 }
 
 MakeProtocol = Callable[[], asyncio.Protocol]
 
 
 class CannotListen(OSError):
-    """The address cannot be listened on. `reason` is the system's word for why, `where` the address."""
+    """The server cannot listen on the address `where`. `reason` is the message of the system."""
 
     def __init__(self, where: str, error: OSError) -> None:
-        # The loops put words of their own around the system's; a name that was not found has no errno.
+        # The loops wrap the system's message in their own; name resolution errors have no errno.
         number = error.errno or 0
         self.reason = os.strerror(number) if number > 0 else error.strerror or str(error)
         self.where = where
@@ -42,7 +42,7 @@ class CannotListen(OSError):
 
 
 def place_of(config: Config) -> str:
-    """Where clients are listened for, in words."""
+    """Return the public address as text: HOST:PORT, or the path of the Unix socket."""
     host = f"[{config.host}]" if ":" in config.host else config.host
     return config.unix_socket or f"{host}:{config.port}"
 
@@ -52,7 +52,7 @@ class _Server(Protocol):
 
 
 class Listeners:
-    """Everything that one server listens on. `port` is the TCP port of its clients, 0 where there is none."""
+    """The listening sockets of one server. `port` is the public TCP port, 0 on a Unix socket."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -62,7 +62,7 @@ class Listeners:
     async def open(
         self, make: MakeSocket, config: Config, tls: Tls | None, inherited: Sequence[socket.socket] = ()
     ) -> None:
-        """Listen for clients. Raises CannotListen."""
+        """Listen on the public address, or on the `inherited` sockets. Raises CannotListen."""
 
         async def serve(listener: socket.socket) -> _Server:
             loop = asyncio.get_running_loop()
@@ -91,11 +91,11 @@ class Listeners:
             self._servers.append(await serve(listening))
 
     async def open_private(self, make: MakeProtocol, path: Path) -> None:
-        """Listen for the other workers of this machine."""
+        """Listen on a Unix socket for the other workers of this machine."""
         self._servers.append(await asyncio.get_running_loop().create_unix_server(make, str(path)))
 
     async def open_for_scrapes(self, make: MakeProtocol, address: str, *, is_shared: bool) -> None:
-        """Listen at `metrics_address`. Workers share it: each shows the figures of all. Raises ConfigError."""
+        """Listen on `metrics_address`, which all workers share (`is_shared`). Raises ConfigError."""
         host, port = host_and_port(address)
         try:
             sockets = await bind_all(host, port, is_shared=is_shared)
@@ -105,12 +105,12 @@ class Listeners:
             self._servers.append(await asyncio.get_running_loop().create_server(make, sock=listening))
 
     def leave_inherited(self) -> None:
-        """Listen no more on the sockets that a supervisor has opened: a successor does."""
+        """Stop listening on the inherited sockets, because a new worker listens on them."""
         for server in self._servers[: self._inherited]:
             server.close()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         for server in self._servers:
             if isinstance(server, TlsServer):
                 server.abort()
@@ -120,7 +120,7 @@ class Listeners:
 
 
 async def bind_all(host: str, port: int, *, is_shared: bool = False) -> list[socket.socket]:
-    """A socket that listens on each address of `host`, all on one port. Raises OSError, and leaves none open then."""
+    """Listen on every address of `host`, on the same port. Returns the sockets. Raises OSError and closes all then."""
     sockets: list[socket.socket] = []
     try:
         for found in dict.fromkeys(await resolve(host or None, port, flags=socket.AI_PASSIVE)):
@@ -136,7 +136,7 @@ async def bind_all(host: str, port: int, *, is_shared: bool = False) -> list[soc
 
 
 def bind(family: int, address: tuple[str | int, ...], *, is_shared: bool) -> socket.socket:
-    """A socket bound to `address`; `is_shared`: to be joined there by others of this user. Raises OSError."""
+    """Return a socket bound to `address`, shared with other processes of this user if `is_shared`. Raises OSError."""
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Running a server as a process: until a signal says stop, then drained, or at once when it says so again."""
+"""Running a server in its own process: a signal drains and stops it, a second one stops it at once."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 log = structlog.stdlib.get_logger("fastws.running")
 
-# Nothing on the path of a message makes a cycle, so the collector finds next to nothing: it looks after every
-# 20,000 more objects than were freed (some 2,000 connections), and seldom at everything.
+# Handling messages creates no reference cycles, so collections find almost nothing. Young objects are collected per
+# 20,000 net allocations (about 2,000 connections), all objects rarely.
 GC_THRESHOLDS = (20_000, 10, 50)
 
 
 class Shutdown:
-    """What signals have said up to now: to stop, to stop at once, to make room for a successor."""
+    """Requests received as signals: to stop, to stop at once, or to hand over to a new worker."""
 
     def __init__(self) -> None:
         self.stopping = asyncio.Event()
@@ -35,31 +35,31 @@ class Shutdown:
         self.is_orphan = False
 
     def stop(self) -> None:
-        """SIGTERM, SIGINT: drain; the second time leave at once."""
+        """Drain after SIGTERM or SIGINT; exit at once after a second signal."""
         if self.stopping.is_set():
             self.hurrying.set()
             hurry()
         self.stopping.set()
 
     def hand_over(self) -> None:
-        """SIGUSR2: another process listens on our sockets by now, and takes who comes."""
+        """Drain after SIGUSR2: a new worker listens on our sockets and accepts new connections."""
         self.is_replaced = True
         self.stopping.set()
 
     def supervisor_lost(self, lifeline: int) -> None:
-        """The supervisor is gone without a word: leave the port to the one that comes next."""
+        """Drain because the supervisor has exited, and free the port for its successor."""
         asyncio.get_running_loop().remove_reader(lifeline)
-        log.error("the supervisor is gone: leaving too")
+        log.error("supervisor has exited: this worker stops")
         self.is_orphan = True
         self.hand_over()
 
 
 class Loop(uvloop.Loop):
-    """uvloop, but names are looked up by our resolver.
+    """uvloop with our resolver.
 
-    libuv's has four threads, of which lookups take two at a time: nothing else is found while a name server is silent,
-    and neither the loop's nor the process's end goes past a thread that waits for one. Hooks and the HTTP client
-    (JWKS, callbacks) look up by this as well.
+    libuv runs at most two lookups at a time in its four threads: while a name server does not answer, nothing else
+    is resolved, and neither the loop nor the process can end. Hooks and the HTTP client (JWKS, callbacks) use this
+    resolver as well.
     """
 
     async def getaddrinfo(
@@ -68,7 +68,7 @@ class Loop(uvloop.Loop):
         port: Any,
         *,
         family: int = 0,
-        type: int = 0,  # noqa: A002 the name that it has in asyncio
+        type: int = 0,  # noqa: A002 the name in asyncio
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
@@ -80,7 +80,7 @@ class Loop(uvloop.Loop):
         asked = {name: options.pop(name) for name in ("family", "proto", "flags") if name in options}
         if options.get("ssl"):
             options["server_hostname"] = options.get("server_hostname") or host
-        failure: OSError = OSError(f"{host} has no address")
+        failure: OSError = OSError(f"no address found for {host}")
         for found in await resolve(host, port, **asked):
             address, number, *_ = found.address
             try:
@@ -91,43 +91,43 @@ class Loop(uvloop.Loop):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` on a loop of ours, in a process of ours."""
+    """Run `main` on our event loop."""
     return uvloop.run(main, loop_factory=Loop)
 
 
-async def serve_until_told(server: Server, ready: Callable[[], None], *, lifeline: int | None = None) -> bool:
-    """Start `server`, call `ready`, serve until SIGTERM or SIGINT; a second signal cuts the drain short.
+async def serve_until_stopped(server: Server, ready: Callable[[], None], *, lifeline: int | None = None) -> bool:
+    """Start `server`, call `ready`, and serve until SIGTERM or SIGINT; a second signal cuts the drain short.
 
-    SIGHUP reads the certificate again, SIGUSR1 turns debug lines on and off. `lifeline` is the reading end of a pipe
-    that ends with our supervisor. Returns whether it has.
+    SIGHUP reloads the certificate, SIGUSR1 turns debug logging on and off. `lifeline` is the read end of a pipe that
+    the supervisor keeps open. Returns whether the supervisor has exited.
     """
     raise_descriptor_limit()
-    orders = Shutdown()
+    shutdown = Shutdown()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, orders.stop)
+        loop.add_signal_handler(number, shutdown.stop)
     loop.add_signal_handler(signal.SIGHUP, server.reload)
     loop.add_signal_handler(signal.SIGUSR1, server.log_level.toggle_debug)
     if lifeline is not None:
-        loop.add_signal_handler(signal.SIGUSR2, orders.hand_over)
-        loop.add_reader(lifeline, orders.supervisor_lost, lifeline)
+        loop.add_signal_handler(signal.SIGUSR2, shutdown.hand_over)
+        loop.add_reader(lifeline, shutdown.supervisor_lost, lifeline)
     try:
-        if await _is_started(server, orders):
+        if await _start(server, shutdown):
             _tune_gc()
             ready()
-            await orders.stopping.wait()
+            await shutdown.stopping.wait()
             end_within(server.config.drain_timeout + LATE_SECONDS)
-            await _drain(server, orders)
+            await _drain(server, shutdown)
     finally:
         end_within()
         await server.stop()
     hurry_on_signals()
-    return orders.is_orphan
+    return shutdown.is_orphan
 
 
-async def _is_started(server: Server, orders: Shutdown) -> bool:
-    """Start `server`. False: it was told to stop before that was done."""
-    starting, stopping = asyncio.create_task(server.start()), asyncio.create_task(orders.stopping.wait())
+async def _start(server: Server, shutdown: Shutdown) -> bool:
+    """Start `server`. Returns False if a signal stopped it before it was started."""
+    starting, stopping = asyncio.create_task(server.start()), asyncio.create_task(shutdown.stopping.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if starting.done():
@@ -138,20 +138,20 @@ async def _is_started(server: Server, orders: Shutdown) -> bool:
     return False
 
 
-async def _drain(server: Server, orders: Shutdown) -> None:
-    """Until everybody has left, or the second signal comes."""
-    draining = asyncio.create_task(server.drain(is_replaced=orders.is_replaced))
-    hurrying = asyncio.create_task(orders.hurrying.wait())
+async def _drain(server: Server, shutdown: Shutdown) -> None:
+    """Drain until all clients have disconnected or a second signal arrives."""
+    draining = asyncio.create_task(server.drain(is_replaced=shutdown.is_replaced))
+    hurrying = asyncio.create_task(shutdown.hurrying.wait())
     await asyncio.wait((draining, hurrying), return_when=asyncio.FIRST_COMPLETED)
     for task in (draining, hurrying):
         task.cancel()
     outcome, _ = await asyncio.gather(draining, hurrying, return_exceptions=True)
     if isinstance(outcome, Exception):
-        log.error("error of ours while draining", exc_info=outcome)
+        log.error("internal error while draining", exc_info=outcome)
 
 
 def _tune_gc() -> None:
-    """What lives now lives for good: the collector need not look at it again. For a process that is ours alone."""
+    """Exclude all objects of the start from garbage collection, since they live as long as the process."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

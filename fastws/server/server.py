@@ -1,4 +1,4 @@
-"""The server: one process of fastws, to be started, drained and stopped."""
+"""The server: one process of fastws that can be started, drained and stopped."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ log = structlog.stdlib.get_logger("fastws.server")
 
 
 class Server:
-    """One process of fastws, on the event loop that starts it; it takes no signals and leaves logging alone.
+    """One process of fastws. Runs on the event loop that starts it, handles no signals and does not configure logging.
 
-    `async with Server(config) as server:` listens until the block is left; `server.port` is the port it got. Leaving
-    closes all clients at once; `await server.drain()` before that closes them over `drain_timeout`. `generated` names
-    the secrets in `config` that nobody has configured.
-    Raises ConfigError where the settings cannot be used, OSError where it cannot listen.
+    `async with Server(config) as server:` listens until the block ends; `server.port` is the actual port. The end of
+    the block closes all clients at once; `await server.drain()` before it closes them over `drain_timeout`.
+    `generated` names the secrets in `config` that were generated at start.
+    Raises ConfigError for invalid settings, OSError if it cannot listen.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class Server:
         self._listeners = Listeners()
         self._is_started = False
 
-    # --- beginning
+    # --- start
 
     async def start(self) -> None:
-        """Listen. The server answers from the moment this returns; where it raises, nothing is left behind."""
-        self._check_that_one_process_will_do()
+        """Start to listen. If this raises, everything that was started is stopped again."""
+        self._check_single_process()
         open_closed_descriptors()
         log_through_logging()
         self._assemble()
@@ -83,12 +83,16 @@ class Server:
             await self.stop()
             raise
 
-    def _check_that_one_process_will_do(self) -> None:
-        """Raise ConfigError for settings that only `fastws serve` can follow."""
+    def _check_single_process(self) -> None:
+        """Raise ConfigError for settings that only `fastws serve` supports."""
         if self._workers_folder is None and self.config.workers > 1:
-            raise ConfigError("workers: a server is one process; `fastws serve` starts several, or start it in each")
+            raise ConfigError(
+                f"workers: an embedded server is one process, not {self.config.workers}; use `fastws serve`"
+            )
         if self.config.redis_url == EMBEDDED:
-            raise ConfigError(f"redis_url: only `fastws serve` starts a Redis of its own ({EMBEDDED}); leave it out")
+            raise ConfigError(
+                f"redis_url: {EMBEDDED!r} is only supported by `fastws serve`; give the URL of a Redis server"
+            )
 
     def _assemble(self) -> None:
         self.assembly = assembly = Assembly(
@@ -120,35 +124,35 @@ class Server:
 
     @property
     def _own_socket(self) -> Path:
-        """Where this worker answers for itself alone."""
+        """The private socket of this worker, for the other workers."""
         return (self._workers_folder or Path()) / f"{os.getpid()}{SOCKET_SUFFIX}"
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The URL for clients."""
         if self.config.unix_socket is not None:
             return f"unix:{self.config.unix_socket}"
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"{'wss' if self.tls else 'ws'}://{host}:{self.port}/"
 
     def reload(self) -> None:
-        """Read certificate and key again, for connections from now on. A pair that cannot be used changes nothing."""
+        """Reload certificate and key for new connections. Keeps the current ones if the new ones are invalid."""
         if self.tls is None:
-            log.info("nothing to reload: no TLS is served")
+            log.info("nothing to reload: TLS is off")
             return
         try:
             self.tls.reload()
         except ConfigError as error:
-            log.error("not reloaded: the certificate before stays in use", error=error.message)  # noqa: TRY400
+            log.error("certificate not reloaded: the current one stays in use", error=error.message)  # noqa: TRY400
         else:
             log.info("certificate reloaded")
 
-    # --- end
+    # --- shutdown
 
     async def drain(self, *, is_replaced: bool = False) -> None:
-        """Close all clients with 1012 over `drain_timeout`, evenly, and let nobody else in.
+        """Refuse new clients and close all clients with 1012, evenly over `drain_timeout`.
 
-        `is_replaced`: another process listens on our sockets and takes new clients, so that nobody is refused.
+        `is_replaced`: another process listens on the inherited sockets and accepts the new clients instead.
         """
         if is_replaced:
             self._listeners.leave_inherited()
@@ -163,7 +167,7 @@ class Server:
         )
 
     async def stop(self) -> None:
-        """Close everything at once."""
+        """Close all clients and stop at once."""
         if not self._is_started:
             return
         self._is_started = False
@@ -181,7 +185,7 @@ class Server:
         self.assembly.connection_log.close()
         await self._close_callouts()
         if self.assembly.worker_metrics is not None:
-            self.assembly.worker_metrics.keep()
+            self.assembly.worker_metrics.save()
             self._own_socket.unlink(missing_ok=True)
 
     async def _close_callouts(self) -> None:

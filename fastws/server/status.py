@@ -1,4 +1,4 @@
-"""What `/ready` and `/metrics` ask of a process."""
+"""The state of a process, as reported by `/ready`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class _Broker(Protocol):
 
 
 class Status:
-    """Whether the process takes clients, and whether what it publishes comes back."""
+    """Whether the process accepts clients, and whether its publications come back from the broker."""
 
     __slots__ = ("_broker", "_gate")
 

@@ -1,4 +1,4 @@
-"""TLS as this server speaks it: 1.2 and later, forward secret, its certificate replaced without a restart."""
+"""TLS 1.2 and later with forward secrecy; the certificate can be replaced without a restart."""
 
 from __future__ import annotations
 
@@ -8,36 +8,38 @@ from typing import Final
 from fastws.config import Config
 from fastws.errors import ConfigError
 
-# Of TLS 1.2 only what is forward secret and authenticated (RFC 9325 section 4.2); 1.3 has nothing else.
+# Of TLS 1.2 only ciphers with forward secrecy and AEAD (RFC 9325 section 4.2); TLS 1.3 has no others.
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 class Tls:
-    """The settings `tls_cert` and `tls_key`. `context` is what the server listens with."""
+    """The certificate and key of `tls_cert` and `tls_key`; `context` is the SSL context of the server."""
 
     __slots__ = ("_cert", "_key", "context")
 
     def __init__(self, cert: str, key: str) -> None:
-        """Raises ConfigError where the pair cannot be used."""
+        """Raises ConfigError if certificate and key cannot be loaded or do not match."""
         self._cert = cert
         self._key = key
         self.context = self._make_context()
 
     @classmethod
     def of(cls, config: Config) -> Tls | None:
-        """TLS as the settings have it; None: plain. Raises ConfigError."""
+        """Return TLS as configured, or None if it is off. Raises ConfigError."""
         if config.tls_cert is None or config.tls_key is None:
             return None
         if config.proxy_protocol:
-            raise ConfigError("proxy_protocol: its header comes before TLS; let the proxy speak TLS, or leave one out")
+            raise ConfigError(
+                "proxy_protocol: cannot be combined with tls_cert; terminate TLS at the proxy, or unset one of them"
+            )
         return cls(config.tls_cert, config.tls_key)
 
     def reload(self) -> None:
-        """Read the pair again: for connections from now on, open ones keep theirs.
+        """Load certificate and key again for new connections; open connections keep theirs.
 
-        Raises ConfigError where it cannot be used; the one before then stays.
+        Raises ConfigError if they cannot be used, and keeps the current ones.
         """
-        self._make_context()  # a pair that does not fit must not reach the context in use
+        self._make_context()  # checks the files before the context in use is changed
         self.context.load_cert_chain(self._cert, self._key)
 
     def _make_context(self) -> ssl.SSLContext:
@@ -49,10 +51,10 @@ class Tls:
         try:
             context.load_cert_chain(self._cert, self._key, password=_no_password)
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"tls_cert, tls_key: the pair cannot be used: {error}") from None
+            raise ConfigError(f"tls_cert, tls_key: cannot load certificate and key: {error}") from None
         return context
 
 
 def _no_password() -> str:
-    """A key under a password would otherwise ask the terminal, and wait."""
-    raise ConfigError("tls_key: the key must not be encrypted")
+    """Refuse encrypted keys: OpenSSL would ask for the password on the terminal and wait. Raises ConfigError."""
+    raise ConfigError("tls_key: encrypted keys are not supported; decrypt it (openssl pkey -in KEY -out NEW_KEY)")

@@ -1,4 +1,4 @@
-"""Listening for TLS: connections are accepted here and counted before their handshake, which costs the most."""
+"""Listening for TLS: accepts connections and applies connection limits before the expensive TLS handshake."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fastws.transport.counted_socket import CountedSocket, peer_name
 
 log = structlog.stdlib.get_logger("fastws.tls")
 
-# Accepted at a time, so that a storm of handshakes leaves turns to everybody else.
+# Connections accepted per loop iteration, so that a storm of handshakes does not delay other clients.
 ACCEPTS_PER_TURN: Final = 16
-# Without descriptors a listening socket stays readable: it is left alone for so long.
+# If descriptors run out, the listening socket stays readable: wait this long before the next accept.
 PAUSE_SECONDS: Final = 0.5
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -27,7 +27,7 @@ MakeSocket = Callable[[], CountedSocket]
 
 
 class TlsServer:
-    """Serves TLS on listening `sockets`. The loops' own servers tell nobody of a handshake before it is over."""
+    """Serves TLS on listening `sockets`. asyncio and uvloop report a connection only after its handshake."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class TlsServer:
             self._listen(listener)
 
     def close(self) -> None:
-        """Accept nobody any more; who was accepted goes on."""
+        """Stop accepting connections. Accepted connections are kept."""
         for listener in self.sockets:
             if listener.fileno() >= 0:
                 self._loop.remove_reader(listener)
@@ -61,7 +61,7 @@ class TlsServer:
             listener.close()
 
     def abort(self) -> None:
-        """Accept nobody any more, and end the handshakes under way."""
+        """Stop accepting connections and cancel the handshakes in progress."""
         self.close()
         for handshake in self._handshakes:
             handshake.cancel()
@@ -75,7 +75,7 @@ class TlsServer:
             try:
                 connection, address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return  # another worker was faster, or the client is gone
+                return  # another worker was faster, or the client has disconnected
             except OSError as error:
                 self._pause(listener, error)
                 return
@@ -91,7 +91,7 @@ class TlsServer:
         protocol = self._make()
         refusal = protocol.enter(peer_name(connection.family, address))
         if refusal is not None:
-            # Nothing can be said before the handshake, and that is what shall not be paid for.
+            # A response would need the handshake, whose cost this refusal avoids.
             connection.close()
             protocol.turn_away(refusal)
             return
@@ -104,7 +104,7 @@ class TlsServer:
 
     async def _shake_hands(self, connection: socket.socket, protocol: CountedSocket) -> None:
         try:
-            # What fails is the client's affair: it has gone, speaks no TLS, or was too slow.
+            # Errors here are caused by the client: it disconnected, does not speak TLS, or timed out.
             with contextlib.suppress(OSError):
                 await self._loop.connect_accepted_socket(
                     lambda: protocol,

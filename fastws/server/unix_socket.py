@@ -1,4 +1,4 @@
-"""A listening Unix socket: never one that somebody else listens at, and its file goes when it is closed."""
+"""Listening Unix sockets: stale files are replaced, and the file is deleted on close."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 from typing import Final, Protocol
 
-# Connections that may wait to be accepted, on any listening socket of ours.
+# Backlog of all listening sockets.
 BACKLOG: Final = 4096
 
 
@@ -18,7 +18,7 @@ class Closable(Protocol):
 
 
 class UnixServer:
-    """`server`, listening at `path`. Neither loop takes the file away before Python 3.13."""
+    """`server`, listening on `path`. Deletes the file on close, which the event loops do not before Python 3.13."""
 
     def __init__(self, server: Closable, path: str) -> None:
         self._server = server
@@ -26,7 +26,7 @@ class UnixServer:
         self._inode = os.stat(path).st_ino
 
     def close(self) -> None:
-        """Stop listening, and remove the file unless another process has put its own in the place."""
+        """Stop listening and delete the file, unless another process has replaced it."""
         with contextlib.suppress(FileNotFoundError):
             if os.stat(self._path).st_ino == self._inode:
                 os.unlink(self._path)
@@ -34,7 +34,7 @@ class UnixServer:
 
 
 def listen_at(path: Path) -> socket.socket:
-    """A listening Unix socket; one that nobody answers at is taken away first. Raises OSError."""
+    """Return a listening Unix socket. Replaces a file on which no process listens. Raises OSError."""
     listener = socket.socket(socket.AF_UNIX)
     try:
         if path.is_socket():

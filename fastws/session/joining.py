@@ -18,6 +18,9 @@ OnError = Callable[[FastWSError], None]
 def join_starting_channels(session: Session) -> None:
     """Join the channels that the client's path implies, send the greeting, then report the channels that failed."""
     names = list(session.starting.channels)
+    if not names:
+        session.send_reply(Connected(session.peer.id, session.starting.workspace))
+        return
     errors: list[FastWSError] = []
 
     def join_next() -> None:

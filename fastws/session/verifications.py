@@ -19,18 +19,15 @@ class Verifications:
     operation (shared secret, wrong algorithm, expired) cost nothing here. First come, first served.
     """
 
-    __slots__ = ("_is_scheduled", "_left", "_tokens", "_waiting")
+    __slots__ = ("_is_scheduled", "_left", "_tokens", "_waiting", "is_idle")
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
         self._left = OPERATIONS_PER_TURN
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._is_scheduled = False
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no token ever has to wait, because no public key is configured."""
-        return not self._tokens.has_public_keys
+        # Whether no token ever has to wait, because no public key is configured.
+        self.is_idle = not tokens.has_public_keys
 
     def may_begin(self, token: str) -> bool:
         """Charge `token` to the budget and return True if it may be verified now. Otherwise await `turn`."""

@@ -1,1 +1,1 @@
-"""Metrics as Prometheus reads them."""
+"""Metrics in the text format of Prometheus, of one process or of all workers."""

@@ -1,4 +1,4 @@
-"""All workers of a machine asked as one: each answers for itself on a Unix socket; one scrape adds them all up."""
+"""Metrics of all workers on this machine: each worker serves its own on a Unix socket, one scrape returns the sum."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from fastws.telemetry.exited_workers import SOCKET_SUFFIX, keep_own, last_known, merge
+from fastws.telemetry.exited_workers import SOCKET_SUFFIX, last_known, merge, write_own
 from fastws.telemetry.exposition import CONTENT_TYPE, Exposition
 from fastws.wire.request import Request
 from fastws.wire.response import Response
@@ -22,7 +22,10 @@ _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class WorkerMetrics:
-    """GET /metrics as a sibling asks for it: this worker alone, also written down, for when it cannot be asked."""
+    """GET /metrics on the private socket: the metrics of this worker alone.
+
+    Every answer is also saved to a file, which is used when the worker does not answer.
+    """
 
     def __init__(self, exposition: Exposition, folder: Path) -> None:
         self._exposition = exposition
@@ -30,38 +33,35 @@ class WorkerMetrics:
         self.pid = os.getpid()
 
     def __call__(self, application: object, request: Request, **_: str) -> Response:
-        return Response(200, self.keep().encode(), (("Content-Type", CONTENT_TYPE),))
+        return Response(200, self.save().encode(), (("Content-Type", CONTENT_TYPE),))
 
-    def keep(self) -> str:
-        """The figures as they are now."""
+    def save(self) -> str:
+        """Write the current metrics to the file of this worker and return them."""
         text = self._exposition.render().decode()
         try:
-            keep_own(self._folder, self.pid, text)
+            write_own(self._folder, self.pid, text)
         except OSError as error:
-            # The disk is full, or the supervisor is gone and its folder with it.
-            log.warning("figures not written down", error=str(error))
+            # The disk is full, or the supervisor has exited and its folder is deleted.
+            log.warning("metrics not saved", error=str(error))
         return text
 
 
 class AllWorkerMetrics:
-    """GET /metrics over every worker whose socket is in `folder`, and what all of them are told."""
+    """GET /metrics on the public port: the sum over all workers whose sockets are in `folder`."""
 
     def __init__(self, own: WorkerMetrics, folder: Path) -> None:
         self._own = own
         self._folder = folder
 
     async def __call__(self, application: object, request: Request, **_: str) -> Response:
-        text = self._own.keep()
+        text = self._own.save()
         answers = await self._ask(_REQUEST)
-        return Response(
-            # Parsing takes some ms a worker: the clients of this one need not wait for it.
-            200,
-            await asyncio.to_thread(self._add_up, text, answers),
-            (("Content-Type", CONTENT_TYPE),),
-        )
+        # Parsing takes a few ms per worker; in a thread it does not delay the clients of this worker.
+        body = await asyncio.to_thread(self._add_up, text, answers)
+        return Response(200, body, (("Content-Type", CONTENT_TYPE),))
 
-    async def tell(self, request: bytes) -> None:
-        """Send `request` to every other worker, each of which answers for itself alone."""
+    async def forward(self, request: bytes) -> None:
+        """Send `request` to all other workers."""
         await self._ask(request)
 
     def _add_up(self, own: str, answers: dict[int, str | None]) -> bytes:
@@ -71,7 +71,7 @@ class AllWorkerMetrics:
         return merge([own, *others, *last_known(self._folder, answered, busy)])
 
     async def _ask(self, request: bytes) -> dict[int, str | None]:
-        """By process id: the body of its answer, empty where nobody is there, None where none came in time."""
+        """Send `request` to all other workers; return the body of each answer, as `_ask` does, by process id."""
         paths = {int(path.stem): path for path in sorted(self._folder.glob(f"*{SOCKET_SUFFIX}"))}
         paths.pop(self._own.pid, None)
         answers = await asyncio.gather(*(_ask(path, request) for path in paths.values()))
@@ -79,7 +79,7 @@ class AllWorkerMetrics:
 
 
 async def _ask(path: Path, request: bytes) -> str | None:
-    """The body of a sibling's answer; empty where there is none, None where it is there but does not answer."""
+    """Return the body of a worker's answer; empty if the worker has exited, None if it did not answer in time."""
     try:
         async with asyncio.timeout(SIBLING_SECONDS):
             reader, writer = await asyncio.open_unix_connection(str(path))
@@ -89,14 +89,14 @@ async def _ask(path: Path, request: bytes) -> str | None:
             finally:
                 writer.close()
     except TimeoutError:
-        log.warning("a worker did not answer in time", socket=path.name)
+        log.warning("worker did not answer in time", socket=path.name)
         return None
     except OSError as error:
-        log.debug("a worker is gone", socket=path.name, error=str(error))
+        log.debug("worker has exited", socket=path.name, error=str(error))
         return ""
     head, _, body = answer.partition(_END_OF_HEAD)
-    # Half an answer is that of a worker that died over it.
-    is_whole = (
+    # An incomplete answer means that the worker exited while it answered.
+    is_complete = (
         head.startswith(b"HTTP/1.1 200 ") and f"content-length: {len(body)}\r\n" in head.decode().lower() + "\r\n"
     )
-    return body.decode() if is_whole else ""
+    return body.decode() if is_complete else ""

@@ -1,7 +1,7 @@
-"""The ledger: figures of workers that do not answer, and the counters of those that are gone, in files of their folder.
+"""Saved metrics: the last ones of workers that do not answer, and the counters of workers that have exited.
 
-A counter that fell because a worker was replaced would look to Prometheus like a restart of all, and `rate()` would
-count everything that the others have ever counted as new. So what has been counted once stays in the sum.
+If a counter fell when a worker is replaced, Prometheus would see a restart of all workers, and `rate()` would count
+everything that the others have ever counted again. So the counters of exited workers stay in the sum.
 """
 
 from __future__ import annotations
@@ -15,62 +15,63 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
-# `<pid>.sock` is where a worker answers, `<pid>.prom` what it last knew of itself.
+# `<pid>.sock` is the private socket of a worker, `<pid>.prom` its last saved metrics.
 SOCKET_SUFFIX: Final = ".sock"
-FIGURES_SUFFIX: Final = ".prom"
-EXITED: Final = "departed"
-# What is not a sum over processes: the oldest start, the worst of the workers' brokers.
+METRICS_SUFFIX: Final = ".prom"
+# The ledger: the summed counters of exited workers.
+EXITED: Final = "exited"
+# Not summed over processes: the earliest start; 0 if any broker is down.
 TAKE_MINIMUM: Final = frozenset({"process_start_time_seconds", "fastws_broker_up", "python_info"})
-COUNTED: Final = frozenset({"counter", "histogram"})
-# The first line of the ledger names those that are in it: their own files, if still there, count no more.
+COUNTER_TYPES: Final = frozenset({"counter", "histogram"})
+# The first line of the ledger lists the workers in it; their own files, if they still exist, are ignored.
 _NAMES: Final = "# of "
 _MAX_NAMES: Final = 1000
 
 _Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def keep_own(folder: Path, pid: int, text: str) -> None:
-    """Write down what a worker knows of itself. Only that worker calls this."""
-    _write(folder / f"{pid}{FIGURES_SUFFIX}", text)
+def write_own(folder: Path, pid: int, text: str) -> None:
+    """Save the metrics of worker `pid`. Only that worker calls this."""
+    _write(folder / f"{pid}{METRICS_SUFFIX}", text)
 
 
 def add_exited(folder: Path, pid: int) -> None:
-    """Take the counters of a worker that is gone into the ledger. Only the supervisor calls this."""
-    own = folder / f"{pid}{FIGURES_SUFFIX}"
+    """Add the counters of exited worker `pid` to the ledger. Only the supervisor calls this."""
+    own = folder / f"{pid}{METRICS_SUFFIX}"
     (folder / f"{pid}{SOCKET_SUFFIX}").unlink(missing_ok=True)
     if not own.exists():
         return
-    names, before = _departed(folder)
-    text = merge((before, own.read_text()), is_departed=True).decode()
+    names, before = _read_ledger(folder)
+    text = merge((before, own.read_text()), counters_only=True).decode()
     _write(folder / EXITED, f"{_NAMES}{' '.join([*names, own.stem][-_MAX_NAMES:])}\n{text}")
     own.unlink()
 
 
 def last_known(folder: Path, answered: Iterable[int], busy: Iterable[int]) -> list[str]:
-    """What to add to the figures of the workers that `answered` (their process ids).
+    """Return the saved metrics to add to those of the workers that `answered` (process ids).
 
-    Of those that are `busy` all that they last knew, of those that are gone what they have counted.
+    All saved metrics of `busy` workers, but only the counters of exited ones.
     """
-    skipped, wholly = set(map(str, answered)), set(map(str, busy))
-    found = {path.stem: path for path in folder.glob(f"*{FIGURES_SUFFIX}") if path.stem not in skipped}
+    skipped, running = set(map(str, answered)), set(map(str, busy))
+    found = {path.stem: path for path in folder.glob(f"*{METRICS_SUFFIX}") if path.stem not in skipped}
     texts = {stem: text for stem, path in found.items() if (text := _read(path)) is not None}
-    # Read after the others: whoever went into the ledger meanwhile is named in it.
-    names, departed = _departed(folder)
+    # Read last: a worker that was added to the ledger in the meantime is listed in it.
+    names, ledger = _read_ledger(folder)
     kept = {stem: text for stem, text in texts.items() if stem not in names}
-    counted = [departed, *(text for stem, text in kept.items() if stem not in wholly)]
-    return [*(text for stem, text in kept.items() if stem in wholly), merge(counted, is_departed=True).decode()]
+    exited = [ledger, *(text for stem, text in kept.items() if stem not in running)]
+    return [*(text for stem, text in kept.items() if stem in running), merge(exited, counters_only=True).decode()]
 
 
-def merge(texts: Iterable[str], *, is_departed: bool = False) -> bytes:
-    """Expositions of several processes as one: samples of equal name and labels added up.
+def merge(texts: Iterable[str], *, counters_only: bool = False) -> bytes:
+    """Merge expositions of several processes: samples with the same name and labels are added up.
 
-    `is_departed`: only what a process has counted, and not what it has now. Cost: some 3 ms a text.
+    `counters_only` leaves gauges out. Takes about 3 ms per text.
     """
     families: dict[str, Metric] = {}
     values: dict[str, _Samples] = {}
     for text in texts:
         for family in text_string_to_metric_families(text):
-            if is_departed and family.type not in COUNTED:
+            if counters_only and family.type not in COUNTER_TYPES:
                 continue
             families.setdefault(family.name, family)
             samples = values.setdefault(family.name, {})
@@ -103,8 +104,8 @@ class _Merged(Collector):
             yield merged
 
 
-def _departed(folder: Path) -> tuple[list[str], str]:
-    """The ledger: whose counters are in it, and their sums."""
+def _read_ledger(folder: Path) -> tuple[list[str], str]:
+    """Return the process ids in the ledger and the exposition with their summed counters."""
     text = _read(folder / EXITED)
     if text is None:
         return [], ""
@@ -120,7 +121,7 @@ def _read(path: Path) -> str | None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whoever reads meanwhile reads what was there before."""
+    """Replace the file atomically."""
     fresh = path.with_name(path.name + "~")
     fresh.write_text(text)
     fresh.replace(path)

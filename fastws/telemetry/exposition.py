@@ -1,4 +1,4 @@
-"""/metrics: the counters in Prometheus's text format."""
+"""GET /metrics: counters and gauges of this process in the Prometheus text format."""
 
 from __future__ import annotations
 
@@ -20,45 +20,50 @@ from fastws.wire.response import Response
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-# name, meaning, labels, attribute of Counters
+# Name, help text, labels, attribute of Counters.
 _LABELLED: Final = (
-    ("fastws_connections_opened", "Upgrades that became connections", ("dialect",), "opened"),
+    ("fastws_connections_opened", "Connections opened", ("dialect",), "opened"),
     (
         "fastws_connections_closed",
-        "Connections that ended, by close code and reason",
+        "Connections closed, by close code and reason",
         ("code", "reason"),
         "closed",
     ),
-    ("fastws_handshakes_refused", "Upgrades and requests refused", ("status", "reason"), "refused"),
-    ("fastws_messages_received", "Messages from clients", ("dialect",), "received"),
-    ("fastws_publications", "Publications accepted, by where they came from", ("source",), "publications"),
-    ("fastws_slow_consumers", "Queues of clients that overflowed, by policy", ("policy",), "slow_consumers"),
-    ("fastws_dropped_messages", "Messages not delivered, by reason", ("reason",), "dropped"),
-    ("fastws_rate_limited", "Messages and requests over a rate", ("kind",), "rate_limited"),
-    ("fastws_feed_rejected", "Payloads of a feed that were no such message", ("feed",), "feed_rejected"),
+    (
+        "fastws_handshakes_refused",
+        "Handshakes and requests refused, by HTTP status and reason",
+        ("status", "reason"),
+        "refused",
+    ),
+    ("fastws_messages_received", "Messages received from clients", ("dialect",), "received"),
+    ("fastws_publications", "Publications accepted, by source", ("source",), "publications"),
+    ("fastws_slow_consumers", "Client queues that overflowed, by slow_policy", ("policy",), "slow_consumers"),
+    ("fastws_dropped_messages", "Messages dropped, by reason", ("reason",), "dropped"),
+    ("fastws_rate_limited", "Messages and requests over a rate limit, by kind", ("kind",), "rate_limited"),
+    ("fastws_feed_rejected", "Invalid payloads received on a Redis feed", ("feed",), "feed_rejected"),
     (
         "fastws_hook_calls",
-        "Events for the application's hook: done, refused, failed or dropped",
+        "Calls of the event hook, by outcome (done, refused, failed, dropped)",
         ("route", "outcome"),
         "hook_calls",
     ),
 )
-_PLAIN: Final = (
-    ("fastws_deliveries", "Messages handed to clients", "deliveries"),
-    ("fastws_delivered_bytes", "Bytes of frames handed to clients", "delivered_bytes"),
-    ("fastws_broker_reconnects", "Times the broker's connection was made anew", "broker_reconnects"),
+_UNLABELLED: Final = (
+    ("fastws_deliveries", "Messages delivered to clients", "deliveries"),
+    ("fastws_delivered_bytes", "Bytes of frames delivered to clients", "delivered_bytes"),
+    ("fastws_broker_reconnects", "Reconnects to Redis", "broker_reconnects"),
 )
 
 
 class BrokerState(Protocol):
-    """What a broker says of itself."""
+    """The part of a broker that is exposed as a metric."""
 
     @property
     def is_up(self) -> bool: ...
 
 
 class ServerCollector(Collector):
-    """Reads the plain integers of one process when it is asked to."""
+    """Collects the metrics of one process at the time of a scrape."""
 
     def __init__(self, counters: Counters, hub: Hub, roster: Roster, broker: BrokerState) -> None:
         self._counters = counters
@@ -68,15 +73,15 @@ class ServerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         counters = self._counters
-        for name, meaning, labels, attribute in _LABELLED:
-            family = CounterMetricFamily(name, meaning, labels=labels)
+        for name, help_text, labels, attribute in _LABELLED:
+            family = CounterMetricFamily(name, help_text, labels=labels)
             for key, value in sorted(getattr(counters, attribute).items(), key=str):
                 family.add_metric([str(part) for part in (key if isinstance(key, tuple) else (key,))], value)
             yield family
-        for name, meaning, attribute in _PLAIN:
-            yield CounterMetricFamily(name, meaning, value=getattr(counters, attribute))
-        yield _histogram("fastws_loop_lag_seconds", "How late the event loop was", counters.loop_lag)
-        yield _histogram("fastws_broker_lag_seconds", "How long a message to ourselves took", counters.broker_lag)
+        for name, help_text, attribute in _UNLABELLED:
+            yield CounterMetricFamily(name, help_text, value=getattr(counters, attribute))
+        yield _histogram("fastws_loop_lag_seconds", "Delay of event loop callbacks", counters.loop_lag)
+        yield _histogram("fastws_broker_lag_seconds", "Round-trip time of a message through Redis", counters.broker_lag)
         yield from self._gauges()
 
     def _gauges(self) -> Iterator[Metric]:
@@ -84,31 +89,31 @@ class ServerCollector(Collector):
         for key, count in sorted(_kinds(self._roster).items()):
             connections.add_metric(list(key), count)
         yield connections
-        messages, size = _waiting(self._roster)
+        messages, size = _queued(self._roster)
         hub = self._hub
-        for name, meaning, value in (
-            ("fastws_channels", "Channels with a subscriber in this process", len(hub.channels)),
-            ("fastws_subscriptions", "Subscriptions in this process", hub.subscriptions),
-            ("fastws_queue_messages", "Messages that wait for clients to read", messages),
+        for name, help_text, value in (
+            ("fastws_channels", "Channels with at least one subscriber", len(hub.channels)),
+            ("fastws_subscriptions", "Subscriptions", hub.subscriptions),
+            ("fastws_queue_messages", "Messages queued for slow clients", messages),
             (
                 "fastws_queue_bytes",
-                "Bytes that wait for clients to read (shared chunks counted for each)",
+                "Bytes queued for slow clients (shared chunks counted per client)",
                 size,
             ),
             (
                 "fastws_broker_up",
-                "Whether what is published comes back",
+                "1 if messages published by this process come back from the broker, else 0",
                 int(self._broker.is_up),
             ),
         ):
-            yield GaugeMetricFamily(name, meaning, value=value)
+            yield GaugeMetricFamily(name, help_text, value=value)
 
 
 def _kinds(roster: Roster) -> Mapping[tuple[str, str], int]:
     return Counter((client.dialect_name, client.codec_name) for client in roster)
 
 
-def _waiting(roster: Roster) -> tuple[int, int]:
+def _queued(roster: Roster) -> tuple[int, int]:
     messages = size = 0
     for client in roster:
         waiting = client.waiting
@@ -118,8 +123,8 @@ def _waiting(roster: Roster) -> tuple[int, int]:
     return messages, size
 
 
-def _histogram(name: str, meaning: str, histogram: Histogram) -> Metric:
-    family = HistogramMetricFamily(name, meaning)
+def _histogram(name: str, help_text: str, histogram: Histogram) -> Metric:
+    family = HistogramMetricFamily(name, help_text)
     buckets, running = [], 0
     bounds: Iterable[str] = (*map(str, histogram.BOUNDS), "+Inf")
     for bound, count in zip(bounds, histogram.counts, strict=True):
@@ -130,7 +135,7 @@ def _histogram(name: str, meaning: str, histogram: Histogram) -> Metric:
 
 
 class Exposition:
-    """Renders everything for a scrape."""
+    """Renders the metrics of this process."""
 
     def __init__(self, counters: Counters, hub: Hub, roster: Roster, broker: BrokerState) -> None:
         self._registry = CollectorRegistry()
@@ -139,7 +144,7 @@ class Exposition:
         PlatformCollector(registry=self._registry)
 
     def render(self) -> bytes:
-        """The text of one scrape. Cost: some ms with 20,000 connections."""
+        """Return the exposition. Takes a few ms with 20,000 connections."""
         return generate_latest(self._registry)
 
     def __call__(self, application: object, request: Request, **_: str) -> Response:
@@ -148,5 +153,5 @@ class Exposition:
 
 
 def not_on_this_port(application: object, request: Request, **_: str) -> Response:
-    """GET /metrics at the public address, where the setting `metrics_address` names another."""
-    raise NotFound("metrics are served at an address of their own")
+    """Answer GET /metrics on the public address if `metrics_address` is set. Raises NotFound."""
+    raise NotFound("metrics are served on metrics_address, not on this port")

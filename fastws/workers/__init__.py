@@ -1,4 +1,4 @@
-"""Many processes behind one port: a supervisor that starts workers, restarts the dead, rolls them one by one."""
+"""Several worker processes on one port, started and restarted by a supervisor."""
 
 from fastws.workers.supervisor import Supervisor
 

@@ -1,4 +1,4 @@
-"""A worker process as its supervisor sees it: how it is started, what it reports, when it must be gone."""
+"""A worker process as seen by the supervisor: starting it, reading its reports, stopping and killing it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MAX_REPORT_BYTES: Final = 65_536
 
 
 class Child:
-    """`python -m fastws.workers.worker`. It reads its order from stdin and reports through a pipe, in lines of JSON.
+    """Runs `python -m fastws.workers.worker`, which reads `order` from stdin and reports through a pipe (JSON lines).
 
-    It inherits `sockets` and `lifeline`, the reading end of a pipe that nobody writes to: when the supervisor is gone,
-    however it went, the pipe ends, and with it the worker. Raises OSError where no process can be started.
+    The process inherits `sockets` and `lifeline`, the read end of a pipe that is never written to. When the supervisor
+    exits for any reason, the pipe reaches its end and the worker stops. Raises OSError if no process can be started.
     """
 
     def __init__(
@@ -32,46 +32,46 @@ class Child:
         self.started_at = time.monotonic()
         self.is_ready = False
         self.is_leaving = False
-        # What it could not start for, in the words for the operator.
+        # Why it could not start, as a message for the operator.
         self.error: str | None = None
-        # When it is killed (monotonic seconds): it must be ready by then, or gone.
+        # Deadline (monotonic seconds) by which it must be ready or must have exited; then it is killed.
         self.kill_at = float("inf")
-        self._heard = b""
-        self.report, writing_end = os.pipe()
+        self._unread = b""
+        self.report, write_end = os.pipe()
         os.set_blocking(self.report, False)
-        with _file_of(json.dumps({**order, "sockets": sockets, "lifeline": lifeline, "report": writing_end})) as stdin:
+        with _file_of(json.dumps({**order, "sockets": sockets, "lifeline": lifeline, "report": write_end})) as stdin:
             try:
                 self.process = subprocess.Popen(
-                    # -P: whatever lies in this directory is no module of ours; what we can import it can, by our path.
+                    # -P keeps the working directory out of sys.path; PYTHONPATH makes ours available to the worker.
                     [sys.executable, "-P", "-m", "fastws.workers.worker"],
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
                     stdin=stdin,
-                    pass_fds=(*sockets, lifeline, writing_end),
-                    start_new_session=True,  # the terminal's Ctrl-C reaches the supervisor alone
+                    pass_fds=(*sockets, lifeline, write_end),
+                    start_new_session=True,  # Ctrl-C on a terminal must reach only the supervisor
                 )
             except OSError:
                 os.close(self.report)
                 raise
             finally:
-                os.close(writing_end)
+                os.close(write_end)
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
     @property
-    def is_gone(self) -> bool:
-        """Whether the process has ended; it is no zombie then."""
+    def has_exited(self) -> bool:
+        """Whether the process has exited. Also collects its exit status."""
         return self.process.poll() is not None
 
     def read_report(self) -> bool:
-        """Take what it reports: `is_ready`, `error`. False: there is nothing, or nothing more."""
+        """Read pending reports into `is_ready` and `error`. Returns False if there is nothing to read."""
         try:
             data = os.read(self.report, MAX_REPORT_BYTES)
         except BlockingIOError:
-            # It is gone, and a process that it left behind holds the pipe.
+            # The worker has exited, but a process that it started keeps the pipe open.
             return False
-        *lines, self._heard = (self._heard + data).split(b"\n")
+        *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             kind, text = json.loads(line)
             if kind == READY:
@@ -82,30 +82,30 @@ class Child:
         return bool(data)
 
     def stop(self, number: signal.Signals, seconds: float) -> None:
-        """Tell it to go (SIGTERM: with the server, SIGUSR2: another has its place), in `seconds` at the latest."""
+        """Send SIGTERM (drain) or SIGUSR2 (hand over to a new worker); the worker is killed after `seconds`."""
         self.is_leaving = True
         self.kill_at = time.monotonic() + seconds
         self.signal(number if self.is_ready else signal.SIGTERM)
 
     def signal(self, number: signal.Signals) -> None:
-        if not self.is_gone:
+        if not self.has_exited:
             self.process.send_signal(number)
 
-    def kill_if_late(self, now: float) -> bool:
-        """Kill it where it is neither ready nor gone in time. Whether it was."""
-        if now < self.kill_at or self.is_gone:
+    def kill_if_overdue(self, now: float) -> bool:
+        """Kill the process if its deadline has passed. Returns whether it was killed."""
+        if now < self.kill_at or self.has_exited:
             return False
         self.kill_at = float("inf")
         self.process.kill()
         return True
 
     def close(self) -> None:
-        """Forget what it reports; the process must be gone."""
+        """Close the report pipe. The process must have exited."""
         os.close(self.report)
 
 
 def _file_of(text: str) -> BinaryIO:
-    """A file without a name that reads as `text`: unlike a pipe it is never full, and never without a reader."""
+    """Return an anonymous file that contains `text`: unlike a pipe it is never full and never loses its reader."""
     memory = getattr(os, "memfd_create", None)
     file = tempfile.TemporaryFile() if memory is None else os.fdopen(memory("order"), "w+b")  # noqa: SIM115 the caller closes it
     file.write(text.encode())

@@ -1,4 +1,4 @@
-"""Rolling: every worker is replaced, one after the other; the old one leaves only when the new one is ready."""
+"""Rolling restart: replaces the workers one by one; an old worker stops only after the new one is ready."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = structlog.stdlib.get_logger("fastws.workers")
 
 
 class Rolling:
-    """Which slots are still to be rolled, and the one that just is."""
+    """The rolling restart in progress: the slots that wait for it and the current one."""
 
     def __init__(self, slots: list[Slot], start: Callable[[Slot], Child]) -> None:
         self._slots = slots
@@ -24,21 +24,21 @@ class Rolling:
         self._new: Child | None = None
 
     def begin(self) -> None:
-        """Roll all, from the first one; whoever was new already is replaced by one that is newer."""
+        """Start to replace all workers, also those that an unfinished roll has replaced already."""
         self._waiting = list(self._slots)
 
-    def go_on(self, seconds: float) -> None:
-        """Take the next step, where what it waits for has happened. The old ones have `seconds` to leave."""
+    def advance(self, seconds: float) -> None:
+        """Take all steps that are possible now. Old workers are killed `seconds` after they are stopped."""
         while self._step(seconds):
             continue
 
     def _step(self, seconds: float) -> bool:
-        """Whether a step was taken."""
+        """Take one step. Returns whether another may be possible at once."""
         if self._slot is None or self._new is None:
             return self._start_next()
         slot, new = self._slot, self._new
         if new not in slot.children:
-            self._stop(slot, new.error or "it died")
+            self._stop(slot, new.error or "the new worker exited")
             return False
         if not new.is_ready:
             return False
@@ -49,7 +49,7 @@ class Rolling:
         if old:
             return False
         self._slot = self._new = None
-        log.info("rolled", slot=slot.number, left=len(self._waiting))
+        log.info("worker replaced", slot=slot.number, left=len(self._waiting))
         return True
 
     def _start_next(self) -> bool:
@@ -64,6 +64,8 @@ class Rolling:
         return True
 
     def _stop(self, slot: Slot, error: str) -> None:
-        log.error("rolling stopped: no new worker, the old ones go on", slot=slot.number, error=error)
+        log.error(
+            "rolling restart stopped: the new worker failed, old workers keep running", slot=slot.number, error=error
+        )
         self._slot = self._new = None
         self._waiting.clear()

@@ -1,4 +1,4 @@
-"""Signals as something that a selector can wait for: they come in between two turns, never in the middle of one."""
+"""Signals for a selector loop: received between two iterations, never in the middle of one."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from types import FrameType
 
 
 class SignalInbox:
-    """Takes the signals `numbers` of this process from now on; readable (`fileno`) while there are any."""
+    """Collects the signals `numbers` of this process; its `fileno` is readable while any are pending."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self._signals: list[int] = []
-        self._reading_end, self._writing_end = socket.socketpair()
-        for end in (self._reading_end, self._writing_end):
+        self._read_end, self._write_end = socket.socketpair()
+        for end in (self._read_end, self._write_end):
             end.setblocking(False)  # noqa: FBT003 its only form
-        # A full pipe wakes up as well as one byte does.
-        signal.set_wakeup_fd(self._writing_end.fileno(), warn_on_full_buffer=False)
+        # One byte is enough to wake the selector, so a full buffer is no problem.
+        signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
         for number in numbers:
             signal.signal(number, self._note)
 
     def fileno(self) -> int:
-        return self._reading_end.fileno()
+        return self._read_end.fileno()
 
     def take(self) -> list[int]:
-        """Those that have come, in the order in which Python heard of them."""
-        with contextlib.suppress(BlockingIOError):  # heard of already in the turn before
-            self._reading_end.recv(4096)
+        """Return the pending signals, oldest first, and forget them."""
+        with contextlib.suppress(BlockingIOError):  # its byte was read in the previous iteration
+            self._read_end.recv(4096)
         taken, self._signals = self._signals, []
         return taken
 
     def close(self) -> None:
         signal.set_wakeup_fd(-1)
-        self._reading_end.close()
-        self._writing_end.close()
+        self._read_end.close()
+        self._write_end.close()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signals.append(number)

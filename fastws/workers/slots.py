@@ -1,4 +1,4 @@
-"""The places of workers: each has listening sockets that outlive who serves them, so that nobody is refused."""
+"""Slots of workers. A slot owns listening sockets that outlive its worker, so that restarts refuse no connection."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fastws.backoff import Backoff
 from fastws.config import Config
 from fastws.server.listening import bind
 from fastws.server.unix_socket import BACKLOG, listen_at
@@ -14,47 +15,52 @@ from fastws.workers.child import Child
 
 FIRST_BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 15.0
-# Who ran this long was well: the next death is no repetition.
-WELL_SECONDS: Final = 30.0
-# A place that stays empty for longer than this takes no connections meanwhile: they go to the others.
+# A worker that ran this long was healthy: the backoff starts again.
+HEALTHY_SECONDS: Final = 30.0
+# If a slot waits longer than this for its restart, its sockets are closed: connections go to the other slots.
 EMPTY_SECONDS: Final = 1.0
 
-# Family and address, as `socket.bind` wants it.
+# Family and address as `socket.bind` takes it.
 Address = tuple[int, tuple[str | int, ...]]
+
+
+def _restart_backoff() -> Backoff:
+    # Without jitter: the workers of one machine exit for different reasons, and operators read the exact wait.
+    return Backoff(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, has_jitter=False)
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """Sockets on all `addresses`, and the workers that serve them: one, two while one takes over from the other.
+    """Sockets on all `addresses` and the workers that serve them: one, or two while a new worker takes over.
 
-    Slots share their addresses by SO_REUSEPORT; on a Unix path (no `addresses`) they share one socket.
+    Slots share addresses through SO_REUSEPORT; on a Unix path (no `addresses`) they share one socket.
     """
 
     number: int
     addresses: list[Address]
     sockets: list[socket.socket]
     children: list[Child] = field(default_factory=list)
-    backoff_seconds: float = FIRST_BACKOFF_SECONDS
+    backoff: Backoff = field(default_factory=_restart_backoff)
     restart_at: float | None = None
     deaths: int = 0
 
     @property
     def is_served(self) -> bool:
-        """Whether somebody serves this slot, or is about to."""
+        """Whether a worker serves this slot or is starting."""
         return any(not child.is_leaving for child in self.children)
 
     def note_death(self, child: Child, now: float) -> None:
-        """`child` died without being told to: set `restart_at`, later each time. Raises nothing."""
+        """Schedule a restart after `child` exited unexpectedly, later each time it happens in a row."""
         self.deaths += 1
-        if now - child.started_at >= WELL_SECONDS:
-            self.backoff_seconds = FIRST_BACKOFF_SECONDS
-        self.restart_at = now + self.backoff_seconds
-        if self.backoff_seconds > EMPTY_SECONDS and self.addresses:
+        if now - child.started_at >= HEALTHY_SECONDS:
+            self.backoff.reset()
+        seconds = self.backoff.next_seconds()
+        self.restart_at = now + seconds
+        if seconds > EMPTY_SECONDS and self.addresses:
             self.close()
-        self.backoff_seconds = min(self.backoff_seconds * 2, MAX_BACKOFF_SECONDS)
 
     def reopen(self) -> None:
-        """Have sockets again where `note_death` closed them; the worker begins to listen. Raises OSError."""
+        """Bind the sockets again if `note_death` closed them; the worker calls listen(). Raises OSError."""
         if not self.sockets:
             self.sockets = [bind(*address, is_shared=True) for address in self.addresses]
 
@@ -65,7 +71,7 @@ class Slot:
 
 
 def open_slots(config: Config) -> list[Slot]:
-    """Listen for each of `config.workers`. Raises OSError, also where somebody listens there already."""
+    """Return a listening slot for each of `config.workers`. Raises OSError, also if the address is in use."""
     if config.unix_socket is not None:
         shared = listen_at(Path(config.unix_socket))
         slots = [Slot(number, [], [shared.dup()]) for number in range(config.workers)]
@@ -82,14 +88,14 @@ def open_slots(config: Config) -> list[Slot]:
 
 
 def _addresses(host: str, port: int) -> list[Address]:
-    """All addresses of `host`, with a port that is free on each."""
+    """Return all addresses of `host`, with one port that is free on each of them. Raises OSError."""
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses: list[Address] = []
     for family, _, _, _, place in found:
-        # The scope of an IPv6 address and its flow stay as they are.
+        # Keep the flow info and scope id of an IPv6 address.
         address = (int(family), (str(place[0]), port, *place[2:]))
         with bind(*address, is_shared=False) as probe:
-            # Without SO_REUSEPORT and listening: else two servers of one user would share the port unasked.
+            # Listen without SO_REUSEPORT first: with it, two servers of one user would silently share the port.
             probe.listen(1)
             port = port or int(probe.getsockname()[1])
         addresses.append((address[0], (str(place[0]), port, *place[2:])))

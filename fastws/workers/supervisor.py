@@ -1,4 +1,4 @@
-"""The supervisor: starts workers, restarts the dead, rolls them one after the other, drains them all."""
+"""The supervisor: starts the workers, restarts those that exit, replaces them one by one, and drains them all."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from fastws.workers.slots import Slot, open_slots
 
 log = structlog.stdlib.get_logger("fastws.workers")
 
-# A worker that is not ready by then hangs (Redis and keys are waited for 6 s at most).
+# A worker that is not ready after this time hangs (it waits at most 6 s for Redis and keys).
 READY_SECONDS: Final = 30.0
-# On top of drain_timeout: who is still there is killed.
+# Added to drain_timeout: workers that still run are killed.
 LATE_SECONDS: Final = 5.0
-# On top of what a worker takes to leave at once.
+# Added to the time that a worker may take to stop at once.
 LAST_SECONDS: Final = 1.0
-# Where nobody has ever been ready, so many deaths of one worker end the start.
+# If no start has succeeded yet, this many exits of one worker abort it.
 START_DEATHS: Final = 3
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 
-# The settings as they are now, and whether the JWT key is made up. Raises ConfigError.
+# Reads the settings again. Returns them and the names of the generated secrets. Raises ConfigError.
 Reread = Callable[[], tuple[Config, Collection[str]]]
 
 
 class Supervisor:
-    """Runs `config.workers` processes on one port, whose sockets it holds itself.
+    """Runs `config.workers` processes on one port. Owns the listening sockets.
 
-    SIGTERM and SIGINT drain all; a second one stops at once. SIGHUP reads the settings again and replaces one worker
-    after the other; where to listen, how many workers and which Redis need a restart. SIGUSR1 turns debug lines on
-    and off in all of them. Raises OSError where it cannot listen.
+    SIGTERM and SIGINT drain all workers; a second one stops them at once. SIGHUP reads the settings again and replaces
+    the workers one by one; the address, the number of workers and the Redis URL need a restart. SIGUSR1 turns debug
+    logging on and off in all workers. Raises OSError if it cannot listen.
     """
 
     def __init__(self, config: Config, *, generated: Collection[str], reread: Reread) -> None:
@@ -55,22 +55,22 @@ class Supervisor:
         self.config = dataclasses.replace(config, port=self.port or config.port)
         self._generated = generated
         self._reread = reread
-        # The sockets in it must have names of less than 108 bytes, however long TMPDIR is.
-        self.folder = Path(tempfile.mkdtemp(prefix="fastws-", dir=None if len(tempfile.gettempdir()) < 60 else "/tmp"))  # noqa: S108 a folder of our own in it
+        # Paths of Unix sockets are limited to 107 bytes, so a long TMPDIR cannot be used.
+        self.folder = Path(tempfile.mkdtemp(prefix="fastws-", dir=None if len(tempfile.gettempdir()) < 60 else "/tmp"))  # noqa: S108 mkdtemp makes a private folder
         self._log_level = LogLevel(config.log_level)
         self._selector = selectors.DefaultSelector()
         self._rolling = Rolling(self.slots, self.start_child)
         self._is_stopping = False
-        self._is_begun = False
+        self._has_started = False
         self._failure: ConfigError | None = None
         self._exit_code = 0
         self._lifeline, self._lifeline_end = os.pipe()
 
     def run(self, ready: Callable[[], None]) -> int:
-        """Serve until told to stop; `ready` is called when all workers are.
+        """Serve until stopped by a signal; call `ready` once all workers are ready.
 
-        Returns the exit code: 0, or 1 where a worker had to be killed or none could be started. Raises ConfigError
-        where the settings cannot be used, as a worker has found.
+        Returns the exit code: 0, or 1 if workers had to be killed or could not be started. Raises ConfigError if a
+        worker reports that the settings are invalid.
         """
         self._signals = SignalInbox(_SIGNALS)
         self._selector.register(self._signals, selectors.EVENT_READ, None)
@@ -79,8 +79,8 @@ class Supervisor:
                 slot.restart_at = time.monotonic()
             self._start_due(time.monotonic())
             while not self._is_stopping or self._children():
-                self._turn()
-                self._tell_when_ready(ready)
+                self._iterate()
+                self._announce(ready)
         finally:
             self._end()
         if self._failure is not None:
@@ -105,13 +105,13 @@ class Supervisor:
         self._selector.register(child.report, selectors.EVENT_READ, child)
         return child
 
-    # --- events
+    # --- event loop
 
-    def _turn(self) -> None:
-        """Wait for what happens next, and bring everything in line with it."""
+    def _iterate(self) -> None:
+        """Wait for the next event and handle it."""
         for key, _ in self._selector.select(self._seconds_to_next()):
             if key.data is not None:
-                self._hear(key.data)
+                self._read_report(key.data)
         for number in self._signals.take():
             self._handle_signal(number)
         now = time.monotonic()
@@ -119,7 +119,7 @@ class Supervisor:
         self._reap_exited(now)
         if not self._is_stopping:
             self._start_due(now)
-            self._rolling.go_on(self.config.drain_timeout + LATE_SECONDS)
+            self._rolling.advance(self.config.drain_timeout + LATE_SECONDS)
 
     def _seconds_to_next(self) -> float:
         due = [slot.restart_at for slot in self.slots if slot.restart_at is not None]
@@ -132,15 +132,15 @@ class Supervisor:
         elif number == signal.SIGUSR1:
             self._log_level.toggle_debug()
             for child in self._children():
-                self._tell_log_level(child)
+                self._sync_log_level(child)
         elif number in (signal.SIGTERM, signal.SIGINT):
             self._stop()
 
     def _stop(self) -> None:
-        """The first time everybody drains; the second time, and every time after, nobody has any time left."""
+        """Drain all workers; on a second call, stop them at once."""
         seconds = HURRY_SECONDS + LAST_SECONDS if self._is_stopping else self.config.drain_timeout + LATE_SECONDS
         for child in self._children():
-            # Whoever leaves already takes another signal as "at once".
+            # A worker that is draining already would stop at once on another signal.
             if self._is_stopping or not child.is_leaving:
                 child.stop(signal.SIGTERM, seconds)
         self._is_stopping = True
@@ -149,24 +149,24 @@ class Supervisor:
         try:
             config, self._generated = self._reread()
         except ConfigError as error:
-            log.error("not rolling: the settings cannot be used", error=error.message)  # noqa: TRY400 the user's error
+            log.error("rolling restart not started: invalid settings", error=error.message)  # noqa: TRY400 the user's error
             return
         self.config = dataclasses.replace(config, port=self.config.port)
-        log.info("rolling", workers=len(self.slots))
+        log.info("rolling restart started", workers=len(self.slots))
         self._rolling.begin()
 
-    def _hear(self, child: Child) -> None:
-        """A worker has said something, or its end of the pipe is closed."""
+    def _read_report(self, child: Child) -> None:
+        """Handle a report of a worker, or the end of its pipe."""
         was_ready = child.is_ready
         if not child.read_report():
             self._selector.unregister(child.report)
         if child.is_ready and not was_ready:
             log.info("worker is ready", slot=child.slot, pid=child.pid)
-            self._tell_log_level(child)
+            self._sync_log_level(child)
 
-    def _tell_when_ready(self, ready: Callable[[], None]) -> None:
-        if not self._is_begun and all(any(child.is_ready for child in slot.children) for slot in self.slots):
-            self._is_begun = True
+    def _announce(self, ready: Callable[[], None]) -> None:
+        if not self._has_started and all(any(child.is_ready for child in slot.children) for slot in self.slots):
+            self._has_started = True
             ready()
 
     # --- workers
@@ -174,31 +174,31 @@ class Supervisor:
     def _children(self) -> list[Child]:
         return [child for slot in self.slots for child in slot.children]
 
-    def _tell_log_level(self, child: Child) -> None:
-        """Before it is ready the signal would end it: then it is told when it is."""
+    def _sync_log_level(self, child: Child) -> None:
+        """Send the change of the log level; later if the worker is not ready, because SIGUSR1 would end it now."""
         if child.is_ready and child.log_level != self._log_level.current:
             child.log_level = self._log_level.current
             child.signal(signal.SIGUSR1)
 
     def _kill_overdue(self, now: float) -> None:
         for child in self._children():
-            if child.kill_if_late(now):
+            if child.kill_if_overdue(now):
                 self._exit_code = 1 if self._is_stopping else self._exit_code
-                log.error("worker killed: it was not in time", slot=child.slot, pid=child.pid, ready=child.is_ready)
+                log.error("worker timed out and was killed", slot=child.slot, pid=child.pid, ready=child.is_ready)
 
     def _reap_exited(self, now: float) -> None:
         for slot in self.slots:
-            for child in [child for child in slot.children if child.is_gone]:
+            for child in [child for child in slot.children if child.has_exited]:
                 self._reap(slot, child)
                 if not child.is_leaving and not self._is_stopping:
                     self._note_death(slot, child, now)
             if self._is_stopping and not slot.children:
-                # Else who connects now would wait for nobody, as long as the others drain.
+                # Otherwise new connections would wait in this backlog while the other workers drain.
                 slot.close()
 
     def _reap(self, slot: Slot, child: Child) -> None:
         if child.report in self._selector.get_map():
-            # Its last words may have come after the last look, and before its end.
+            # It may have reported between the last read and its exit.
             while child.read_report():
                 continue
             self._selector.unregister(child.report)
@@ -208,19 +208,26 @@ class Supervisor:
 
     def _note_death(self, slot: Slot, child: Child, now: float) -> None:
         code = child.process.returncode
-        if not self._is_begun and child.error is not None:
+        if not self._has_started and child.error is not None:
             self._failure = ConfigError(child.error)
             self._stop()
             return
         if slot.is_served:
-            # Of two in one slot, one of which was to take over, the other is left.
-            log.error("worker died", slot=slot.number, pid=child.pid, code=code, error=child.error)
+            # Another worker of this slot still runs: one of the two in a rolling restart.
+            log.error("worker exited unexpectedly", slot=slot.number, pid=child.pid, code=code, error=child.error)
             return
         slot.note_death(child, now)
         wait = round((slot.restart_at or now) - now, 3)
-        log.error("worker died", slot=slot.number, pid=child.pid, code=code, error=child.error, restart_in_seconds=wait)
-        if slot.deaths >= START_DEATHS and not self._is_begun:
-            log.error("giving up: the workers cannot be started")
+        log.error(
+            "worker exited unexpectedly",
+            slot=slot.number,
+            pid=child.pid,
+            code=code,
+            error=child.error,
+            restart_in_seconds=wait,
+        )
+        if slot.deaths >= START_DEATHS and not self._has_started:
+            log.error("start aborted: workers keep exiting")
             self._exit_code = 1
             self._stop()
 
@@ -230,14 +237,14 @@ class Supervisor:
                 try:
                     self.start_child(slot)
                 except OSError as error:
-                    # No memory, no process number, no descriptor, the port taken: it may pass.
-                    slot.restart_at = now + slot.backoff_seconds
-                    log.error("worker not started", slot=slot.number, error=str(error))  # noqa: TRY400 not ours
+                    # No memory, process id or descriptor, or the port is in use: this may be temporary.
+                    slot.restart_at = now + slot.backoff.bound_seconds
+                    log.error("worker not started", slot=slot.number, error=str(error))  # noqa: TRY400 not a bug
 
-    # --- end
+    # --- shutdown
 
     def _end(self) -> None:
-        """Whatever brought us here: no worker, no socket and no file is left behind."""
+        """Kill the remaining workers, close all sockets and delete all files, also after an exception."""
         end_within()
         for child in self._children():
             child.signal(signal.SIGKILL)

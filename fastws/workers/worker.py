@@ -1,4 +1,4 @@
-"""One worker of a supervisor: `python -m fastws.workers.worker` with its order as JSON on stdin."""
+"""A worker process: `python -m fastws.workers.worker`, with its order as JSON on stdin."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from fastws.errors import ConfigError
 from fastws.logs import start_logging
 from fastws.server.exit import run_own_process
 from fastws.server.process import run as run_loop
-from fastws.server.process import serve_until_told
+from fastws.server.process import serve_until_stopped
 from fastws.server.server import Server
 
 log = structlog.stdlib.get_logger("fastws.workers.worker")
 
 
 def main() -> int:
-    """Serve on the inherited sockets until told to go. Returns the exit code: 2 where settings cannot be used."""
+    """Serve on the inherited sockets until stopped. Returns the exit code: 2 for invalid settings."""
     order = json.load(sys.stdin)
     for number in (*order["sockets"], order["lifeline"], order["report"]):
-        os.set_inheritable(number, False)  # noqa: FBT003 its only form; what a hook starts must not hold them
+        os.set_inheritable(number, False)  # noqa: FBT003 processes that a hook starts must not inherit them
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in order["config"].items()
     }
@@ -52,20 +52,20 @@ def _serve(order: dict[str, Any], config: Config) -> int:
     if order["log_level"] != config.log_level:
         server.log_level.set(order["log_level"])
     is_orphan = run_loop(
-        serve_until_told(server, lambda: _report(order["report"], "ready", ""), lifeline=order["lifeline"])
+        serve_until_stopped(server, lambda: _report(order["report"], "ready", ""), lifeline=order["lifeline"])
     )
     if is_orphan:
-        # Nobody else is left to do it; whichever worker is the last finds it empty enough.
+        # The supervisor can no longer delete it. Every worker tries; the last one succeeds.
         shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
 def _report(pipe: int, kind: str, text: str) -> None:
-    """Tell the supervisor; it may be gone, and then there is nobody to tell."""
+    """Report to the supervisor, if it still runs."""
     try:
         os.write(pipe, json.dumps([kind, text]).encode() + b"\n")
     except BrokenPipeError:
-        log.warning("the supervisor is gone", report=kind)
+        log.warning("report not sent: the supervisor has exited", report=kind)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ async def test_the_log_is_searched_filtered_paused_copied_and_cleared(
     await page.get_by_text("deliveries", exact=True).click()
     await page.get_by_role("button", name="Pause").click()
     server.publish("news", "event-3", None)
-    await expect(page.locator("#shown")).to_contain_text("1 since")
+    await expect(page.locator("#shown")).to_contain_text("1 new")
     await expect(lines(page, "event-3")).to_have_count(0)
     await page.get_by_role("button", name="Resume").click()
     await expect(lines(page, "event-3")).to_have_count(1)
@@ -145,12 +145,12 @@ async def test_a_message_is_read_with_the_keys_alone(server: ServerProcess, page
     await expect(lines(page, "deep")).to_have_count(1)
     await page.locator("#log").focus()
     await page.keyboard.press("End")
-    await expect(page.get_by_label("The selected message")).to_contain_text('"value": 42')
+    await expect(page.get_by_label("Selected message")).to_contain_text('"value": 42')
     await expect(page.locator("#log")).to_have_attribute("aria-activedescendant", re.compile("line-"))
     active = await page.locator("#log").get_attribute("aria-activedescendant")
     await expect(page.locator(f"#{active}")).to_have_attribute("aria-selected", "true")
     await page.keyboard.press("Escape")
-    await expect(page.get_by_label("The selected message")).to_be_hidden()
+    await expect(page.get_by_label("Selected message")).to_be_hidden()
     await page.get_by_role("tab", name="Messages").focus()
     await page.keyboard.press("ArrowRight")
     await expect(page.get_by_role("tab", name="Connections")).to_be_focused()
@@ -164,9 +164,9 @@ async def test_the_disconnect_button_ends_somebody_elses_connection(server: Serv
         await other.send('{"action":"subscribe","channel":"only-here"}')
         await other.recv()
         await page.get_by_role("tab", name="Connections").click()
-        await expect(page.locator("#people-note")).to_contain_text("key is needed")
+        await expect(page.locator("#people-note")).to_contain_text("enter the broadcast key")
         await page.get_by_label("Broadcast key").fill(KEY)
-        await page.get_by_label("Only in this channel").fill("only-here")
+        await page.get_by_label("Filter by channel").fill("only-here")
         await page.get_by_role("button", name="Show", exact=True).click()
         row = page.locator("#people tr")
         await expect(row).to_have_count(1)
@@ -192,7 +192,7 @@ async def test_channels_are_listed_with_their_counts(server: ServerProcess, page
         await page.get_by_role("tab", name="Channels").click()
         row = page.locator("#channels tr").filter(has_text="counted")
         await expect(row.locator(".number")).to_have_text("2")
-        await row.get_by_role("button", name="Who is in counted").click()
+        await row.get_by_role("button", name="Subscribers of counted").click()
         await expect(page.locator("#people tr")).to_have_count(2)
         await expect(page.locator("#people")).to_contain_text("this page")
 
@@ -216,7 +216,7 @@ async def test_a_wrong_key_is_told(server: ServerProcess, page: Page) -> None:
     await page.goto(server.url)
     await page.get_by_label("Broadcast key").fill("wrong")
     await page.get_by_role("tab", name="Channels").click()
-    await expect(page.locator("#channels-note")).to_have_text("this broadcast key is not good")
+    await expect(page.locator("#channels-note")).to_have_text("invalid broadcast key")
 
 
 async def test_secrets_stay_in_the_page(server: ServerProcess, page: Page, context: BrowserContext) -> None:
@@ -275,9 +275,9 @@ async def test_after_a_restart_the_page_is_back_and_tells_what_it_missed(own_ser
 async def test_a_refused_token_is_told(server: ServerProcess, page: Page) -> None:
     await page.goto(server.url)
     await page.get_by_label("Token").fill("no.such.token")
-    await page.get_by_label("Connect again").uncheck()
+    await page.get_by_label("Reconnect automatically").uncheck()
     await page.get_by_role("button", name="Connect", exact=True).click()
-    await expect(lines(page, "is the token good?")).to_have_count(1)
+    await expect(lines(page, "the token may be invalid or expired")).to_have_count(1)
     await expect(page.get_by_role("button", name="Connect", exact=True)).to_be_enabled()
 
 
@@ -288,7 +288,7 @@ async def test_charts_show_what_the_server_does(server: ServerProcess, page: Pag
     await expect(page.get_by_role("img", name=re.compile(r"^Round trip of this page: now [\d.]+ ms"))).to_be_visible()
     for _ in range(40):
         server.publish("news", "n", 1)
-    await expect(page.get_by_role("img", name=re.compile(r"^Deliveries a second: .*at most [1-9]"))).to_be_visible()
+    await expect(page.get_by_role("img", name=re.compile(r"^Deliveries per second: .*maximum [1-9]"))).to_be_visible()
     await expect(page.locator("#server-line")).to_contain_text("memory")
 
 
@@ -357,9 +357,9 @@ async def test_text_has_contrast_in_light_and_in_dark(server: ServerProcess, pag
 @pytest.mark.parametrize(
     ("dialect", "address", "given", "words"),
     [
-        ("rooms", None, "wrong", "does not let this page in: is the token good?"),
-        ("rooms", None, "broken in\ntwo", "the token has a character that no JWT has"),
-        ("channels", "/nowhere", "", "no WebSocket is served at this address"),
+        ("rooms", None, "wrong", "connection refused: the token may be invalid or expired"),
+        ("rooms", None, "broken in\ntwo", "the token contains characters that are not allowed in a JWT"),
+        ("channels", "/nowhere", "", "this address does not serve WebSockets"),
         ("jobs", None, "", None),
     ],
 )

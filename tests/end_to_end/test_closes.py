@@ -241,7 +241,7 @@ async def test_an_error_of_ours_in_one_channel_closes_nobody_and_the_others_are_
             refused = await sender.ask({"action": "send", "channel": "a", "event": "e"})
             assert (refused["type"], refused["code"], refused["channel"]) == ("error", "internal", "a")
             assert "bug" not in refused["message"]
-    assert [line["event"] for line in lines] == ["error of ours while writing a channel"] * 2
+    assert [line["event"] for line in lines] == ["internal error while writing a channel"] * 2
     assert (await sender.ask({"action": "send", "channel": "b", "event": "e"}))["sent"] == 1
     assert (await client.hear())["channel"] == "b"
     audience.form = form

@@ -95,7 +95,7 @@ async def test_order_holds_while_one_process_is_killed_and_another_is_rolled(red
                 await asyncio.sleep(0.001)
             rolled.signal(signal.SIGHUP)
             killed.process.kill()
-            await asyncio.to_thread(rolled.wait_for, "rolled", 2)
+            await asyncio.to_thread(rolled.wait_for, "worker replaced", 2)
 
         async with following(*calm, *moved, *homeless) as tasks, asyncio.timeout(FINISH_SECONDS):
             disturbing = asyncio.create_task(disturb())

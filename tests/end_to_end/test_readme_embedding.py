@@ -68,7 +68,7 @@ async def test_of_several_workers_of_uvicorn_only_one_can_embed_the_server_and_t
         export, serve = project.here(commands).splitlines()
         await project.command(export)
         running = await project.start(f"{serve} --workers 2")
-        await running.has_said(f"cannot listen on 127.0.0.1:{project.live_port}: Address already in use; several")
+        await running.has_said(f"cannot listen on 127.0.0.1:{project.live_port}: Address already in use; only one")
         await asyncio.wait_for(running.process.wait(), 6 * PATIENCE_SECONDS)
 
 

@@ -127,7 +127,7 @@ async def test_a_deleted_connection_is_closed_and_then_gone(serve: Serve, join: 
         with pytest.raises(api.exceptions.GoneException) as gone:
             await call(method, ConnectionId=client.id, **more)
         assert gone.value.response["ResponseMetadata"]["HTTPStatusCode"] == 410
-        assert gone.value.response["Error"]["Message"] == "no connection has this id (any longer)"
+        assert gone.value.response["Error"]["Message"] == "no connection with this id; it may have closed"
 
 
 @pytest.mark.parametrize("connection_id", ["L0SM9cOFvHcCIhw=", "a/b", "ü", "x" * 300])

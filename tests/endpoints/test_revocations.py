@@ -36,7 +36,7 @@ async def test_a_user_is_revoked_up_to_the_leeway(serve: Serve, ask: Ask) -> Non
         ({"jti": "t", "user": "u"}, "either"),
         ({"jti": ""}, "`jti`"),
         ({"user": 5}, "`user`"),
-        ({"user": "u", "exp": 2_000_000_000}, "`exp` goes with `jti`"),
+        ({"user": "u", "exp": 2_000_000_000}, "`exp` can only be used with `jti`"),
         ({"jti": "t", "exp": "soon"}, "number of seconds"),
         ({"jti": "t", "exp": True}, "number of seconds"),
         ({"jti": "t", "exp": 0}, "milliseconds"),

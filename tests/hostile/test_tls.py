@@ -105,10 +105,10 @@ def test_a_pair_that_does_not_fit_is_not_taken(run: Run, connect: Connect, certi
     certificate.write()
     certificate.key.write_bytes(key)
     server.signal(signal.SIGHUP)
-    server.wait_until(lambda: server.log_lines("not reloaded: the certificate before stays in use"))
+    server.wait_until(lambda: server.log_lines("certificate not reloaded: the current one stays in use"))
     certificate.write(password=b"secret")
     server.signal(signal.SIGHUP)
-    server.wait_until(lambda: len(server.log_lines("not reloaded: the certificate before stays in use")) == 2)
+    server.wait_until(lambda: len(server.log_lines("certificate not reloaded: the current one stays in use")) == 2)
     certificate.cert.write_bytes(cert)
     connect(server.port, tls=context)
     assert "PRIVATE KEY" not in server.log()
@@ -139,7 +139,7 @@ def test_sighup_without_tls_changes_nothing(run: Run, connect: Connect) -> None:
     server = run("--log-format", "json")
     client = connect(server.port)
     server.signal(signal.SIGHUP)
-    server.wait_until(lambda: server.log_lines("nothing to reload: no TLS is served"))
+    server.wait_until(lambda: server.log_lines("nothing to reload: TLS is off"))
     assert client.say({"action": "ping"})["type"] == "pong"
 
 

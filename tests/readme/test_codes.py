@@ -74,7 +74,7 @@ def test_what_a_python_backend_may_get_is_in_the_table_of_what_is_raised() -> No
 
 def test_the_metrics_are_those_that_are_served_with_their_labels() -> None:
     served = {f"{name}_total": labels for name, _, labels, _ in exposition._LABELLED}
-    served |= {f"{name}_total": () for name, *_ in exposition._PLAIN}
+    served |= {f"{name}_total": () for name, *_ in exposition._UNLABELLED}
     gauges = {name for name in names_in_the_source() if name not in {key.removesuffix("_total") for key in served}}
     served |= dict.fromkeys(gauges, ()) | {"fastws_connections": ("dialect", "codec")}
     shown = {}

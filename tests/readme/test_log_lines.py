@@ -13,7 +13,7 @@ LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "erro
 # What is not the server: the Python client, the load client, backends, the command line's own output.
 OTHERS = ("client", "bench", "backend", "cli")
 # All lines that begin with one of these are one row.
-ROW_OF_PREFIX = {"error of ours": "error of ours …", "internal error": "internal error …"}
+ROW_OF_PREFIX = {"internal error": "internal error …"}
 # Attributes that are a ThrottledLog.
 THROTTLED = {"_rejections", "_failures", "_refusals"}
 # What `**who(connection)` and `**where` stand for.

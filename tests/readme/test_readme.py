@@ -49,5 +49,5 @@ def test_every_runtime_dependency_is_defended_and_nothing_else() -> None:
 def test_counters_have_no_attribute_without_a_metric() -> None:
     from fastws.telemetry import exposition
 
-    shown = {row[-1] for row in (*exposition._LABELLED, *exposition._PLAIN)} | {"loop_lag", "broker_lag"}
+    shown = {row[-1] for row in (*exposition._LABELLED, *exposition._UNLABELLED)} | {"loop_lag", "broker_lag"}
     assert set(Counters.__slots__) == shown

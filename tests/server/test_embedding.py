@@ -116,7 +116,7 @@ async def test_a_call_from_another_event_loop_is_told_where_it_belongs(serve: Se
     def from_a_thread() -> None:
         asyncio.run(_publish(server))
 
-    with pytest.raises(RuntimeError, match="belongs to the event loop that runs the server"):
+    with pytest.raises(RuntimeError, match="must be used on the event loop of the server"):
         await asyncio.to_thread(from_a_thread)
 
 
@@ -144,7 +144,7 @@ async def test_a_start_that_fails_says_where_and_leaves_nothing_behind(
     other = await serve()
     redis_url = redis_server.url if is_with_redis else None
     before = asyncio.all_tasks()
-    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{other.port}: Address already in use; several"):
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{other.port}: Address already in use; only one"):
         await Server(Config(port=other.port, redis_url=redis_url)).start()
     server = Server(Config(port=0, redis_url=redis_url, metrics_address=f"127.0.0.1:{other.port}"))
     with pytest.raises(ConfigError, match="metrics_address: cannot listen on"):
@@ -159,8 +159,8 @@ async def test_a_start_that_fails_says_where_and_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"workers": 2, "redis_url": "redis://127.0.0.1"}, "workers: a server is one process"),
-        ({"redis_url": "embedded"}, "redis_url: only `fastws serve` starts a Redis"),
+        ({"workers": 2, "redis_url": "redis://127.0.0.1"}, "workers: an embedded server is one process"),
+        ({"redis_url": "embedded"}, "redis_url: 'embedded' is only supported by `fastws serve`"),
     ],
 )
 async def test_what_only_the_command_can_do_is_refused(settings: dict[str, Any], words: str) -> None:

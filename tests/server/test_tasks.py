@@ -44,4 +44,4 @@ async def test_an_error_in_a_task_is_logged_and_touches_no_other() -> None:
         await tasks.until_done()
         await asyncio.sleep(0)
     assert done.is_set()
-    assert [(entry["event"], str(entry["exc_info"])) for entry in logs] == [("error of ours in a task", "a bug")]
+    assert [(entry["event"], str(entry["exc_info"])) for entry in logs] == [("internal error in a task", "a bug")]

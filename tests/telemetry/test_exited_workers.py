@@ -1,4 +1,4 @@
-"""The ledger: sums over processes, and what stays in them of processes that are gone."""
+"""Sums over workers, and the counters of exited workers in them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastws.telemetry.exited_workers import add_exited, keep_own, last_known, merge
+from fastws.telemetry.exited_workers import add_exited, last_known, merge, write_own
 
 TEXT = """# HELP a_total Counted
 # TYPE a_total counter
@@ -54,28 +54,28 @@ def test_samples_that_only_one_has_are_kept() -> None:
 
 
 def test_of_a_process_that_is_gone_only_its_counters_are_left(tmp_path: Path) -> None:
-    keep_own(tmp_path, 7, text(4, 9, up=0))
+    write_own(tmp_path, 7, text(4, 9, up=0))
     found = values(text(1, 1), *last_known(tmp_path, answered=[1], busy=[]))
     assert (found["a_total x"], found["now"], found["fastws_broker_up"]) == (5, 1, 1)
 
 
 def test_a_process_that_is_busy_counts_as_it_last_was(tmp_path: Path) -> None:
-    keep_own(tmp_path, 7, text(4, 9))
+    write_own(tmp_path, 7, text(4, 9))
     found = values(text(1, 1), *last_known(tmp_path, answered=[1], busy=[7]))
     assert (found["a_total x"], found["now"]) == (5, 10)
 
 
 def test_a_process_that_answered_is_not_counted_twice(tmp_path: Path) -> None:
-    keep_own(tmp_path, 1, text(1))
+    write_own(tmp_path, 1, text(1))
     assert values(text(1), *last_known(tmp_path, answered=[1], busy=[]))["a_total x"] == 1
 
 
-def test_departed_processes_are_one_sum_and_leave_no_file(tmp_path: Path) -> None:
+def test_exited_workers_are_one_sum_and_leave_no_file(tmp_path: Path) -> None:
     for pid in range(20):
-        keep_own(tmp_path, pid, text(pid))
+        write_own(tmp_path, pid, text(pid))
         (tmp_path / f"{pid}.sock").touch()
         add_exited(tmp_path, pid)
-    assert [path.name for path in tmp_path.iterdir()] == ["departed"]
+    assert [path.name for path in tmp_path.iterdir()] == ["exited"]
     assert values(*last_known(tmp_path, [], []))["a_total x"] == sum(range(20))
 
 
@@ -84,8 +84,8 @@ def test_a_process_that_nobody_ever_asked_leaves_nothing(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_scrape_in_the_middle_of_a_departure_counts_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep_own(tmp_path, 7, text(4))
+def test_a_scrape_while_a_worker_exits_counts_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_own(tmp_path, 7, text(4))
     found = []
 
     def unlink(path: Path, missing_ok: bool = False) -> None:

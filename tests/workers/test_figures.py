@@ -107,7 +107,7 @@ def test_scrapes_go_on_while_workers_die_and_come_back(supervise: Supervise) -> 
         assert server.get("/metrics")[0] == 200
         server.wait_until(lambda victim=victim: len(server.workers()) == 2 and victim.pid not in server.pids())
     server.signal(signal.SIGHUP)
-    while len(server.log_lines("rolled")) < 2:
+    while len(server.log_lines("worker replaced")) < 2:
         status, body = server.get("/metrics")
         assert status == 200
         assert b"fastws_connections_opened_total" in body

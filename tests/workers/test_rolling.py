@@ -22,9 +22,9 @@ REQUEST = UPGRADE.format(path="/").encode()
 
 def roll(server: Supervised) -> None:
     """One whole roll."""
-    rolled = len(server.log_lines("rolled")) + len(server.workers())
+    rolled = len(server.log_lines("worker replaced")) + len(server.workers())
     server.signal(signal.SIGHUP)
-    server.wait_for("rolled", rolled)
+    server.wait_for("worker replaced", rolled)
 
 
 def upgrade(port: int) -> bytes:
@@ -117,13 +117,13 @@ def test_who_had_connected_and_not_yet_asked_is_let_in_too(supervise: Supervise)
         for client in early:
             client.sendall(REQUEST)
         assert {client.recv(4096).partition(b"\r\n")[0] for client in early} == {b"HTTP/1.1 101 Switching Protocols"}
-        server.wait_for("rolled", 2)
+        server.wait_for("worker replaced", 2)
     finally:
         for client in early:
             client.close()
 
 
-def test_answers_of_a_worker_that_leaves_are_the_last_on_their_connection(supervise: Supervise) -> None:
+def test_idle_http_connections_of_a_replaced_worker_are_closed_and_no_others(supervise: Supervise) -> None:
     server = supervise("--drain-timeout", "3")
     ready = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
     websockets = [server.connect() for _ in range(8)]  # so that both workers take their time
@@ -132,7 +132,35 @@ def test_answers_of_a_worker_that_leaves_are_the_last_on_their_connection(superv
         for client in plain:
             client.sendall(ready)
             assert b"Connection: close" not in client.recv(4096)
-            client.sendall(ready[:-2])  # who has begun its next request is not idle, which would be closed
+        server.signal(signal.SIGHUP)
+        server.wait_for("draining", 1)
+        closed = []
+        for client in plain:
+            try:
+                client.sendall(ready)
+                answer = client.recv(4096)
+            except ConnectionError:
+                answer = b""
+            assert not answer or answer.startswith(b"HTTP/1.1 200 ")
+            closed.append(not answer)
+        assert any(closed)
+        assert not all(closed)  # the other worker is replaced after this one
+    finally:
+        for client in plain:
+            client.close()
+    assert websockets
+
+
+def test_request_begun_before_its_worker_is_replaced_gets_a_last_answer(supervise: Supervise) -> None:
+    server = supervise("--drain-timeout", "3")
+    ready = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    websockets = [server.connect() for _ in range(8)]
+    plain = [socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) for _ in range(8)]
+    try:
+        for client in plain:
+            client.sendall(ready)
+            assert b"Connection: close" not in client.recv(4096)
+            client.sendall(ready[:-2])
         server.signal(signal.SIGHUP)
         server.wait_for("draining", 1)
         last = []
@@ -140,9 +168,9 @@ def test_answers_of_a_worker_that_leaves_are_the_last_on_their_connection(superv
             client.sendall(ready[-2:])
             answer = client.recv(4096)
             assert answer.startswith(b"HTTP/1.1 200 ")
-            last.append(b"Connection: close" in answer or b"connection: close" in answer)
+            last.append(b"connection: close" in answer.lower())
         assert any(last)
-        assert not all(last)  # the other worker is rolled after this one
+        assert not all(last)  # the other worker is replaced after this one
     finally:
         for client in plain:
             client.close()
@@ -152,20 +180,20 @@ def test_answers_of_a_worker_that_leaves_are_the_last_on_their_connection(superv
 def test_second_sighup_replaces_those_too_that_are_new_already(supervise: Supervise) -> None:
     server = supervise()
     server.signal(signal.SIGHUP)
-    server.wait_for("rolled", 1)
+    server.wait_for("worker replaced", 1)
     first_new = {int(str(line["pid"])) for line in server.log_lines(READY)}
     server.signal(signal.SIGHUP)
-    server.wait_for("rolling", 2)
+    server.wait_for("rolling restart started", 2)
     server.wait_until(lambda: len(server.workers()) == 2 and not server.pids() & first_new)
-    assert len(server.wait_for("rolled", 3)) >= 3
+    assert len(server.wait_for("worker replaced", 3)) >= 3
 
 
-@pytest.mark.parametrize("moment", ["rolling", READY])
+@pytest.mark.parametrize("moment", ["rolling restart started", READY])
 def test_sigterm_during_a_roll_drains_all_and_exits_with_0(supervise: Supervise, moment: str) -> None:
     server = supervise()
     clients = [server.connect() for _ in range(6)]
     server.signal(signal.SIGHUP)
-    server.wait_for(moment, 1 if moment == "rolling" else 3)
+    server.wait_for(moment, 1 if moment == "rolling restart started" else 3)
     server.signal(signal.SIGTERM)
     assert server.wait(PATIENCE_SECONDS) == 0
     for client in clients:
@@ -173,7 +201,7 @@ def test_sigterm_during_a_roll_drains_all_and_exits_with_0(supervise: Supervise,
             client.recv(PATIENCE_SECONDS)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1012
-    assert not server.log_lines("rolling stopped: no new worker, the old ones go on")
+    assert not server.log_lines("rolling restart stopped: the new worker failed, old workers keep running")
 
 
 def test_new_workers_have_the_settings_as_they_are_now(supervise: Supervise, tmp_path: Path) -> None:
@@ -195,12 +223,12 @@ def test_settings_that_cannot_be_used_leave_all_as_it_was(supervise: Supervise, 
     before = server.pids()
     file.write_text("max_conections = 100\n")
     server.signal(signal.SIGHUP)
-    line = server.wait_for("not rolling: the settings cannot be used")[0]
+    line = server.wait_for("rolling restart not started: invalid settings")[0]
     assert "max_conections" in str(line["error"])
     assert server.pids() == before
     file.write_text('authorizer = "no_such_module:function"\n')
     server.signal(signal.SIGHUP)
-    line = server.wait_for("rolling stopped: no new worker, the old ones go on")[0]
+    line = server.wait_for("rolling restart stopped: the new worker failed, old workers keep running")[0]
     assert "no_such_module" in str(line["error"])
     assert server.pids() == before
     assert ask(server.connect(), {"action": "ping"})["type"] == "pong"
@@ -215,7 +243,7 @@ def test_new_worker_that_dies_at_once_leaves_the_old_ones_alone(supervise: Super
     for new in server.workers():
         if new.pid not in before:
             new.kill()
-    server.wait_for("rolling stopped: no new worker, the old ones go on")
+    server.wait_for("rolling restart stopped: the new worker failed, old workers keep running")
     assert ask(client, {"action": "ping"})["type"] == "pong"
     roll(server)
     assert not server.pids() & before
@@ -228,6 +256,6 @@ def test_old_worker_that_dies_during_its_roll_is_not_replaced_twice(supervise: S
     server.wait_until(lambda: len(server.workers()) == 3)
     for old in before:
         old.kill()
-    server.wait_for("rolled", 2)
+    server.wait_for("worker replaced", 2)
     server.wait_until(lambda: len(server.workers()) == 2)
     assert ask(server.connect(), {"action": "ping"})["type"] == "pong"

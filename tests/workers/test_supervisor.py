@@ -79,7 +79,7 @@ def test_dead_worker_is_replaced_and_the_others_clients_do_not_notice(supervise:
     for client in there:
         with pytest.raises(ConnectionClosed):
             client.recv(PATIENCE_SECONDS)
-    line = server.wait_for("worker died")[0]
+    line = server.wait_for("worker exited unexpectedly")[0]
     assert (line["pid"], line["code"]) == (victim.pid, -signal.SIGKILL)
     assert float(str(line["restart_in_seconds"])) <= 1.0
 
@@ -87,14 +87,14 @@ def test_dead_worker_is_replaced_and_the_others_clients_do_not_notice(supervise:
 def test_worker_that_dies_while_it_starts_is_started_again(supervise: Supervise, tmp_path: Path) -> None:
     server = supervise(**hook(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)"))
     assert len(server.workers()) == 2
-    assert len(server.log_lines("worker died")) == 1
+    assert len(server.log_lines("worker exited unexpectedly")) == 1
 
 
 def test_workers_that_cannot_start_at_all_end_the_start(redis_server: RedisServer, tmp_path: Path) -> None:
     settings = hook(tmp_path, "os._exit(3)", times=100)["environment"]
     code, lines = run_to_its_end("--workers", "2", "--redis-url", redis_server.url, **settings)  # type: ignore[arg-type]
     assert code == 1
-    assert "giving up" in lines[-1]
+    assert "start aborted" in lines[-1]
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_worker_that_keeps_dying_takes_no_connections_from_the_others(supervise:
     for deaths in range(1, 5):
         server.wait_until(lambda: len(server.workers()) == 2)
         next(worker for worker in server.workers() if worker.pid != well).kill()
-        server.wait_for("worker died", deaths)
-    assert server.log_lines("worker died")[-1]["restart_in_seconds"] == 1.6
+        server.wait_for("worker exited unexpectedly", deaths)
+    assert server.log_lines("worker exited unexpectedly")[-1]["restart_in_seconds"] == 1.6
     let_in = 0
     while server.pids() == {well} and let_in < 40:
         server.connect().close()  # by the other one, for there is nobody else
@@ -199,7 +199,7 @@ def test_worker_that_hangs_is_killed_in_the_end(supervise: Supervise) -> None:
     server.signal(signal.SIGTERM)
     assert server.wait(PATIENCE_SECONDS) == 1
     assert not is_running(stuck.pid)
-    assert [line["pid"] for line in server.log_lines("worker killed: it was not in time")] == [stuck.pid]
+    assert [line["pid"] for line in server.log_lines("worker timed out and was killed")] == [stuck.pid]
 
 
 def test_workers_and_the_embedded_redis_end_with_a_supervisor_that_is_killed() -> None:

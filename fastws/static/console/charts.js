@@ -1,4 +1,4 @@
-/** Small charts of the last minutes, drawn as SVG by hand. */
+/** Small SVG charts of the last minutes. */
 
 import { make } from "./elements.js";
 
@@ -13,13 +13,13 @@ export class Chart {
   #path = svg("path", { class: "stroke" });
   #area = svg("path", { class: "area" });
   #cursor = svg("line", { class: "cursor", y1: 0, y2: HEIGHT, visibility: "hidden" });
-  #value = make("strong", {}, "–"); // no `output`: it would be read out every two seconds
+  #value = make("strong", {}, "–"); // not an `output` element: screen readers would announce it every two seconds
   #more = make("small");
   #top = make("span", { className: "top", "aria-hidden": "true" });
   #svg = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
   #title;
 
-  /** `show(value)` puts a value in words; `seconds` lie between two values. */
+  /** `show(value)` formats a value; `seconds` is the interval between two values. */
   constructor(title, show, seconds) {
     this.#title = title;
     this.#show = show;
@@ -32,19 +32,19 @@ export class Chart {
       make("div", { className: "plot" }, this.#svg, this.#top),
     );
     this.#svg.addEventListener("pointermove", (event) => this.#point(event, seconds));
-    this.#svg.addEventListener("pointerleave", () => this.#settle());
+    this.#svg.addEventListener("pointerleave", () => this.#showNewest());
   }
 
-  /** The newest value (NaN: not known), and words beside it. */
+  /** Add the newest value (NaN if unknown) and the text next to it. */
   add(value, more = "") {
     this.#values.push(value);
     if (this.#values.length > POINTS) this.#values.shift();
     this.#more.dataset.now = more;
     this.#draw();
-    this.#settle();
+    this.#showNewest();
   }
 
-  #settle() {
+  #showNewest() {
     const now = this.#values.at(-1);
     this.#value.textContent = Number.isFinite(now) ? this.#show(now) : "–";
     this.#more.textContent = this.#more.dataset.now;
@@ -87,10 +87,10 @@ export class Chart {
         .join(""),
     );
     this.#top.textContent = known.length ? this.#show(top) : "";
-    const words = known.length
-      ? `now ${this.#show(known.at(-1))}, at most ${this.#show(Math.max(...known))}`
-      : "nothing known yet";
-    this.#svg.setAttribute("aria-label", `${this.#title}: ${words}`);
+    const summary = known.length
+      ? `now ${this.#show(known.at(-1))}, maximum ${this.#show(Math.max(...known))}`
+      : "no data yet";
+    this.#svg.setAttribute("aria-label", `${this.#title}: ${summary}`);
   }
 }
 
@@ -102,7 +102,7 @@ function yOf(value, top) {
   return HEIGHT - 2 - (value / top) * (HEIGHT - 6);
 }
 
-/** Runs of known values, each as points: a gap in what is known is a gap in the line. */
+/** Runs of consecutive known values, as points: unknown values leave a gap in the line. */
 function lines(values, point) {
   const runs = [[]];
   values.forEach((value, position) => {
@@ -112,7 +112,7 @@ function lines(values, point) {
   return runs.filter((run) => run.length).map((run) => (run.length === 1 ? [run[0], run[0]] : run));
 }
 
-/** The next of 1, 2, 5, 10, 20, … so that the scale does not dance. */
+/** Round up to 1, 2, 5, 10, 20, … so that the scale rarely changes. */
 export function roundUp(value) {
   if (value <= 1) return value > 0.1 ? 1 : value > 0.01 ? 0.1 : value > 0 ? 0.01 : 1;
   const power = 10 ** Math.floor(Math.log10(value));

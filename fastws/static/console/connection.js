@@ -1,30 +1,30 @@
-/** The connection of this page: its form, its status, its figures. */
+/** The connection of this page: its form, status and counters. */
 
 import { connect } from "../client/fastws.js";
 import { byId } from "./elements.js";
 
 const PATHS = { channels: "", rooms: "api/v1/ws", workspaces: "ws", jobs: "ws" };
 const NEEDS_TOKEN = new Set(["rooms", "workspaces"]);
-// Errors of the client itself: those of the server stand in the log as messages.
+// Errors of the client. Those of the server are in the log as messages.
 const OWN_ERRORS = new Set(["invalid_message", "internal"]);
-const WORDS = {
+const STATUS_TEXTS = {
   connecting: "Connecting",
   connected: "Connected",
-  reconnecting: "Connecting again",
+  reconnecting: "Reconnecting",
   disconnected: "Not connected",
 };
 
-// The close code of a connection that ended without a close, or never began.
+// The close code if a connection was lost or could not be opened.
 const LOST = 1006;
 const JWT = /^[\w.-]+$/;
-const IS_TOKEN_GOOD = "the server is there, but does not let this page in: is the token good?";
-const IS_REFUSED = "the server is there, but does not let this page in; its log says why";
-const WHY = {
-  404: "no WebSocket is served at this address",
-  503: "the server takes nobody in just now: it is full, stopping or switched off",
+const TOKEN_REFUSED = "connection refused: the token may be invalid or expired";
+const NO_TOKEN = "connection refused: this server needs a token (its log shows the reason)";
+const REASONS = {
+  404: "this address does not serve WebSockets",
+  503: "the server refuses connections now: it is full or stopping, or real-time is disabled",
 };
 
-/** The server's own address: the page may lie under a prefix of a proxy. */
+/** The base URL of the server: a proxy may serve the page under a path prefix. */
 export const HOME = new URL(".", document.baseURI);
 
 export class Connection {
@@ -36,9 +36,9 @@ export class Connection {
   #measured = new Set();
   #counted = 0;
   #since = null;
-  #hasAskedWhy = false;
+  #hasProbed = false;
 
-  /** `changed(client, status)` is called with every status; `client` is null where there is no connection. */
+  /** `changed(client, status)` is called on every change; `client` is null if there is no connection. */
   constructor(log, changed) {
     this.#log = log;
     this.#changed = changed;
@@ -70,18 +70,18 @@ export class Connection {
       token: byId("token").value.trim() || null,
       workspaceId: dialect === "workspaces" ? byId("workspace").value.trim() || null : null,
       reconnect: byId("reconnect").checked,
-      onTraffic: (direction, message, frame) => this.#hear(direction, message, frame),
+      onTraffic: (direction, message, frame) => this.#record(direction, message, frame),
       onStatus: (change) => this.#status(change),
       onError: (error) => OWN_ERRORS.has(error.code) && this.#log.note(`${error.code}: ${error.message}`),
       onGap: ({ source }) =>
-        source === "reconnect" && this.#log.note("what was said while this page was away was missed"),
+        source === "reconnect" && this.#log.note("messages published while this page was disconnected were missed"),
     };
     if (options.token && !JWT.test(options.token)) {
-      this.#log.note("cannot connect: the token has a character that no JWT has; was it broken when it was copied?");
+      this.#log.note("cannot connect: the token contains characters that are not allowed in a JWT; copy it again");
       return;
     }
     this.#count = this.#counted = 0;
-    this.#hasAskedWhy = false;
+    this.#hasProbed = false;
     this.#measured.clear();
     try {
       this.client = connect(options);
@@ -95,7 +95,7 @@ export class Connection {
     this.client.close();
   }
 
-  /** Milliseconds to the server and back; the message for it and its reply are neither shown nor counted. */
+  /** Measure the round-trip time in milliseconds. The ping and its reply are neither shown nor counted. */
   measure() {
     this.#isMeasuring = true;
     try {
@@ -105,7 +105,7 @@ export class Connection {
     }
   }
 
-  #hear(direction, message, frame) {
+  #record(direction, message, frame) {
     if (this.#isMeasuring) this.#measured.add(message.id);
     if (this.#isMeasuring || (direction === "in" && this.#measured.delete(message.id))) return;
     if (direction === "in") this.#count += 1;
@@ -114,14 +114,14 @@ export class Connection {
 
   #status({ status, code, reason, delay }) {
     if (code !== undefined) this.#log.note(ending(code, reason, delay));
-    if (code === LOST && !this.#hasAskedWhy) this.#askWhy();
-    if (status === "connected") this.#hasAskedWhy = false;
+    if (code === LOST && !this.#hasProbed) this.#probe();
+    if (status === "connected") this.#hasProbed = false;
     if (status === "connected") this.#log.note(`connected to ${byId("url").value}`);
     this.#since = status === "connected" ? Date.now() : null;
     if (status === "disconnected") this.client = null;
     byId("status").dataset.status = status;
     const what = status === "connected" ? ` · ${this.dialect} · ${byId("format").selectedOptions[0].text}` : "";
-    byId("status-text").textContent = WORDS[status] + what;
+    byId("status-text").textContent = STATUS_TEXTS[status] + what;
     byId("connect").textContent = this.client ? "Disconnect" : "Connect";
     byId("connect").classList.toggle("main", this.client === null);
     document.body.dataset.status = status;
@@ -131,17 +131,17 @@ export class Connection {
     this.#changed(this.client, status);
   }
 
-  /** A browser hides why there is no connection: 1006 is all it says. A plain request to the same address tells. */
-  async #askWhy() {
-    this.#hasAskedWhy = true;
+  /** Find the reason for 1006, all that browsers report: an HTTP request to the same address gets a status. */
+  async #probe() {
+    this.#hasProbed = true;
     const place = new URL(byId("url").value.trim().replace(/^ws/i, "http"), HOME);
-    // What another server answers is not shown to this page.
+    // Responses of other origins are not readable.
     if (place.origin !== HOME.origin) return;
-    const why = await fetch(place, { cache: "no-store" }).then(
-      ({ status }) => WHY[status] ?? (byId("token").value ? IS_TOKEN_GOOD : IS_REFUSED),
+    const reason = await fetch(place, { cache: "no-store" }).then(
+      ({ status }) => REASONS[status] ?? (byId("token").value ? TOKEN_REFUSED : NO_TOKEN),
       () => "the server does not answer",
     );
-    this.#log.note(why);
+    this.#log.note(reason);
   }
 
   #tick() {
@@ -159,15 +159,15 @@ export class Connection {
     byId("token-hint").textContent = NEEDS_TOKEN.has(dialect)
       ? "required"
       : dialect === "jobs"
-        ? "unused at /ws"
+        ? "not used at /ws"
         : "optional";
     this.#changed(null, "disconnected");
   }
 }
 
 function ending(code, reason, delay) {
-  const again = delay === undefined ? "" : `; again in ${(delay / 1000).toFixed(1)} s`;
-  return `the connection ended with ${code}${reason ? ` ${reason}` : ""}${again}`;
+  const retry = delay === undefined ? "" : `; reconnecting in ${(delay / 1000).toFixed(1)} s`;
+  return `connection closed with ${code}${reason ? ` ${reason}` : ""}${retry}`;
 }
 
 /** 1:02:03 */

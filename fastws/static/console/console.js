@@ -1,4 +1,4 @@
-/** The console: its parts, put together. */
+/** Entry point of the console: makes its parts and connects them. */
 
 import { Connection } from "./connection.js";
 import { Dashboard } from "./dashboard.js";
@@ -10,7 +10,7 @@ import { Subscriptions } from "./subscriptions.js";
 import { startTabs } from "./tabs.js";
 import { startTheme } from "./theme.js";
 
-// The key lives in its field alone: never in storage, never in an address.
+// The key is only kept in its input field, never in storage or in a URL.
 const key = () => byId("key").value.trim();
 
 const log = new Log();

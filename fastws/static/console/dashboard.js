@@ -1,4 +1,4 @@
-/** The server's figures, out of /metrics every two seconds while somebody looks, and the own round trip. */
+/** Charts of the server's metrics, scraped every two seconds while the page is visible, and of the round-trip time. */
 
 import { Chart } from "./charts.js";
 import { duration, HOME } from "./connection.js";
@@ -15,9 +15,9 @@ export class Dashboard {
   #cpu = new Rate();
   #charts = {
     connections: new Chart("Connections", whole, SECONDS),
-    deliveries: new Chart("Deliveries a second", short, SECONDS),
-    queue: new Chart("Waiting in queues", short, SECONDS),
-    slow: new Chart("Slow consumers/min", short, SECONDS),
+    deliveries: new Chart("Deliveries per second", short, SECONDS),
+    queue: new Chart("Queued messages", short, SECONDS),
+    slow: new Chart("Slow consumers per minute", short, SECONDS),
     latency: new Chart("Round trip of this page", milliseconds, SECONDS),
   };
 
@@ -37,7 +37,9 @@ export class Dashboard {
       const response = await fetch(new URL("metrics", HOME), { cache: "no-store" });
       if (!response.ok)
         throw new Error(
-          response.status === 404 ? "metrics are served at an address of their own" : `metrics: ${response.status}`,
+          response.status === 404
+            ? "no charts: this server serves its metrics on another address (metrics_address)"
+            : `metrics: ${response.status}`,
         );
       this.#show(parse(await response.text()), performance.now());
       byId("server-line").classList.remove("error");
@@ -53,11 +55,11 @@ export class Dashboard {
     connections.add(sum(now, "fastws_connections"), counted(sum(now, "fastws_subscriptions"), "subscription"));
     deliveries.add(
       this.#deliveries.next(sum(now, "fastws_deliveries_total"), at),
-      `${short(sum(now, "fastws_deliveries_total"))} in all`,
+      `${short(sum(now, "fastws_deliveries_total"))} in total`,
     );
     queue.add(sum(now, "fastws_queue_messages"), bytes(sum(now, "fastws_queue_bytes")));
     const total = sum(now, "fastws_slow_consumers_total") || 0;
-    slow.add(60 * this.#slow.next(total, at), `${whole(total)} in all`);
+    slow.add(60 * this.#slow.next(total, at), `${whole(total)} in total`);
     byId("server-line").textContent = this.#line(now, at);
     this.#before = now;
   }
@@ -84,7 +86,7 @@ export class Dashboard {
     try {
       if (this.#connection.isConnected) ms = await this.#connection.measure();
     } catch {
-      ms = NaN; // the connection went meanwhile: its own status tells
+      ms = NaN; // the connection was lost; the status shows it
     }
     byId("ping").textContent = Number.isNaN(ms) ? "–" : milliseconds(ms);
     this.#charts.latency.add(ms);

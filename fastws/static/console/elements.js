@@ -1,10 +1,10 @@
-/** Finding and making elements. Text is always set as text: nothing that came over the wire is read as markup. */
+/** Finding and making elements. Text is always set as text, so that received data is never parsed as HTML. */
 
 export function byId(id) {
   return document.getElementById(id);
 }
 
-/** `make("td", {className: "number"}, "5")`: properties by name, attributes with a dash in it or `role`. */
+/** `make("td", {className: "number"}, "5")`. Names with a dash, `role` and `scope` are attributes. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -15,13 +15,13 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Puts `text` on the clipboard; returns whether that worked (it needs https or this machine, or an old browser). */
+/** Copy `text` to the clipboard. Returns whether that worked. */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Plain http on another machine has no clipboard: the way of old browsers still works there.
+    // The clipboard API needs https or localhost. Elsewhere, the older execCommand still works.
     const area = make("textarea", { value: text, className: "unseen", readOnly: true });
     document.body.append(area);
     area.select();
@@ -31,7 +31,7 @@ export async function copy(text) {
   }
 }
 
-/** Shows for a moment on `button` how it went. */
+/** Show `text` on `button` for 1.5 s. */
 export function flash(button, text) {
   const before = (button.dataset.label ??= button.textContent);
   button.textContent = text;
@@ -44,8 +44,8 @@ export function counted(number, noun) {
   return `${Number.isFinite(number) ? number.toLocaleString() : "–"} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** `text` with all of a value that JSON has no words for in some that people understand. */
-export function inWords(value, space) {
+/** Return `value` as JSON for people: with text for bytes and big integers, which JSON cannot express. */
+export function asText(value, space) {
   return JSON.stringify(
     value,
     (_, item) => {

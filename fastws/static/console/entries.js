@@ -1,11 +1,11 @@
-/** What a line of the log says of a message. */
+/** The entries of the message log. */
 
-import { inWords } from "./elements.js";
+import { asText } from "./elements.js";
 
 export const KINDS = ["delivery", "reply", "sent", "notice"];
 const NOTICES = new Set(["gap", "lag", "error"]);
 
-/** One message on the wire, or a notice of the page itself. `text` is made when somebody looks. */
+/** A message on the wire, or a notice of this page. `text` is made on first use. */
 export class Entry {
   #text = null;
 
@@ -17,11 +17,11 @@ export class Entry {
   }
 
   get text() {
-    if (this.#text === null) this.#text = typeof this.frame === "string" ? this.frame : inWords(this.message);
+    if (this.#text === null) this.#text = typeof this.frame === "string" ? this.frame : asText(this.message);
     return this.#text;
   }
 
-  /** The word that says most: the event of a delivery, the type of a reply, the action of a request. */
+  /** The most informative field: the event of a delivery, the type of a reply, the action of a request. */
   get word() {
     const { event, type, action } = this.message;
     return String((this.kind === "delivery" ? (event ?? type) : (action ?? type ?? event)) ?? "message");

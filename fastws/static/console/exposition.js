@@ -1,9 +1,9 @@
-/** Prometheus's text format, as far as this server writes it; and rates out of counters. Node tests it. */
+/** A parser for the Prometheus text format as this server writes it, and rates of counters. Tested with Node. */
 
 const LINE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 
-/** name -> list of `{labels, value}`. Lines that are no samples are left out. */
+/** Parse an exposition to a map of name -> list of `{labels, value}`. */
 export function parse(text) {
   const samples = new Map();
   for (const line of text.split("\n")) {
@@ -19,12 +19,12 @@ export function parse(text) {
   return samples;
 }
 
-/** The sum over all labels; NaN where the server does not have it. */
+/** Return the sum over all labels; NaN if the metric is missing. */
 export function sum(samples, name) {
   return samples.has(name) ? samples.get(name).reduce((total, { value }) => total + value, 0) : NaN;
 }
 
-/** The least bucket bound under which `share` of a histogram's new observations lie; null without any. */
+/** Return the smallest bucket bound that covers `share` of the new observations of a histogram; null if none. */
 export function quantile(before, now, name, share) {
   const counts = (samples) =>
     new Map((samples?.get(`${name}_bucket`) ?? []).map(({ labels, value }) => [labels.le, value]));
@@ -37,7 +37,7 @@ export function quantile(before, now, name, share) {
   return fresh.find(([, count]) => count >= share * all)[0];
 }
 
-/** How much per second a counter grew; 0 after a restart of the server. */
+/** The increase of a counter per second; 0 after a restart of the server. */
 export class Rate {
   #last = null;
 

@@ -1,6 +1,6 @@
-/** The log: a ring of messages, of which only the lines in sight are elements, drawn once per frame at most. */
+/** The message log. Only visible rows are elements, and they are drawn at most once per frame. */
 
-import { byId, copy, flash, inWords, make } from "./elements.js";
+import { byId, copy, flash, asText, make } from "./elements.js";
 import { clockTime, entryOf, KINDS, noticeOf } from "./entries.js";
 import { Ring, Selection, testFor } from "./ring.js";
 
@@ -40,7 +40,7 @@ export class Log {
     new ResizeObserver(() => this.#draw()).observe(this.#scroll);
   }
 
-  /** A message on the wire. Cost: some µs; the drawing waits for the next frame. */
+  /** Add a message. Takes a few µs; it is drawn with the next frame. */
   add(direction, message, frame) {
     this.#ring.push(entryOf(direction, message, frame, Date.now()));
     this.#draw();
@@ -51,7 +51,7 @@ export class Log {
     this.#draw();
   }
 
-  // --- what is shown
+  // --- filter
 
   #filter() {
     const boxes = [...byId("kinds").querySelectorAll("input")];
@@ -83,11 +83,11 @@ export class Log {
 
   async #copyAll(button) {
     const lines = this.#selection.slice(0).map((entry) => entry.text);
-    flash(button, (await copy(lines.join("\n"))) ? `${lines.length} copied` : "not allowed");
+    flash(button, (await copy(lines.join("\n"))) ? `${lines.length} copied` : "copying not allowed");
   }
 
   async #copyOne(button) {
-    if (this.#selected) flash(button, (await copy(inWords(this.#selected.message, 2))) ? "Copied" : "not allowed");
+    if (this.#selected) flash(button, (await copy(asText(this.#selected.message, 2))) ? "Copied" : "copying not allowed");
   }
 
   // --- scrolling and keys
@@ -124,7 +124,7 @@ export class Log {
     this.#select(this.#selection.at(Math.min(length - 1, Math.max(0, start + steps))));
   }
 
-  /** Scrolls no further than needed, and stays there: who looks at a message does not want it to run away. */
+  /** Scroll as little as needed and stop following, so that the selected message stays in view. */
   #reveal(position) {
     const top = position * ROW_PX;
     const { scrollTop, clientHeight } = this.#scroll;
@@ -161,7 +161,7 @@ export class Log {
     if (entry) {
       byId("detail-title").textContent =
         `${clockTime(entry.at)} · ${entry.kind} · ${entry.bytes.toLocaleString()} bytes`;
-      byId("detail-text").textContent = entry.message.type === "console" ? entry.text : inWords(entry.message, 2);
+      byId("detail-text").textContent = entry.message.type === "console" ? entry.text : asText(entry.message, 2);
       this.#reveal(this.#positionOf(entry));
     }
     this.#draw();
@@ -182,7 +182,7 @@ export class Log {
     const { length, gone } = selection;
     this.#space.style.height = `${length * ROW_PX}px`;
     if (this.#isFollowing) this.#scroll.scrollTop = length * ROW_PX;
-    else if (gone > this.#gone) this.#scroll.scrollTop -= (gone - this.#gone) * ROW_PX; // what is read stays in sight
+    else if (gone > this.#gone) this.#scroll.scrollTop -= (gone - this.#gone) * ROW_PX; // keep the visible rows in place
     this.#gone = gone;
     const start = Math.max(0, Math.floor(this.#scroll.scrollTop / ROW_PX) - SPARE_ROWS);
     const count = Math.min(length - start, Math.ceil(this.#scroll.clientHeight / ROW_PX) + 2 * SPARE_ROWS);
@@ -196,7 +196,7 @@ export class Log {
     byId("log-empty").hidden = this.#ring.length > 0;
     byId("follow").hidden = this.#isFollowing;
     const missed = this.#frozen ? this.#ring.next - this.#pausedAt : 0;
-    byId("shown").textContent = `${length.toLocaleString()} shown${missed ? `, ${missed.toLocaleString()} since` : ""}`;
+    byId("shown").textContent = `${length.toLocaleString()} shown${missed ? `, ${missed.toLocaleString()} new` : ""}`;
     const selected = this.#rows.find((row) => row.element.entry === this.#selected && !row.element.hidden);
     if (this.#selected && selected) this.#scroll.setAttribute("aria-activedescendant", selected.element.id);
     else this.#scroll.removeAttribute("aria-activedescendant");
@@ -211,7 +211,7 @@ export class Log {
   }
 }
 
-/** One line in sight; it shows another entry whenever the log moves. */
+/** A visible row. It shows another entry when the log scrolls. */
 class Row {
   constructor(number) {
     const [time, arrow, word, place, text] = ["time", "arrow", "word", "place", "text"].map((name) =>

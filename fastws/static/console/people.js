@@ -1,10 +1,10 @@
-/** Who is connected, and the channels with their counts: GET /connections with the broadcast key. */
+/** Lists of connections and channels, from GET /connections (needs the broadcast key). */
 
 import { duration, HOME } from "./connection.js";
 import { byId, copy, counted, flash, make } from "./elements.js";
 
 const PAGE = 50;
-// For the counts of channels: at most this many connections are looked at.
+// Subscribers are counted over at most COUNTED_PAGES of this size.
 const COUNTED_PAGE = 1000;
 const COUNTED_PAGES = 20;
 const SHOWN_CHANNELS = 500;
@@ -29,7 +29,7 @@ export class People {
     on("channels-search", "input", () => this.#drawChannels());
   }
 
-  /** The key changed, or the view came up. */
+  /** Reload the visible list: the key has changed, or the view was opened. */
   refresh() {
     if (!byId("panel-people").hidden) this.showPeople();
     if (!byId("panel-channels").hidden) this.showChannels();
@@ -54,7 +54,7 @@ export class People {
   #person({ id, user, dialect, codec, channels, connected_at: since }) {
     const isSelf = id === this.#connection.client?.connectionId;
     const name = make("button", { type: "button", className: "link mono", title: "Copy the id" }, id);
-    name.addEventListener("click", async () => flash(name, (await copy(id)) ? "copied" : "not allowed"));
+    name.addEventListener("click", async () => flash(name, (await copy(id)) ? "copied" : "copying not allowed"));
     const more = channels.length > SHOWN_NAMES ? ` and ${channels.length - SHOWN_NAMES} more` : "";
     const away = make(
       "button",
@@ -83,7 +83,7 @@ export class People {
     return row;
   }
 
-  /** Asks once more by the button itself: no dialogue, no slip of the finger. */
+  /** Disconnect on the second click within 3 s. The first one asks for confirmation on the button. */
   async #disconnect(button, id) {
     if (button.dataset.sure === undefined) {
       button.dataset.sure = "";
@@ -96,7 +96,7 @@ export class People {
     }
     button.disabled = true;
     const response = await this.#fetch(`connections/${encodeURIComponent(id)}`, "DELETE").catch((error) => error);
-    if (response instanceof Error || !response.ok) flash(button, response.status === 404 ? "gone already" : "failed");
+    if (response instanceof Error || !response.ok) flash(button, response.status === 404 ? "already closed" : "failed");
     if (response.ok || response.status === 404) button.closest("tr").remove();
   }
 
@@ -115,7 +115,7 @@ export class People {
     }
     this.#counts = counts;
     byId("channels-note").textContent =
-      `${counted(counts.size, "channel")} of ${cursor === null ? "" : "the first "}${counted(looked, "connection")}`;
+      `${counted(counts.size, "channel")} (${cursor === null ? "" : "of the first "}${counted(looked, "connection")})`;
     this.#drawChannels();
   }
 
@@ -129,15 +129,19 @@ export class People {
   }
 
   #channel(name, count) {
-    const hear = make(
+    const subscribe = make(
       "button",
       { type: "button", className: "quiet", "aria-label": `Subscribe to ${name}` },
       "Subscribe",
     );
-    hear.disabled = !this.#connection.isConnected || !["channels", "rooms"].includes(this.#connection.dialect);
-    hear.addEventListener("click", () => this.#actions.subscribe(name));
-    const who = make("button", { type: "button", className: "quiet", "aria-label": `Who is in ${name}` }, "Who");
-    who.addEventListener("click", () => {
+    subscribe.disabled = !this.#connection.isConnected || !["channels", "rooms"].includes(this.#connection.dialect);
+    subscribe.addEventListener("click", () => this.#actions.subscribe(name));
+    const members = make(
+      "button",
+      { type: "button", className: "quiet", "aria-label": `Subscribers of ${name}` },
+      "Subscribers",
+    );
+    members.addEventListener("click", () => {
       byId("people-channel").value = name;
       byId("tab-people").click();
     });
@@ -146,14 +150,14 @@ export class People {
       {},
       make("td", { className: "mono" }, name),
       make("td", { className: "number" }, count.toLocaleString()),
-      make("td", { className: "actions" }, who, hear),
+      make("td", { className: "actions" }, members, subscribe),
     );
   }
 
-  /** The answer to GET /connections, or null after saying in `note` why there is none. */
+  /** Return the response of GET /connections, or null after showing the error in `note`. */
   async #get(note, query) {
     if (!this.#key()) {
-      byId(note).textContent = "the broadcast key is needed (Operator)";
+      byId(note).textContent = "enter the broadcast key under Operator";
       return null;
     }
     const wanted = Object.entries(query).filter(([, value]) => value !== null && value !== "");
@@ -161,7 +165,7 @@ export class People {
       const response = await this.#fetch(`connections?${new URLSearchParams(wanted)}`);
       const answer = await response.json();
       if (!answer.error) return answer;
-      byId(note).textContent = response.status === 401 ? "this broadcast key is not good" : answer.error.message;
+      byId(note).textContent = response.status === 401 ? "invalid broadcast key" : answer.error.message;
     } catch (error) {
       byId(note).textContent = error.message;
     }

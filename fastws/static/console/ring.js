@@ -1,6 +1,6 @@
-/** The newest messages and what a filter lets through of them. No page is needed: node tests it. */
+/** The newest messages, and a filtered selection of them. Needs no page; tested with Node. */
 
-/** Keeps the last `capacity` entries. Each has a number for good: `first` is the oldest one's, `next` the coming one's. */
+/** Keeps the last `capacity` entries. Numbers of entries: `first` is the oldest one, `next` the coming one. */
 export class Ring {
   constructor(capacity) {
     this.capacity = capacity;
@@ -27,7 +27,7 @@ export class Ring {
     return this.entries[number % this.capacity];
   }
 
-  /** As it is now: what comes later does not change it. */
+  /** Return a copy, which later entries do not change. */
   copy() {
     const copy = new Ring(this.capacity);
     copy.entries = this.entries.slice();
@@ -37,7 +37,7 @@ export class Ring {
   }
 }
 
-/** The entries of a ring that `test` lets through (null: all), by position; `gone`: how many fell off the front. */
+/** The entries of a ring that pass `test` (null: all), by position. `gone` counts those dropped from the front. */
 export class Selection {
   constructor(ring, test = null) {
     this.ring = ring;
@@ -49,7 +49,7 @@ export class Selection {
     this.update();
   }
 
-  /** Take in what the ring got since, and let go of what it lost. Cost: one test per new entry. */
+  /** Add new entries of the ring and forget entries that it dropped. Costs one test per new entry. */
   update() {
     const { ring, test, numbers } = this;
     if (test === null) return;
@@ -85,7 +85,7 @@ export class Selection {
   }
 }
 
-/** A test of entries for a search text and the kinds that are wanted; null where everything passes. */
+/** Return a test of entries for a search text and the wanted kinds; null if all entries pass. */
 export function testFor(text, kinds, all) {
   const wanted = text.trim().toLowerCase();
   const isWhole = all.every((kind) => kinds.has(kind));

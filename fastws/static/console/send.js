@@ -1,9 +1,9 @@
-/** Sending: over the page's connection, or by POST /broadcast with the key. */
+/** Publishing over the connection of this page, or by POST /broadcast with the key. */
 
 import { HOME } from "./connection.js";
 import { byId } from "./elements.js";
 
-// What can be done in which dialect, the most usual first, and what stands in the fields then.
+// The ways to send in each dialect, the default first, and the examples in the fields.
 const WAYS = {
   channels: ["channel", "connection", "http", "raw"],
   rooms: ["http", "raw"],
@@ -38,7 +38,7 @@ export class Sending {
   #key;
   #dialect = null;
 
-  /** `key()` is the broadcast key, "" where there is none. */
+  /** `key()` returns the broadcast key, or "". */
   constructor(connection, log, key) {
     this.#connection = connection;
     this.#log = log;
@@ -54,7 +54,7 @@ export class Sending {
     });
   }
 
-  /** The dialect, the status or the key changed. */
+  /** Update the form: the dialect, the status or the key has changed. */
   follow() {
     const { dialect } = this.#connection;
     if (dialect !== this.#dialect) {
@@ -67,13 +67,13 @@ export class Sending {
     const isOpen = byId("send-how").value === "http" ? this.#key() !== "" : this.#connection.isConnected;
     byId("send").disabled = !isOpen;
     byId("send").title = isOpen
-      ? "Ctrl+Enter in the data"
+      ? "Ctrl+Enter in the data field"
       : byId("send-how").value === "http"
-        ? "needs the broadcast key"
-        : "needs a connection";
+        ? "Enter the broadcast key under Operator first"
+        : "Connect first";
   }
 
-  /** Fills in who is meant. */
+  /** Fill in the target. */
   address(how, target) {
     byId("send-how").value = how;
     this.#fit(false);
@@ -98,13 +98,13 @@ export class Sending {
     this.follow();
   }
 
-  /** The JSON in the data field, or undefined after saying what is wrong with it. */
+  /** Return the parsed JSON of the data field, or undefined after showing the error. */
   #parse() {
     const text = byId("data").value.trim();
     try {
       const value = text === "" ? null : JSON.parse(text);
       const isWrong = byId("send-how").value === "raw" && (value === null || typeof value !== "object");
-      byId("data-error").textContent = isWrong ? "a message is an object" : "";
+      byId("data-error").textContent = isWrong ? "a message must be a JSON object" : "";
       byId("data").setAttribute("aria-invalid", String(isWrong));
       return isWrong ? undefined : value;
     } catch (error) {
@@ -141,7 +141,7 @@ export class Sending {
   }
 
   #post(message) {
-    if (!this.#connection.client?.post(message)) this.#log.note("not sent: there is no connection");
+    if (!this.#connection.client?.post(message)) this.#log.note("not sent: not connected");
   }
 
   async #broadcast(message) {

@@ -1,4 +1,4 @@
-/** The subscriptions of the page's connection, in the words of its dialect. */
+/** The subscriptions of this page, with the terms of the selected dialect. */
 
 import { byId, make } from "./elements.js";
 
@@ -7,17 +7,17 @@ const OF_DIALECT = {
   rooms: {
     label: "Room",
     example: "execution:1",
-    note: "user:… is joined from the start; other rooms need the token’s leave.",
+    note: "user:… is joined automatically; other rooms must be allowed by the token.",
   },
   workspaces: {
     label: "Event types",
     example: "alert",
-    note: "Until the first subscription every event of the workspace is heard.",
+    note: "Without a subscription, all events of the workspace are received.",
   },
   jobs: {
     label: "Job ids",
     example: "",
-    note: "Every job is heard until you narrow it; each subscription replaces the one before.",
+    note: "Without a subscription, updates of all jobs are received; each subscription replaces the previous one.",
   },
 };
 
@@ -31,16 +31,16 @@ export class Subscriptions {
     this.#log = log;
     byId("subscribe-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.subscribe(this.#written());
+      this.subscribe(this.#wanted());
     });
-    byId("unsubscribe").addEventListener("click", () => this.unsubscribe(this.#written()));
+    byId("unsubscribe").addEventListener("click", () => this.unsubscribe(this.#wanted()));
     byId("subscriptions").addEventListener("click", (event) => {
       const name = event.target.closest("button")?.dataset.name;
       if (name !== undefined) this.unsubscribe(name);
     });
   }
 
-  /** The connection has another status: null is none. */
+  /** Update the form: the status has changed. `client` is null if there is no connection. */
   follow(client, status) {
     const { label, example, note } = OF_DIALECT[byId("dialect").value];
     if (byId("subscribe-label").textContent !== label) byId("subscribe-name").value = example;
@@ -81,7 +81,7 @@ export class Subscriptions {
     return this.#connection.dialect === "jobs";
   }
 
-  #written() {
+  #wanted() {
     const listed = (id) =>
       byId(id)
         .value.split(",")

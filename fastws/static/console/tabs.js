@@ -1,10 +1,10 @@
-/** The three views: tabs with the keys that the ARIA pattern names. */
+/** The three views as tabs, with the keys of the ARIA tabs pattern. */
 
 import { byId } from "./elements.js";
 
 const TABS = ["tab-log", "tab-people", "tab-channels"];
 
-/** `shown(panel id)` is called with each view that comes up. */
+/** `shown(panel id)` is called when a view is opened. */
 export function startTabs(shown) {
   const tabs = TABS.map(byId);
   const open = (tab) => {

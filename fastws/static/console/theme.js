@@ -1,12 +1,12 @@
-/** Light, dark, or as the system has it. */
+/** Colour theme: light, dark, or the setting of the system. */
 
 import { byId } from "./elements.js";
 
 const NAMES = { auto: "Auto", light: "Light", dark: "Dark" };
-const WORDS = { auto: "as the system", light: "light", dark: "dark" };
+const LABELS = { auto: "system setting", light: "light", dark: "dark" };
 
 export function startTheme() {
-  show(remembered());
+  show(storedTheme());
   byId("theme").addEventListener("click", () => {
     const names = Object.keys(NAMES);
     const next = names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length];
@@ -14,7 +14,7 @@ export function startTheme() {
     try {
       localStorage.setItem("fastws.theme", next);
     } catch {
-      // Where storage is forbidden the choice holds for this visit.
+      // Storage is not allowed: the choice lasts until the page is closed.
     }
   });
 }
@@ -22,14 +22,14 @@ export function startTheme() {
 function show(theme) {
   document.documentElement.dataset.theme = theme;
   byId("theme-name").textContent = NAMES[theme];
-  byId("theme").setAttribute("aria-label", `Colours: ${WORDS[theme]}`);
+  byId("theme").setAttribute("aria-label", `Colours: ${LABELS[theme]}`);
 }
 
-function remembered() {
+function storedTheme() {
   try {
     const theme = localStorage.getItem("fastws.theme");
     return theme in NAMES ? theme : "auto";
   } catch {
-    return "auto"; // storage is forbidden
+    return "auto"; // storage is not allowed
   }
 }
