@@ -83,7 +83,7 @@ def _files(folder: str) -> dict[str, tuple[bytes, str]]:
 
 
 def _client_files(bodies: dict[str, bytes]) -> dict[str, bytes]:
-    """Return the published files of the browser client: its modules in one file, and the files that are loaded later."""
+    """Return the published files of the browser client: its modules in one file, and what is loaded later."""
     modules = {name: body.decode() for name, body in bodies.items() if _suffix(name) == ".js"}
     published = {name: body for name, body in bodies.items() if name in PUBLISHED or _suffix(name) == ".ts"}
     return {**published, CLIENT_ENTRY: bundle(CLIENT_ENTRY, modules).encode()}
