@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -55,6 +57,9 @@ MAX_SIBLING_BODY_BYTES = 4096
 MAX_BODY_OVERHEAD_BYTES = 4096
 
 
+MakeHttp = Callable[[], HttpConnection]
+
+
 class Assembly:
     """The parts of one running server. Must be made on its event loop."""
 
@@ -90,22 +95,12 @@ class Assembly:
         self._make_transport(node_id, log_level)
         self.broadcaster = self._make_broadcaster()
         self.application = self._make_application()
-        self._make_routers(log_level, workers_folder)
+        self._make_protocols(log_level, workers_folder)
 
-    def client_protocol(self) -> HttpConnection:
-        """Return the protocol for a connection on a public address."""
-        return self._http(self.router, self._config.max_message_bytes + MAX_BODY_OVERHEAD_BYTES, is_internal=False)
-
-    def scrape_protocol(self) -> HttpConnection:
-        """Return the protocol for a connection on `metrics_address`."""
-        return self._http(self.scrape_router, MAX_SIBLING_BODY_BYTES, is_internal=True)
-
-    def worker_protocol(self) -> HttpConnection:
-        """Return the protocol for a connection from another worker of this machine."""
-        return self._http(self.worker_router, MAX_SIBLING_BODY_BYTES, is_internal=True)
-
-    def _http(self, router: Router, max_body_bytes: int, *, is_internal: bool) -> HttpConnection:
-        return HttpConnection(
+    def _protocol(self, router: Router, max_body_bytes: int, *, is_internal: bool) -> MakeHttp:
+        """Return the factory of protocols for accepted connections. A partial costs less than a method for each."""
+        return partial(
+            HttpConnection,
             self.transport_services,
             self.gate,
             self.opening,
@@ -251,19 +246,26 @@ class Assembly:
             max_message_bytes=config.max_message_bytes,
         )
 
-    def _make_routers(self, log_level: LogLevel, workers_folder: Path | None) -> None:
+    def _make_protocols(self, log_level: LogLevel, workers_folder: Path | None) -> None:
         exposition = Exposition(self._counters, self.hub, self._roster, self.broker)
         metrics: Handler = exposition
         endpoint = LogLevelEndpoint(log_level)
         self.worker_metrics: WorkerMetrics | None = None
         if workers_folder is not None:
             self.worker_metrics = WorkerMetrics(exposition, workers_folder)
-            self.worker_router = Router(self.application, self.worker_metrics, endpoint)
+            own = Router(self.application, self.worker_metrics, endpoint)
+            # For connections from another worker of this machine.
+            self.worker_protocol = self._protocol(own, MAX_SIBLING_BODY_BYTES, is_internal=True)
             metrics = workers = AllWorkerMetrics(self.worker_metrics, workers_folder)
             endpoint = LogLevelEndpoint(log_level, workers.forward)
-        self.scrape_router = Router(self.application, metrics, endpoint, only=SCRAPE_PATHS)
+        scrapes = Router(self.application, metrics, endpoint, only=SCRAPE_PATHS)
+        # For connections to `metrics_address`.
+        self.scrape_protocol = self._protocol(scrapes, MAX_SIBLING_BODY_BYTES, is_internal=True)
         public = metrics if self._config.metrics_address is None else not_on_this_port
-        self.router = Router(self.application, public, endpoint, websocket_paths=self._admittance.mounts.table)
+        clients = Router(self.application, public, endpoint, websocket_paths=self._admittance.mounts.table)
+        # For connections of clients.
+        max_body_bytes = self._config.max_message_bytes + MAX_BODY_OVERHEAD_BYTES
+        self.client_protocol = self._protocol(clients, max_body_bytes, is_internal=False)
 
 
 def _log_channel_error(error: Exception) -> None:

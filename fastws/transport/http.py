@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
-from typing import Protocol, cast
+from typing import Protocol
 
 import structlog
 
@@ -76,7 +76,7 @@ class HttpConnection(HttpResponder):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the socket unless it is counted already, and start its `handshake_timeout`."""
         # uvloop's transports do not inherit from asyncio's, but have the same methods.
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = transport  # type: ignore[assignment] # see above
         self.is_made = True
         if self.share is None:
             peer = peer_of(transport)

@@ -44,12 +44,11 @@ class Lifecycle:
         self.log = log
         self.hook = hook
 
-    def opened(self, connection: Connection, expires_at: float | None) -> None:
+    def opened(self, connection: Connection, dialect: str, user: str | None, expires_at: float | None) -> None:
         """`connection` was admitted. Its token expires at `expires_at` (seconds since the epoch; None: never)."""
         self._roster.add(connection)
-        self._counters.opened[connection.dialect_name] += 1
-        identity = connection.identity
-        self._gate.capacity.enter(None if identity is None else identity.user, connection.address)
+        self._counters.opened[dialect] += 1
+        self._gate.capacity.enter(user, connection.address)
         if expires_at is not None:
             self._heartbeat.watch_expiry(connection, expires_at)
 

@@ -70,9 +70,12 @@ class Opening:
         connection.session = session = Session(self._services, connection, form, identity, admission.starting)
         session.anonymous_allowed = admission.anonymous_allowed
         self._take_over(transport, connection)
-        leeway_seconds = self._services.token_verifier.leeway_seconds
         lifecycle = self._transport_services.lifecycle
-        lifecycle.opened(connection, None if identity is None else identity.expires_at + leeway_seconds)
+        if identity is None:
+            lifecycle.opened(connection, form.dialect.name, None, None)
+        else:
+            expires_at = identity.expires_at + self._services.token_verifier.leeway_seconds
+            lifecycle.opened(connection, form.dialect.name, identity.user, expires_at)
         session.cork = [
             accept_response(
                 request,
