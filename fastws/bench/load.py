@@ -212,7 +212,8 @@ class Load:
             _pipe(process.stdin).close()  # at the end of its input a process closes its connections and exits
         for process in self._processes:
             try:
-                await asyncio.wait_for(process.wait(), 5)
+                async with asyncio.timeout(5):
+                    await process.wait()
             except TimeoutError:
                 process.kill()
                 await process.wait()

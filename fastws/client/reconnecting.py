@@ -64,7 +64,8 @@ class ReconnectingConnection:
         """Connect and subscribe. Raises the FastWSError that prevents it, after `timeout` seconds at the latest."""
         self._task = asyncio.create_task(self._run(), name=f"fastws client of {self._connector.shown_url}")
         try:
-            await asyncio.wait_for(self._connected.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._connected.wait()
         except TimeoutError:
             await self.close()
             raise self._last_failure or Unavailable(f"not connected within {timeout:g} s") from None
