@@ -22,12 +22,12 @@ class AllowedOrigins:
     `null` (sandboxed frames, local files) is allowed only if it is listed.
     """
 
-    __slots__ = ("_exact", "_is_open", "_pattern")
+    __slots__ = ("_exact", "_pattern", "is_open")
 
     def __init__(self, entries: Iterable[str]) -> None:
         """Raises ConfigError for an invalid entry."""
         normal = [_normal(entry) for entry in entries]
-        self._is_open = ANY in normal
+        self.is_open = ANY in normal
         self._exact = frozenset(entry for entry in normal if "*" not in entry)
         wild = [re.escape(entry).replace(r"\*", _WILD) for entry in normal if "*" in entry and entry != ANY]
         self._pattern = re.compile("|".join(wild)) if wild else None
@@ -38,7 +38,7 @@ class AllowedOrigins:
         None is allowed: browsers always send an Origin, other clients need not (RFC 6455 section 10.2). Tokens, not
         origins, restrict those.
         """
-        if origin is None or self._is_open or origin in self._exact:
+        if origin is None or self.is_open or origin in self._exact:
             return True
         return self._pattern is not None and self._pattern.fullmatch(origin) is not None
 

@@ -68,6 +68,10 @@ class Gate:
         self.capacity = Capacity(rules.capacity, services.counters, descriptors=rules.descriptors)
         self.handshake_seconds = rules.handshake_seconds
         self.keep_alive_seconds = rules.keep_alive_seconds
+        # What no request has to be asked for: most servers allow all hosts and origins, and have no proxy.
+        self.has_proxies = bool(rules.trusted_proxies)
+        self.allows_all_hosts = rules.allowed_hosts.is_open
+        self._allows_all_origins = rules.allowed_origins.is_open
         # Whether all upgrades are refused.
         self.is_draining = False
         # Whether every response closes its connection, because the process is about to end.
@@ -119,7 +123,8 @@ class Gate:
         """Run all checks that need no waiting. Raises the FastWSError with which the client is refused."""
         self._check_room()
         check_upgrade(request)
-        self._check_origin(request)
+        if not self._allows_all_origins:
+            self._check_origin(request)
         offered = subprotocols(request)
         token = _token_of(request, offered)
         dialect = self._mounts.find(request.path, has_token=token is not None)

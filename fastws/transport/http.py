@@ -157,10 +157,13 @@ class HttpConnection(HttpResponder):
         """Determine the client's address and check the Host header. Raises RateLimited or Misdirected."""
         request.is_proxied = self._is_proxied
         if not self.is_internal:
-            self.address = self.gate.client_address(request, self.peer)
-            if self.address != self.peer and self.gate.capacity.limits_addresses:
-                self.count_for(self.address)
-            self.gate.check_host(request)
+            self.address = self.peer
+            if self.gate.has_proxies:
+                self.address = self.gate.client_address(request, self.peer)
+                if self.address != self.peer and self.gate.capacity.limits_addresses:
+                    self.count_for(self.address)
+            if not self.gate.allows_all_hosts:
+                self.gate.check_host(request)
 
     def _serve(self, request: Request) -> None:
         if request.is_upgrade and self.is_internal:
