@@ -8,6 +8,7 @@ from typing import Final
 
 from fastws.admission.gate import Gate
 from fastws.errors import FastWSError
+from fastws.transport.closed_transport import CLOSED
 from fastws.transport.counted_socket import CountedSocket
 from fastws.transport.services import TransportServices
 from fastws.wire.http_reader import HttpReader, Request, render_response
@@ -171,3 +172,4 @@ class HttpResponder(CountedSocket):
         if self.is_idle:
             self.gate.capacity.remove_idle(self)
         self.services.heartbeat.forget(self)
+        self.transport = CLOSED

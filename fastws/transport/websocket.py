@@ -13,6 +13,7 @@ from fastws.errors import FastWSError
 from fastws.session.session import Message
 from fastws.session.waiting import resume
 from fastws.transport import closing
+from fastws.transport.closed_transport import CLOSED
 from fastws.transport.heartbeat import reset
 from fastws.transport.services import TransportServices
 from fastws.transport.states import Event, State
@@ -225,6 +226,7 @@ class Connection(Writer):
         self.parser = None
         self.outbox = None
         self.services.lifecycle.gone(self)
+        self.transport = CLOSED
 
     # --- the client as endpoints see it
 
