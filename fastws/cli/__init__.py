@@ -113,5 +113,7 @@ def _run(given: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         # The reader of our output is gone, for example `head` (see "Note on SIGPIPE" in Python's signal module).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
         return 1

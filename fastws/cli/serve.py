@@ -117,7 +117,9 @@ def _print(text: str) -> None:
         print(text, flush=True)
     except OSError as error:
         log.warning("start-up text not printed", error=str(error))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def generate_secrets(config: Config) -> tuple[Config, frozenset[str]]:
