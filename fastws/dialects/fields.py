@@ -34,7 +34,8 @@ def single_request(self: SingleRequestDialect, opcode: int, payload: bytes, code
             request_id = _request_id(message["id"])
         return ((request_id, self.parse(message)),)
     except BadRequest as error:
-        return ((request_id, error),)
+        # Without its traceback, which would keep the frames and so the message alive.
+        return ((request_id, error.with_traceback(None)),)
 
 
 def with_id(message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:

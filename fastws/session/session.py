@@ -122,7 +122,8 @@ class Session:
                     self.peer.fail(error)
                     break
                 except FastWSError as error:
-                    requests = ((None, error),)
+                    self.refuse(error, None)
+                    requests = ()
             elif isinstance(payload, tuple):
                 requests = payload
             elif opcode > BINARY:
