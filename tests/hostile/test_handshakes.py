@@ -259,7 +259,7 @@ def test_a12_pages_of_other_origins_do_not_connect(shared: Run, origin: str) -> 
 
 
 def test_hosts_that_are_not_ours_are_misdirected_but_probes_are_answered(run: Run) -> None:
-    server = run("--allowed-hosts", "live.example", "--allowed-hosts", "*.wild.example")
+    server = run("--allow-anonymous", "true", "--allowed-hosts", "live.example", "--allowed-hosts", "*.wild.example")
     with RawClient(server.port) as client:
         assert client.upgrade("/", host="live.example:8000") == 101
     with RawClient(server.port) as client:
