@@ -12,9 +12,11 @@ import threading
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import boto3
 import jwt
 import pytest
 import pytest_asyncio
@@ -24,6 +26,7 @@ from tests.redis_server import free_port
 
 KEY = "the-broadcast-key-of-the-browser-tests"
 SECRET = "a JWT secret of the browser tests, longer than 32 bytes"
+AWS_CREDENTIALS = ("AKIDBROWSER", "the-aws-secret-of-the-browser-tests")
 START_SECONDS = 30.0
 FLAGS = (
     "--no-sandbox",
@@ -53,7 +56,8 @@ class ServerProcess:
         return f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
-        environment = {**os.environ, "FASTWS_JWT_SECRET": SECRET, "FASTWS_BROADCAST_KEY": KEY}
+        credentials = {"FASTWS_BROADCAST_KEY": KEY, "FASTWS_AWS_CREDENTIALS": ":".join(AWS_CREDENTIALS)}
+        environment = {**os.environ, "FASTWS_JWT_SECRET": SECRET, **credentials}
         command = [sys.executable, "-m", "fastws", "serve", "--port", str(self.port), "--drain-timeout", "1"]
         self.process = subprocess.Popen(
             [*command, *self.flags], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -96,6 +100,19 @@ class ServerProcess:
 
     def publish(self, channel: str, event: str, data: object, **more: object) -> Any:
         return self.call("broadcast", {"channel": channel, "event": event, "data": data, **more})
+
+    def post_to_connection(self, connection_id: str, body: object) -> None:
+        """Send `body` to one connection verbatim, as boto3 does."""
+        key_id, secret = AWS_CREDENTIALS
+        client = boto3.client(
+            "apigatewaymanagementapi",
+            endpoint_url=f"{self.url}production",
+            region_name="eu-central-1",
+            aws_access_key_id=key_id,
+            aws_secret_access_key=secret,
+        )
+        with closing(client):
+            client.post_to_connection(ConnectionId=connection_id, Data=json.dumps(body).encode())
 
 
 def token(user: str = "ada", ttl: float = 600.0, **claims: object) -> str:

@@ -295,8 +295,9 @@ async def test_what_is_sent_verbatim_to_the_connection_is_heard(server: ServerPr
     await front.visit(server)
     await front.connect(channels=["news"])
     bodies = [{"text": "without data"}, {"id": 1, "data": 5}, {"type": "pong"}]
+    connection_id = await front.run("() => client.connectionId")
     for body in bodies:
-        server.call(f"production/@connections/{await front.run('() => client.connectionId')}", body)
+        server.post_to_connection(connection_id, body)
     await front.until("seen.message.length === 3")
     assert await front.seen("message") == bodies
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from fastws.cli import main
 from tests.serving import pytest_asyncio_loop_factories
@@ -41,7 +43,22 @@ def _no_settings_of_ours_around(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def _kept_logging() -> Iterator[None]:
+    """Give the tests after this one the logging they had: `serve` sends every record to the process's stderr."""
+    root, loggers = logging.getLogger(), ("", "fastws", "httpx")
+    handlers, levels = list(root.handlers), [logging.getLogger(name).level for name in loggers]
+    configured, hooks = structlog.get_config(), (sys.excepthook, threading.excepthook, sys.unraisablehook)
+    yield
+    root.handlers[:] = handlers
+    for name, level in zip(loggers, levels, strict=True):
+        logging.getLogger(name).setLevel(level)
+    structlog.configure(**configured)
+    logging.captureWarnings(capture=False)
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+
+
+@pytest.fixture
+def run(_kept_logging: None, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs `fastws WORDS…` in this process; what goes on for ever is interrupted."""
 
     def ran(*words: str) -> Outcome:

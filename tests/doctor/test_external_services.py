@@ -148,7 +148,7 @@ def test_keys_that_cannot_be_used_are_named_with_why(
         ({"issuer": "x", "jwks_uri": "y"}, 200, "not a JWKS document, it has no list `keys`"),
         (b"", 404, "status 404"),
         (b"", 302, "status 302"),
-        (b" " * 300_000, 200, "too large"),
+        (b" " * 300_000, 200, "must be at most 262144 bytes"),
     ],
 )
 def test_an_answer_that_is_no_jwks_says_what_it_is_and_where_to_look(

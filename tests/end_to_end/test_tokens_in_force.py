@@ -56,7 +56,7 @@ async def test_a_refreshed_token_stays(serve: Serve, join: Join, path: str) -> N
 
 
 REFUSED = {
-    "another user": ({"user": "u2"}, "same user"),
+    "another user": ({"user": "u2"}, "for another user"),
     "ended": ({"seconds": -100}, "token"),
     "forged": (None, "token"),
 }

@@ -65,7 +65,7 @@ async def test_who_asks_a_websocket_address_without_an_upgrade_is_told(serve: Se
     for path in ("/ws", "/api/v1/ws", "/live", "/live/"):
         answer = await ask(server, "GET", path)
         assert answer.error[:2] == (426, "upgrade_required")
-        assert "by ws:// or wss://" in answer.error[2]
+        assert "connect with ws:// or wss://" in answer.error[2]
         assert answer.headers["Upgrade"] == "websocket"
     assert (await ask(server, "GET", "/production")).status == 404
 

@@ -205,7 +205,7 @@ def start_with(*flags: str, toml: Path | None = None) -> subprocess.CompletedPro
         ((), "no_such_setting = 1", "no_such_setting"),
         ((), "port = 'eighty'", "port"),
         ((), "port = [", "TOML"),
-        (("--port", "0", "--max-connections", "-1"), None, "max_connections"),
+        (("--port", "0", "--max-connections", "-1"), None, "max-connections"),
         (("--port", "70000"), None, "port"),
         (("--port", "0", "--idle-timeout", "nan"), None, "idle-timeout"),
         (("--port", "0", "--workers", "2"), None, "workers"),
