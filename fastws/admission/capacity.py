@@ -8,7 +8,6 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
@@ -30,26 +29,6 @@ USUALLY_IN_USE: Final = 32
 SECONDS_BETWEEN_WARNINGS: Final = 1.0
 
 
-@dataclass(slots=True, kw_only=True, frozen=True)
-class CapacityRules:
-    """The settings of the same names; 0 means no limit."""
-
-    max_connections: int
-    max_connections_per_user: int
-    max_connections_per_ip: int
-    connect_rate: float
-
-    @classmethod
-    def of(cls, config: Config) -> CapacityRules:
-        """Create the rules from the settings."""
-        return cls(
-            max_connections=config.max_connections,
-            max_connections_per_user=config.max_connections_per_user,
-            max_connections_per_ip=config.max_connections_per_ip,
-            connect_rate=config.connect_rate,
-        )
-
-
 class Idle(Protocol):
     """A keep-alive connection between two requests."""
 
@@ -68,11 +47,11 @@ class Capacity:
     __slots__ = (
         "_by_address",
         "_by_user",
+        "_config",
         "_connects",
         "_counters",
         "_idle",
         "_idle_of",
-        "_rules",
         "_sockets_of",
         "_unlogged",
         "_warned_at",
@@ -83,17 +62,17 @@ class Capacity:
         "sockets",
     )
 
-    def __init__(self, rules: CapacityRules, counters: Counters, *, descriptors: int) -> None:
+    def __init__(self, config: Config, counters: Counters, *, descriptors: int) -> None:
         """`descriptors` is the number that the process may still open (see `free_descriptors`)."""
         own = min(OWN_DESCRIPTORS, descriptors // SMALLEST_PART)
         http = min(HTTP_DESCRIPTORS, descriptors // SMALLEST_PART)
         ceiling = max(descriptors - own - http, 1)
-        self.max_connections = min(rules.max_connections or ceiling, ceiling)
+        self.max_connections = min(config.max_connections or ceiling, ceiling)
         self.max_sockets = max(min(descriptors - own, self.max_connections + http), 1)
-        self.limits_addresses = rules.max_connections_per_ip > 0
-        self._rules = rules
+        self.limits_addresses = config.max_connections_per_ip > 0
+        self._config = config
         self._counters = counters
-        self._connects = Bucket(rules.connect_rate, max(rules.connect_rate, 1.0)) if rules.connect_rate else None
+        self._connects = Bucket.of_rate(config.connect_rate)
         self._by_address: dict[str, int] = defaultdict(int)
         self._by_user: dict[str, int] = defaultdict(int)
         self._sockets_of: dict[str, int] = defaultdict(int)
@@ -131,7 +110,7 @@ class Capacity:
         Raises RateLimited if the address has reached its limit and none of its sockets is idle.
         """
         key = address_key(address)
-        if self._sockets_of.get(key, 0) >= self._rules.max_connections_per_ip and not self._evict_longest_idle(
+        if self._sockets_of.get(key, 0) >= self._config.max_connections_per_ip and not self._evict_longest_idle(
             self._idle_of.get(key, {})
         ):
             self._counters.rate_limited["address"] += 1
@@ -196,11 +175,11 @@ class Capacity:
 
     def check_shares(self, user: str | None, address: str) -> None:
         """Raise RateLimited if this address or user has reached its limit of connections."""
-        rules = self._rules
-        if 0 < rules.max_connections_per_ip <= self._by_address.get(address_key(address), 0):
+        config = self._config
+        if 0 < config.max_connections_per_ip <= self._by_address.get(address_key(address), 0):
             self._counters.rate_limited["address"] += 1
             raise RateLimited("too many connections from this address", reason="address_limit")
-        if user is not None and 0 < rules.max_connections_per_user <= self._by_user.get(user, 0):
+        if user is not None and 0 < config.max_connections_per_user <= self._by_user.get(user, 0):
             self._counters.rate_limited["user"] += 1
             raise RateLimited("too many connections for this user", reason="user_limit")
 

@@ -13,10 +13,11 @@ from fastws.access.origins import AllowedOrigins
 from fastws.access.proxies import TrustedProxies
 from fastws.access.tokens import REFUSAL, token_from
 from fastws.admission.admission import Admission
-from fastws.admission.capacity import Capacity, CapacityRules
+from fastws.admission.capacity import Capacity
 from fastws.callouts.event_hook import EventHook
 from fastws.callouts.gateway_events import Caller, connect_event
 from fastws.codec.negotiate import negotiate
+from fastws.config import Config
 from fastws.dialects.dialect import Dialect, StartingChannels
 from fastws.dialects.mount import Mounts
 from fastws.errors import (
@@ -40,22 +41,16 @@ PROBES: Final = frozenset({"/health", "/ready"})
 
 @dataclass(slots=True, kw_only=True, frozen=True)
 class GateRules:
-    """The settings of the same names, and what follows from them."""
+    """The settings, and what follows from them."""
 
+    config: Config
     node_id: str
     allow_anonymous: bool
-    anonymous_was_set: bool
     local_peers: LocalPeers
-    enable_realtime: bool
     allowed_origins: AllowedOrigins
     allowed_hosts: AllowedHosts
     trusted_proxies: TrustedProxies
-    proxy_protocol: bool
-    capacity: CapacityRules
     descriptors: int
-    handshake_seconds: float
-    keep_alive_seconds: float
-    is_tls: bool
 
 
 class Gate:
@@ -65,9 +60,9 @@ class Gate:
         self._services = services
         self._mounts = mounts
         self._rules = rules
-        self.capacity = Capacity(rules.capacity, services.counters, descriptors=rules.descriptors)
-        self.handshake_seconds = rules.handshake_seconds
-        self.keep_alive_seconds = rules.keep_alive_seconds
+        self.capacity = Capacity(rules.config, services.counters, descriptors=rules.descriptors)
+        self.handshake_seconds = rules.config.handshake_timeout
+        self.keep_alive_seconds = rules.config.keep_alive_timeout
         # What no request has to be asked for: most servers allow all hosts and origins, and have no proxy.
         self.has_proxies = bool(rules.trusted_proxies)
         self.allows_all_hosts = rules.allowed_hosts.is_open
@@ -91,7 +86,7 @@ class Gate:
 
     def expects_proxy_header(self, peer: str) -> bool:
         """Whether the first bytes from `peer` must be a PROXY protocol header."""
-        return self._rules.proxy_protocol and self._rules.trusted_proxies.trusts(peer)
+        return self._rules.config.proxy_protocol and self._rules.trusted_proxies.trusts(peer)
 
     def is_proxy(self, peer: str) -> bool:
         """Whether `peer` is one of the trusted proxies."""
@@ -186,7 +181,7 @@ class Gate:
             await self._emptied.wait()
 
     def _check_room(self) -> None:
-        if not self._rules.enable_realtime:
+        if not self._rules.config.enable_realtime:
             raise Unavailable("real-time connections are disabled", reason="switched_off", retry_after_seconds=60)
         if self.is_draining:
             raise Draining()
@@ -220,7 +215,7 @@ class Gate:
         """
         if not self._rules.allow_anonymous:
             return False
-        if self._rules.anonymous_was_set:
+        if self._rules.config.allow_anonymous is not None:
             return True
         return self._rules.local_peers.includes(request, address)
 

@@ -11,7 +11,7 @@ import structlog
 
 from fastws.access.rate_limit import Bucket
 from fastws.access.sigv4 import AwsCredentials
-from fastws.admission.capacity import CapacityRules, free_descriptors
+from fastws.admission.capacity import free_descriptors
 from fastws.admission.gate import Gate, GateRules
 from fastws.brokers.memory import MemoryBroker
 from fastws.brokers.redis.broker import RedisBroker
@@ -37,7 +37,7 @@ from fastws.server.status import Status
 from fastws.server.tasks import Tasks
 from fastws.session.commands import COMMANDS
 from fastws.session.metrics_source import MetricsSource
-from fastws.session.services import Limits, Services
+from fastws.session.services import Services
 from fastws.session.verifications import Verifications
 from fastws.settings import flush_intervals, slow_policies
 from fastws.telemetry.all_workers import AllWorkerMetrics, WorkerMetrics
@@ -46,8 +46,9 @@ from fastws.transport.connection_log import ConnectionLog
 from fastws.transport.heartbeat import Heartbeat
 from fastws.transport.http import HttpConnection
 from fastws.transport.lifecycle import Lifecycle
-from fastws.transport.opening import CompressionRules, Opening
-from fastws.transport.services import FrameLimits, TransportServices
+from fastws.transport.opening import Opening
+from fastws.transport.outbox import Bounds
+from fastws.transport.services import TransportServices
 from fastws.transport.write_batch import WriteBatch
 
 log = structlog.stdlib.get_logger("fastws.server")
@@ -147,7 +148,7 @@ class Assembly:
     def _make_services(self) -> Services:
         admittance = self._admittance
         return Services(
-            limits=Limits.of(self._config),
+            config=self._config,
             commands=COMMANDS,
             mounts=admittance.mounts,
             hub=self.hub,
@@ -173,8 +174,7 @@ class Assembly:
         self.status = Status(self.gate, self.broker)
         self.connection_log = ConnectionLog(log_level)
         self.transport_services = self._make_transport_services()
-        compression = CompressionRules.of(self._config)
-        self.opening = Opening(self.services, self.transport_services, compression, is_tls=is_tls)
+        self.opening = Opening(self.services, self.transport_services, self._config, is_tls=is_tls)
 
     def _make_transport_services(self) -> TransportServices:
         lifecycle = Lifecycle(
@@ -187,7 +187,8 @@ class Assembly:
             hook=self.event_hook,
         )
         return TransportServices(
-            limits=FrameLimits.of(self._config),
+            config=self._config,
+            bounds=Bounds(self._config.max_queue_messages, self._config.max_queue_bytes),
             hub=self.hub,
             roster=self._roster,
             counters=self._counters,
@@ -197,22 +198,16 @@ class Assembly:
         )
 
     def _gate_rules(self, node_id: str) -> GateRules:
-        config, admittance = self._config, self._admittance
+        admittance = self._admittance
         return GateRules(
+            config=self._config,
             node_id=node_id,
             allow_anonymous=admittance.permissions.allow_anonymous,
-            anonymous_was_set=config.allow_anonymous is not None,
             local_peers=admittance.local_peers,
-            enable_realtime=config.enable_realtime,
             allowed_origins=admittance.allowed_origins,
             allowed_hosts=admittance.allowed_hosts,
             trusted_proxies=admittance.trusted_proxies,
-            proxy_protocol=config.proxy_protocol,
-            capacity=CapacityRules.of(config),
             descriptors=free_descriptors(),
-            handshake_seconds=config.handshake_timeout,
-            keep_alive_seconds=config.keep_alive_timeout,
-            is_tls=admittance.tls is not None,
         )
 
     def _make_broadcaster(self) -> InProcessBroadcaster:
@@ -227,7 +222,6 @@ class Assembly:
 
     def _make_application(self) -> Application:
         config, admittance = self._config, self._admittance
-        rate = config.broadcast_rate
         return Application(
             hub=self.hub,
             broker=self.broker,
@@ -241,7 +235,7 @@ class Assembly:
             aws_credentials=AwsCredentials(config.aws_credentials),
             has_configured_keys=admittance.has_configured_keys,
             local_peers=admittance.local_peers,
-            broadcast_bucket=Bucket(rate, max(rate, 1.0)) if rate else None,
+            broadcast_bucket=Bucket.of_rate(config.broadcast_rate),
             identify=BearerTokens(admittance.tokens, admittance.revocations, self.verifications),
             max_message_bytes=config.max_message_bytes,
         )

@@ -39,15 +39,16 @@ def subscribe(session: Session, command: Subscribe, request_id: RequestId) -> No
 
 
 def _join(session: Session, name: str, request_id: RequestId) -> None:
-    peer, limits = session.peer, session.services.limits
+    peer, config = session.peer, session.services.config
     hub = session.services.hub
     is_member = hub.audience_of(peer, name) is not None
-    if not is_member and len(peer.audiences) >= limits.channels:
+    if not is_member and len(peer.audiences) >= config.max_channels_per_connection:
         raise TooManyChannels(
-            f"a connection may subscribe to at most {limits.channels} channels; unsubscribe from one first",
+            f"a connection may subscribe to at most {config.max_channels_per_connection} channels; "
+            "unsubscribe from one first",
             channel=name,
         )
-    if name not in hub.channels and len(hub.channels) >= limits.total_channels:
+    if name not in hub.channels and len(hub.channels) >= config.max_channels:
         raise TooManyChannels(
             "the server has reached its maximum number of channels; subscribe to an existing one", channel=name
         )

@@ -1,4 +1,8 @@
-"""The message rate of one client: how many of its messages are processed, and when it is closed (spec 6)."""
+"""The message rate of one client: how many of its messages are processed, and when it is closed (spec 6).
+
+Computes as access/rate_limit.Bucket does, but that one takes all or nothing, and one per session would cost 56 bytes
+per connection. So a session has only the time at which its burst is available again.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,8 @@ MIN_STRIKES: Final = 100
 
 def allowance(session: Session, wanted: int) -> int:
     """Charge `wanted` messages to the client's rate. Returns how many are allowed; refused ones are not charged."""
-    limits = session.services.limits
-    rate = limits.message_rate
+    config = session.services.config
+    rate = config.message_rate
     if not rate:
         return wanted
     now = session.services.clock()
@@ -25,7 +29,7 @@ def allowance(session: Session, wanted: int) -> int:
     if full_at <= now:
         full_at = now
         session.strikes = 0
-    allowed = min(wanted, int(limits.message_burst - (full_at - now) * rate))
+    allowed = min(wanted, int(config.message_burst - (full_at - now) * rate))
     session.rate_full_at = full_at + allowed / rate
     return allowed
 
@@ -36,7 +40,7 @@ def refuse_excess(session: Session, messages: list[tuple[int, bytes]]) -> None:
     session.services.counters.rate_limited["message"] += refused
     session.strikes += refused
     session.refuse(RateLimited(f"too many messages: {refused} were not processed; send more slowly"), None)
-    if session.strikes > max(session.services.limits.message_burst, MIN_STRIKES):
+    if session.strikes > max(session.services.config.message_burst, MIN_STRIKES):
         session.peer.end(1008, "too many messages", label="rate_limited")
         return
     # Pings (RFC 6455 section 5.5.2) and closes are answered, however many messages precede them.

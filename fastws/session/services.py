@@ -1,4 +1,4 @@
-"""The services that all sessions of a process share: limits, hub, broker, access, counters."""
+"""The services that all sessions of a process share: settings, hub, broker, access, counters."""
 
 from __future__ import annotations
 
@@ -39,31 +39,11 @@ MetricsSource = Callable[[str, str, Callable[[object], None]], None]
 
 
 @dataclass(slots=True, kw_only=True)
-class Limits:
-    """Limits of what one client may ask for."""
-
-    channels: int
-    # For the whole process, unlike the others.
-    total_channels: int
-    message_rate: float
-    message_burst: int
-
-    @classmethod
-    def of(cls, config: Config) -> Limits:
-        """Create the limits from the settings max_channels_per_connection, max_channels and message_*."""
-        return cls(
-            channels=config.max_channels_per_connection,
-            total_channels=config.max_channels,
-            message_rate=config.message_rate,
-            message_burst=config.message_burst,
-        )
-
-
-@dataclass(slots=True, kw_only=True)
 class Services:
     """The parts of the server that sessions use. One object per process."""
 
-    limits: Limits
+    # For max_channels_per_connection, max_channels, message_rate and message_burst.
+    config: Config
     # The function for each type of command. A table, so that Session does not depend on single commands.
     commands: Mapping[type, CommandHandler]
     mounts: Mounts

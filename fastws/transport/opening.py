@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass
 from typing import Final
 
 from fastws.admission.admission import Admission
@@ -24,33 +23,18 @@ from fastws.wire.handshake import accept_response
 MAX_USER_AGENT_LENGTH: Final = 256
 
 
-@dataclass(slots=True, frozen=True, kw_only=True)
-class CompressionRules:
-    """The settings compression, compression_level and compression_min_bytes."""
-
-    is_on: bool
-    level: int
-    min_bytes: int
-
-    @classmethod
-    def of(cls, config: Config) -> CompressionRules:
-        """Create the rules from the settings."""
-        return cls(
-            is_on=config.compression == "on", level=config.compression_level, min_bytes=config.compression_min_bytes
-        )
-
-
 class Opening:
     """Opens connections. Shares one wire form among all clients with the same dialect, codec and compression."""
 
-    __slots__ = ("_compression", "_forms", "_is_tls", "_services", "_transport_services")
+    __slots__ = ("_compresses", "_config", "_forms", "_is_tls", "_services", "_transport_services")
 
     def __init__(
-        self, services: Services, transport_services: TransportServices, compression: CompressionRules, *, is_tls: bool
+        self, services: Services, transport_services: TransportServices, config: Config, *, is_tls: bool
     ) -> None:
         self._services = services
         self._transport_services = transport_services
-        self._compression = compression
+        self._config = config
+        self._compresses = config.compression == "on"
         self._is_tls = is_tls
         self._forms: dict[tuple[str, str, int], DialectForm] = {}
 
@@ -100,14 +84,14 @@ class Opening:
 
     def _negotiate_deflate(self, admission: Admission) -> Deflate | None:
         offers = admission.request.header("sec-websocket-extensions")
-        return None if offers is None or not self._compression.is_on else negotiate_deflate(offers)
+        return None if offers is None or not self._compresses else negotiate_deflate(offers)
 
     def _form(self, dialect: Dialect, codec: Codec, deflate: Deflate | None) -> DialectForm:
         window_bits = 0 if deflate is None else deflate.window_bits
         key = (dialect.name, codec.name, window_bits)
         form = self._forms.get(key)
         if form is None:
-            rules = self._compression
-            compression = Compression(rules.level, rules.min_bytes, window_bits) if window_bits else None
+            level, min_bytes = self._config.compression_level, self._config.compression_min_bytes
+            compression = Compression(level, min_bytes, window_bits) if window_bits else None
             form = self._forms[key] = DialectForm(dialect, codec, compression)
         return form

@@ -17,29 +17,14 @@ if TYPE_CHECKING:
     from fastws.transport.lifecycle import Lifecycle
 
 
-@dataclass(slots=True, frozen=True, kw_only=True)
-class FrameLimits:
-    """Limits of what one connection may send and leave unread."""
-
-    message_bytes: int
-    fragments: int
-    outbox: Bounds
-
-    @classmethod
-    def of(cls, config: Config) -> FrameLimits:
-        """Create the limits from the settings max_message_bytes, max_fragments and max_queue_*."""
-        return cls(
-            message_bytes=config.max_message_bytes,
-            fragments=config.max_fragments,
-            outbox=Bounds(config.max_queue_messages, config.max_queue_bytes),
-        )
-
-
 @dataclass(slots=True, kw_only=True)
 class TransportServices:
     """The parts of the server that connections use. One object per process."""
 
-    limits: FrameLimits
+    # For max_message_bytes and max_fragments.
+    config: Config
+    # Of each outbox: max_queue_messages and max_queue_bytes.
+    bounds: Bounds
     hub: Hub
     roster: Roster
     counters: Counters

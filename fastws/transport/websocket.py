@@ -101,7 +101,7 @@ class Connection(Writer):
         if parser is not None:
             self._read_with_parser(parser, data)
             return
-        messages, used = read_frames(data, 0, self.services.limits.message_bytes, FRAMES_PER_TURN)
+        messages, used = read_frames(data, 0, self.services.config.max_message_bytes, FRAMES_PER_TURN)
         if messages:
             self.session.receive(messages)
         if used < len(data) and self.state is State.OPEN:
@@ -109,9 +109,9 @@ class Connection(Writer):
 
     def open_parser(self) -> FrameParser:
         """Make the parser that reads all further frames until it is idle."""
-        limits = self.services.limits
-        inflater = None if self.deflate is None else self.deflate.inflater(limits.message_bytes)
-        self.parser = parser = FrameParser(limits.message_bytes, limits.fragments, inflater)
+        config = self.services.config
+        inflater = None if self.deflate is None else self.deflate.inflater(config.max_message_bytes)
+        self.parser = parser = FrameParser(config.max_message_bytes, config.max_fragments, inflater)
         return parser
 
     def _read_with_parser(self, parser: FrameParser, data: bytes) -> None:

@@ -123,7 +123,7 @@ class Writer(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The kernel took only part of the data: further frames wait in the outbox."""
         if self.outbox is None:
-            self.outbox = Outbox(self.services.limits.outbox)
+            self.outbox = Outbox(self.services.bounds)
         self.outbox.is_blocked = True
         self.send = _decline if self.state is State.OPEN else discard
 

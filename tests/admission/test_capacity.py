@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import resource
+from typing import Any
 
 import pytest
 
-from fastws.admission.capacity import Capacity, CapacityRules, free_descriptors
+from fastws.admission.capacity import Capacity, free_descriptors
+from fastws.config import Config
 from fastws.counters import Counters
 from fastws.errors import RateLimited, Unavailable
 
 
-def capacity(*, descriptors: int = 1000, **rules: float) -> Capacity:
-    given: dict[str, float] = {
-        "max_connections": 0,
-        "max_connections_per_user": 0,
-        "max_connections_per_ip": 0,
-        "connect_rate": 0.0,
-    }
-    return Capacity(CapacityRules(**{**given, **rules}), Counters(), descriptors=descriptors)  # type: ignore[arg-type]
+def capacity(*, descriptors: int = 1000, **settings: Any) -> Capacity:
+    return Capacity(Config(**settings), Counters(), descriptors=descriptors)
 
 
 def enter(room: Capacity, count: int, user: str | None = None, address: str = "192.0.2.1") -> None:
