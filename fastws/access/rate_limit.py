@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
-from typing import Self
+from typing import Final, Self
+
+# A bucket may be overdrawn by this many tokens: sums of times are inexact, and must not cost the last of a burst.
+ROUNDING_TOKENS: Final = 0.001
 
 
 class Bucket:
@@ -29,7 +32,7 @@ class Bucket:
     def take(self, n: float, now: float) -> bool:
         """Take `n` tokens. Returns False and takes none if there are fewer."""
         full_at = (self._full_at if self._full_at > now else now) + n / self.per_second
-        if full_at - now > self.burst / self.per_second:
+        if full_at - now > (self.burst + ROUNDING_TOKENS) / self.per_second:
             return False
         self._full_at = full_at
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from fastws.access.rate_limit import ROUNDING_TOKENS
 from fastws.errors import RateLimited
 from fastws.wire.opcodes import BINARY
 
@@ -29,7 +30,7 @@ def allowance(session: Session, wanted: int) -> int:
     if full_at <= now:
         full_at = now
         session.strikes = 0
-    allowed = min(wanted, int(config.message_burst - (full_at - now) * rate))
+    allowed = min(wanted, int(config.message_burst + ROUNDING_TOKENS - (full_at - now) * rate))
     session.rate_full_at = full_at + allowed / rate
     return allowed
 

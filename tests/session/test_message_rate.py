@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fastws.session.message_rate import MIN_STRIKES, allowance, end_of_allowed, refuse_excess
 from fastws.wire.opcodes import PING, TEXT
 from tests.serving import Serve
@@ -38,6 +40,15 @@ async def test_refused_messages_are_not_charged(serve: Serve) -> None:
     assert [allowance(session, 1), allowance(session, 50)] == [1, 0]
     clock.now += 1.0
     assert allowance(session, 1) == 1
+
+
+@pytest.mark.parametrize("rate", [0.3, 3.0, 7.0, 1000.0])
+async def test_a_burst_in_several_reads_is_allowed_to_the_last_message(serve: Serve, rate: float) -> None:
+    server = await serve(message_rate=rate, message_burst=50)
+    server.services.clock = clock = Clock()
+    clock.now = 1_000_000.1
+    _, connection = connect(server)
+    assert [allowance(connection.session, 1) for _ in range(51)] == [1] * 50 + [0]
 
 
 async def test_without_a_rate_everything_is_allowed(serve: Serve) -> None:
