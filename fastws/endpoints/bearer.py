@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastws.access.broadcast_key import bearer
 from fastws.access.revocation import Revocations
-from fastws.access.tokens import Tokens
+from fastws.access.tokens import REFUSAL, Tokens
 from fastws.errors import Unauthorized
 from fastws.session.verifications import Verifications
 from fastws.vocabulary.identity import Identity
@@ -28,5 +28,5 @@ class BearerTokens:
         await self._verifications.turn(token)
         identity = self._tokens.verify(token)
         if self._revocations.is_revoked(identity):
-            raise Unauthorized("the token is revoked")
+            raise Unauthorized(REFUSAL)
         return identity

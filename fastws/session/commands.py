@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fastws.access.tokens import REFUSAL
-from fastws.errors import BadRequest, FastWSError, Forbidden, RateLimited, TooManyChannels
+from fastws.errors import BadRequest, FastWSError, Forbidden, RateLimited, TooManyChannels, Unauthorized
 from fastws.session.acknowledgements import Acknowledgement, DirectAcknowledgement, acknowledge
 from fastws.session.authorization import authorize, leave_forbidden_channels
 from fastws.session.joining import join
@@ -160,7 +160,7 @@ def _renew(session: Session, former: Identity, token: str, request_id: RequestId
     if identity.user != former.user:
         raise Forbidden("the new token is for another user; open a new connection to change the user")
     if services.revocations.is_revoked(identity):
-        raise Forbidden(REFUSAL)
+        raise Unauthorized(REFUSAL)
     session.identity = identity
     services.expiry.watch_expiry(session.peer, identity.expires_at + services.token_verifier.leeway_seconds)
     session.send_reply(Refreshed(identity.expires_at), request_id)

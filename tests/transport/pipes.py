@@ -12,8 +12,8 @@ from fastws.server.server import Server
 from fastws.transport.websocket import Connection
 
 HEAD = (
-    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    "GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 ENDLESS = 1 << 40
 
@@ -107,12 +107,12 @@ class Pipe(asyncio.Transport):
         self.is_closed = True
 
 
-def connect(server: Server, *channels: str) -> tuple[Pipe, Connection]:
-    """A client that has been let in, and hears `channels`."""
-    pipe = Pipe()
+def connect(server: Server, *channels: str, target: str = "/", pipe: Pipe | None = None) -> tuple[Pipe, Connection]:
+    """Connect a client to the path and query in `target`, and subscribe it to `channels`."""
+    pipe = pipe or Pipe()
     pipe.protocol = http = server.assembly.client_protocol()
     http.connection_made(pipe)
-    http.data_received(HEAD)
+    http.data_received(HEAD.format(target=target).encode())
     connection = pipe.protocol
     assert isinstance(connection, Connection)
     for channel in channels:
