@@ -83,17 +83,6 @@ def log_through_logging() -> None:
 
 def start_logging(log_format: str, log_level: str) -> None:
     """Send all log records to stderr: those of structlog, of the standard library, and warnings and uncaught errors."""
-    is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
-    # https://no-color.org: any non-empty value disables colours.
-    has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(colors=has_colours) if is_text else structlog.processors.JSONRenderer()
-    )
-    processors: list[structlog.types.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-    if not is_text:
-        processors.append(structlog.processors.format_exc_info)
-    processors.append(renderer)
-    formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=list(_COMMON_PROCESSORS), processors=processors)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -105,7 +94,7 @@ def start_logging(log_format: str, log_level: str) -> None:
         cache_logger_on_first_use=False,
     )
     # Not through sys.stderr: a thread blocked in its `write` would hold its lock and prevent the process from exiting.
-    writer = LogWriter(STDERR, formatter, encoding=sys.stderr.encoding or "utf-8")
+    writer = LogWriter(STDERR, _formatter(log_format), encoding=sys.stderr.encoding or "utf-8")
     root = logging.getLogger()
     root.handlers[:] = [LogHandler(writer)]
     # Debug lines of other libraries (asyncio, httpx, …) are of no use to operators.
@@ -113,6 +102,18 @@ def start_logging(log_format: str, log_level: str) -> None:
     logging.getLogger(LOGGER).setLevel(log_level.upper())
     logging.getLogger("httpx").setLevel(logging.WARNING)
     _log_warnings_and_uncaught_errors()
+
+
+def _formatter(log_format: str) -> structlog.stdlib.ProcessorFormatter:
+    """Return the formatter of all log records: text for people, or one JSON object per line."""
+    processors: list[structlog.types.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if log_format == "text" or (log_format == "auto" and sys.stderr.isatty()):
+        # https://no-color.org: any non-empty value disables colours.
+        has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        processors.append(structlog.dev.ConsoleRenderer(colors=has_colours))
+    else:
+        processors += (structlog.processors.format_exc_info, structlog.processors.JSONRenderer())
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=list(_COMMON_PROCESSORS), processors=processors)
 
 
 def _log_warnings_and_uncaught_errors() -> None:

@@ -135,17 +135,31 @@ class Tokens:
 
         Raises ConfigError if there is no secret, and BadRequest for claims that `verify` would refuse.
         """
-        algorithm = next((name for name in sorted(HMAC_ALGORITHMS) if name in self.algorithms), None)
-        if self._secret is None or algorithm is None:
-            raise ConfigError("signing a token requires jwt_secret: the server has no private key")
+        key, algorithm = self._signing_key()
         issued_at = int(time.time() if now is None else now)
         claims: dict[str, object] = {
             "sub": user,
             "iat": issued_at,
             "exp": issued_at + math.ceil(ttl_seconds),
             "jti": secrets.token_urlsafe(12),
+            **self._optional_claims(workspaces, channels, publish),
         }
-        optional: Mapping[str, object] = {
+        identity_of(claims)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
+            return jwt.encode(claims, key.key, algorithm)  # type: ignore[arg-type] # bytes, by secret_key
+
+    def _signing_key(self) -> tuple[VerificationKey, str]:
+        """Return the shared secret and the algorithm to sign with. Raises ConfigError if there is none."""
+        algorithm = next((name for name in sorted(HMAC_ALGORITHMS) if name in self.algorithms), None)
+        if self._secret is None or algorithm is None:
+            raise ConfigError("signing a token requires jwt_secret: the server has no private key")
+        return self._secret, algorithm
+
+    def _optional_claims(
+        self, workspaces: Sequence[str], channels: Iterable[str] | None, publish: Iterable[str] | None
+    ) -> dict[str, object]:
+        claims: Mapping[str, object] = {
             "workspace_id": workspaces[0] if workspaces else None,
             "workspaces": list(workspaces) or None,
             "channels": None if channels is None else list(channels),
@@ -153,11 +167,7 @@ class Tokens:
             "aud": self._audience,
             "iss": self._issuer,
         }
-        claims.update({name: value for name, value in optional.items() if value is not None})
-        identity_of(claims)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
-            return jwt.encode(claims, self._secret.key, algorithm)  # type: ignore[arg-type] # bytes, by secret_key
+        return {name: value for name, value in claims.items() if value is not None}
 
     def _served_algorithms(self, *, jwks: bool) -> frozenset[str]:
         served: frozenset[str] = frozenset()

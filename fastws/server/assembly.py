@@ -83,15 +83,12 @@ class Assembly:
         self.heartbeat = Heartbeat(
             roster, counters, ping_seconds=config.ping_interval, idle_seconds=config.idle_timeout
         )
-        self.verifications = Verifications(admittance.tokens)
         self.batch = WriteBatch()
         self.hub = self._make_hub()
         self.broker = self._make_broker(node_id)
         self.hub.emptied = self.broker.unlisten
         self.cluster = self._make_cluster()
-        self.metrics_hook = self._make_metrics_hook()
-        self.authorizer = self._make_authorizer()
-        self.event_hook = None if config.event_hook is None else EventHook(config.event_hook, counters)
+        self._make_callouts()
         self.services = self._make_services()
         self._make_transport(node_id, log_level)
         self.broadcaster = self._make_broadcaster()
@@ -137,16 +134,20 @@ class Assembly:
             return local
         return RedisCluster(self.broker, local, self.hub, self._roster, revocations)
 
-    def _make_metrics_hook(self) -> MetricsHook | None:
-        hook, template = self._config.metrics_hook, self._config.workspace_channel
-        return None if hook is None else MetricsHook(hook, template, self.tasks.spawn)
-
-    def _make_authorizer(self) -> Authorizer | None:
-        target = self._config.authorizer
-        return None if target is None else Authorizer(target, timeout_seconds=self._config.authorizer_timeout)
+    def _make_callouts(self) -> None:
+        config = self._config
+        metrics, authorizer, events = config.metrics_hook, config.authorizer, config.event_hook
+        self.metrics_hook = (
+            None if metrics is None else MetricsHook(metrics, config.workspace_channel, self.tasks.spawn)
+        )
+        self.authorizer = (
+            None if authorizer is None else Authorizer(authorizer, timeout_seconds=config.authorizer_timeout)
+        )
+        self.event_hook = None if events is None else EventHook(events, self._counters)
 
     def _make_services(self) -> Services:
         admittance = self._admittance
+        self.verifications = Verifications(admittance.tokens)
         return Services(
             config=self._config,
             commands=COMMANDS,

@@ -42,11 +42,10 @@ async def drain(
     gate.is_leaving = True
     gate.is_draining = not is_replaced
     gate.capacity.close_idle()
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds + ANSWER_SECONDS
+    deadline = asyncio.get_running_loop().time() + seconds + ANSWER_SECONDS
     await _close_all(roster, hub, seconds)
     if is_replaced:
-        await _accept_pending_upgrades(gate, min(deadline, loop.time() + ENTERING_SECONDS))
+        await _accept_pending_upgrades(gate, deadline)
         gate.is_draining = True
         await _close_all(roster, hub, 0.0)
     with contextlib.suppress(TimeoutError):
@@ -72,8 +71,12 @@ async def _close_all(roster: Roster, hub: Hub, seconds: float) -> None:
 
 
 async def _accept_pending_upgrades(gate: Gate, deadline: float) -> None:
-    """Wait until no accepted socket has an upgrade request left to send, or until `deadline` (loop time)."""
+    """Wait until no accepted socket has an upgrade request left to send, at most ENTERING_SECONDS.
+
+    Ends at `deadline` (loop time) at the latest.
+    """
     loop = asyncio.get_running_loop()
+    deadline = min(deadline, loop.time() + ENTERING_SECONDS)
     # Sockets accepted in this loop turn are counted in the next one.
     await asyncio.sleep(POLL_SECONDS)
     while gate.capacity.sockets and loop.time() < deadline:  # noqa: ASYNC110 sockets leave on a hot path, which sets no event

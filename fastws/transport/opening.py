@@ -60,13 +60,8 @@ class Opening:
         else:
             expires_at = identity.expires_at + self._services.token_verifier.leeway_seconds
             lifecycle.opened(connection, form.dialect.name, identity.user, expires_at)
-        session.cork = [
-            accept_response(
-                request,
-                subprotocol=admission.subprotocol,
-                extensions=None if deflate is None else deflate.response,
-            )
-        ]
+        extensions = None if deflate is None else deflate.response
+        session.cork = [accept_response(request, subprotocol=admission.subprotocol, extensions=extensions)]
         join_starting_channels(session)
         session.uncork()
         lifecycle.log.opened(connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Mapping
 from hashlib import sha1
 
 from fastws.errors import BadRequest, MethodNotAllowed, UpgradeRequired
@@ -103,7 +104,11 @@ def check_upgrade(request: Request) -> None:
         raise MethodNotAllowed("a WebSocket must be opened with GET", allow=("GET",))
     if request.http_version != "1.1":
         raise BadRequest("a WebSocket must be opened over HTTP/1.1")
-    headers = request.headers
+    _check_connection_headers(request.headers)
+    _check_websocket_headers(request.headers)
+
+
+def _check_connection_headers(headers: Mapping[str, str]) -> None:
     host = headers.get("host")
     if host is None or not _HOST.fullmatch(host):
         raise BadRequest("the request needs one `Host` header with a host and an optional port")
@@ -114,6 +119,9 @@ def check_upgrade(request: Request) -> None:
     for name in _BODY_HEADERS:
         if headers.get(name, "0") != "0":
             raise BadRequest("an upgrade request must not have a body")
+
+
+def _check_websocket_headers(headers: Mapping[str, str]) -> None:
     version = headers.get("sec-websocket-version")
     if version is None:
         raise BadRequest("the request needs `Sec-WebSocket-Version: 13`")
