@@ -146,7 +146,12 @@ class Config:
         100_000.0, "messages per second that one connection may send on average; 0 means no limit", minimum=0
     )
     message_burst: int = setting(200_000, "messages that one connection may send in a burst", minimum=1)
-    broadcast_rate: float = setting(0.0, "publications per second over POST /broadcast; 0 means no limit", minimum=0)
+    broadcast_rate: float = setting(
+        0.0,
+        "publications per second over POST /broadcast; a longer list passes once and delays those after it; "
+        "0 means no limit",
+        minimum=0,
+    )
     connect_rate: float = setting(0.0, "new connections per second, per process; 0 means no limit", minimum=0)
     handshake_timeout: float = setting(
         10.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Final
 
@@ -40,7 +41,7 @@ def _spend(application: Application, count: int) -> None:
     bucket = application.broadcast_bucket
     if bucket is not None and not bucket.take(count, time.monotonic()):
         application.counters.rate_limited["broadcast"] += 1
-        seconds = max(1, round(bucket.wait_seconds(count, time.monotonic())))
+        seconds = max(1, math.ceil(bucket.wait_seconds(count, time.monotonic())))
         raise RateLimited("too many publications per second (limit: broadcast_rate)", retry_after_seconds=seconds)
 
 

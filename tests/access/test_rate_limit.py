@@ -16,14 +16,27 @@ def test_a_burst_passes_and_then_the_rate() -> None:
     assert [bucket.take(1, 100.0) for _ in range(7)] == [True] * 5 + [False] * 2
     assert bucket.take(1, 100.1)
     assert not bucket.take(1, 100.1)
-    assert not bucket.take(6, 1000.0)
     assert bucket.take(5, 1000.0)
+    assert not bucket.take(1, 1000.0)
 
 
 def test_a_refusal_takes_nothing() -> None:
     bucket = Bucket(1, 3)
-    assert not bucket.take(4, 10.0)
-    assert bucket.take(3, 10.0)
+    assert bucket.take(1, 10.0)
+    assert not bucket.take(3, 10.0)
+    assert bucket.take(2, 10.0)
+
+
+def test_more_than_the_burst_is_taken_from_a_full_bucket_only_and_is_paid_back() -> None:
+    bucket = Bucket(2, 4)
+    assert bucket.take(1, 50.0)
+    assert not bucket.take(10, 50.0)
+    assert bucket.wait_seconds(10, 50.0) == pytest.approx(0.5)
+    assert bucket.take(10, 50.5)
+    # 10 of 4 tokens: 6 too many are back after 3 s, and one more half a second later.
+    assert bucket.wait_seconds(1, 50.5) == pytest.approx(3.5)
+    assert not bucket.take(1, 53.9)
+    assert bucket.take(1, 54.0)
 
 
 def test_a_rate_of_0_means_no_limit() -> None:

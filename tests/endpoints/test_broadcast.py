@@ -201,8 +201,18 @@ async def test_over_the_broadcast_rate_is_429_with_retry_after(serve: Serve, ask
 
 async def test_each_of_many_messages_counts_for_the_rate(serve: Serve, ask: Ask) -> None:
     server = await serve(broadcast_rate=2.0)
-    assert (await ask(server, "POST", "/broadcast", {"messages": [GOOD] * 3})).status == 429
-    assert (await ask(server, "POST", "/broadcast", {"messages": [GOOD] * 2})).status == 200
+    assert (await ask(server, "POST", "/broadcast", GOOD)).status == 200
+    assert (await ask(server, "POST", "/broadcast", {"messages": [GOOD] * 2})).status == 429
+    assert (await ask(server, "POST", "/broadcast", GOOD)).status == 200
+
+
+async def test_a_list_longer_than_the_rate_passes_and_is_paid_back_afterwards(serve: Serve, ask: Ask) -> None:
+    server = await serve(broadcast_rate=2.0)
+    assert (await ask(server, "POST", "/broadcast", {"messages": [GOOD] * 200})).status == 200
+    answer = await ask(server, "POST", "/broadcast", GOOD)
+    assert answer.status == 429
+    assert 90 <= int(answer.headers["Retry-After"]) <= 100
+    assert server.counters.publications == {"http": 200}
 
 
 async def test_the_same_message_id_is_published_once(serve: Serve, join: Join, ask: Ask) -> None:
