@@ -74,6 +74,17 @@ class Permissions:
             return self._is_open(channel, needs_token, anonymous_allowed)
         return compile_patterns(identity.publish).covers(channel, identity.user)
 
+    def may_send_directly(
+        self, identity: Identity | None, *, needs_token: bool, anonymous_allowed: bool | None = None
+    ) -> bool:
+        """Whether the user may send to single connections: whether its token allows publishing to any channel.
+
+        Without a `publish` claim, or without a token, as where anonymous clients may publish.
+        """
+        if identity is not None and identity.publish is not None:
+            return bool(identity.publish)
+        return not needs_token and (self.allow_anonymous if anonymous_allowed is None else anonymous_allowed)
+
     def is_protected(self, channel: str) -> bool:
         """Whether `channel` requires a token that allows it."""
         return self._is_protected(channel) is not None

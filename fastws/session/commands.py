@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from fastws.session.session import Session
 
 REFRESH_SECONDS: Final = 1.0
+# An authorizer is asked whether a client may publish to the channel of this prefix and the id of the connection.
+CONNECTION_PREFIX: Final = "connection:"
 
 
 def subscribe(session: Session, command: Subscribe, request_id: RequestId) -> None:
@@ -102,6 +104,21 @@ def _publish(session: Session, command: Send, request_id: RequestId) -> None:
 
 
 def send_direct(session: Session, command: SendDirect, request_id: RequestId) -> None:
+    services = session.services
+    if services.authorizer is not None:
+        name = f"{CONNECTION_PREFIX}{command.connection_id}"
+        authorize(session, "publish", name, lambda: _send_directly(session, command, request_id), request_id)
+    elif services.permissions.may_send_directly(
+        session.identity,
+        needs_token=session.form.dialect.needs_token,
+        anonymous_allowed=session.anonymous_allowed,
+    ):
+        _send_directly(session, command, request_id)
+    else:
+        raise Forbidden("not allowed to send to connections")
+
+
+def _send_directly(session: Session, command: SendDirect, request_id: RequestId) -> None:
     publication = Publication("", command.event, command.data, None, session.peer.id)
     target = session.services.roster.get(command.connection_id)
     if target is None:

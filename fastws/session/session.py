@@ -10,6 +10,7 @@ from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.wire_form import DialectForm
 from fastws.errors import (
     FastWSError,
+    Forbidden,
     InvalidText,
     UnknownAction,
     UnsupportedData,
@@ -226,7 +227,12 @@ class Session:
     # --- publications for this client only
 
     def deliver_direct(self, publication: Publication) -> bool:
-        """Send `publication` to this client only. Returns False if its queue is full. Raises Unencodable."""
+        """Send `publication` to this client only. Returns False if its queue is full.
+
+        Raises Unencodable, and Forbidden if another client sends an event that only the server may send.
+        """
+        if publication.event in self.form.dialect.reserved_events and publication.sender is not None:
+            raise Forbidden(f"only the server may send the event {publication.event!r} to this connection")
         return self._deliver_frame(self.form.frame(publication), publication)
 
     def deliver_raw(self, body: bytes) -> bool:

@@ -138,6 +138,18 @@ def test_patterns_open_what_is_protected() -> None:
     assert both(permissions(), identity, "workflow:1") == ""
 
 
+def test_direct_sends_follow_the_right_to_publish() -> None:
+    for anonymous in (True, False):
+        rules = permissions(anonymous_allowed=anonymous)
+        for needs_token in (True, False):
+            is_open = anonymous and not needs_token
+            assert rules.may_send_directly(None, needs_token=needs_token) is is_open
+            assert rules.may_send_directly(U1, needs_token=needs_token) is is_open
+            assert rules.may_send_directly(LIMITED, needs_token=needs_token)
+            assert not rules.may_send_directly(Identity("u1", publish=()), needs_token=needs_token)
+        assert rules.may_send_directly(None, needs_token=False, anonymous_allowed=not anonymous) is not anonymous
+
+
 def test_an_empty_claim_allows_nothing_beyond_ones_own() -> None:
     identity = Identity("u1", channels=(), publish=())
     assert both(permissions(), identity, "admin") == ""

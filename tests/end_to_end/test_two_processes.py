@@ -202,6 +202,17 @@ async def test_what_cannot_be_said_to_a_connection_is_the_same_error_from_every_
     assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
 
 
+async def test_an_event_of_the_server_cannot_be_forged_from_another_process(
+    servers: tuple[Server, Server], join: Join
+) -> None:
+    first, second = servers
+    sender = await join(first)
+    target = await join(second, "/ws", token=second.tokens.sign("bob", workspaces=["w1"]))
+    reply = await sender.ask({"action": "send", "connectionId": target.id, "event": "metrics_update", "id": 1})
+    assert (reply["type"], reply["code"], reply["id"]) == ("error", "forbidden", 1)
+    await target.hears_nothing()
+
+
 async def test_order_to_one_connection_is_that_of_the_sender(servers: tuple[Server, Server], join: Join) -> None:
     first, second = servers
     sender, target = await join(first), await join(second)

@@ -204,6 +204,23 @@ async def test_while_an_authorizer_is_asked_nothing_of_that_client_is_done_and_o
     assert replies[2]["type"] == "pong"
 
 
+async def test_an_authorizer_is_asked_about_direct_sends_too(
+    serve_late: ServeLate, join: Join, application: Application
+) -> None:
+    server = await serve_late(authorizer=AUTHORIZER)
+    sender, target = await join(server), await join(server)
+    application.may_answer.set()
+    application.answers[f"connection:{target.id}"] = False
+    for client, kind in ((target, "error"), (sender, "send_success")):
+        reply = await sender.ask({"action": "send", "connectionId": client.id, "event": "e", "id": 1})
+        if kind == "send_success":
+            reply, message = await sender.hear(), reply
+            assert message["from"] == sender.id
+        assert (reply["type"], reply["id"]) == (kind, 1)
+    assert application.asked == [(None, "publish", f"connection:{client.id}") for client in (target, sender)]
+    await target.hears_nothing()
+
+
 async def test_a_wait_for_the_authorizer_and_then_for_the_broker_is_one_wait(
     serve_late: ServeLate, join: Join, application: Application
 ) -> None:
