@@ -69,7 +69,7 @@ class Talker:
         data = await asyncio.wait_for(self.socket.recv(), PATIENCE_SECONDS)
         if self.is_msgpack:
             assert isinstance(data, bytes)
-            message: Message = msgpack.unpackb(data)
+            message: Message = msgpack.unpackb(data, strict_map_key=False)
         else:
             assert isinstance(data, str)
             message = orjson.loads(data)

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 import orjson
 
+from fastws.codec.codec import check_keys
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.errors import BadRequest, FastWSError, Unencodable
@@ -58,6 +59,7 @@ def encode_body(data: object) -> Encoded:
     try:
         return Encoded("json", orjson.dumps(data, None, _STRICT))
     except (TypeError, ValueError):
+        check_keys(data)
         return Encoded("msgpack", MSGPACK.dumps(data))
 
 

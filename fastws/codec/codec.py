@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
+
+from fastws.errors import Unencodable
 
 
 class Codec(Protocol):
@@ -28,6 +30,22 @@ class Codec(Protocol):
     def dumps(self, value: object) -> bytes:
         """Encode `value`. An `Encoded` of the same codec inside it is copied unchanged. Raises Unencodable."""
         ...
+
+
+def check_keys(value: object) -> None:
+    """Raise Unencodable if a map in `value` has a key that is neither a string nor an integer."""
+    stack: list[Any] = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            for key in item:
+                if type(key) is not str and type(key) is not int:
+                    raise Unencodable(
+                        f"`data` cannot be encoded: map keys must be strings or integers, not {type(key).__name__}"
+                    )
+            stack += item.values()
+        elif isinstance(item, list | tuple):
+            stack += item
 
 
 def mebibytes(payload: bytes) -> int:

@@ -16,10 +16,12 @@ from fastws.vocabulary.publication import Encoded
 MAX_ELEMENTS: Final = 131_072
 # The first byte of a binary. It may also occur in other tokens: then the hook runs without need.
 _HAS_BINARY: Final = re.compile(rb"[\xc4-\xc6]")
+# How the unpacker begins its error about an integer key.
+_INTEGER_KEY: Final = "int is not allowed for map key"
 
 
 class MsgpackBinary:
-    """The `msgpack` codec: one msgpack map in a binary frame. Strings must be UTF-8, map keys must be strings.
+    """The `msgpack` codec: one msgpack map in a binary frame. Strings must be UTF-8, map keys strings or integers.
 
     JSON values have a direct counterpart: whole numbers are integers of up to 64 bits, all others 64-bit floats.
     JsonText documents how types that JSON does not have are converted for JSON clients.
@@ -29,22 +31,18 @@ class MsgpackBinary:
     opcode = 2
 
     def loads(self, payload: bytes) -> object:
-        """Decode `payload`. Raises InvalidPayload for malformed or trailing bytes, keys that are not strings, bombs."""
+        """Decode `payload`. Raises InvalidPayload for malformed or trailing bytes, keys of other types, bombs.
+
+        Integer keys make decoding take twice as long: only then are the keys of every map checked here.
+        """
         check_tokens(payload)
-        size = len(payload)
-        elements = min(size, MAX_ELEMENTS)
         try:
-            return msgpack.unpackb(
-                payload,
-                raw=False,
-                strict_map_key=True,
-                object_hook=None if _HAS_BINARY.search(payload) is None else _only_text_keys,
-                max_str_len=size,
-                max_bin_len=size,
-                max_ext_len=size,
-                max_array_len=elements,
-                max_map_len=elements,
-            )
+            try:
+                return _unpack(payload, are_keys_checked=_HAS_BINARY.search(payload) is not None)
+            except ValueError as error:
+                if not str(error).startswith(_INTEGER_KEY):
+                    raise
+            return _unpack(payload, are_keys_checked=True)
         except Exception as error:  # noqa: BLE001 the unpacker also raises bare Exception, OverflowError, StackError …
             raise InvalidPayload(f"not valid msgpack: {_text_of(error)}") from None
 
@@ -61,11 +59,29 @@ class MsgpackBinary:
         return packed
 
 
-def _only_text_keys(table: dict[object, object]) -> dict[object, object]:
-    """Reject keys that are bytes. `strict_map_key` allows them, but JSON has no counterpart."""
+def _unpack(payload: bytes, *, are_keys_checked: bool) -> object:
+    """Decode `payload`. Keys are strings or bytes, or with `are_keys_checked` strings or integers."""
+    size = len(payload)
+    elements = min(size, MAX_ELEMENTS)
+    value: object = msgpack.unpackb(
+        payload,
+        raw=False,
+        strict_map_key=not are_keys_checked,
+        object_hook=_checked if are_keys_checked else None,
+        max_str_len=size,
+        max_bin_len=size,
+        max_ext_len=size,
+        max_array_len=elements,
+        max_map_len=elements,
+    )
+    return value
+
+
+def _checked(table: dict[object, object]) -> dict[object, object]:
+    """Reject keys that JSON cannot represent as text without ambiguity."""
     for key in table:
-        if type(key) is not str:
-            raise ValueError("map keys must be strings")
+        if type(key) is not str and type(key) is not int:
+            raise ValueError(f"map keys must be strings or integers, not {type(key).__name__}")
     return table
 
 

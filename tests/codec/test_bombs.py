@@ -65,6 +65,8 @@ HEAVY = {
     "msgpack negative integers": (MSGPACK, repeated(b"\xe0")),
     "msgpack strings": (MSGPACK, repeated(b"\xa2ab")),
     "msgpack floats": (MSGPACK, repeated(b"\xca\x00\x00\x00\x01")),
+    "msgpack integer keys": (MSGPACK, msgpack.packb({n << 46: None for n in range(100_000)})),
+    "msgpack maps with integer keys": (MSGPACK, msgpack.packb([{n % 128: None} for n in range(65_000)])),
     "JSON integers": (JSON, b"[" + b"-9," * (MIB // 3) + b"0]"),
     "JSON floats": (JSON, b"[" + b"0.1," * (MIB // 4) + b"0]"),
     "JSON keys": (JSON, orjson.dumps({f"{n:x}": 0 for n in range(80_000)})),

@@ -101,9 +101,9 @@ def test_what_json_lacks_is_mapped(value: object, mapped: object) -> None:
     assert JSON.loads(JSON.dumps({"a": [value]})) == {"a": [mapped]}
 
 
-@pytest.mark.parametrize("value", [object(), "\ud800", {1: 2}, 2**64, {"a": {1, 2}}])
+@pytest.mark.parametrize("value", [object(), "\ud800", {1.5: 2}, 2**64, {"a": {1, 2}}])
 def test_what_has_no_mapping_is_unencodable(value: object) -> None:
-    with pytest.raises(Unencodable, match="cannot be encoded as JSON"):
+    with pytest.raises(Unencodable, match="cannot be encoded"):
         JSON.dumps({"data": value})
 
 

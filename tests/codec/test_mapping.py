@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastws.brokers.envelope import encode_body
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.errors import InvalidPayload, Unencodable
@@ -134,11 +135,35 @@ def test_what_is_no_number_in_json_is_refused(text: bytes) -> None:
         JSON.loads(b'{"n":%b}' % text)
 
 
-@pytest.mark.parametrize("key", [b"bytes", 1, None, 1.5, True, msgpack.Timestamp(1, 2)])
-@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: {"data": m}, lambda m: {"data": [[m]]}])
-def test_keys_that_are_no_strings_are_refused_wherever_they_stand(key: object, wrap: Any) -> None:
+WRAPS = [lambda m: m, lambda m: {"data": m}, lambda m: {"data": [[m]]}]
+OTHER_KEYS = [b"bytes", None, 1.5, True, msgpack.Timestamp(1, 2)]
+
+
+@pytest.mark.parametrize("key", OTHER_KEYS)
+@pytest.mark.parametrize("wrap", WRAPS)
+@pytest.mark.parametrize("beside", ["a", 1])
+def test_keys_of_other_types_are_refused_wherever_they_stand(key: object, wrap: Any, beside: object) -> None:
+    said = wrap({beside: 1, key: 2}) if key is not True else wrap({"a": 1, True: 2})
     with pytest.raises(InvalidPayload, match="not valid msgpack"):
-        MSGPACK.loads(msgpack.packb(wrap({"a": 1, key: 2})))
+        MSGPACK.loads(msgpack.packb(said))
+    with pytest.raises(Unencodable):
+        JSON.dumps(said)
+    with pytest.raises(Unencodable):
+        encode_body([said, b"not in JSON"])
+
+
+@pytest.mark.parametrize("key", [0, -1, 127, 2**63, 2**64 - 1, -(2**63)])
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_integer_keys_stay_in_msgpack_and_are_text_in_json(key: int, wrap: Any) -> None:
+    said = wrap({"a": b"", key: [1]})
+    packed = msgpack.packb(said)
+    assert MSGPACK.loads(packed) == said
+    assert MSGPACK.dumps(MSGPACK.loads(packed)) == packed
+    text = JSON.dumps(wrap({"a": "", str(key): [1]}))
+    assert JSON.dumps(MSGPACK.loads(packed)) == text
+    # The same where the body was not decoded before, and after its way through Redis.
+    assert JSON.dumps({"data": Encoded("msgpack", packed)}) == b'{"data":' + text + b"}"
+    assert JSON.dumps({"data": encode_body(said)}) == b'{"data":' + text + b"}"
 
 
 def test_a_float_of_32_bits_is_heard_as_the_same_number() -> None:

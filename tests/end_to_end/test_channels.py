@@ -393,3 +393,18 @@ def test_the_default_rate_lets_a_burst_of_a_thousand_pass() -> None:
     config = load({})
     assert config.message_burst >= 1000
     assert config.message_rate >= 1000
+
+
+async def test_integer_keys_of_msgpack_reach_readers_of_both_codecs(serve: Serve, join: Join) -> None:
+    server = await serve()
+    packed, plain = await join(server, format="msgpack"), await join(server)
+    for client in (packed, plain):
+        await client.ask({"action": "subscribe", "channel": "c"})
+    send = {"action": "send", "channel": "c", "event": "e"}
+    # Both in one read: the second must not suffer from the first, nor lose its id.
+    for number, data in enumerate([{1: {2: "x"}}, {"n": 1}]):
+        await packed.say({**send, "data": data, "id": number})
+    heard = [await packed.hear() for _ in range(4)]
+    assert [message["id"] for message in heard if "id" in message] == [0, 1]
+    assert [message["data"] for message in heard if "data" in message] == [{1: {2: "x"}}, {"n": 1}]
+    assert [(await plain.hear())["data"] for _ in range(2)] == [{"1": {"2": "x"}}, {"n": 1}]
