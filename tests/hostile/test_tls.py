@@ -203,7 +203,7 @@ def test_memory_of_a_tls_connection(run: Run, connect: Connect, certificate: Cer
 
 def test_a_closed_wss_connection_leaves_no_descriptor(run: Run, certificate: Certificate) -> None:
     server = run(*certificate.flags)
-    # Once: the first connection opens what stays open.
+    # libuv opens its spare descriptor (/dev/null, for EMFILE) with the first stream of a loop, and keeps it.
     RawClient(server.port, tls=certificate.client_context()).close()
     before = server.descriptors()
     for position in range(60):
