@@ -136,8 +136,12 @@ def test_d2_a_hundred_bombs_do_not_stop_the_loop_or_take_memory(run: Run, watch:
             frame = client.receive()
             assert frame is not None
             assert frame[0] < CLOSE
+            answer = json.loads(frame[1]) if codec == "json" else msgpack.unpackb(frame[1])
+            # Refused by its tokens or its depth, before values were made of it.
+            assert answer["code"] == "bad_request"
+            assert any(words in answer["message"] for words in ("a message has at most", "depth limit exceeded"))
     assert server.rss() - before < 64 * MIB
-    canary.check(ping_seconds=0.25)
+    canary.check()
     server.assert_clean_log()
 
 
