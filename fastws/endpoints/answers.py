@@ -7,6 +7,7 @@ import orjson
 from fastws.errors import (
     FastWSError,
     MethodNotAllowed,
+    NotFound,
     RateLimited,
     TooLarge,
     Unauthorized,
@@ -39,6 +40,9 @@ def _headers_of(error: FastWSError) -> tuple[tuple[str, str], ...]:
         return (("x-amzn-ErrorType", "PayloadTooLargeException"),)
     if isinstance(error, UpgradeRequired):
         return (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+    if isinstance(error, NotFound):
+        # A browser client with a wrong path asks here why it was refused; its page may be of another origin.
+        return (("Access-Control-Allow-Origin", "*"),)
     if isinstance(error, Unauthorized):
         return (("WWW-Authenticate", "Bearer"),)
     return ()

@@ -13,6 +13,7 @@ from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application
 from fastws.endpoints.broadcast import broadcast
 from fastws.endpoints.log_level import PATH, LogLevelEndpoint
+from fastws.endpoints.upgrade_check import UpgradeCheck
 from fastws.errors import FastWSError, MethodNotAllowed, NotFound, UpgradeRequired
 from fastws.wire.request import Request
 from fastws.wire.response import Response
@@ -36,10 +37,10 @@ class Route:
         return re.compile(pattern.replace("@", "(?:@|%40)"))
 
 
-def routes(metrics: Handler, log_level: LogLevelEndpoint) -> list[Route]:
+def routes(metrics: Handler, log_level: LogLevelEndpoint, upgrade_check: UpgradeCheck) -> list[Route]:
     """Return all HTTP routes. (A test compares the README's table of endpoints with them.)"""
     return [
-        Route("/", {"GET": console.page}),
+        Route("/", {"GET": console.page, "POST": upgrade_check}, {"POST": upgrade_check.may_read}),
         Route("/console/{file}", {"GET": console.console_file}),
         Route("/client/{file}", {"GET": console.client_file}),
         Route("/broadcast", {"POST": broadcast}, {"POST": connections.has_key}),
@@ -74,16 +75,20 @@ class Router:
         application: Application,
         metrics: Handler,
         log_level: LogLevelEndpoint,
+        upgrade_check: UpgradeCheck,
         *,
         only: Collection[str] | None = None,
         websocket_paths: Collection[str] = (),
     ) -> None:
-        """`only` restricts the paths. Plain HTTP requests to `websocket_paths` are answered with 426."""
+        """`only` restricts the paths. On `websocket_paths`, POST is the upgrade check and GET is answered with 426."""
         self._application = application
         self._websocket_paths = websocket_paths
+        self._websocket_route = Route(
+            "{websocket}", {"GET": _require_upgrade, "POST": upgrade_check}, {"POST": upgrade_check.may_read}
+        )
         self._exact: dict[str, Route] = {}
         self._patterns: list[tuple[re.Pattern[str], Route]] = []
-        for route in routes(metrics, log_level):
+        for route in routes(metrics, log_level, upgrade_check):
             if only is not None and route.path not in only:
                 continue
             if "{" in route.path:
@@ -121,8 +126,12 @@ class Router:
             if match is not None:
                 return route, {name: unquote(value) for name, value in match.groupdict().items()}
         if path.rstrip("/") in self._websocket_paths:
-            raise UpgradeRequired("this path serves WebSockets: connect with ws:// or wss:// instead of plain HTTP")
+            return self._websocket_route, {}
         raise NotFound("not found; the console is at /, the health check at /health")
+
+
+def _require_upgrade(application: Application, request: Request, **_: str) -> Response:
+    raise UpgradeRequired("this path serves WebSockets: connect with ws:// or wss:// instead of plain HTTP")
 
 
 def _allow(methods: Mapping[str, Handler]) -> tuple[str, ...]:

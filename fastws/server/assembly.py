@@ -27,6 +27,7 @@ from fastws.endpoints.application import Application
 from fastws.endpoints.bearer import BearerTokens
 from fastws.endpoints.log_level import LogLevelEndpoint
 from fastws.endpoints.router import SCRAPE_PATHS, Handler, Router
+from fastws.endpoints.upgrade_check import UpgradeCheck
 from fastws.hub.hub import Hub, LongestRun
 from fastws.hub.roster import Roster
 from fastws.hub.rules import Rules
@@ -245,19 +246,21 @@ class Assembly:
         exposition = Exposition(self._counters, self.hub, self._roster, self.broker)
         metrics: Handler = exposition
         endpoint = LogLevelEndpoint(log_level)
+        check = UpgradeCheck(self.gate)
         self.worker_metrics: WorkerMetrics | None = None
         if workers_folder is not None:
             self.worker_metrics = WorkerMetrics(exposition, workers_folder)
-            own = Router(self.application, self.worker_metrics, endpoint)
+            own = Router(self.application, self.worker_metrics, endpoint, check)
             # For connections from another worker of this machine.
             self.worker_protocol = self._protocol(own, MAX_SIBLING_BODY_BYTES, is_internal=True)
             metrics = workers = AllWorkerMetrics(self.worker_metrics, workers_folder)
             endpoint = LogLevelEndpoint(log_level, workers.forward)
-        scrapes = Router(self.application, metrics, endpoint, only=SCRAPE_PATHS)
+        scrapes = Router(self.application, metrics, endpoint, check, only=SCRAPE_PATHS)
         # For connections to `metrics_address`.
         self.scrape_protocol = self._protocol(scrapes, MAX_SIBLING_BODY_BYTES, is_internal=True)
         public = metrics if self._config.metrics_address is None else not_on_this_port
-        clients = Router(self.application, public, endpoint, websocket_paths=self._admittance.mounts.table)
+        paths = self._admittance.mounts.table
+        clients = Router(self.application, public, endpoint, check, websocket_paths=paths)
         # For connections of clients.
         max_body_bytes = self._config.max_message_bytes + MAX_BODY_OVERHEAD_BYTES
         self.client_protocol = self._protocol(clients, max_body_bytes, is_internal=False)

@@ -230,15 +230,46 @@ async def test_a_draining_server_is_come_back_to_within_the_time_that_it_names(
     assert 0 <= ended["delay"] <= 3000
 
 
-async def test_a_page_of_an_origin_that_is_not_allowed_is_told_nothing_but_1006(
+async def test_a_page_of_an_origin_that_is_not_allowed_gets_the_reason_and_stops(
     own_server: OwnServer, front: FrontPage
 ) -> None:
     await front.visit(own_server("--allowed-origins", "https://elsewhere.example"))
     await front.run("() => { open_({ channels: ['news'] }).catch(() => null); }")
-    await front.until("seen.status.some((change) => change.code)")
-    ended = next(change for change in await front.seen("status") if change.get("code"))
-    assert (ended["code"], ended["status"]) == (1006, "reconnecting")
-    await front.run("() => client.close()")
+    await front.until("client.status === 'refused'")
+    (error,) = await front.seen("error")
+    assert error["code"] == "forbidden"
+    assert "allowed_origins" in error["message"]
+    first, *_, last = [change for change in await front.seen("status") if change.get("code")]
+    assert (first["code"], first["status"]) == (1006, "reconnecting")
+    assert (last["code"], last["reason"]) == (4403, error["message"])
+
+
+async def test_a_wrong_path_is_reported_and_the_client_goes_on(server: ServerProcess, front: FrontPage) -> None:
+    await front.visit(server)
+    await front.run("url => { open_({ url }).catch(() => null); }", f"{server.url}nowhere")
+    await front.until("seen.error.length === 1 && client.status === 'reconnecting'")
+    assert (await front.seen("error"))[0]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("auth", ["subprotocol", "query"])
+async def test_a_refused_token_is_reported_and_the_client_stops(
+    server: ServerProcess, front: FrontPage, auth: str
+) -> None:
+    await front.visit(server)
+    await front.run("auth => { open_({ auth, token: 'a.b.c' }).catch(({ code }) => (window.why = code)); }", auth)
+    await front.until("window.why")
+    assert await front.run("() => [why, client.status]") == ["unauthorized", "refused"]
+    assert [error["code"] for error in await front.seen("error")] == ["unauthorized"]
+
+
+async def test_after_a_refused_token_a_better_one_of_get_token_connects(
+    server: ServerProcess, front: FrontPage, context: BrowserContext
+) -> None:
+    await context.expose_function("newToken", lambda reason: token() if reason == "refused" else token(ttl=-60))
+    await front.visit(server)
+    await front.connect(dialect="rooms", asks=True)
+    assert await front.seen("asked") == ["start", "refused"]
+    assert [error["code"] for error in await front.seen("error")] in ([], ["unauthorized"])
 
 
 async def test_a_connection_that_is_mute_is_given_up(own_server: OwnServer, front: FrontPage) -> None:

@@ -277,8 +277,9 @@ async def test_a_refused_token_is_told(server: ServerProcess, page: Page) -> Non
     await page.get_by_label("Token").fill("no.such.token")
     await page.get_by_label("Reconnect automatically").uncheck()
     await page.get_by_role("button", name="Connect", exact=True).click()
-    await expect(lines(page, "the token may be invalid or expired")).to_have_count(1)
+    await expect(lines(page, "connection refused: invalid token")).to_have_count(1)
     await expect(page.get_by_role("button", name="Connect", exact=True)).to_be_enabled()
+    await expect(page.locator("#status")).to_have_text("Connection refused")
 
 
 async def test_charts_show_what_the_server_does(server: ServerProcess, page: Page) -> None:
@@ -357,9 +358,9 @@ async def test_text_has_contrast_in_light_and_in_dark(server: ServerProcess, pag
 @pytest.mark.parametrize(
     ("dialect", "address", "given", "words"),
     [
-        ("rooms", None, "wrong", "connection refused: the token may be invalid or expired"),
+        ("rooms", None, "wrong", "connection refused: invalid token"),
         ("rooms", None, "broken in\ntwo", "the token contains characters that are not allowed in a JWT"),
-        ("channels", "/nowhere", "", "this address does not serve WebSockets"),
+        ("channels", "/nowhere", "", "the console is at /"),
         ("jobs", None, "", None),
     ],
 )

@@ -13,7 +13,8 @@ from tests.serving import KEY, PATIENCE_SECONDS, OpenRaw, RawSocket, Serve
 
 # path: methods
 ADDRESSES = {
-    "/": {"GET"},
+    "/": {"GET", "POST"},
+    "/ws": {"GET", "POST"},
     "/broadcast": {"POST"},
     "/production/broadcast": {"POST"},
     "/connections": {"GET"},

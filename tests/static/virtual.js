@@ -221,8 +221,26 @@ export class FakeServer {
   }
 }
 
-/** Begin anew, as a page that was loaded again. */
+/**
+ * The requests that ask why an upgrade was refused, and their answers: `{ status, error }`, `{ status, text }` of
+ * something else than the server, or null where nobody answers.
+ */
+export const http = { asked: [], answer: null, latency: 10 };
+
+globalThis.fetch = (url, { method, body, signal }) =>
+  new Promise((resolve, reject) => {
+    http.asked.push([method, url, JSON.parse(body).protocols]);
+    signal.addEventListener("abort", () => reject(signal.reason));
+    setTimeout(() => {
+      if (http.answer === null) return reject(new TypeError("Failed to fetch"));
+      const { status, error, text = JSON.stringify({ error }) } = http.answer;
+      return resolve({ status, text: async () => text });
+    }, http.latency);
+  });
+
+/** Starts from nothing, like a page that was loaded again. */
 export function reset(dialect) {
+  Object.assign(http, { asked: [], answer: null, latency: 10 });
   clock.clear();
   FakeSocket.all.length = 0;
   tab.visibilityState = "visible";

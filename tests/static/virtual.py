@@ -10,7 +10,7 @@ from tests.node_packages import run_module
 
 VIRTUAL = Path(__file__).parent / "virtual.js"
 IMPORTS = """
-import { clock, FakeServer, FakeSocket, page, reset, settled, show, tab } from "./virtual.js";
+import { clock, FakeServer, FakeSocket, http, page, reset, settled, show, tab } from "./virtual.js";
 const fastws = await import("./client/fastws.js");
 process.on("unhandledRejection", () => {}); // tests look at their promises when it suits them
 const seen = {};

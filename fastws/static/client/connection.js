@@ -6,12 +6,15 @@ import { CODECS } from "./codecs.js";
 import { FastWSError, asError } from "./errors.js";
 import { Link } from "./link.js";
 import { deferred, within } from "./promises.js";
+import { RefusalReasons } from "./refusal.js";
 import { Tokens, expiryOf, secondsToRefresh } from "./tokens.js";
 
 // A connection that has lasted this long resets the backoff.
 const STABLE_SECONDS = 5;
 const RENEW_AGAIN_SECONDS = 5;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
+// Errors after which another attempt with the same token would be refused again, and the close codes that mean the same.
+const FINAL_REFUSALS = { unauthorized: UNAUTHORIZED, forbidden: 4403 };
 
 /** Has at most one link at any time. `hooks` are called with everything that happens on it. */
 export class Connection {
@@ -22,6 +25,8 @@ export class Connection {
   #dialect;
   #hooks;
   #tokens;
+  #reasons = new RefusalReasons();
+  #refusal = null; // { token, error }: the last final refusal
   #codec = null;
   #opened = deferred();
   #attempt = 0;
@@ -45,6 +50,10 @@ export class Connection {
     return this.#opened.promise;
   }
 
+  get #hasEnded() {
+    return this.status === "disconnected" || this.status === "refused";
+  }
+
   async refresh(token) {
     const isOther = token !== this.#tokens.token;
     this.#tokens.token = token;
@@ -57,7 +66,7 @@ export class Connection {
   }
 
   async #open() {
-    if (this.status === "disconnected") return;
+    if (this.#hasEnded) return;
     this.#clear();
     const link = new Link(this.#options, this.#dialect, {
       heard: this.#hooks.heard,
@@ -70,7 +79,7 @@ export class Connection {
     this.#setStatus(this.#wasOpen || this.#attempt ? "reconnecting" : "connecting", { attempt: this.#attempt });
     try {
       const token = await this.#tokens.current();
-      if (link.isOver) return;
+      if (link.isOver || this.#isRefused(token)) return;
       this.#codec ??= await this.#loadCodec();
       if (link.isOver) return;
       link.open(...addressOf(this.#options, this.#dialect, token), { codec: this.#codec, token });
@@ -91,6 +100,8 @@ export class Connection {
     const { link } = this;
     const isAgain = this.#wasOpen;
     this.#wasOpen = true;
+    this.#reasons.forget();
+    this.#refusal = null;
     this.id = greeting?.connection_id ?? null;
     this.#timers.stable = setTimeout(() => (this.#attempt = 0), STABLE_SECONDS * 1000);
     const subscribed = this.#hooks.greeted(link);
@@ -105,6 +116,7 @@ export class Connection {
   #lost(code, reason, isRefusal) {
     this.#clear();
     const { reconnect, getToken, maxReconnectAttempts, firstDelay, longestDelay } = this.#options;
+    const asked = isRefusal ? this.#findReason(this.link) : null;
     this.#detach();
     // Browsers report a refused upgrade as 1006 and hide the reason, which may be the token.
     this.#tokens.isRefused = code === UNAUTHORIZED || isRefusal;
@@ -113,12 +125,36 @@ export class Connection {
     const isFinal = code === NORMAL || (code === UNAUTHORIZED && !getToken) || (code >= 4000 && code !== UNAUTHORIZED);
     if (isFinal || !reconnect || attempt >= maxReconnectAttempts) {
       const why = reason || (attempt ? `${attempt} attempts to reconnect failed` : "the connection ended");
-      this.#end(new FastWSError(code === UNAUTHORIZED ? "unauthorized" : "closed", why), { code, reason });
+      const error = new FastWSError(code === UNAUTHORIZED ? "unauthorized" : "closed", why);
+      if (asked) asked.then(() => this.#end(error, { code, reason }));
+      else this.#end(error, { code, reason });
       return;
     }
     const delay = reconnectDelay(attempt, { code, reason, first: firstDelay, longest: longestDelay });
     this.#timers.reconnect = setTimeout(() => this.#open(), delay);
     this.#setStatus("reconnecting", { code, reason, delay, attempt: attempt + 1 });
+  }
+
+  /** The upgrade of `link` was refused: reports why, and stops if no other token is to be had. */
+  async #findReason(link) {
+    if (!link.url) return;
+    const { token } = link;
+    const error = await this.#reasons.ask(link, this.#options.connectTimeout);
+    if (error === null) return;
+    this.#hooks.error(error);
+    if (!Object.hasOwn(FINAL_REFUSALS, error.code)) return;
+    this.#refusal = { token, error };
+    // `getToken` may have given another token to the attempt under way, or gives one to the next; otherwise `refresh` may.
+    if (!this.#options.getToken) this.#isRefused(this.#tokens.token);
+    else if (this.link?.url) this.#isRefused(this.link.token);
+  }
+
+  /** Whether the server has refused this token, and then ends the client. */
+  #isRefused(token) {
+    if (this.#refusal === null || this.#refusal.token !== token) return false;
+    const { error } = this.#refusal;
+    this.#end(error, { code: FINAL_REFUSALS[error.code], reason: error.message }, "refused");
+    return true;
   }
 
   #detach() {
@@ -145,9 +181,10 @@ export class Connection {
     if (this.status === "connected") this.link.probe();
   }
 
-  #end(error, detail) {
-    if (this.status === "disconnected") return;
+  #end(error, detail, status = "disconnected") {
+    if (this.#hasEnded) return;
     this.#clear();
+    this.#reasons.forget();
     globalThis.removeEventListener?.("online", this.#online);
     globalThis.document?.removeEventListener?.("visibilitychange", this.#visible);
     this.link?.abandon(detail.code, detail.reason);
@@ -156,8 +193,8 @@ export class Connection {
     this.#opened.reject(error);
     this.#opened = deferred();
     this.#opened.reject(error);
-    this.#setStatus("disconnected", detail);
-    if (error.code === "unauthorized") this.#hooks.error(error);
+    this.#setStatus(status, detail);
+    if (status === "disconnected" && error.code === "unauthorized") this.#hooks.error(error);
   }
 
   #clear() {

@@ -2,8 +2,11 @@
 
 export type Dialect = "channels" | "rooms" | "workspaces" | "jobs";
 export type Format = "json" | "msgpack";
-/** `connecting` the first time, `reconnecting` later; `disconnected` is final: make another client. */
-export type Status = "connecting" | "connected" | "reconnecting" | "disconnected";
+/**
+ * `connecting` the first time, `reconnecting` later. `disconnected` and `refused` are final: make another client.
+ * `refused`: the server answers 401 or 403 to this client, and `getToken`, if there is one, has no other token.
+ */
+export type Status = "connecting" | "connected" | "reconnecting" | "disconnected" | "refused";
 /** Why a token is asked for: the first one, the old one ends soon, the server refused it (or perhaps did). */
 export type TokenReason = "start" | "expiring" | "refused";
 
@@ -21,7 +24,10 @@ export interface Heard {
 
 export interface StatusChange {
   status: Status;
-  /** How the connection ended: the close code, 1006 for a connection that broke or was refused; 0: no token. */
+  /**
+   * How the connection ended: the close code, 1006 for a connection that was lost or refused; 0: no token. With
+   * `refused` it is 4401 (the token) or 4403 (the origin, or what the token allows), and `reason` is the server's text.
+   */
   code?: number;
   reason?: string;
   /** Milliseconds until the next attempt. */
@@ -58,7 +64,10 @@ export interface Events {
   gap: (gap: Gap) => void;
   lag: (lag: Lag) => void;
   left: (left: Left) => void;
-  /** Errors that no promise carries. Without a listener they are warnings on the console. */
+  /**
+   * Errors that no promise carries, such as the reason for a refused connection: `unauthorized`, `forbidden`,
+   * `not_found`, `rate_limited`, `unavailable`, … Without a listener they are warnings on the console.
+   */
   error: (error: FastWSError) => void;
   traffic: Traffic;
 }

@@ -15,6 +15,8 @@ const MOST_REASON_BYTES = 123;
  */
 export class Link {
   isOver = false;
+  url = null;
+  protocols = null;
   token = null;
   #options;
   #dialect;
@@ -47,6 +49,7 @@ export class Link {
     this.token = token;
     this.#codec = codec;
     const socket = new (this.#options.WebSocket ?? WebSocket)(url, protocols);
+    Object.assign(this, { url, protocols });
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#begin();

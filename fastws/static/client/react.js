@@ -73,7 +73,7 @@ class SharedConnection {
   useToken(token) {
     if (token === this.#settings.token) return;
     this.#settings = { ...this.#settings, token };
-    if (this.client.status === "disconnected") this.#open();
+    if (hasEnded(this.client)) this.#open();
     else this.client.refresh(token).catch((error) => this.#tell("onError", error));
   }
 
@@ -123,6 +123,10 @@ class SharedConnection {
     const heard = [...this.#members].map((member) => member.tell(name, value));
     if (name === "onError" && !heard.includes(true)) warn(value);
   }
+}
+
+function hasEnded({ status }) {
+  return status === "disconnected" || status === "refused";
 }
 
 /** `only` the named event types, or with `only` null all `except` the named. */
@@ -243,7 +247,7 @@ export function useWorkflowWebSocket(token, executionId, options = {}) {
 
   useEffect(() => {
     if (!token || !client.current) return;
-    if (client.current.status === "disconnected") startAnew();
+    if (hasEnded(client.current)) startAnew();
     else client.current.refresh(token).catch(startAnew); // perhaps another user's: then connect as that one
   }, [token]);
 

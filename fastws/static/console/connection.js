@@ -12,17 +12,12 @@ const STATUS_TEXTS = {
   connected: "Connected",
   reconnecting: "Reconnecting",
   disconnected: "Not connected",
+  refused: "Connection refused",
 };
 
 // The close code if a connection was lost or could not be opened.
 const LOST = 1006;
 const JWT = /^[\w.-]+$/;
-const TOKEN_REFUSED = "connection refused: the token may be invalid or expired";
-const NO_TOKEN = "connection refused: this server needs a token (its log shows the reason)";
-const REASONS = {
-  404: "this address does not serve WebSockets",
-  503: "the server refuses connections now: it is full or stopping, or real-time is disabled",
-};
 
 /** The base URL of the server: a proxy may serve the page under a path prefix. */
 export const HOME = new URL(".", document.baseURI);
@@ -72,7 +67,7 @@ export class Connection {
       reconnect: byId("reconnect").checked,
       onTraffic: (direction, message, frame) => this.#record(direction, message, frame),
       onStatus: (change) => this.#status(change),
-      onError: (error) => OWN_ERRORS.has(error.code) && this.#log.note(`${error.code}: ${error.message}`),
+      onError: (error) => this.#error(error),
       onGap: ({ source }) =>
         source === "reconnect" && this.#log.note("messages published while this page was disconnected were missed"),
     };
@@ -112,13 +107,18 @@ export class Connection {
     this.#log.add(direction, message, frame);
   }
 
+  #error({ code, message }) {
+    if (OWN_ERRORS.has(code)) this.#log.note(`${code}: ${message}`);
+    else if (!this.isConnected) this.#log.note(`connection refused: ${message}`);
+  }
+
   #status({ status, code, reason, delay }) {
-    if (code !== undefined) this.#log.note(ending(code, reason, delay));
+    if (code !== undefined && status !== "refused") this.#log.note(ending(code, reason, delay));
     if (code === LOST && !this.#hasProbed) this.#probe();
     if (status === "connected") this.#hasProbed = false;
     if (status === "connected") this.#log.note(`connected to ${byId("url").value}`);
     this.#since = status === "connected" ? Date.now() : null;
-    if (status === "disconnected") this.client = null;
+    if (status === "disconnected" || status === "refused") this.client = null;
     byId("status").dataset.status = status;
     const what = status === "connected" ? ` · ${this.dialect} · ${byId("format").selectedOptions[0].text}` : "";
     byId("status-text").textContent = STATUS_TEXTS[status] + what;
@@ -131,17 +131,13 @@ export class Connection {
     this.#changed(this.client, status);
   }
 
-  /** Find the reason for 1006, all that browsers report: an HTTP request to the same address gets a status. */
+  /** 1006 is all that browsers report. The client asks why it was refused; here remains whether anybody answers. */
   async #probe() {
     this.#hasProbed = true;
     const place = new URL(byId("url").value.trim().replace(/^ws/i, "http"), HOME);
     // Responses of other origins are not readable.
     if (place.origin !== HOME.origin) return;
-    const reason = await fetch(place, { cache: "no-store" }).then(
-      ({ status }) => REASONS[status] ?? (byId("token").value ? TOKEN_REFUSED : NO_TOKEN),
-      () => "the server does not answer",
-    );
-    this.#log.note(reason);
+    await fetch(place, { cache: "no-store" }).catch(() => this.#log.note("the server does not answer"));
   }
 
   #tick() {
