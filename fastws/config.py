@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from fastws.cpus import usable_cpus
 from fastws.setting_definition import Setting, read_definitions, setting
 
 
@@ -20,7 +21,12 @@ class Config:
         None, "path of a Unix socket to listen on, instead of host and port", placeholder="PATH"
     )
     workers: int = setting(
-        1, "number of server processes; more than 1 requires redis_url", minimum=1, maximum=512, placeholder="N"
+        1,
+        "number of server processes; more than 1 requires redis_url; auto means one per CPU (affinity, cgroup quota)",
+        minimum=1,
+        maximum=512,
+        placeholder="N",
+        count=usable_cpus,
     )
     mounts: tuple[str, ...] = setting(
         (),
@@ -49,7 +55,9 @@ class Config:
         placeholder="URL",
         secret=True,
     )
-    redis_prefix: str = setting("fastws:", "prefix of all Redis keys and channels", placeholder="PREFIX")
+    redis_prefix: str = setting(
+        "fastws:", "prefix of all Redis keys and channels", placeholder="PREFIX", may_be_empty=True
+    )
     jobs_channel: str = setting("botrix:jobs:updates", "channel of the jobs feed, also in Redis", placeholder="CHANNEL")
     workspace_channel: str = setting(
         "workspace:{workspace_id}",
@@ -107,7 +115,8 @@ class Config:
     protected_channels: tuple[str, ...] | None = setting(
         None,
         "channels that require a token which allows them. "
-        "Default: user:**, workspace:**, and with a JWT key also execution:**, workflow:**",
+        "Default: user:**, workspace:**, and with a JWT key also execution:**, workflow:**; "
+        "+PATTERN adds to the default",
         kind="list",
         placeholder="PATTERN",
     )

@@ -200,6 +200,13 @@ class ProtocolViolation(FastWSError):
 
 
 class ConfigError(FastWSError):
-    """A setting is invalid. The text names the setting and what is expected. Exit code 2."""
+    """A setting is invalid. The text names the setting and what is expected. Exit code 2.
+
+    `messages` are all mistakes that were found; the text is the first one.
+    """
 
     code = "config"
+
+    def __init__(self, message: str, *more: str) -> None:
+        super().__init__(message)
+        self.messages = (message, *more)

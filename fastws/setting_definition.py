@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, get_args, get_type_hints
 
@@ -17,7 +17,7 @@ class Setting:
     """Everything that flags, parser, checks and documentation need to know about one setting.
 
     `scalar` is the type of the value; for lists and tables, of each item, or of the part after PATTERN=. `minimum`
-    and `maximum` are inclusive; None means no limit.
+    and `maximum` are inclusive; None means no limit. `count` returns the value of the word `auto`.
     """
 
     name: str
@@ -32,6 +32,8 @@ class Setting:
     maximum: float | None
     choices: tuple[str, ...]
     is_secret: bool
+    may_be_empty: bool
+    count: Callable[[], int] | None
 
     @property
     def is_list(self) -> bool:
@@ -48,7 +50,8 @@ class Setting:
         if self.minimum is not None:
             least = _decimal(self.minimum)
             limits = f" of at least {least}" if self.maximum is None else f" from {least} to {_decimal(self.maximum)}"
-        return _NOUNS[self.scalar] + limits + (f" ({self.unit})" if self.unit else "")
+        auto = "" if self.count is None else ", or auto"
+        return _NOUNS[self.scalar] + limits + (f" ({self.unit})" if self.unit else "") + auto
 
     @property
     def metavar(self) -> str:
@@ -86,6 +89,8 @@ def setting(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
     secret: bool = False,
+    may_be_empty: bool = False,
+    count: Callable[[], int] | None = None,
 ) -> Any:
     """The field of one setting. `scalar` defaults to the annotation; a setting without `group` is in the last one."""
     definition = {
@@ -99,6 +104,8 @@ def setting(
         "maximum": maximum,
         "choices": choices,
         "is_secret": secret,
+        "may_be_empty": may_be_empty,
+        "count": count,
     }
     return field(default=default, metadata=definition)
 

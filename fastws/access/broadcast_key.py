@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
+from typing import Final
 
 from fastws.errors import ConfigError, Unauthorized
+
+MIN_KEY_BYTES: Final = 16
 
 
 class BroadcastKeys:
     """The valid broadcast keys. There is more than one during a rotation.
 
-    Raises ConfigError for a key that cannot be sent in a header.
+    `warnings` are sentences about unsafe keys. Raises ConfigError for a key that cannot be sent in a header.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
         given = [key for key in keys if key]
         if not all(key.isascii() and key.isprintable() and key == key.strip() for key in given):
             raise ConfigError("broadcast_key: must be printable ASCII without a space at either end")
+        short = [key for key in given if len(key) < MIN_KEY_BYTES]
+        self.warnings = (f"broadcast_key is shorter than {MIN_KEY_BYTES} bytes: it can be guessed",) if short else ()
         # Digests have the same length, so the duration of a comparison does not reveal the length of a key.
         self._digests = [_digest(key) for key in given]
 

@@ -13,6 +13,8 @@ from fastws.vocabulary.channels import WORKSPACE_ID, compile_pattern, workspace_
 from fastws.vocabulary.identity import Identity
 
 PROTECTED_ALWAYS: Final = ("user:**", "workspace:**")
+# Before a pattern in `protected_channels` that is added to the default.
+ADDED: Final = "+"
 # Protected only if a JWT key is configured: without one no client could have a token that allows them.
 PROTECTED_WITH_KEY: Final = ("execution:**", "workflow:**")
 # The placeholder for the user in patterns of tokens.
@@ -23,7 +25,10 @@ _SEPARATOR: Final = "\x00"
 
 
 class Permissions:
-    """Spec 3.5. `allow_anonymous` (default: the setting) applies if a call does not pass `anonymous_allowed`."""
+    """Spec 3.5. `allow_anonymous` (default: the setting) applies if a call does not pass `anonymous_allowed`.
+
+    `warnings` are sentences about unsafe settings, to be printed at start-up.
+    """
 
     def __init__(self, config: Config, key_configured: bool, *, allow_anonymous: bool | None = None) -> None:  # noqa: FBT001
         if allow_anonymous is None:
@@ -33,6 +38,7 @@ class Permissions:
         self.allow_anonymous = allow_anonymous
         self.jobs_channel = config.jobs_channel
         self.protected_channels = _protected_channels(config, key_configured=key_configured)
+        self.warnings = _unprotected(self.protected_channels)
         # Cached, since the same channels come with every message.
         self._is_protected = lru_cache(maxsize=8192)(_protection(config, self.protected_channels).fullmatch)
         self._workspaces = workspace_channels(config.workspace_channel)
@@ -161,23 +167,40 @@ def _any_of_user(patterns: Iterable[str]) -> re.Pattern[str]:
 
 
 def _protection(config: Config, patterns: Iterable[str]) -> re.Pattern[str]:
-    """Compile the protected channels, and those of all workspaces unless the setting is given.
+    """Compile the protected channels, and those of all workspaces unless the setting replaces the default.
 
     The id of a workspace may contain colons, which `*` does not match.
     """
     expression = any_of(patterns)
-    if config.protected_channels is not None:
+    if _replaces_default(config):
         return expression
     return re.compile(f"{expression.pattern}|{workspace_channels(config.workspace_channel).pattern}", re.DOTALL)
 
 
 def _protected_channels(config: Config, *, key_configured: bool) -> tuple[str, ...]:
-    if config.protected_channels is not None:
+    if config.protected_channels is not None and _replaces_default(config):
         return config.protected_channels
+    added = tuple(pattern.removeprefix(ADDED) for pattern in config.protected_channels or ())
     protected = PROTECTED_ALWAYS + (PROTECTED_WITH_KEY if key_configured else ())
     # A configured name of workspace channels is protected as well.
     workspaces = config.workspace_channel.replace(WORKSPACE_ID, "*")
     if workspaces != "workspace:*":
         prefix = config.workspace_channel.partition(WORKSPACE_ID)[0]
         protected += (workspaces, f"{prefix}**") if prefix.endswith(":") else (workspaces,)
-    return protected
+    return protected + added
+
+
+def _replaces_default(config: Config) -> bool:
+    """Whether `protected_channels` is the whole list; a pattern with a plus sign keeps the default."""
+    patterns = config.protected_channels
+    return patterns is not None and not any(pattern.startswith(ADDED) for pattern in patterns)
+
+
+def _unprotected(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a warning if `patterns`, which replace the default, leave the channels of users or workspaces open."""
+    match = any_of(patterns).fullmatch
+    missing = [pattern for pattern in PROTECTED_ALWAYS if match(pattern.replace("**", "x")) is None]
+    if not missing:
+        return ()
+    opened = " and ".join(missing)
+    return (f"protected_channels leaves {opened} open to all clients; {ADDED}PATTERN adds to the default",)

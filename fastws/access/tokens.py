@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import jwt
@@ -56,8 +56,7 @@ class Tokens:
         self._issuer = config.jwt_issuer
         served = self._served_algorithms(jwks=key_source is not None or config.jwt_jwks_url is not None)
         self.algorithms = _configured_algorithms(config.jwt_algorithms, served)
-        short = self._secret is not None and len(config.jwt_secret or "") < MIN_SECRET_BYTES
-        self.warnings = (f"jwt_secret is shorter than {MIN_SECRET_BYTES} bytes: it can be guessed",) if short else ()
+        self.warnings = tuple(_secret_warnings(config.jwt_secret or "")) if self._secret is not None else ()
         self._is_secret_short = self._secret is not None and len(config.jwt_secret or "") < 64
         if not math.isfinite(self.leeway_seconds) or self.leeway_seconds < 0:
             raise ConfigError(f"jwt_leeway: must be 0 or more seconds, not {self.leeway_seconds}")
@@ -234,6 +233,13 @@ def _object_in(segment: str) -> dict[str, object]:
 def _expires_after(moment: float, claims: dict[str, object]) -> bool:
     expires_at = claims.get("exp")
     return isinstance(expires_at, int | float) and expires_at > moment
+
+
+def _secret_warnings(secret: str) -> Iterator[str]:
+    if len(secret) < MIN_SECRET_BYTES:
+        yield f"jwt_secret is shorter than {MIN_SECRET_BYTES} bytes: it can be guessed"
+    if secret != secret.strip():
+        yield "jwt_secret begins or ends with white space, which is part of the secret: is it a newline of a file?"
 
 
 def _configured_algorithms(wanted: Sequence[str], served: frozenset[str]) -> frozenset[str]:

@@ -107,7 +107,9 @@ def _run(given: Sequence[str]) -> int:
     try:
         return run(options)
     except ConfigError as error:
-        print(f"fastws: {error.message}", file=sys.stderr)
+        more = len(error.messages) - 1
+        hint = f" (and {more} more: `fastws check-config` lists all)" if more else ""
+        print(f"fastws: {error.message}{hint}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -1,4 +1,4 @@
-"""Check a configuration and name the settings that are wrong."""
+"""Check a configuration and name all settings that are wrong."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fastws.cli.flags import add_setting_flags, given_settings, see_modules_here
 from fastws.config import SETTINGS
 from fastws.errors import ConfigError
 from fastws.server.server import Server
+from fastws.setting_sources import environment_warnings
 from fastws.settings import load
 
 EPILOG: Final = """\
@@ -33,10 +34,13 @@ def run(options: argparse.Namespace) -> int:
     see_modules_here()
     try:
         config = load(given_settings(options), os.environ, options.file or options.config)
-        Server(config)  # reads keys, certificates, mounts and patterns, and raises ConfigError
+        server = Server(config)  # reads keys, certificates, mounts and patterns, and raises ConfigError
     except ConfigError as error:
-        print(f"fastws: {error.message}", file=sys.stderr)
+        for message in error.messages:
+            print(f"fastws: {message}", file=sys.stderr)
         return 1
+    for warning in (*server.admittance.warnings, *environment_warnings(os.environ)):
+        print(f"fastws: warning: {warning}", file=sys.stderr)
     changed = {name: getattr(config, name) for name, s in SETTINGS.items() if getattr(config, name) != s.default}
     print("The configuration is valid." + (" Settings that differ from the defaults:" if changed else ""))
     for name, value in changed.items():

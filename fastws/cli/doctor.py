@@ -59,7 +59,8 @@ def findings(options: argparse.Namespace) -> Iterator[Finding]:
     try:
         config = config_from(options)
     except ConfigError as error:
-        yield fail("settings", error.message, "see `fastws serve --help`; the following checks assume default settings")
+        remedy = "see `fastws serve --help`; the following checks assume default settings"
+        yield from (fail("settings", message, remedy) for message in error.messages)
         yield from check_machine(read_machine(), Config())
         return
     yield from check_machine(read_machine(), config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
 from fastws.errors import ConfigError
 from fastws.server.server import Server
+from fastws.setting_sources import environment_warnings
 
 EXPIRY_WARNING_DAYS: Final = 14
 # Shorter prefixes contain more than proxies.
@@ -25,7 +27,7 @@ MIN_PREFIX_LENGTH: Final = {4: 8, 6: 16}
 
 def check_configuration(config: Config) -> Iterator[Finding]:
     """Yield the findings on settings that could be read."""
-    yield _usable(config)
+    yield from _usable(config)
     yield _tls(config)
     yield _proxies(config)
     yield _clients(config)
@@ -37,12 +39,17 @@ def is_local(config: Config) -> bool:
     return config.unix_socket is not None or is_loopback(config.host)
 
 
-def _usable(config: Config) -> Finding:
+def _usable(config: Config) -> Iterator[Finding]:
+    """Yield all mistakes, or one finding that the settings are valid, and the warnings of the start."""
+    remedy = "see `fastws serve --help`, or the table of settings in the README"
     try:
-        Server(config)  # reads keys, certificates, mounts and patterns, and raises ConfigError
+        server = Server(config)  # reads keys, certificates, mounts and patterns, and raises ConfigError
     except ConfigError as error:
-        return fail("settings", error.message, "see `fastws serve --help`, or the table of settings in the README")
-    return ok("settings", "valid")
+        yield from (fail("settings", message, remedy) for message in error.messages)
+        return
+    yield ok("settings", "valid")
+    for warning in (*server.admittance.warnings, *environment_warnings(os.environ)):
+        yield warn("settings", warning, remedy)
 
 
 def _tls(config: Config) -> Finding:

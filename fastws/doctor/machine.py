@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Final
 from fastws.access.local_peers import is_loopback
 from fastws.admission.capacity import HTTP_DESCRIPTORS, OWN_DESCRIPTORS
 from fastws.config import Config
+from fastws.cpus import usable_cpus
 from fastws.doctor.finding import Finding, fail, ok, warn
 from fastws.server.unix_socket import BACKLOG
 
@@ -50,7 +50,7 @@ def read_machine(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup
         somaxconn=_number(proc / "sys/net/core/somaxconn"),
         ports=_ports(proc / "sys/net/ipv4/ip_local_port_range"),
         memory_bytes=_memory(proc / "meminfo", groups),
-        processors=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        processors=usable_cpus(proc, groups),
     )
 
 

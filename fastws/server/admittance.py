@@ -12,49 +12,87 @@ from fastws.access.permissions import Permissions
 from fastws.access.proxies import TrustedProxies
 from fastws.access.revocation import Revocations
 from fastws.access.tokens import Tokens
+from fastws.brokers.redis.embedded import EMBEDDED
+from fastws.brokers.redis.wire.address import parse_address
 from fastws.callouts.jwks import Jwks
 from fastws.callouts.loading import check_loads, load_function
 from fastws.config import Config
 from fastws.dialects.mount import Mounts
 from fastws.errors import ConfigError
+from fastws.mistakes import Mistakes
 from fastws.server.tls import Tls
 
 
 class Admittance:
-    """Keys, permissions, origins, mounts and TLS, from the settings. Raises ConfigError for invalid settings.
+    """Keys, permissions, origins, mounts and TLS, from the settings. Raises ConfigError with all invalid settings.
 
     `generated` names the secrets in `config` that were generated at start. A generated JWT key does not protect rooms,
-    so that a server can be tried out without tokens.
+    so that a server can be tried out without tokens. `warnings` are sentences about unsafe settings.
     """
 
     def __init__(self, config: Config, generated: Collection[str]) -> None:
-        self.jwks = Jwks(config.jwt_jwks_url) if config.jwt_jwks_url else None
-        self.tokens = Tokens(config, self.jwks)
-        has_configured_key = self.tokens.key_configured and "jwt_secret" not in generated
-        self.permissions = Permissions(config, has_configured_key)
-        self.mounts = Mounts(
-            config.mounts, workspace_channel=config.workspace_channel, jobs_channel=config.jobs_channel
-        )
-        self.revocations = Revocations(leeway_seconds=config.jwt_leeway)
-        self.broadcast_keys = BroadcastKeys(config.broadcast_key)
-        self.allowed_origins = AllowedOrigins(config.allowed_origins)
-        self.allowed_hosts = AllowedHosts(config.allowed_hosts)
-        self.trusted_proxies = TrustedProxies(config.trusted_proxies)
-        self.local_peers = LocalPeers(config)
+        self._mistakes = Mistakes()
+        has_configured_key = self._make_tokens(config, generated)
+        self._make_channels(config, has_configured_key=has_configured_key)
+        self._make_addresses(config)
+        with self._mistakes.collect():
+            self.tls = Tls.of(config)
+        self._check_redis(config)
+        self._check_callouts(config)
+        self._mistakes.raise_all()
         self.has_configured_keys = bool(
             config.aws_credentials or (config.broadcast_key and "broadcast_key" not in generated) or has_configured_key
         )
-        self.tls = Tls.of(config)
-        if config.proxy_protocol and not self.trusted_proxies:
-            raise ConfigError(
-                "proxy_protocol: requires trusted_proxies, which is not set; list the addresses of the proxies there"
+        self.warnings = (*self.tokens.warnings, *self.broadcast_keys.warnings, *self.permissions.warnings)
+
+    def _make_tokens(self, config: Config, generated: Collection[str]) -> bool:
+        """Make the parts that know keys. Return whether a JWT key is configured."""
+        has_configured_key = False
+        with self._mistakes.collect():
+            self.jwks = Jwks(config.jwt_jwks_url) if config.jwt_jwks_url else None
+        with self._mistakes.collect():
+            self.tokens = Tokens(config, getattr(self, "jwks", None))
+            has_configured_key = self.tokens.key_configured and "jwt_secret" not in generated
+        with self._mistakes.collect():
+            self.broadcast_keys = BroadcastKeys(config.broadcast_key)
+        self.revocations = Revocations(leeway_seconds=config.jwt_leeway)
+        return has_configured_key
+
+    def _make_channels(self, config: Config, *, has_configured_key: bool) -> None:
+        with self._mistakes.collect():
+            self.permissions = Permissions(config, has_configured_key)
+        with self._mistakes.collect():
+            self.mounts = Mounts(
+                config.mounts, workspace_channel=config.workspace_channel, jobs_channel=config.jobs_channel
             )
-        _check_callouts(config)
 
+    def _make_addresses(self, config: Config) -> None:
+        """Make the parts that know addresses of clients, proxies and pages."""
+        with self._mistakes.collect():
+            self.allowed_origins = AllowedOrigins(config.allowed_origins)
+        with self._mistakes.collect():
+            self.allowed_hosts = AllowedHosts(config.allowed_hosts)
+        with self._mistakes.collect():
+            self.trusted_proxies = TrustedProxies(config.trusted_proxies)
+        with self._mistakes.collect():
+            self.local_peers = LocalPeers(config)
+        with self._mistakes.collect():
+            if config.proxy_protocol and not config.trusted_proxies:
+                raise ConfigError(
+                    "proxy_protocol: requires trusted_proxies, which is not set; list the addresses of the proxies "
+                    "there"
+                )
 
-def _check_callouts(config: Config) -> None:
-    """Raise ConfigError for callouts that cannot be loaded, before anything starts. They are loaded again on use."""
-    check_loads(config.authorizer, setting="authorizer")
-    check_loads(config.event_hook, setting="event_hook")
-    if config.metrics_hook is not None:
-        load_function(config.metrics_hook, setting="metrics_hook")
+    def _check_redis(self, config: Config) -> None:
+        with self._mistakes.collect():
+            if config.redis_url not in (None, EMBEDDED):
+                parse_address(config.redis_url)
+
+    def _check_callouts(self, config: Config) -> None:
+        """Check that callouts can be loaded, before anything starts. They are loaded again on use."""
+        for setting in ("authorizer", "event_hook"):
+            with self._mistakes.collect():
+                check_loads(getattr(config, setting), setting=setting)
+        with self._mistakes.collect():
+            if config.metrics_hook is not None:
+                load_function(config.metrics_hook, setting="metrics_hook")

@@ -76,3 +76,10 @@ def test_other_schemes_carry_no_bearer_key() -> None:
     assert bearer("Basic eDp5") is None
     assert bearer("Bearer\tx") is None
     assert bearer("Bearer x y") == "x y"
+
+
+def test_a_short_key_is_warned_of() -> None:
+    assert BroadcastKeys(["x" * 16]).warnings == ()
+    assert BroadcastKeys(["x" * 16, "x" * 15]).warnings == (
+        "broadcast_key is shorter than 16 bytes: it can be guessed",
+    )

@@ -311,3 +311,32 @@ def test_a_check_of_somebody_anonymous_is_cheap() -> None:
     runs = timeit.repeat(lambda: rules.may_publish(None, "load:channel:17", needs_token=False), number=20_000, repeat=5)
     # A tenth of what it takes is the promise (0.3 µs); the bound leaves room for a busy machine.
     assert min(runs) / 20_000 < 3e-6
+
+
+@pytest.mark.parametrize(
+    ("patterns", "is_protected", "warnings"),
+    [
+        (None, ("user:1", "workspace:1:x", "execution:1"), 0),
+        (("+order:**",), ("user:1", "workspace:1:x", "execution:1", "order:1"), 0),
+        (("+order:**", "secret"), ("user:1", "workspace:1", "order:1", "secret"), 0),
+        (("order:**",), ("order:1",), 1),
+        (("order:**", "user:**"), ("order:1", "user:1"), 1),
+        (("**",), ("user:1", "workspace:1", "anything"), 0),
+        ((), (), 1),
+    ],
+)
+def test_a_pattern_with_a_plus_adds_to_the_default_and_opened_channels_are_warned_of(
+    patterns: tuple[str, ...] | None, is_protected: tuple[str, ...], warnings: int
+) -> None:
+    permissions = Permissions(Config(protected_channels=patterns), True)
+    names = ("user:1", "workspace:1", "workspace:1:x", "execution:1", "order:1", "secret", "anything")
+    protected = {name for name in names if permissions.is_protected(name)}
+    assert set(is_protected) <= protected
+    if patterns is not None and "**" not in patterns:
+        assert "anything" not in protected
+    assert len(permissions.warnings) == warnings
+
+
+def test_the_warning_names_the_channels_that_are_open() -> None:
+    (warning,) = Permissions(Config(protected_channels=("user:**",)), True).warnings
+    assert warning == "protected_channels leaves workspace:** open to all clients; +PATTERN adds to the default"

@@ -136,7 +136,7 @@ def test_a_mistake_in_a_file_is_one_line_that_names_it(
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("FASTWS_PORT", "x"), ("FASTWS_MOUNTS", "/a"), ("ENABLE_REALTIME", "perhaps"), ("FASTWS_WORKERS", "")],
+    [("FASTWS_PORT", "x"), ("FASTWS_MOUNTS", "/a"), ("ENABLE_REALTIME", "perhaps"), ("FASTWS_WORKERS", "many")],
 )
 def test_a_mistake_in_the_environment_is_one_line_that_names_it(
     run: Run, monkeypatch: pytest.MonkeyPatch, variable: str, value: str

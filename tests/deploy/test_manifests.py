@@ -30,8 +30,9 @@ def container() -> Any:
 
 
 def environment_of_kubernetes() -> dict[str, str]:
+    """Without the files that the Secret is mounted as."""
     plain = {variable["name"]: variable["value"] for variable in container()["env"]}
-    return {**kinds()["Secret"]["stringData"], **plain}
+    return {name: value for name, value in plain.items() if not name.endswith("_FILE")}
 
 
 def unit() -> dict[str, list[str]]:
@@ -51,7 +52,31 @@ def environment_of_unit() -> dict[str, str]:
 @pytest.mark.parametrize("name", sorted(MEANINGS))
 def test_a_setting_that_a_file_names_is_one(name: str) -> None:
     for variable in re.findall(r"FASTWS_([A-Z_]+)", content(name)):
-        assert variable.lower() in SETTINGS or variable == "NAME", variable
+        setting = variable.lower().removesuffix("_file")
+        assert setting in SETTINGS or variable == "NAME", variable
+        assert not variable.endswith("_FILE") or SETTINGS[setting].is_secret
+
+
+def test_the_secrets_of_kubernetes_are_files_of_the_secret_that_the_comment_creates(tmp_path: Path) -> None:
+    spec = kinds()["Deployment"]["spec"]["template"]["spec"]
+    (secrets,) = (volume for volume in spec["volumes"] if "secret" in volume)
+    (mount,) = (mount for mount in container()["volumeMounts"] if mount["name"] == secrets["name"])
+    assert f"kubectl create secret generic {secrets['secret']['secretName']} " in content("kubernetes.yml")
+    created = set(re.findall(r"--from-literal=([a-z-]+)=", content("kubernetes.yml")))
+    files = {variable["name"]: variable["value"] for variable in container()["env"] if "_FILE" in variable["name"]}
+    assert {f"{mount['mountPath']}/{key}" for key in created} == set(files.values())
+    for key in created:
+        (tmp_path / key).write_text("redis://redis:6379" if key == "redis-url" else "x" * 48 + "\n")
+    read = {name: value.replace(mount["mountPath"], str(tmp_path)) for name, value in files.items()}
+    config = load(environment=read)
+    assert (config.redis_url, config.jwt_secret, config.broadcast_key) == ("redis://redis:6379", "x" * 48, ("x" * 48,))
+    assert spec["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize("name", sorted(MEANINGS))
+def test_no_file_has_a_secret_of_its_own(name: str) -> None:
+    assert "change-me" not in content(name)
+    assert "kind: Secret" not in content(name)
 
 
 def test_the_settings_of_unit_and_manifests_can_be_used() -> None:
@@ -87,7 +112,7 @@ def test_kubernetes_asks_addresses_that_there_are_and_readiness_is_no_reason_to_
 
 def test_kubernetes_objects_select_each_other() -> None:
     documents = kinds()
-    assert set(documents) == {"Secret", "Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler"}
+    assert set(documents) == {"Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler"}
     labels = documents["Deployment"]["spec"]["template"]["metadata"]["labels"]
     for selector in (
         documents["Deployment"]["spec"]["selector"]["matchLabels"],

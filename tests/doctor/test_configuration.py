@@ -51,7 +51,9 @@ def test_the_defaults_need_nothing() -> None:
 
 
 def test_a_server_for_the_world_with_keys_needs_nothing() -> None:
-    findings = look(host="0.0.0.0", jwt_secret=SECRET, broadcast_key=("k",), trusted_proxies=("10.1.2.3",))
+    findings = look(
+        host="0.0.0.0", jwt_secret=SECRET, broadcast_key=("a key of 16 bytes",), trusted_proxies=("10.1.2.3",)
+    )
     assert {finding.verdict for finding in findings.values()} == {Verdict.OK}
     assert "10.1.2.3" in findings["proxy headers"].state
 
