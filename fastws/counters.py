@@ -23,6 +23,7 @@ class Counters:
         "rate_limited",
         "received",
         "refused",
+        "requests_refused",
         "slow_consumers",
     )
 
@@ -35,6 +36,7 @@ class Counters:
         self.opened: dict[str, int] = defaultdict(int)
         self.closed: dict[tuple[int, str], int] = defaultdict(int)
         self.refused: dict[tuple[int, str], int] = defaultdict(int)
+        self.requests_refused: dict[tuple[str, int], int] = defaultdict(int)
         self.slow_consumers: dict[str, int] = defaultdict(int)
         self.dropped: dict[str, int] = defaultdict(int)
         self.rate_limited: dict[str, int] = defaultdict(int)

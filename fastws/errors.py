@@ -9,18 +9,19 @@ class FastWSError(Exception):
     """Base class of all errors. `str(error)` is safe to show to clients: it contains no internals and no secrets.
 
     `reason` is the label in metrics where `code` is too general; the default is `code`. `channel` is the channel
-    that the error concerns.
+    that the error concerns. `cause` is what the operator has to know: it is logged, and never shown to clients.
     """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     close_code: ClassVar[int] = 1011
 
-    def __init__(self, message: str, *, channel: str | None = None, reason: str | None = None) -> None:
+    def __init__(self, message: str, *, channel: str | None = None, reason: str | None = None, cause: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.channel = channel
         self.reason = reason or self.code
+        self.cause = cause
 
 
 class BadRequest(FastWSError):
@@ -128,8 +129,10 @@ class Unavailable(FastWSError):
     status = 503
     close_code = 1013
 
-    def __init__(self, message: str, *, reason: str | None = None, retry_after_seconds: int = 1) -> None:
-        super().__init__(message, reason=reason)
+    def __init__(
+        self, message: str, *, reason: str | None = None, cause: str = "", retry_after_seconds: int = 1
+    ) -> None:
+        super().__init__(message, reason=reason, cause=cause)
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -34,11 +34,11 @@ class BroadcastKeys:
     def check(self, authorization: str | None) -> None:
         """Raise Unauthorized unless the value of an Authorization header contains a valid key."""
         if not self:
-            raise Unauthorized("this server has no broadcast_key, so this endpoint is disabled")
+            raise Unauthorized("this server has no broadcast_key, so this endpoint is disabled: set it on the server")
         if bearer(authorization) is None:
             raise Unauthorized("missing header `Authorization: Bearer <broadcast key>`")
         if not self.allows(authorization):
-            raise Unauthorized("invalid broadcast key")
+            raise Unauthorized("invalid broadcast key: send one that is in the server's setting broadcast_key")
 
     def allows(self, authorization: str | None) -> bool:
         """Whether the value of an Authorization header contains a valid key. Compares all keys, in constant time."""

@@ -77,7 +77,12 @@ class LocalPeers:
         if not (self._are_unix_peers_local if address == UNIX else is_loopback(address)):
             return False
         headers = request.headers
-        return is_loopback_host(headers.get("host", "")) and not _is_forwarded(*headers)
+        return is_loopback_host(headers.get("host", "")) and not _has_forwarding_header(*headers)
+
+
+def is_forwarded(request: Request) -> bool:
+    """Whether `request` came through a proxy, as far as its headers and the PROXY protocol say."""
+    return request.is_proxied or _has_forwarding_header(*request.headers)
 
 
 def is_anonymous_by_default(config: Config) -> bool:
@@ -103,6 +108,6 @@ def is_loopback_host(host: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _is_forwarded(*names: str) -> bool:
+def _has_forwarding_header(*names: str) -> bool:
     """Whether one of these headers is from a proxy. Cached, since similar clients send the same headers."""
     return not FORWARDING_HEADERS.isdisjoint(names) or any(name.startswith(_FORWARDED_PREFIX) for name in names)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import jwt
+from jwt.exceptions import InvalidSubjectError
 from jwt.utils import base64url_decode
 
 from fastws.access.broadcast_key import bearer
@@ -25,7 +26,22 @@ MAX_TOKEN_LENGTH: Final = 8192
 MIN_SECRET_BYTES: Final = 32
 SUBPROTOCOL_PREFIX: Final = "fastws.token."
 # The same text for all reasons, revocation included: a reason would help a forger.
-REFUSAL: Final = "invalid token"
+REFUSAL: Final = "invalid token: get a new one; the server's log has the reason"
+# What the log says. These texts contain nothing from the token.
+REVOKED: Final = "the token is revoked"
+_NOT_JWT: Final = "it is not a JWT"
+_EXPIRED: Final = "the token has expired (`exp`)"
+_WRONG_KEY: Final = "the token is not signed with a configured key: secrets differ, or a key was rotated"
+_NO_KEY: Final = "no JWT key is configured: set jwt_secret, jwt_public_key or jwt_jwks_url"
+_WRONG_ALGORITHM: Final = "the `alg` of the token is not among jwt_algorithms, or does not fit the configured keys"
+_BAD_HEADER: Final = "the header of the token has `crit` or `b64`, or a `kid` that is not a string"
+_CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (jwt.ExpiredSignatureError, _EXPIRED),
+    (jwt.ImmatureSignatureError, "the token is not valid yet (`nbf`, `iat`): compare the clocks"),
+    (jwt.InvalidAudienceError, "the `aud` of the token is not jwt_audience"),
+    (jwt.InvalidIssuerError, "the `iss` of the token is not jwt_issuer"),
+    (InvalidSubjectError, "`sub` must be a string"),
+)
 # Exceptions that parsing an arbitrary token may raise.
 _MALFORMED: Final = (jwt.PyJWTError, BadRequest, ValueError, TypeError, OverflowError, RecursionError)
 _THREE_SEGMENTS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -72,7 +88,7 @@ class Tokens:
         return bool(self.algorithms)
 
     def verify(self, token: str) -> Identity:
-        """Return the identity of `token`. Raises Unauthorized, with the same text for all reasons."""
+        """Return the identity of `token`. Raises Unauthorized: always with the same text; `cause` is the reason."""
         try:
             inspected, self._inspected = self._inspected, None
             if inspected is not None and inspected[0] == token:
@@ -83,9 +99,9 @@ class Tokens:
                 claims = self._decode(token, key, algorithm)
                 if claims is not None:
                     return identity_of(claims)
-        except _MALFORMED:
-            raise Unauthorized(REFUSAL) from None
-        raise Unauthorized(REFUSAL)
+        except _MALFORMED as error:
+            raise _refusal(_cause(error)) from None
+        raise _refusal(_WRONG_KEY)
 
     def cost(self, token: str) -> int:
         """Return the maximum number of public-key operations of `verify`; 0 for shared secrets and malformed tokens."""
@@ -105,19 +121,19 @@ class Tokens:
         """
         # Do not parse text that does not even look like a token: limited length, ASCII, three segments.
         if len(token) > MAX_TOKEN_LENGTH or _THREE_SEGMENTS.fullmatch(token) is None:
-            raise Unauthorized(REFUSAL)
+            raise _refusal(_NOT_JWT)
         head, body, _ = token.split(".")
         header = _object_in(head)
         algorithm, kid = header.get("alg"), header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in self.algorithms:
-            raise Unauthorized(REFUSAL)
+            raise _refusal(_WRONG_ALGORITHM if self.algorithms else _NO_KEY)
         # RFC 7515 section 4.1.11: `crit` lists extensions that must be understood, and none is supported. Header fields
         # that contain or locate keys (jku, jwk, x5u, x5c) are ignored.
         if "crit" in header or "b64" in header or not (kid is None or isinstance(kid, str)):
-            raise Unauthorized(REFUSAL)
+            raise _refusal(_BAD_HEADER)
         # Do not spend a public-key operation on an expired token.
         if algorithm not in HMAC_ALGORITHMS and not _expires_after(time.time() - self.leeway_seconds, _object_in(body)):
-            raise Unauthorized(REFUSAL)
+            raise _refusal(_EXPIRED)
         return algorithm, self._candidates(algorithm, kid)
 
     def sign(
@@ -220,6 +236,19 @@ def token_from(authorization: str | None, query: Mapping[str, str], subprotocols
     if token is None:
         token = next((p[len(SUBPROTOCOL_PREFIX) :] for p in subprotocols if p.startswith(SUBPROTOCOL_PREFIX)), None)
     return token
+
+
+def _refusal(cause: str) -> Unauthorized:
+    return Unauthorized(REFUSAL, cause=cause)
+
+
+def _cause(error: Exception) -> str:
+    """Return what the log says about a token that `error` refuses."""
+    if isinstance(error, BadRequest):
+        return f"a claim of the token is invalid: {error.message}"
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"the token has no `{error.claim}`"
+    return next((text for kind, text in _CAUSES if isinstance(error, kind)), _NOT_JWT)
 
 
 def _object_in(segment: str) -> dict[str, object]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from fastws.access.hosts import AllowedHosts
-from fastws.access.local_peers import LocalPeers
+from fastws.access.local_peers import LocalPeers, is_forwarded
 from fastws.access.origins import AllowedOrigins
 from fastws.access.proxies import TrustedProxies
-from fastws.access.tokens import REFUSAL, token_from
+from fastws.access.tokens import REFUSAL, REVOKED, token_from
 from fastws.admission.admission import Admission
 from fastws.admission.capacity import Capacity
 from fastws.callouts.event_hook import EventHook
@@ -37,6 +37,11 @@ from fastws.wire.http_reader import Request
 
 # Orchestrators send these requests to an IP address, without one of the server's host names.
 PROBES: Final = frozenset({"/health", "/ready"})
+HOW_TO_AUTHENTICATE: Final = (
+    "a token is required: send it as ?token=, as Authorization: Bearer, or as subprotocol fastws.token.<jwt>"
+)
+# Characters of a header that the log shows.
+MAX_SHOWN: Final = 64
 
 
 @dataclass(slots=True, kw_only=True, frozen=True)
@@ -99,7 +104,10 @@ class Gate:
     def check_host(self, request: Request) -> None:
         """Raise Misdirected if the request's Host is not one of `allowed_hosts`."""
         if not self._rules.allowed_hosts.allows(request.headers.get("host")) and request.path not in PROBES:
-            raise Misdirected("host not allowed; the server's setting allowed_hosts lists the allowed names")
+            raise Misdirected(
+                "host not allowed; the server's setting allowed_hosts lists the allowed names",
+                cause=f"host {(request.header('host') or '')[:MAX_SHOWN]!r} is not in allowed_hosts",
+            )
 
     def may_admit(self, request: Request) -> bool:
         """Whether the token of this upgrade may be verified in this loop turn. If not, await `admission_turn` first."""
@@ -124,9 +132,14 @@ class Gate:
         token = _token_of(request, offered)
         dialect = self._mounts.find(request.path, has_token=token is not None)
         if dialect is None:
-            raise NotFound(f"no WebSocket endpoint at {request.path[:200]!r}")
+            raise NotFound(
+                f"no WebSocket endpoint at {request.path[:200]!r}; "
+                "by default they are /, /ws and /api/v1/ws, and the server's setting mounts adds others"
+            )
         anonymous_allowed = self._may_be_anonymous(request, address)
-        identity = self._identify(token, dialect, may_be_anonymous=anonymous_allowed)
+        if token is None and (dialect.needs_token or not anonymous_allowed):
+            self._refuse_without_token(request, dialect)
+        identity = None if token is None else self._identify(token)
         codec, subprotocol = negotiate(offered, request.query.get("format"))
         starting = dialect.admit(identity, request.query)
         self._check_starting_channels(starting, identity, dialect, anonymous_allowed=anonymous_allowed)
@@ -146,7 +159,9 @@ class Gate:
     def _check_origin(self, request: Request) -> None:
         if not self._rules.allowed_origins.allows(request.headers.get("origin")):
             raise Forbidden(
-                "origin not allowed; the server's setting allowed_origins lists the allowed origins", reason="origin"
+                "origin not allowed; the server's setting allowed_origins lists the allowed origins",
+                reason="origin",
+                cause=f"origin {(request.header('origin') or '')[:MAX_SHOWN]!r} is not in allowed_origins",
             )
 
     async def ask_application(self, admission: Admission, hook: EventHook) -> None:
@@ -166,7 +181,7 @@ class Gate:
             raise ServerFull()
         self.capacity.check_shares(admission.user, admission.address)
         if admission.identity is not None and self._services.revocations.is_revoked(admission.identity):
-            raise Unauthorized(REFUSAL)
+            raise Unauthorized(REFUSAL, cause=REVOKED)
 
     def leave(self, user: str | None, address: str) -> None:
         """Give back the share of a closed connection."""
@@ -182,19 +197,19 @@ class Gate:
 
     def _check_room(self) -> None:
         if not self._rules.config.enable_realtime:
-            raise Unavailable("real-time connections are disabled", reason="switched_off", retry_after_seconds=60)
+            raise Unavailable(
+                "real-time connections are disabled: enable_realtime is false on this server",
+                reason="switched_off",
+                retry_after_seconds=60,
+            )
         if self.is_draining:
             raise Draining()
         self.capacity.check()
 
-    def _identify(self, token: str | None, dialect: Dialect, *, may_be_anonymous: bool) -> Identity | None:
-        if token is None:
-            if dialect.needs_token or not may_be_anonymous:
-                _refuse_without_token()
-            return None
+    def _identify(self, token: str) -> Identity:
         identity = self._services.token_verifier.verify(token)
         if self._services.revocations.is_revoked(identity):
-            raise Unauthorized(REFUSAL)
+            raise Unauthorized(REFUSAL, cause=REVOKED)
         return identity
 
     def _check_starting_channels(
@@ -205,8 +220,25 @@ class Gate:
         for name in starting.channels:
             if not may_subscribe(identity, name, needs_token=dialect.needs_token, anonymous_allowed=anonymous_allowed):
                 if identity is None:
-                    _refuse_without_token()
+                    raise Unauthorized(HOW_TO_AUTHENTICATE, cause=f"this path joins {name!r}, which requires a token")
                 raise Forbidden("the token does not allow the channels of this path")
+
+    def _refuse_without_token(self, request: Request, dialect: Dialect) -> NoReturn:
+        """Raise Unauthorized, and tell the operator which setting decides. Behind a proxy that is often a riddle."""
+        if dialect.needs_token:
+            raise Unauthorized(HOW_TO_AUTHENTICATE, cause=f"{dialect.name} requires a token")
+        if self._rules.config.allow_anonymous is not None:
+            raise Unauthorized(HOW_TO_AUTHENTICATE, cause="allow_anonymous is false")
+        if is_forwarded(request):
+            raise Unauthorized(
+                f"{HOW_TO_AUTHENTICATE}; behind a proxy all clients need one, unless the server sets allow_anonymous",
+                reason="no_token_through_proxy",
+                cause="a client behind a proxy needs a token, unless allow_anonymous is true",
+            )
+        raise Unauthorized(
+            HOW_TO_AUTHENTICATE,
+            cause="only direct clients on this machine need no token, unless allow_anonymous is true",
+        )
 
     def _may_be_anonymous(self, request: Request, address: str) -> bool:
         """Whether this client needs no token.
@@ -222,9 +254,3 @@ class Gate:
 
 def _token_of(request: Request, offered: list[str]) -> str | None:
     return token_from(request.header("authorization"), request.query, offered)
-
-
-def _refuse_without_token() -> NoReturn:
-    raise Unauthorized(
-        "a token is required: send it as ?token=, as Authorization: Bearer, or as subprotocol fastws.token.<jwt>"
-    )

@@ -27,7 +27,7 @@ def json_response(value: object, *, status: int = 200) -> Response:
 def error_response(error: FastWSError) -> Response:
     """Return `{"error":{"code","message"}}` with the status and headers of `error`."""
     body = orjson.dumps({"error": {"code": error.code, "message": error.message}})
-    return Response(error.status, body, (*JSON_HEADERS, *_headers_of(error)))
+    return Response(error.status, body, (*JSON_HEADERS, *_headers_of(error)), error)
 
 
 def _headers_of(error: FastWSError) -> tuple[tuple[str, str], ...]:

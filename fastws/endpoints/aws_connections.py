@@ -80,7 +80,7 @@ def aws_error(error: FastWSError) -> Response:
     """Return `error` as a response of API Gateway."""
     kind = _ERROR_TYPES.get(error.status, "InternalServerErrorException")
     headers = (("Content-Type", "application/json"), ("x-amzn-ErrorType", kind))
-    return Response(error.status, orjson.dumps({"message": error.message}), headers)
+    return Response(error.status, orjson.dumps({"message": error.message}), headers, error)
 
 
 @management_call

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastws.access.broadcast_key import bearer
 from fastws.access.revocation import Revocations
-from fastws.access.tokens import REFUSAL, Tokens
+from fastws.access.tokens import REFUSAL, REVOKED, Tokens
 from fastws.errors import Unauthorized
 from fastws.session.verifications import Verifications
 from fastws.vocabulary.identity import Identity
@@ -24,9 +24,9 @@ class BearerTokens:
         """Return the identity in this header. Raises Unauthorized."""
         token = bearer(authorization)
         if token is None:
-            raise Unauthorized("send a token: `Authorization: Bearer <JWT>`")
+            raise Unauthorized("send a token: `Authorization: Bearer <JWT>`", cause="no token was sent")
         await self._verifications.turn(token)
         identity = self._tokens.verify(token)
         if self._revocations.is_revoked(identity):
-            raise Unauthorized(REFUSAL)
+            raise Unauthorized(REFUSAL, cause=REVOKED)
         return identity

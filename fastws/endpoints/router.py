@@ -63,6 +63,8 @@ def routes(metrics: Handler, log_level: LogLevelEndpoint, upgrade_check: Upgrade
     ]
 
 
+# The metric label of requests to other paths.
+NO_ROUTE: Final = "none"
 # Served on `metrics_address`.
 SCRAPE_PATHS: Final = frozenset({"/metrics", "/health", "/ready"})
 
@@ -117,6 +119,13 @@ class Router:
         may_read = route.bodies.get(request.method)
         return may_read is not None and may_read(self._application, request, address)
 
+    def route_of(self, request: Request) -> str:
+        """Return the path of the route of `request` as it is in the table, or NO_ROUTE."""
+        try:
+            return self._find(request.target.partition("?")[0])[0].path
+        except FastWSError:
+            return NO_ROUTE
+
     def _find(self, path: str) -> tuple[Route, dict[str, str]]:
         route = self._exact.get(path)
         if route is not None:
@@ -127,7 +136,7 @@ class Router:
                 return route, {name: unquote(value) for name, value in match.groupdict().items()}
         if path.rstrip("/") in self._websocket_paths:
             return self._websocket_route, {}
-        raise NotFound("not found; the console is at /, the health check at /health")
+        raise NotFound("nothing is served at this path; the console is at /, the health check at /health")
 
 
 def _require_upgrade(application: Application, request: Request, **_: str) -> Response:

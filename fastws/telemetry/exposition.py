@@ -31,10 +31,11 @@ _LABELLED: Final = (
     ),
     (
         "fastws_handshakes_refused",
-        "Handshakes and requests refused, by HTTP status and reason",
+        "Handshakes and unreadable requests refused, by HTTP status and reason",
         ("status", "reason"),
         "refused",
     ),
+    ("fastws_requests_refused", "HTTP requests refused, by route and status", ("route", "status"), "requests_refused"),
     ("fastws_messages_received", "Messages received from clients", ("dialect",), "received"),
     ("fastws_publications", "Publications accepted, by source", ("source",), "publications"),
     ("fastws_slow_consumers", "Client queues that overflowed, by slow_policy", ("policy",), "slow_consumers"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
@@ -21,14 +21,31 @@ log = structlog.stdlib.get_logger("fastws.connection")
 LINES_PER_SECOND: Final = 100
 REFUSALS_SECONDS: Final = 60.0
 MAX_CHANNELS_SHOWN: Final = 8
+# Clients choose parts of some causes: after this many kinds of refusals in a minute, causes are no longer told apart.
+MAX_KINDS: Final = 64
+MAX_ANSWER_LENGTH: Final = 300
+
+
+class _Refusal(NamedTuple):
+    """A kind of refusal. `route` is "" for handshakes and unreadable requests."""
+
+    route: str
+    status: int
+    reason: str
+    cause: str
+
+    def __str__(self) -> str:
+        words = f"{self.route} {self.status} {self.reason}".lstrip()
+        return f"{words} ({self.cause})" if self.cause else words
 
 
 class ConnectionLog:
     """Logs connections and refusals.
 
     Connections: at level info the first LINES_PER_SECOND lines of each second and the number of suppressed ones; at
-    level debug all lines. Refusals: the first of each kind, then their numbers once per minute. The metrics count all
-    of them at any level. No line has a token, a query string or a payload.
+    level debug all lines. Refusals: the first of each kind with what the client was told and, for the operator, the
+    cause; then their numbers once per minute. The metrics count all of them at any level. No line has a token, a query
+    string or a payload.
     """
 
     __slots__ = (
@@ -47,7 +64,7 @@ class ConnectionLog:
         self._opened_suppressed = 0
         self._closed_suppressed = 0
         self._second: asyncio.TimerHandle | None = None
-        self._refused: dict[tuple[int, str], int] = defaultdict(int)
+        self._refused: dict[_Refusal, int] = defaultdict(int)
         self._refusing: asyncio.TimerHandle | None = None
 
     def opened(self, connection: Connection) -> None:
@@ -72,14 +89,30 @@ class ConnectionLog:
         seconds = round(time.time() - connection.connected_at, 3)
         log.info("connection closed", code=code, reason=reason, seconds=seconds, **client_fields(connection))
 
-    def refused(self, error: FastWSError, address: str) -> None:
-        """Log a handshake, or an unreadable request, that was refused with `error`."""
-        kind = (error.status, error.reason)
+    def refused(self, error: FastWSError, address: str, *, route: str = "") -> None:
+        """Log a request to `route`, or without one a handshake or an unreadable request, refused with `error`."""
+        kind = _Refusal(route, error.status, error.reason, error.cause)
+        if len(self._refused) >= MAX_KINDS and kind not in self._refused:
+            kind = kind._replace(cause="")
         self._refused[kind] += 1
         if self._refusing is None:
             self._refusing = asyncio.get_running_loop().call_later(REFUSALS_SECONDS, self._log_refusals)
-        if self._refused[kind] == 1:
-            log.info("handshake refused", status=error.status, reason=error.reason, address=address)
+        if self._refused[kind] > 1:
+            return
+        status, reason, cause = error.status, error.reason, error.cause
+        answer = error.message[:MAX_ANSWER_LENGTH]
+        if route:
+            log.info(
+                "request refused",
+                route=route,
+                status=status,
+                reason=reason,
+                address=address,
+                answer=answer,
+                cause=cause,
+            )
+        else:
+            log.info("handshake refused", status=status, reason=reason, address=address, answer=answer, cause=cause)
 
     def close(self) -> None:
         """Log the outstanding numbers and cancel the timers."""
@@ -107,10 +140,14 @@ class ConnectionLog:
 
     def _log_refusals(self) -> None:
         self._refusing = None
-        counts = {f"{status} {reason}": count for (status, reason), count in sorted(self._refused.items())}
+        refused = sorted(self._refused.items())
         self._refused.clear()
-        if sum(counts.values()) > len(counts):
-            log.warning("handshakes refused in the last minute", refused=counts)
+        handshakes = {str(kind): count for kind, count in refused if not kind.route}
+        requests = {str(kind): count for kind, count in refused if kind.route}
+        if sum(handshakes.values()) > len(handshakes):
+            log.warning("handshakes refused in the last minute", refused=handshakes)
+        if sum(requests.values()) > len(requests):
+            log.warning("requests refused in the last minute", refused=requests)
 
 
 def client_fields(connection: Connection) -> dict[str, object]:

@@ -29,6 +29,10 @@ class Endpoints(Protocol):
 
     def __call__(self, request: Request, address: str) -> Response | Awaitable[Response]: ...
 
+    def route_of(self, request: Request) -> str:
+        """Return the name of the route of `request`, for metrics and logs. The number of names is bounded."""
+        ...
+
     def wants_body(self, request: Request, address: str) -> bool:
         """Whether the response depends on the body of `request`, of which only the head has been read."""
         ...
@@ -176,7 +180,7 @@ class HttpConnection(HttpResponder):
     def _answer(self, request: Request) -> None:
         answer = self._endpoints(request, self.address)
         if isinstance(answer, Response):
-            self.write_response(request, answer)
+            self._respond(request, answer)
             return
         self.is_answering = True
         # So that at most one read waits in memory.
@@ -193,4 +197,11 @@ class HttpConnection(HttpResponder):
             response = self.error_response(FastWSError("internal error"))
         self.is_answering = False
         if not self.transport.is_closing():
-            self.write_response(request, response)
+            self._respond(request, response)
+
+    def _respond(self, request: Request, response: Response) -> None:
+        """Write `response`. An error is counted and logged by its route."""
+        if response.error is not None and not self.is_internal:
+            route = self._endpoints.route_of(request)
+            self.services.lifecycle.request_refused(route, response.error, self.address)
+        self.write_response(request, response)

@@ -76,3 +76,8 @@ class Lifecycle:
         """A handshake, or an unreadable request, was refused with `error`."""
         self._counters.refused[(error.status, error.reason)] += 1
         self.log.refused(error, address)
+
+    def request_refused(self, route: str, error: FastWSError, address: str) -> None:
+        """A plain HTTP request to `route` was answered with `error`."""
+        self._counters.requests_refused[(route, error.status)] += 1
+        self.log.refused(error, address, route=route)

@@ -52,7 +52,7 @@ def test_without_a_key_nobody_is_let_in() -> None:
     [
         (KEYS, None, "missing header `Authorization: Bearer <broadcast key>`"),
         (KEYS, "Basic eDp5", "missing header `Authorization: Bearer <broadcast key>`"),
-        (KEYS, "Bearer wrong", "invalid broadcast key"),
+        (KEYS, "Bearer wrong", "invalid broadcast key: send one that is in the server's setting broadcast_key"),
         (BroadcastKeys([]), "Bearer any", "has no broadcast_key, so this endpoint is disabled"),
     ],
 )

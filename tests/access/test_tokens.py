@@ -38,6 +38,45 @@ def refused(verifier: Tokens, token: str) -> None:
     assert time.perf_counter() - begun < 0.5
 
 
+@pytest.mark.parametrize(
+    ("claims", "settings", "cause"),
+    [
+        ({"exp": 1}, {}, "the token has expired"),
+        ({"nbf": 4_000_000_000}, {}, "not valid yet"),
+        ({"sub": 5}, {}, "`sub` must be a string"),
+        ({"sub": None}, {}, "the token has no `sub`"),
+        ({"channels": "news"}, {}, "a claim of the token is invalid: `channels` must be a list"),
+        ({}, {"jwt_audience": "live"}, "the token has no `aud`"),
+        ({"aud": "shop"}, {"jwt_audience": "live"}, "the `aud` of the token is not jwt_audience"),
+        ({"iss": "shop"}, {"jwt_issuer": "live"}, "the `iss` of the token is not jwt_issuer"),
+        ({}, {"jwt_algorithms": ("HS512",)}, "the `alg` of the token is not among jwt_algorithms"),
+        ({}, {"jwt_secret": "another secret of more than thirty-two bytes"}, "not signed with a configured key"),
+        ({}, {"jwt_secret": None}, "no JWT key is configured"),
+    ],
+)
+def test_the_operator_learns_why_a_token_is_refused_and_the_client_does_not(
+    claims: dict[str, object], settings: dict[str, object], cause: str, forge: Any
+) -> None:
+    verifier = Tokens(Config(**{"jwt_secret": SECRET, **settings}))  # type: ignore[arg-type] # a table of settings
+    with pytest.raises(Unauthorized) as error:
+        verifier.verify(forge.good(**claims))
+    assert cause in error.value.cause
+    assert str(error.value) == REFUSAL
+
+
+@pytest.mark.parametrize("text", ["", "x", "a.b.c", "bad", "x" * 9000])
+def test_text_that_is_no_token_is_called_that(text: str) -> None:
+    with pytest.raises(Unauthorized) as error:
+        tokens().verify(text)
+    assert error.value.cause == "it is not a JWT"
+
+
+def test_an_expired_token_of_a_public_key_is_called_expired(ed_key: KeyPair, forge: Any) -> None:
+    with pytest.raises(Unauthorized) as error:
+        Tokens(Config(jwt_public_key=ed_key.pem)).verify(ed_key.sign(forge.claims(exp=1)))
+    assert "expired" in error.value.cause
+
+
 class Keyring:
     """A fixed set of JWKS keys, and the kids that were asked for."""
 

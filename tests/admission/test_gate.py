@@ -54,6 +54,56 @@ async def test_a_refused_upgrade_gets_an_error_that_says_why(
         server.gate.admit(request_, PEER)
 
 
+@pytest.mark.parametrize(
+    ("settings", "request_", "reason", "cause"),
+    [
+        (
+            {},
+            upgrade(**{"x-forwarded-for": "192.0.2.1"}),
+            "no_token_through_proxy",
+            "a client behind a proxy needs a token",
+        ),
+        (
+            {"trusted_proxies": ("10.0.0.1",)},
+            upgrade(via="1.1 a"),
+            "no_token_through_proxy",
+            "a client behind a proxy needs a token",
+        ),
+        ({}, upgrade(host="live.example.com"), "unauthorized", "only direct clients on this machine"),
+        ({"allow_anonymous": False}, upgrade(**{"x-real-ip": "192.0.2.1"}), "unauthorized", "allow_anonymous is false"),
+        ({}, upgrade("/api/v1/ws"), "unauthorized", "rooms requires a token"),
+        ({"jobs_channel": "user:jobs"}, upgrade("/ws"), "unauthorized", "this path joins 'user:jobs'"),
+        ({}, upgrade("/?token=bad"), "unauthorized", "it is not a JWT"),
+    ],
+)
+async def test_the_operator_learns_why_a_client_needs_a_token(
+    serve: Serve, settings: dict[str, object], request_: Request, reason: str, cause: str
+) -> None:
+    server = await serve(**settings)
+    with pytest.raises(Unauthorized) as refused:
+        server.gate.admit(request_, PEER)
+    assert refused.value.reason == reason
+    assert cause in refused.value.cause
+    assert cause not in refused.value.message
+
+
+async def test_a_client_behind_a_proxy_is_told_that_it_needs_a_token_because_of_it(serve: Serve) -> None:
+    server = await serve()
+    with pytest.raises(Unauthorized, match="behind a proxy all clients need one"):
+        server.gate.admit(upgrade(forwarded="for=192.0.2.1"), PEER)
+
+
+async def test_the_log_names_the_origin_and_the_host_that_are_not_allowed(serve: Serve) -> None:
+    server = await serve(allowed_origins=("https://app.example",), allowed_hosts=("live.example.com",))
+    with pytest.raises(Forbidden) as refused:
+        server.gate.admit(upgrade(origin="https://" + "evil" * 50), PEER)
+    assert "'https://evil" in refused.value.cause
+    assert len(refused.value.cause) < 120
+    with pytest.raises(Misdirected) as misdirected:
+        server.gate.check_host(upgrade(host="10.0.0.7\x1b"))
+    assert r"'10.0.0.7\x1b'" in misdirected.value.cause
+
+
 async def test_only_allowed_origins_may_connect(serve: Serve) -> None:
     server = await serve(allowed_origins=("https://app.example",))
     server.gate.admit(upgrade(origin="https://app.example"), PEER)

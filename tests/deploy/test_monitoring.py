@@ -17,6 +17,7 @@ PROMISED = {
     "fastws_connections": ("dialect", "codec"),
     "fastws_connections_opened_total": ("dialect",),
     "fastws_connections_closed_total": ("code", "reason"),
+    "fastws_requests_refused_total": ("route", "status"),
     "fastws_handshakes_refused_total": ("status", "reason"),
     "fastws_channels": (),
     "fastws_subscriptions": (),

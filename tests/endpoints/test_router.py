@@ -6,9 +6,12 @@ import asyncio
 import json
 import re
 
+import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from tests.endpoints.conftest import Ask
+from tests.redis_server import free_port
 from tests.serving import KEY, PATIENCE_SECONDS, OpenRaw, RawSocket, Serve
 
 # path: methods
@@ -203,6 +206,50 @@ async def test_headers_without_end_are_431(serve: Serve, open_raw: OpenRaw) -> N
     await raw.send_bytes(b"GET /health HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000)
     [(status, _, _)] = await read_answers(raw, 1)
     assert status == 431
+
+
+async def test_refused_requests_are_counted_by_route_and_status_and_logged(serve: Serve, ask: Ask) -> None:
+    server = await serve(aws_credentials=("AKID:secret",))
+    with capture_logs() as lines:
+        for _ in range(2):
+            await ask(server, "POST", "/broadcast", {"channel": "a", "event": "e"}, key="old")
+        await ask(server, "GET", "/connections", key=None)
+        await ask(server, "GET", "/connections/gone")
+        await ask(server, "POST", "/v1/@connections/x", b"hello")
+        await ask(server, "GET", "/api/v1/ws/stats", key="no.to.ken")
+        await ask(server, "GET", "/a/path?secret=1", key=None)
+        await ask(server, "PATCH", "/a/broadcast")
+        await ask(server, "POST", "/broadcast", b"[]")
+        await ask(server, "GET", "/health")
+    expected = {
+        ("/broadcast", 401): 2,
+        ("/connections", 401): 1,
+        ("/connections/{id}", 404): 1,
+        ("/{stage}/@connections/{id}", 403): 1,
+        ("/api/v1/ws/stats", 401): 1,
+        ("none", 404): 1,
+        ("/{stage}/broadcast", 405): 1,
+        ("/broadcast", 400): 1,
+    }
+    assert server.counters.requests_refused == expected
+    assert not server.counters.refused, "these are for handshakes"
+    refused = [line for line in lines if line["event"] == "request refused"]
+    assert {(line["route"], line["status"]) for line in refused} == set(expected)
+    assert len(refused) == len(expected)
+    assert any(line.get("cause") == "it is not a JWT" for line in refused)
+    assert all(line["answer"] and line["address"] == "127.0.0.1" for line in refused)
+    for secret in ("old", "no.to.ken", "secret=1"):
+        assert not any(secret in str(value) for line in refused for value in line.values())
+    scrape = (await ask(server, "GET", "/metrics")).body.decode()
+    assert 'fastws_requests_refused_total{route="/broadcast",status="401"} 2.0' in scrape
+
+
+async def test_what_happens_on_internal_addresses_is_not_counted_as_refused(serve: Serve, ask: Ask) -> None:
+    port = free_port()
+    server = await serve(metrics_address=f"127.0.0.1:{port}")
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/nothing") as answer:
+        assert answer.status == 404
+    assert not server.counters.requests_refused
 
 
 SPEC_7 = """fastws_connections{dialect,codec} fastws_connections_opened_total{dialect}

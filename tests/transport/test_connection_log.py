@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from fastws.errors import Unauthorized
+from fastws.access.tokens import REFUSAL
+from fastws.errors import Forbidden, Unauthorized
 from fastws.logs import LogLevel
 from fastws.transport import connection_log as connection_log
 from tests.serving import Join, OpenRaw, Serve
@@ -98,9 +99,10 @@ async def test_a_refused_handshake_is_logged_once_and_then_summed_up(serve: Serv
             await connect(f"ws://127.0.0.1:{server.port}/?token=hunter2", proxy=None)
     (first,) = said(lines, "handshake refused")
     assert {"status": 401, "reason": "unauthorized", "address": "127.0.0.1"}.items() <= first.items()
+    assert (first["answer"], first["cause"]) == (REFUSAL, "it is not a JWT")
     await server.stop()
     (summed,) = said(lines, "handshakes refused in the last minute")
-    assert summed["refused"] == {"401 unauthorized": 3}
+    assert summed["refused"] == {"401 unauthorized (it is not a JWT)": 3}
     assert "hunter2" not in str(lines)
 
 
@@ -109,6 +111,35 @@ async def test_one_refusal_needs_no_sum(lines: Lines) -> None:
     quiet.refused(Unauthorized("no"), "192.0.2.1")
     quiet.close()
     assert [line["event"] for line in lines] == ["handshake refused"]
+
+
+async def test_different_causes_of_one_status_are_told_apart(lines: Lines) -> None:
+    log = connection_log.ConnectionLog(LogLevel("info"))
+    for cause in ("expired", "expired", "wrong key"):
+        log.refused(Unauthorized("no", cause=cause), "192.0.2.1", route="/broadcast")
+    log.refused(Unauthorized("no"), "192.0.2.1")
+    log.close()
+    assert [line["cause"] for line in said(lines, "request refused")] == ["expired", "wrong key"]
+    assert all(line["route"] == "/broadcast" for line in said(lines, "request refused"))
+    (summed,) = said(lines, "requests refused in the last minute")
+    assert summed["refused"] == {
+        "/broadcast 401 unauthorized (expired)": 2,
+        "/broadcast 401 unauthorized (wrong key)": 1,
+    }
+    assert not said(lines, "handshakes refused in the last minute"), "a single one is logged already"
+
+
+async def test_causes_that_clients_vary_fill_neither_log_nor_memory(lines: Lines) -> None:
+    log = connection_log.ConnectionLog(LogLevel("info"))
+    for number in range(1000):
+        log.refused(Forbidden("no", reason="origin", cause=f"origin {number}"), "192.0.2.1")
+    log.refused(Unauthorized("no", cause="expired"), "192.0.2.1")
+    log.close()
+    assert len(said(lines, "handshake refused")) == connection_log.MAX_KINDS + 2
+    assert said(lines, "handshake refused")[-1]["cause"] == "expired", "other reasons are still seen"
+    (summed,) = said(lines, "handshakes refused in the last minute")
+    assert summed["refused"]["403 origin"] == 1000 - connection_log.MAX_KINDS
+    assert sum(summed["refused"].values()) == 1001
 
 
 async def test_many_channels_are_shown_as_some_and_a_number(serve: Serve, join: Join, lines: Lines) -> None:
