@@ -120,11 +120,19 @@ class Config:
         kind="list",
         placeholder="PATTERN",
     )
-    allowed_origins: tuple[str, ...] = setting(
-        ("*",), "origins that browsers may connect from; * is a wildcard", kind="list", placeholder="ORIGIN"
+    allowed_origins: tuple[str, ...] | None = setting(
+        None,
+        "origins that browsers may connect from; * is a wildcard. "
+        "Default: all; on a loopback address without trusted_proxies only this machine's",
+        kind="list",
+        placeholder="ORIGIN",
     )
-    allowed_hosts: tuple[str, ...] = setting(
-        ("*",), "accepted values of the Host header; * is a wildcard", kind="list", placeholder="HOST"
+    allowed_hosts: tuple[str, ...] | None = setting(
+        None,
+        "accepted values of the Host header; * is a wildcard. "
+        "Default: all; on a loopback address without trusted_proxies only this machine's names",
+        kind="list",
+        placeholder="HOST",
     )
     trusted_proxies: tuple[str, ...] = setting(
         (), "addresses or networks of proxies whose X-Forwarded-For is trusted", kind="list", placeholder="NETWORK"

@@ -85,9 +85,14 @@ def is_forwarded(request: Request) -> bool:
     return request.is_proxied or _has_forwarding_header(*request.headers)
 
 
+def is_loopback_only(config: Config) -> bool:
+    """Whether the server listens on loopback only, and no proxy is configured that connects for other machines."""
+    return is_loopback(config.host) and config.unix_socket is None and not config.trusted_proxies
+
+
 def is_anonymous_by_default(config: Config) -> bool:
     """Whether local clients may connect without a token if `allow_anonymous` is not set."""
-    return is_loopback(config.host) and config.unix_socket is None and not config.trusted_proxies
+    return is_loopback_only(config)
 
 
 @lru_cache(maxsize=4096)

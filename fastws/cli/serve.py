@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from fastws.access.local_peers import is_anonymous_by_default, is_loopback
+from fastws.access.local_peers import is_anonymous_by_default, is_loopback, is_loopback_only
 from fastws.brokers.redis.embedded import EMBEDDED, EmbeddedRedis
 from fastws.cli.flags import add_setting_flags, config_from, see_modules_here
 from fastws.config import Config
@@ -145,6 +145,7 @@ def start_up_text(server: Server, generated: frozenset[str]) -> str:
     for path, mount in sorted(server.mounts.table.items()):
         lines.append(f"  {path:<16}{mount.name:<18}{_access(server, mount.without_token.needs_token)}")
     lines += _anonymous(config)
+    lines += _web_pages(config)
     if not server.tokens.key_configured:
         lines.append("No JWT key set: all tokens are refused with 401. Set jwt_secret, jwt_public_key or jwt_jwks_url.")
     if not config.broadcast_key:
@@ -185,6 +186,20 @@ def _anonymous(config: Config) -> list[str]:
         way = "trusted_proxies" if config.trusted_proxies else "a Unix socket"
         return [f"Clients that come through {way} need a token; --allow-anonymous true accepts everybody without one."]
     return []
+
+
+def _web_pages(config: Config) -> list[str]:
+    """Return the lines on pages of other sites and on other host names; none if all are allowed."""
+    if not is_loopback_only(config):
+        return []
+    lines = []
+    if config.allowed_origins is None:
+        lines.append("Web pages: only those on this machine; --allowed-origins https://app.example.com allows others.")
+    if config.allowed_hosts is None:
+        lines.append(
+            "Host names: only this machine's, such as localhost; --allowed-hosts live.example.com allows others."
+        )
+    return lines
 
 
 def _access(server: Server, needs_token: bool) -> str:  # noqa: FBT001

@@ -69,9 +69,9 @@ class Admittance:
     def _make_addresses(self, config: Config) -> None:
         """Make the parts that know addresses of clients, proxies and pages."""
         with self._mistakes.collect():
-            self.allowed_origins = AllowedOrigins(config.allowed_origins)
+            self.allowed_origins = AllowedOrigins.of(config)
         with self._mistakes.collect():
-            self.allowed_hosts = AllowedHosts(config.allowed_hosts)
+            self.allowed_hosts = AllowedHosts.of(config)
         with self._mistakes.collect():
             self.trusted_proxies = TrustedProxies(config.trusted_proxies)
         with self._mistakes.collect():

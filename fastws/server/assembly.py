@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from fastws.access.hosts import scrape_hosts
 from fastws.access.rate_limit import Bucket
 from fastws.access.sigv4 import AwsCredentials
 from fastws.admission.capacity import free_descriptors
@@ -42,7 +43,7 @@ from fastws.session.services import Services
 from fastws.session.verifications import Verifications
 from fastws.settings import flush_intervals, slow_policies
 from fastws.telemetry.all_workers import AllWorkerMetrics, WorkerMetrics
-from fastws.telemetry.exposition import Exposition, not_on_this_port
+from fastws.telemetry.exposition import Exposition, OnHosts, not_on_this_port
 from fastws.transport.connection_log import ConnectionLog
 from fastws.transport.heartbeat import Heartbeat
 from fastws.transport.http import HttpConnection
@@ -255,7 +256,8 @@ class Assembly:
             self.worker_protocol = self._protocol(own, MAX_SIBLING_BODY_BYTES, is_internal=True)
             metrics = workers = AllWorkerMetrics(self.worker_metrics, workers_folder)
             endpoint = LogLevelEndpoint(log_level, workers.forward)
-        scrapes = Router(self.application, metrics, endpoint, check, only=SCRAPE_PATHS)
+        scraped = OnHosts(metrics, scrape_hosts(self._config))
+        scrapes = Router(self.application, scraped, endpoint, check, only=SCRAPE_PATHS)
         # For connections to `metrics_address`.
         self.scrape_protocol = self._protocol(scrapes, MAX_SIBLING_BODY_BYTES, is_internal=True)
         public = metrics if self._config.metrics_address is None else not_on_this_port

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
@@ -11,8 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from fastws.access.hosts import AllowedHosts
 from fastws.counters import Counters, Histogram
-from fastws.errors import NotFound
+from fastws.errors import Misdirected, NotFound
 from fastws.hub.hub import Hub
 from fastws.hub.roster import Roster
 from fastws.wire.request import Request
@@ -151,6 +152,19 @@ class Exposition:
     def __call__(self, application: object, request: Request, **_: str) -> Response:
         """GET /metrics."""
         return Response(200, self.render(), (("Content-Type", CONTENT_TYPE),))
+
+
+class OnHosts:
+    """GET /metrics on `metrics_address`, for requests whose Host is one of `hosts` (against DNS rebinding)."""
+
+    def __init__(self, metrics: Callable[..., Response | Awaitable[Response]], hosts: AllowedHosts) -> None:
+        self._metrics = metrics
+        self._hosts = hosts
+
+    def __call__(self, application: object, request: Request, **parameters: str) -> Response | Awaitable[Response]:
+        if not self._hosts.allows(request.header("host")):
+            raise Misdirected("host not allowed; metrics_address is on loopback, for names of this machine only")
+        return self._metrics(application, request, **parameters)
 
 
 def not_on_this_port(application: object, request: Request, **_: str) -> Response:

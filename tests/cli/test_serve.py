@@ -36,6 +36,8 @@ async def test_with_no_setting_at_all_it_prints_all_that_is_needed_to_try_it(ser
         "open to clients on this machine",
         "token required",
         "This machine: direct",
+        "Web pages: only those on this machine; --allowed-origins",
+        "Host names: only this machine's, such as localhost; --allowed-hosts",
     ):
         assert words in text
     [token] = re.findall(r"^  (ey\S+)$", text, re.MULTILINE)
@@ -60,6 +62,14 @@ async def test_with_no_setting_at_all_it_prints_all_that_is_needed_to_try_it(ser
     assert "connection" in logged
     assert token not in logged
     assert key not in logged
+
+
+async def test_pages_and_host_names_are_not_mentioned_where_they_are_set(serve_process: ServeProcess) -> None:
+    server = await serve_process("--allowed-hosts", "live.example", "--allowed-origins", "https://app.example")
+    await server.has_said("curl ")
+    text = "\n".join(server.lines)
+    assert "Web pages" not in text
+    assert "Host names" not in text
 
 
 async def test_configured_secrets_are_not_printed(serve_process: ServeProcess) -> None:

@@ -181,7 +181,7 @@ async def test_who_answers_pings_stays(serve: Serve, open_raw: OpenRaw) -> None:
     assert len(server.roster) == 1
 
 
-@pytest.mark.parametrize("beginning", [b"", b"GET / HTTP/1.1\r\nHost: a\r\n"])
+@pytest.mark.parametrize("beginning", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\n"])
 async def test_a_handshake_has_until_its_timeout_counted_from_the_accept(
     serve: Serve, open_raw: OpenRaw, beginning: bytes
 ) -> None:

@@ -206,7 +206,7 @@ async def test_a_clock_that_is_off_by_more_than_15_minutes_is_forbidden(
 
 
 async def test_without_credentials_only_programs_here_may_call(serve: Serve, join: Join) -> None:
-    server = await serve(**UNCONFIGURED)
+    server = await serve(allowed_hosts=("*",), **UNCONFIGURED)
     client = await join(server)
     url = f"http://127.0.0.1:{server.port}/production/%40connections/{quote(client.id)}"
     async with httpx.AsyncClient(trust_env=False) as http:

@@ -86,7 +86,7 @@ async def read_answers(raw: RawSocket, count: int) -> list[tuple[int, dict[str, 
 
 
 def post(body: bytes, *headers: str) -> bytes:
-    lines = ["POST /broadcast HTTP/1.1", "Host: a", f"Authorization: Bearer {KEY}", *headers, "", ""]
+    lines = ["POST /broadcast HTTP/1.1", "Host: localhost", f"Authorization: Bearer {KEY}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
 
@@ -144,11 +144,11 @@ async def test_pipelined_requests_are_answered_in_order(serve: Serve, open_raw: 
     raw = await open_raw(server, None)
     requests = [
         post(BODY, f"Content-Length: {len(BODY)}"),
-        b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
         post(b"{}", "Content-Length: 2"),
-        b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"GET /never HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ]
     await raw.send_bytes(b"".join(requests))
     assert [status for status, _, _ in await read_answers(raw, 5)] == [200, 200, 404, 400, 200]
@@ -158,7 +158,7 @@ async def test_pipelined_requests_are_answered_in_order(serve: Serve, open_raw: 
 async def test_a_websocket_may_follow_requests_on_the_same_connection(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve()
     raw = await open_raw(server, None)
-    await raw.send_bytes(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+    await raw.send_bytes(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await read_answers(raw, 1)
     await raw.send_bytes(
         b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -182,10 +182,10 @@ async def test_http_1_0_is_answered_and_closed(serve: Serve, open_raw: OpenRaw) 
     [
         b"GARBAGE\r\n\r\n",
         b"GET /health HTTP/1.1\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nHost: a\r\nBad Header\r\n\r\n",
-        b"POST /broadcast HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"POST /broadcast HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nHost: b\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nBad Header\r\n\r\n",
+        b"POST /broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
     ],
 )
 async def test_malformed_requests_are_400_and_the_connection_ends(
@@ -203,7 +203,7 @@ async def test_malformed_requests_are_400_and_the_connection_ends(
 async def test_headers_without_end_are_431(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve()
     raw = await open_raw(server, None)
-    await raw.send_bytes(b"GET /health HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000)
+    await raw.send_bytes(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 40_000)
     [(status, _, _)] = await read_answers(raw, 1)
     assert status == 431
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from fastws.access.hosts import AllowedHosts
 from fastws.counters import Counters
-from fastws.errors import NotFound
+from fastws.errors import Misdirected, NotFound
 from fastws.hub.hub import Hub
 from fastws.hub.roster import Roster
-from fastws.telemetry.exposition import Exposition, not_on_this_port
+from fastws.telemetry.exposition import Exposition, OnHosts, not_on_this_port
 from fastws.wire.request import Request
+from fastws.wire.response import Response
 
 REQUEST = Request("GET", "/metrics", "1.1", {})
 
@@ -84,3 +86,12 @@ async def test_the_process_itself_is_among_the_metrics() -> None:
 def test_with_a_metrics_address_the_public_one_has_none() -> None:
     with pytest.raises(NotFound, match="metrics_address"):
         not_on_this_port(None, REQUEST)
+
+
+async def test_metrics_for_some_hosts_are_refused_to_others() -> None:
+    shown = OnHosts(await exposition(Counters(), Broker()), AllowedHosts((), allows_loopback=True))
+    with pytest.raises(Misdirected, match="host not allowed"):
+        shown(None, Request("GET", "/metrics", "1.1", {"host": "rebound.example:9100"}))
+    response = shown(None, Request("GET", "/metrics", "1.1", {"host": "127.0.0.1:9100"}))
+    assert isinstance(response, Response)
+    assert response.status == 200

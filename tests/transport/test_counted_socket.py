@@ -83,7 +83,7 @@ async def test_a_proxys_sockets_count_for_the_client_that_asks_and_for_nobody_be
     shares = server.gate.capacity._sockets_of
     kept = [await asked(server, open_raw) for _ in range(3)]
     assert shares == {}
-    begin = b"POST /broadcast HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.%d\r\nContent-Length: 5\r\n\r\n"
+    begin = b"POST /broadcast HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.%d\r\nContent-Length: 5\r\n\r\n"
     await kept[0].send_bytes(begin % 1)
     await until(lambda: shares == {"192.0.2.1": 1})
     assert await status(kept[1], begin % 1) == 429

@@ -89,7 +89,7 @@ def scrape_of_another(server: Supervised) -> str:
         asked = []
         for _ in range(12):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS))
-            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             asked.append(client)
         answering, _, _ = select.select(asked, [], [], PATIENCE_SECONDS)
         assert answering, "no worker answers"

@@ -125,7 +125,7 @@ def test_who_had_connected_and_not_yet_asked_is_let_in_too(supervise: Supervise)
 
 def test_idle_http_connections_of_a_replaced_worker_are_closed_and_no_others(supervise: Supervise) -> None:
     server = supervise("--drain-timeout", "3")
-    ready = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    ready = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     websockets = [server.connect() for _ in range(8)]  # so that both workers take their time
     plain = [socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) for _ in range(8)]
     try:
@@ -153,7 +153,7 @@ def test_idle_http_connections_of_a_replaced_worker_are_closed_and_no_others(sup
 
 def test_request_begun_before_its_worker_is_replaced_gets_a_last_answer(supervise: Supervise) -> None:
     server = supervise("--drain-timeout", "3")
-    ready = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    ready = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     websockets = [server.connect() for _ in range(8)]
     plain = [socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) for _ in range(8)]
     try:

@@ -287,7 +287,7 @@ def test_workers_share_a_unix_socket_that_is_gone_afterwards(redis_server: Redis
         for _ in range(6):
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(path))
-                client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 assert client.recv(100).startswith(b"HTTP/1.1 200 ")
         flags = ("--workers", "2", "--redis-url", redis_server.url, "--unix-socket", str(path))
         code, lines = run_to_its_end(*flags)
