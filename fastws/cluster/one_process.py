@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import Final
 
 from fastws.access.revocation import Revocations
 from fastws.cluster.message_ids import MessageIds
@@ -14,6 +17,9 @@ from fastws.hub.ports import Receipt
 from fastws.hub.roster import Client, Roster
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.values import timestamp
+
+# Clients that a page of connections looks at before the loop may look at its sockets again: about a millisecond.
+SLICE: Final = 2_000
 
 
 def description(client: Client) -> dict[str, object]:
@@ -51,26 +57,24 @@ class OneProcess:
         return Totals(len(self._roster), sorted(self._hub.channels))
 
     async def connections_of(self, user: str) -> int:
-        return sum(1 for c in self._roster if c.identity is not None and c.identity.user == user)
+        return self._roster.by_user.count(user)
 
     async def dialect_connections(self, dialect: str) -> int:
-        return sum(1 for client in self._roster if client.dialect_name == dialect)
+        return self._roster.dialects().get(dialect, 0)
 
     async def page(
         self, *, user: str | None, channel: str | None, cursor: str | None, limit: int
     ) -> tuple[list[dict[str, object]], str | None]:
-        wanted = heapq.nsmallest(limit + 1, self._matching(user, channel, cursor or ""), key=lambda c: c.id)
+        clients = list(self._roster) if user is None else self._roster.by_user.of(user)
+        wanted: list[Client] = []
+        for start in range(0, len(clients), SLICE):
+            if start:
+                await asyncio.sleep(0)
+            some = (client for client in clients[start : start + SLICE] if client.id > (cursor or ""))
+            matching = (client for client in some if channel is None or channel in client.channel_names)
+            wanted = heapq.nsmallest(limit + 1, chain(wanted, matching), key=lambda client: client.id)
         page = [description(client) for client in wanted[:limit]]
         return page, (wanted[limit - 1].id if len(wanted) > limit else None)
-
-    def _matching(self, user: str | None, channel: str | None, cursor: str) -> list[Client]:
-        return [
-            client
-            for client in self._roster
-            if client.id > cursor
-            and (user is None or (client.identity is not None and client.identity.user == user))
-            and (channel is None or channel in client.channel_names)
-        ]
 
     async def describe(self, connection_id: str) -> dict[str, object] | None:
         client = self._roster.get(connection_id)
@@ -104,12 +108,17 @@ class OneProcess:
 
     async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None:
         if token_id is not None:
-            self._revocations.revoke_token(token_id, expires_at)
+            self.enforce(self._revocations.revoke_token(token_id, expires_at))
         if user is not None:
-            self._revocations.revoke_user(user)
-        for client in list(self._roster):
-            if client.identity is not None and self._revocations.is_revoked(client.identity):
-                client.revoke()
+            self.enforce(self._revocations.revoke_user(user))
+
+    def enforce(self, change: Mapping[str, Mapping[str, float]]) -> None:
+        """Disconnect the clients whose tokens the revocations in `change` concern."""
+        for table, index in (("tokens", self._roster.by_token), ("users", self._roster.by_user)):
+            for name in change.get(table, ()):
+                for client in index.of(name):
+                    if client.identity is not None and self._revocations.is_revoked(client.identity):
+                        client.revoke()
 
     async def reserve(self, message_id: str) -> Mapping[str, int] | None:
         return await self._message_ids.reserve(message_id)

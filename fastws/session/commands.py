@@ -179,6 +179,7 @@ def _renew(session: Session, former: Identity, token: str, request_id: RequestId
     if services.revocations.is_revoked(identity):
         raise Unauthorized(REFUSAL)
     session.identity = identity
+    services.roster.refreshed(session.peer.id, former)
     services.expiry.watch_expiry(session.peer, identity.expires_at + services.token_verifier.leeway_seconds)
     session.send_reply(Refreshed(identity.expires_at), request_id)
     if services.authorizer is not None:

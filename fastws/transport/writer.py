@@ -124,6 +124,8 @@ class Writer(asyncio.Protocol):
         """The kernel took only part of the data: further frames wait in the outbox."""
         if self.outbox is None:
             self.outbox = Outbox(self.services.bounds)
+            if self.state is State.OPEN:
+                self.services.roster.blocked.add(self)  # type: ignore[arg-type] # every Writer is a Connection
         self.outbox.is_blocked = True
         self.send = _decline if self.state is State.OPEN else discard
 
@@ -135,6 +137,7 @@ class Writer(asyncio.Protocol):
         if not self._write_out(outbox):
             return
         self.outbox = None
+        self.services.roster.blocked.discard(self)
         self.resume_publishers(outbox)
         if self.state is State.OPEN:
             self.send = self._open_send()

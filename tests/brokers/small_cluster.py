@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from fastws.access.revocation import Revocations
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
+from fastws.cluster.one_process import OneProcess
 from fastws.cluster.redis.cluster import RedisCluster
 from fastws.config import Config
 from fastws.errors import FastWSError
 from fastws.hub.ports import Receipt
+from fastws.hub.roster import Roster
 from fastws.vocabulary.connection_ids import connection_ids
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
@@ -30,6 +32,7 @@ class Client:
     id: str
     user: str
     dialect_name: str = "channels"
+    codec_name: str = "json"
     issued_at: float = 1000.0
     is_revoked: bool = False
     queue_is_full: bool = False
@@ -57,9 +60,11 @@ class HubOfCounts(RecordingHub):
 class Local:
     """What cluster/one_process.py answers, for clients that are only descriptions."""
 
-    def __init__(self, clients: dict[str, Client], revocations: Revocations) -> None:
-        self.clients = clients
+    def __init__(self, roster: Roster, revocations: Revocations) -> None:
+        self.roster = roster
+        self.clients: dict[str, Client] = roster.clients  # type: ignore[assignment]
         self.revocations = revocations
+        self.enforce = OneProcess(None, roster, revocations).enforce  # type: ignore[arg-type]
 
     async def page(
         self, *, user: str | None, channel: str | None, cursor: str | None, limit: int
@@ -72,7 +77,10 @@ class Local:
         return None if client is None else {"id": client.id, "user": client.user}
 
     async def close(self, connection_id: str) -> bool:
-        return self.clients.pop(connection_id, None) is not None
+        client = self.clients.get(connection_id)
+        if client is not None:
+            self.roster.remove(client)  # type: ignore[arg-type]
+        return client is not None
 
     def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
         client = self.clients.get(connection_id)
@@ -94,36 +102,26 @@ class Local:
             self.revocations.revoke_user(user)
 
 
-class Roster:
-    def __init__(self, clients: dict[str, Client]) -> None:
-        self.clients = clients
-
-    def __len__(self) -> int:
-        return len(self.clients)
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(list(self.clients.values()))
-
-
 class Process:
     """One process of the cluster."""
 
     def __init__(self, url: str, node_id: str | None = None, timeouts: RedisTimeouts = QUICK) -> None:
         self.hub = HubOfCounts()
-        self.clients: dict[str, Client] = {}
+        self.roster = Roster()
+        self.clients: dict[str, Client] = self.roster.clients  # type: ignore[assignment]
         self.revocations = Revocations()
         self.broker = RedisBroker(self.hub, Config(redis_url=url), node_id=node_id, timeouts=timeouts)
         self.cluster: RedisCluster = RedisCluster(
             self.broker,
-            Local(self.clients, self.revocations),
+            Local(self.roster, self.revocations),
             self.hub,  # type: ignore[arg-type]
-            Roster(self.clients),  # type: ignore[arg-type]
+            self.roster,
             self.revocations,
         )
 
     def connect(self, user: str, dialect: str = "channels") -> Client:
         client = Client(next(connection_ids(self.broker.node_id)), user, dialect)
-        self.clients[client.id] = client
+        self.roster.add(client)  # type: ignore[arg-type]
         return client
 
     async def die(self) -> None:

@@ -20,6 +20,7 @@ from tests.serving import OpenRaw, Serve
 class Client:
     def __init__(self, name: str) -> None:
         self.id = name
+        self.dialect_name, self.codec_name, self.identity = "channels", "json", None
         self.looks: list[tuple[int, bool]] = []
         self.is_gone = False
         self.is_expired = False

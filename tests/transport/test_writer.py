@@ -198,3 +198,21 @@ async def test_a_bulk_publisher_goes_on_as_soon_as_its_slow_subscriber_has_read(
     pipe.take()
     assert publishing.is_reading
     assert publisher.publisher_pause is None
+
+
+@pytest.mark.parametrize("how", ["reads", "closes"])
+async def test_only_clients_whose_socket_is_blocked_are_looked_at_for_the_queue_metrics(serve: Serve, how: str) -> None:
+    server = await serve()
+    (pipe, connection), (_, other) = connect(server, "c"), connect(server, "c")
+    assert server.roster.blocked == set()
+    pipe.take(0)
+    publish(server, "c", "1")
+    server.hub.flush()
+    assert server.roster.blocked == {connection}
+    assert other in server.roster
+    if how == "reads":
+        pipe.take()
+    else:
+        connection.end(1000, "", label="test")
+        connection.pause_writing()
+    assert server.roster.blocked == set()

@@ -35,6 +35,7 @@ class LocalCluster(Protocol):
     def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None: ...
     def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None: ...
     async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None: ...
+    def enforce(self, change: Mapping[str, Mapping[str, float]]) -> None: ...
 
 
 class RedisCluster:
@@ -54,7 +55,7 @@ class RedisCluster:
     ) -> None:
         self.nodes = RedisNodes(broker)
         self.registry = RedisRegistry(broker, self.nodes, partial(collect_stats, hub, roster))
-        self.revocations = RedisRevocations(broker, revocations, self._enforce)
+        self.revocations = RedisRevocations(broker, revocations, local.enforce)
         self.message_ids = RedisMessageIds(broker)
         self._broker = broker
         self._local = local
@@ -81,12 +82,10 @@ class RedisCluster:
         return Totals(connections, sorted({*self._hub.channels, *self.registry.channels}))
 
     async def connections_of(self, user: str) -> int:
-        here = sum(1 for client in self._roster if client.identity is not None and client.identity.user == user)
-        return here + self.registry.users.get(user, 0)
+        return self._roster.by_user.count(user) + self.registry.users.get(user, 0)
 
     async def dialect_connections(self, dialect: str) -> int:
-        here = sum(1 for client in self._roster if client.dialect_name == dialect)
-        return here + self.registry.dialects.get(dialect, 0)
+        return self._roster.dialects().get(dialect, 0) + self.registry.dialects.get(dialect, 0)
 
     async def page(self, *, user: str | None, channel: str | None, cursor: str | None, limit: int) -> Page:
         """Ask node after node by id: connection ids start with the node id, so they are in the same order."""
@@ -206,12 +205,6 @@ class RedisCluster:
         outcome = _Outcome()
         self._local.send_raw(_text(connection_id), raw, outcome)
         return outcome.counts
-
-    def _enforce(self) -> None:
-        """Disconnect all clients whose token is revoked."""
-        for client in list(self._roster):
-            if client.identity is not None and self._revoked.is_revoked(client.identity):
-                client.revoke()
 
 
 class _Outcome:

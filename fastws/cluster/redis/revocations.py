@@ -19,6 +19,7 @@ from fastws.errors import BadRequest, BrokerUnavailable
 RETRY_SECONDS: Final = 1.0
 # Entries in one command or message.
 PAGE: Final = 1000
+Enforce = Callable[[Mapping[str, Mapping[str, float]]], None]
 
 _log = structlog.get_logger("fastws.redis")
 
@@ -28,12 +29,12 @@ class RedisRevocations:
 
     The score in `fastws:revoked:tokens` is the time at which the revocation expires, in `fastws:revoked:users` the
     latest time of issue of the revoked tokens. Revocations of other processes are merged into `revocations`; then
-    `enforce` is called to disconnect the clients concerned. After every (re)connection both sides are synchronized, and
-    again until that succeeds. At least every `timeouts.revocations_seconds` the sizes of both are compared, so that
-    what Redis has lost is restored. The sets are read only if the sizes differ.
+    `enforce` is called with them to disconnect the clients concerned. After every (re)connection both sides are
+    synchronized, and again until that succeeds. At least every `timeouts.revocations_seconds` the sizes of both are
+    compared, so that what Redis has lost is restored. The sets are read only if the sizes differ.
     """
 
-    def __init__(self, broker: RedisBroker, revocations: Revocations, enforce: Callable[[], None]) -> None:
+    def __init__(self, broker: RedisBroker, revocations: Revocations, enforce: Enforce) -> None:
         self._broker = broker
         self._revocations = revocations
         self._enforce = enforce
@@ -87,7 +88,7 @@ class RedisRevocations:
             page = _scores(await self._broker.commander.call(*words))
             known.update(page)
             if self._revocations.merge({table: page}):
-                self._enforce()
+                self._enforce({table: page})
             if len(page) < PAGE:
                 return known
             end -= PAGE
@@ -113,7 +114,7 @@ class RedisRevocations:
             raise BadRequest("revocations: must be a map")
         change = {table: _times(message.get(table)) for table in TABLES}
         if self._revocations.merge(change):
-            self._enforce()
+            self._enforce(change)
         later = self._revocations.later_than(change)
         if any(later.values()):
             for table in TABLES:
