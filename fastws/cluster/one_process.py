@@ -6,9 +6,9 @@ import asyncio
 import heapq
 from collections.abc import Callable, Mapping
 from itertools import chain
-from typing import Final
 
 from fastws.access.revocation import Revocations
+from fastws.cluster.channel_list import SLICE, ChannelList, list_channels
 from fastws.cluster.message_ids import MessageIds
 from fastws.cluster.port import Totals
 from fastws.errors import FastWSError
@@ -17,9 +17,6 @@ from fastws.hub.ports import Receipt
 from fastws.hub.roster import Client, Roster
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.values import timestamp
-
-# Clients that a page of connections looks at before the loop may look at its sockets again: about a millisecond.
-SLICE: Final = 2_000
 
 
 def description(client: Client) -> dict[str, object]:
@@ -54,7 +51,10 @@ class OneProcess:
         """Does nothing: there are no other processes."""
 
     async def totals(self) -> Totals:
-        return Totals(len(self._roster), sorted(self._hub.channels))
+        return Totals(len(self._roster), len(self._hub.channels))
+
+    async def channels(self, is_wanted: Callable[[str], bool], limit: int) -> ChannelList:
+        return await list_channels(self._hub.channels, is_wanted, limit)
 
     async def connections_of(self, user: str) -> int:
         return self._roster.by_user.count(user)

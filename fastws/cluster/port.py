@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from fastws.cluster.channel_list import ChannelList
 from fastws.hub.ports import Receipt
 from fastws.vocabulary.publication import Publication
 
 
 @dataclass(slots=True, frozen=True)
 class Totals:
-    """Totals over all processes. `channels` are the names of channels with subscribers, sorted."""
+    """Totals over all processes: the number of connections, and of channels with subscribers."""
 
     connections: int
-    channels: list[str]
+    channels: int
 
 
 class Cluster(Protocol):
@@ -23,6 +24,10 @@ class Cluster(Protocol):
 
     async def totals(self) -> Totals:
         """Return the totals over all processes."""
+        ...
+
+    async def channels(self, is_wanted: Callable[[str], bool], limit: int) -> ChannelList:
+        """Return the first `limit` channels with subscribers on any process for which `is_wanted` is true."""
         ...
 
     async def connections_of(self, user: str) -> int:

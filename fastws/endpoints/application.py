@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fastws.access.broadcast_key import BroadcastKeys
 from fastws.access.local_peers import LocalPeers
+from fastws.access.permissions import Permissions
 from fastws.access.rate_limit import Bucket
 from fastws.access.revocation import Revocations
 from fastws.access.sigv4 import AwsCredentials
@@ -43,6 +45,8 @@ class Application:
     status: Status
     tokens: Tokens
     revocations: Revocations
+    permissions: Permissions
+    has_authorizer: bool
     broadcast_keys: BroadcastKeys
     aws_credentials: AwsCredentials
     # Whether a broadcast key, a JWT key or AWS credentials are configured. Keys generated at start do not count.
@@ -51,3 +55,5 @@ class Application:
     broadcast_bucket: Bucket | None
     identify: Callable[[str | None], Awaitable[Identity]]
     max_message_bytes: int
+    # Held while one request lists channels.
+    listing: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -234,6 +234,8 @@ class Assembly:
             status=self.status,
             tokens=admittance.tokens,
             revocations=admittance.revocations,
+            permissions=admittance.permissions,
+            has_authorizer=self.authorizer is not None,
             broadcast_keys=admittance.broadcast_keys,
             aws_credentials=AwsCredentials(config.aws_credentials),
             has_configured_keys=admittance.has_configured_keys,

@@ -48,7 +48,7 @@ async def known(server: Server, query: str = "") -> dict[str, Any]:
 
 
 async def as_user(server: Server, path: str, user: str = "u1") -> Any:
-    token = server.tokens.sign(user)
+    token = server.tokens.sign(user, channels=["**"])
     async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_SECONDS) as client:
         url = f"http://127.0.0.1:{server.port}{path}"
         return (await client.get(url, headers={"Authorization": f"Bearer {token}"})).json()

@@ -1,10 +1,15 @@
-"""Statistics: no request walks over all connections."""
+"""Statistics: no request walks over all connections, and none names channels that are not for its token."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from fastws.cluster import channel_list
+from fastws.endpoints import statistics
 from fastws.hub.roster import Roster
+from fastws.server.server import Server
 from tests.endpoints.conftest import Ask
 from tests.serving import Join, Serve
 
@@ -44,3 +49,46 @@ async def test_a_token_is_revoked_by_its_id_after_a_refresh_too(serve: Serve, jo
     await client.hears_nothing()
     assert (await ask(server, "POST", "/revocations", {"jti": second})).status == 204
     assert (await client.hear())["message"] == "the token was revoked"
+
+
+async def rooms(server: Server, ask: Ask, user: str, **claims: Any) -> Any:
+    return (await ask(server, "GET", "/api/v1/ws/rooms", key=server.tokens.sign(user, **claims))).json
+
+
+async def test_a_token_is_told_of_the_rooms_that_it_allows_and_of_no_others(serve: Serve, join: Join, ask: Ask) -> None:
+    server = await serve()
+    ann = await join(server, "/api/v1/ws", token=server.tokens.sign("ann", channels=["execution:*"]))
+    for number in (1, 2):
+        await ann.ask({"type": "subscribe", "room_id": f"execution:{number}"})
+    await join(server, "/ws", token=server.tokens.sign("bob", workspaces=["w1"]))
+    await join(server, "/ws", greets=False)
+    await (await join(server)).ask({"action": "subscribe", "channel": "open"})
+    found = await rooms(server, ask, "ann", channels=["execution:1", "open"])
+    # The jobs feed is open to everybody who listens.
+    expected = ["botrix:jobs:updates", "execution:1", "open", "user:ann"]
+    assert found == {"active_rooms": expected, "total_rooms": 4}
+    found = await rooms(server, ask, "bob", workspaces=["w1"])
+    assert found["active_rooms"] == ["botrix:jobs:updates", "workspace:w1"]
+    assert (await rooms(server, ask, "eve"))["active_rooms"] == ["botrix:jobs:updates"]
+
+
+async def test_the_list_of_rooms_is_bounded_and_their_number_is_not(
+    serve: Serve, join: Join, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "MAX_ROOMS", 2)
+    monkeypatch.setattr(channel_list, "SLICE", 3)
+    server = await serve()
+    client = await join(server)
+    for number in range(10):
+        await client.ask({"action": "subscribe", "channel": f"room:{9 - number}"})
+    assert await rooms(server, ask, "ann", channels=["room:*"]) == {
+        "active_rooms": ["room:0", "room:1"],
+        "total_rooms": 10,
+    }
+
+
+async def test_with_an_authorizer_only_ones_own_rooms_are_listed(serve: Serve, join: Join, ask: Ask) -> None:
+    server = await serve(authorizer="operator:eq")
+    await join(server, "/api/v1/ws", token=server.tokens.sign("ann"))
+    await join(server, "/api/v1/ws", token=server.tokens.sign("bob"))
+    assert (await rooms(server, ask, "ann", channels=["**"]))["active_rooms"] == ["user:ann"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import heapq
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
 from fastws.access.revocation import Revocations
 from fastws.brokers import envelope
 from fastws.brokers.redis.broker import RedisBroker
+from fastws.cluster.channel_list import ChannelList, list_channels
 from fastws.cluster.port import Totals
 from fastws.cluster.redis.message_ids import RedisMessageIds
 from fastws.cluster.redis.nodes import RedisNodes
@@ -79,7 +81,15 @@ class RedisCluster:
 
     async def totals(self) -> Totals:
         connections = len(self._roster) + self.registry.connections
-        return Totals(connections, sorted({*self._hub.channels, *self.registry.channels}))
+        return Totals(connections, len({*self._hub.channels, *self.registry.channels}))
+
+    async def channels(self, is_wanted: Callable[[str], bool], limit: int) -> ChannelList:
+        local = self._hub.channels
+        here = await list_channels(local, is_wanted, limit)
+        others = await list_channels(self.registry.channels, lambda name: name not in local and is_wanted(name), limit)
+        # A set, because a channel may have lost its last subscriber here between the two.
+        names = heapq.nsmallest(limit, {*here.names, *others.names})
+        return ChannelList(names, here.total + others.total)
 
     async def connections_of(self, user: str) -> int:
         return self._roster.by_user.count(user) + self.registry.users.get(user, 0)
