@@ -125,20 +125,24 @@ def _stop_waiting(query: _Query, answer: Answer) -> None:
             waiting.remove(answer)
 
 
+async def getaddrinfo(
+    self: object,
+    host: Any,
+    port: Any,
+    *,
+    family: int = 0,
+    type: int = 0,  # noqa: A002 the name that it has in asyncio
+    proto: int = 0,
+    flags: int = 0,
+) -> Any:
+    """The method of that name of event loops, with this resolver."""
+    return await resolve(host, port, family=family, type=type, proto=proto, flags=flags)
+
+
 class SelectorLoop(asyncio.SelectorEventLoop):
     """asyncio's selector loop, but names are not resolved in its executor, whose threads `asyncio.run` waits for."""
 
-    async def getaddrinfo(
-        self,
-        host: Any,
-        port: Any,
-        *,
-        family: int = 0,
-        type: int = 0,  # noqa: A002 the name that it has in asyncio
-        proto: int = 0,
-        flags: int = 0,
-    ) -> Any:
-        return await resolve(host, port, family=family, type=type, proto=proto, flags=flags)
+    getaddrinfo = getaddrinfo
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -6,14 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from fastws.dialects.dialect import StartingChannels
-from fastws.dialects.fields import single_request, with_id
+from fastws.dialects.fields import SingleRequestDialect, parse_ping, parse_refresh
 from fastws.errors import BadRequest, UnknownAction
 from fastws.vocabulary.channels import check_channel_name, is_channel_name
 from fastws.vocabulary.commands import (
     Command,
-    Ping,
-    Refresh,
-    RequestId,
     Send,
     SendDirect,
     Subscribe,
@@ -42,20 +39,16 @@ MAX_CONNECTION_ID_LENGTH: Final = 255
 _NONE: Final = StartingChannels()
 
 
-class Channels:
+class Channels(SingleRequestDialect):
     """Spec 3.1. The command is in `action`, or in `type` if there is no `action`, as in the pings of the seeds."""
 
     name = "channels"
     needs_token = False
-    ping = None
-    requests = single_request
-    reserved_events: frozenset[str] = frozenset()
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         return _NONE
 
     def parse(self, message: object) -> Command:
-        """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""
         if not isinstance(message, dict):
             raise BadRequest('a message is an object such as {"action":"subscribe","channel":"news"}')
         action = message.get("action")
@@ -70,9 +63,6 @@ class Channels:
         renderer = _RENDERERS.get(type(reply))
         return None if renderer is None else renderer(reply)
 
-    def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
-        return with_id(message, request_id)
-
     def delivery(self, publication: Publication) -> dict[str, object]:
         message: dict[str, object] = {}
         if publication.channel:
@@ -82,9 +72,6 @@ class Channels:
         if publication.sender is not None:
             message["from"] = publication.sender
         return message
-
-    def reserves(self, channel: str) -> bool:
-        return False
 
 
 def _unknown_action_text(action: object) -> str:
@@ -132,23 +119,12 @@ def _send_direct(message: dict[str, object], event: str, channel: object) -> Com
     return SendDirect(connection_id, event, message.get("data"))
 
 
-def _ping(message: dict[str, object]) -> Command:
-    return Ping()
-
-
-def _refresh(message: dict[str, object]) -> Command:
-    token = message.get("token")
-    if not isinstance(token, str):
-        raise BadRequest("`token` must be a string: the new JWT")
-    return Refresh(token)
-
-
 _PARSERS: Final[Mapping[str, Callable[[dict[str, object]], Command]]] = {
     "subscribe": _subscribe,
     "unsubscribe": _unsubscribe,
     "send": _send,
-    "ping": _ping,
-    "refresh": _refresh,
+    "ping": parse_ping,
+    "refresh": parse_refresh,
 }
 
 

@@ -78,3 +78,18 @@ class Dialect(Protocol):
     def reserves(self, channel: str) -> bool:
         """Whether clients may not publish `reserved_events` on `channel`."""
         ...
+
+
+class DialectDefaults:
+    """The parts that are the same in most dialects."""
+
+    ping: bytes | None = None
+    reserved_events: frozenset[str] = frozenset()
+
+    def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
+        """Return `message` with the `id` of its request."""
+        return {**message, "id": request_id}
+
+    def reserves(self, channel: str) -> bool:
+        """Reserve nothing."""
+        return False

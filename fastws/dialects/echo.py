@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from fastws.codec.codec import Codec
-from fastws.dialects.dialect import StartingChannels
-from fastws.dialects.fields import with_id
+from fastws.dialects.dialect import DialectDefaults, StartingChannels
 from fastws.errors import InvalidText
 from fastws.vocabulary.commands import Echo as EchoCommand
-from fastws.vocabulary.commands import Request, RequestId
+from fastws.vocabulary.commands import Request
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
@@ -20,13 +19,11 @@ from fastws.wire.opcodes import TEXT
 _NONE: Final = StartingChannels()
 
 
-class Echo:
+class Echo(DialectDefaults):
     """Sends messages back without parsing them. There are no subscriptions, and no message is sent on connect."""
 
     name = "echo"
     needs_token = False
-    ping = None
-    reserved_events: frozenset[str] = frozenset()
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         return _NONE
@@ -39,14 +36,8 @@ class Echo:
     def reply(self, reply: Reply, starting: StartingChannels) -> dict[str, object] | None:
         return None
 
-    def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
-        return with_id(message, request_id)
-
     def delivery(self, publication: Publication) -> dict[str, object]:
         return {"event": publication.event, "data": publication.data}
-
-    def reserves(self, channel: str) -> bool:
-        return False
 
 
 ECHO: Final = Echo()

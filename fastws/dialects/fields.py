@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from fastws.codec.codec import Codec
+from fastws.dialects.dialect import DialectDefaults
 from fastws.errors import BadRequest
 from fastws.vocabulary.commands import Command, Ping, Refresh, Request, RequestId
 from fastws.vocabulary.values import timestamp
@@ -16,31 +18,24 @@ Message = dict[str, object]
 Parser = Callable[[Message], Command]
 
 
-class SingleRequestDialect(Protocol):
+class SingleRequestDialect(DialectDefaults, ABC):
     """A dialect whose messages contain one request each."""
 
-    def parse(self, message: object) -> Command: ...
+    @abstractmethod
+    def parse(self, message: object) -> Command:
+        """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""
 
-
-def single_request(self: SingleRequestDialect, opcode: int, payload: bytes, codec: Codec) -> tuple[Request]:
-    """Parse a message that contains one request: the method `requests` of most dialects.
-
-    Raises InvalidPayload or InvalidText. Not a method that calls this function, which would cost 0.1 µs per message.
-    """
-    message = codec.loads(payload)
-    request_id: RequestId = None
-    try:
-        if type(message) is dict and "id" in message:
-            request_id = _request_id(message["id"])
-        return ((request_id, self.parse(message)),)
-    except BadRequest as error:
-        # Without its traceback, which would keep the frames and so the message alive.
-        return ((request_id, error.with_traceback(None)),)
-
-
-def with_id(message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
-    """Return `message` with the `id` of its request."""
-    return {**message, "id": request_id}
+    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request]:
+        """Parse a message that contains one request. Raises InvalidPayload or InvalidText."""
+        message = codec.loads(payload)
+        request_id: RequestId = None
+        try:
+            if type(message) is dict and "id" in message:
+                request_id = _request_id(message["id"])
+            return ((request_id, self.parse(message)),)
+        except BadRequest as error:
+            # Without its traceback, which would keep the frames and so the message alive.
+            return ((request_id, error.with_traceback(None)),)
 
 
 def _request_id(value: object) -> RequestId:

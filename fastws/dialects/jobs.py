@@ -11,16 +11,15 @@ from fastws.dialects.feeds import job_of
 from fastws.dialects.fields import (
     Message,
     Parser,
+    SingleRequestDialect,
     check_text,
     parse_by_type,
     parse_ping,
     parse_refresh,
-    single_request,
     timestamp_of,
-    with_id,
 )
 from fastws.errors import BadRequest
-from fastws.vocabulary.commands import ChangeFilter, Command, RequestId
+from fastws.vocabulary.commands import ChangeFilter, Command
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Failure, FilterChanged, Gap, Lag, Left, Pong, Refreshed, Reply
@@ -44,14 +43,11 @@ class JobFilter:
         return self.statuses is None or status in self.statuses
 
 
-class Jobs:
+class Jobs(SingleRequestDialect):
     """Spec 3.4. `channel` is the channel of the feed. No message is sent on connect, as clients of the seed expect."""
 
     name = "jobs"
     needs_token = False
-    ping = None
-    requests = single_request
-    reserved_events: frozenset[str] = frozenset()
 
     def __init__(self, channel: str = DEFAULT_CHANNEL) -> None:
         self.starting = StartingChannels(channels=(channel,), home=channel)
@@ -60,15 +56,11 @@ class Jobs:
         return self.starting
 
     def parse(self, message: object) -> Command:
-        """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","statuses":["failed"]}')
 
     def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
         renderer = _RENDERERS.get(type(reply))
         return None if renderer is None else renderer(reply)
-
-    def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
-        return with_id(message, request_id)
 
     def delivery(self, publication: Publication) -> Message:
         """Return a job update. A publication without a job, such as a direct message, has its `event` instead."""
@@ -84,9 +76,6 @@ class Jobs:
         if publication.seq is not None:
             message["seq"] = publication.seq
         return message
-
-    def reserves(self, channel: str) -> bool:
-        return False
 
 
 def _parse_subscribe(message: Message) -> Command:

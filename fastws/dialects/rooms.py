@@ -9,16 +9,15 @@ from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import (
     Message,
     Parser,
+    SingleRequestDialect,
     parse_by_type,
     parse_ping,
     parse_refresh,
-    single_request,
     timestamp_of,
-    with_id,
 )
 from fastws.errors import Unauthorized
 from fastws.vocabulary.channels import check_channel_name
-from fastws.vocabulary.commands import Command, RequestId, Subscribe, Unsubscribe
+from fastws.vocabulary.commands import Command, Subscribe, Unsubscribe
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
@@ -46,14 +45,11 @@ DEFAULT_TYPE: Final = "message"
 _REFUSALS: Final = frozenset({"forbidden", "unauthorized"})
 
 
-class Rooms:
+class Rooms(SingleRequestDialect):
     """Spec 3.2. A room is a channel. The token decides which rooms a client may subscribe to, not the dialect."""
 
     name = "rooms"
     needs_token = True
-    ping = None
-    requests = single_request
-    reserved_events: frozenset[str] = frozenset()
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         if identity is None:
@@ -61,15 +57,11 @@ class Rooms:
         return StartingChannels(channels=(f"user:{identity.user}",))
 
     def parse(self, message: object) -> Command:
-        """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","room_id":"execution:1"}')
 
     def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
         renderer = _RENDERERS.get(type(reply))
         return None if renderer is None else renderer(reply)
-
-    def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
-        return with_id(message, request_id)
 
     def delivery(self, publication: Publication) -> Message:
         return {
@@ -78,9 +70,6 @@ class Rooms:
             "data": publication.data,
             "timestamp": timestamp_of(publication.timestamp),
         }
-
-    def reserves(self, channel: str) -> bool:
-        return False
 
 
 def type_of_room(room: str) -> str:

@@ -10,18 +10,17 @@ from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import (
     Message,
     Parser,
+    SingleRequestDialect,
     check_text,
     check_texts,
     parse_by_type,
     parse_ping,
     parse_refresh,
-    single_request,
     timestamp_of,
-    with_id,
 )
 from fastws.errors import BadRequest, Forbidden, Unauthorized
 from fastws.vocabulary.channels import check_channel_name, workspace_channels
-from fastws.vocabulary.commands import ChangeFilter, Command, RequestId, RequestMetrics
+from fastws.vocabulary.commands import ChangeFilter, Command, RequestMetrics
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
@@ -57,13 +56,11 @@ class EventFilter:
         return (publication.event in self.events) is not self.excluding
 
 
-class Workspaces:
+class Workspaces(SingleRequestDialect):
     """Spec 3.3. `template` is the name of a workspace's channel, with `{workspace_id}` as placeholder for its id."""
 
     name = "workspaces"
     needs_token = True
-    ping = None
-    requests = single_request
     # Values of `event` in messages of the server itself, and `metrics_update`.
     reserved_events = frozenset(
         {"connected", "subscribed", "unsubscribed", "pong", "error", "gap", "lag", "refreshed", "metrics_update"}
@@ -90,15 +87,11 @@ class Workspaces:
         return StartingChannels(channels=(channel,), home=channel, workspace=workspace)
 
     def parse(self, message: object) -> Command:
-        """Return the command in a decoded message. Raises BadRequest naming the fault and what is expected."""
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","event_types":["alert"]}')
 
     def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
         renderer = _RENDERERS.get(type(reply))
         return None if renderer is None else renderer(reply, starting)
-
-    def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
-        return with_id(message, request_id)
 
     def delivery(self, publication: Publication) -> Message:
         message: Message = {

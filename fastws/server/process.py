@@ -12,7 +12,7 @@ import structlog
 import uvloop
 
 from fastws.admission.capacity import raise_descriptor_limit
-from fastws.resolver import resolve
+from fastws.resolver import getaddrinfo, resolve
 from fastws.server.exit import LATE_SECONDS, end_within, hurry, hurry_on_signals
 from fastws.server.server import Server
 
@@ -62,17 +62,7 @@ class Loop(uvloop.Loop):
     resolver as well.
     """
 
-    async def getaddrinfo(
-        self,
-        host: Any,
-        port: Any,
-        *,
-        family: int = 0,
-        type: int = 0,  # noqa: A002 the name in asyncio
-        proto: int = 0,
-        flags: int = 0,
-    ) -> Any:
-        return await resolve(host, port, family=family, type=type, proto=proto, flags=flags)
+    getaddrinfo = getaddrinfo
 
     async def create_connection(self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any) -> Any:
         if host is None or options.get("sock") is not None:
