@@ -33,6 +33,16 @@ class RegisteredConnections:
         with self._lock:
             return tuple(self._ids)
 
+    def messages(self, data: object) -> list[Message]:
+        """Build the messages of one admin event; see `admin_messages`."""
+        return admin_messages(data, self.all())
+
+    def record(self, messages: Sequence[Message], outcomes: Sequence[Outcome]) -> Outcome:
+        """Return the sum of `outcomes`, and forget the connections that no longer exist."""
+        total, gone = tally(messages, outcomes)
+        self.forget(gone)
+        return total
+
 
 def admin_messages(data: object, registered: tuple[str, ...]) -> list[Message]:
     """Build the messages of one admin event.

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from abc import abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping
 from threading import Lock
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 import httpx
 
 from fastws.backend.address import find_address
-from fastws.backend.admin import RegisteredConnections, admin_messages, tally
+from fastws.backend.admin import RegisteredConnections
 from fastws.backend.batches import Batch, batches
 from fastws.backend.events import JOBS_CHANNEL, WORKSPACE_CHANNEL
+from fastws.backend.lifetime import ClientOfLoop, ClosedOnAsyncExit, ClosedOnExit
 from fastws.backend.message import Message, check_connection_id, from_body
 from fastws.backend.publishing_methods import Outcome, PublishingMethods
 from fastws.backend.responses import read_outcomes
@@ -56,17 +57,24 @@ class AnyHttpBroadcaster(PublishingMethods[Result], Generic[Result, Client]):
         self._schedule = RetrySchedule(retry_seconds)
         self._registered = RegisteredConnections()
         self._given_client = client
-        self._own_client: Client | None = None
-        self._owner: object = None  # the process or the event loop that `_own_client` belongs to
-        self._opening = Lock()
+        self._prepare_client()
+
+    @abstractmethod
+    def _prepare_client(self) -> None:
+        """Prepare the client that is used if none was given."""
 
     def register_connection(self, connection_id: str) -> None:
         """Deliver admin events to this connection without a subscription, until it closes."""
         self._registered.add(check_connection_id(connection_id))
 
 
-class Broadcaster(AnyHttpBroadcaster[Outcome, httpx.Client]):
+class Broadcaster(AnyHttpBroadcaster[Outcome, httpx.Client], ClosedOnExit):
     """Publishes over HTTP with keep-alive. Thread-safe, and usable after a fork."""
+
+    def _prepare_client(self) -> None:
+        self._own_client: httpx.Client | None = None
+        self._process_id = 0  # the process that `_own_client` belongs to
+        self._opening = Lock()
 
     def deliver(self, message: Message) -> Outcome:
         return self._deliver_many([message])[0]
@@ -80,25 +88,15 @@ class Broadcaster(AnyHttpBroadcaster[Outcome, httpx.Client]):
 
     def broadcast_admin_event(self, data: object) -> Outcome:
         """Publish to channel `admin` and to the registered connections, once each. Closed ones are removed."""
-        messages = admin_messages(data, self._registered.all())
-        total, gone = tally(messages, self._deliver_many(messages))
-        self._registered.forget(gone)
-        return total
+        messages = self._registered.messages(data)
+        return self._registered.record(messages, self._deliver_many(messages))
 
     def close(self) -> None:
         """Close the connections. The next call opens new ones."""
         with self._opening:
             client, self._own_client = self._own_client, None
-        if client is not None and self._owner == os.getpid():
+        if client is not None and self._process_id == os.getpid():
             client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _deliver_many(self, messages: list[Message]) -> list[Outcome]:
         return [outcome for batch in batches(messages) for outcome in self._post(batch)]
@@ -118,15 +116,18 @@ class Broadcaster(AnyHttpBroadcaster[Outcome, httpx.Client]):
         if self._given_client is not None:
             return self._given_client
         with self._opening:
-            if self._own_client is None or self._owner != os.getpid():
+            if self._own_client is None or self._process_id != os.getpid():
                 # After a fork the open connections are shared with the parent, and each would read the other's answers.
                 self._own_client = httpx.Client()
-                self._owner = os.getpid()
+                self._process_id = os.getpid()
             return self._own_client
 
 
-class AsyncBroadcaster(AnyHttpBroadcaster[Awaitable[Outcome], httpx.AsyncClient]):
+class AsyncBroadcaster(AnyHttpBroadcaster[Awaitable[Outcome], httpx.AsyncClient], ClosedOnAsyncExit):
     """Broadcaster for asyncio: the same methods as coroutines, except `register_connection`, which is not async."""
+
+    def _prepare_client(self) -> None:
+        self._own_client = ClientOfLoop(httpx.AsyncClient)
 
     async def deliver(self, message: Message) -> Outcome:
         return (await self._deliver_many([message]))[0]
@@ -137,24 +138,12 @@ class AsyncBroadcaster(AnyHttpBroadcaster[Awaitable[Outcome], httpx.AsyncClient]
 
     async def broadcast_admin_event(self, data: object) -> Outcome:
         """Publish to channel `admin` and to the registered connections, once each. Closed ones are removed."""
-        messages = admin_messages(data, self._registered.all())
-        total, gone = tally(messages, await self._deliver_many(messages))
-        self._registered.forget(gone)
-        return total
+        messages = self._registered.messages(data)
+        return self._registered.record(messages, await self._deliver_many(messages))
 
     async def aclose(self) -> None:
         """Close the connections. The next call opens new ones."""
-        if self._own_client is not None and self._owner is asyncio.get_running_loop():
-            await self._own_client.aclose()
-        self._own_client = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
+        await self._own_client.aclose()
 
     async def _deliver_many(self, messages: list[Message]) -> list[Outcome]:
         return [outcome for batch in batches(messages) for outcome in await self._post(batch)]
@@ -172,11 +161,4 @@ class AsyncBroadcaster(AnyHttpBroadcaster[Awaitable[Outcome], httpx.AsyncClient]
         return batch.outcomes
 
     def _client(self) -> httpx.AsyncClient:
-        if self._given_client is not None:
-            return self._given_client
-        loop = asyncio.get_running_loop()
-        if self._own_client is None or self._owner is not loop:
-            # Connections belong to the event loop that opened them; a global broadcaster may outlive that loop.
-            self._own_client = httpx.AsyncClient()
-            self._owner = loop
-        return self._own_client
+        return self._own_client.get() if self._given_client is None else self._given_client

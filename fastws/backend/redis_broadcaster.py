@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
@@ -14,6 +12,7 @@ import redis.retry
 from redis.exceptions import RedisError
 
 from fastws.backend.events import ADMIN_CHANNEL, ADMIN_EVENT, JOBS_CHANNEL, WORKSPACE_CHANNEL
+from fastws.backend.lifetime import ClientOfLoop, ClosedOnAsyncExit, ClosedOnExit
 from fastws.backend.message import Message, from_body
 from fastws.backend.publishing_methods import Outcome, PublishingMethods
 from fastws.backend.redis_connection import BACKOFF, RETRIES, check_redis_url, translated_error
@@ -67,7 +66,7 @@ class AnyRedisBroadcaster(PublishingMethods[Result]):
             yield publications[begin : begin + PIPELINE_SIZE]
 
 
-class RedisBroadcaster(AnyRedisBroadcaster[Outcome]):
+class RedisBroadcaster(AnyRedisBroadcaster[Outcome], ClosedOnExit):
     """Publishes with PUBLISH over a connection pool. Thread-safe, and usable after a fork."""
 
     def __init__(self, redis_url: str, **options: Any) -> None:
@@ -99,27 +98,18 @@ class RedisBroadcaster(AnyRedisBroadcaster[Outcome]):
         """Close the connections. The next call opens new ones."""
         self._redis.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class AsyncRedisBroadcaster(AnyRedisBroadcaster[Awaitable[Outcome]]):
+class AsyncRedisBroadcaster(AnyRedisBroadcaster[Awaitable[Outcome]], ClosedOnAsyncExit):
     """RedisBroadcaster for asyncio: the same methods as coroutines."""
 
     def __init__(self, redis_url: str, **options: Any) -> None:
         super().__init__(redis_url, **options)
-        self._own_redis: redis.asyncio.Redis | None = None
-        self._owner: object = None
+        self._own_redis = ClientOfLoop(self._connect)
 
     async def deliver(self, message: Message) -> Outcome:
         channel, payload = self._publication(message)
         try:
-            return outcome_of(await self._redis().publish(channel, payload))
+            return outcome_of(await self._own_redis.get().publish(channel, payload))
         except RedisError as error:
             raise translated_error(self._redis_url, error) from error
 
@@ -127,7 +117,7 @@ class AsyncRedisBroadcaster(AnyRedisBroadcaster[Awaitable[Outcome]]):
         """Publish many messages in few round trips; see RedisBroadcaster.publish_many."""
         outcomes: list[Outcome] = []
         for batch in self._batches(messages):
-            async with self._redis().pipeline(transaction=False) as pipeline:
+            async with self._own_redis.get().pipeline(transaction=False) as pipeline:
                 for channel, payload in batch:
                     pipeline.publish(channel, payload)
                 try:
@@ -138,26 +128,11 @@ class AsyncRedisBroadcaster(AnyRedisBroadcaster[Awaitable[Outcome]]):
 
     async def aclose(self) -> None:
         """Close the connections. The next call opens new ones."""
-        if self._own_redis is not None and self._owner is asyncio.get_running_loop():
-            await self._own_redis.aclose()
-        self._own_redis = None
+        await self._own_redis.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def _redis(self) -> redis.asyncio.Redis:
-        loop = asyncio.get_running_loop()
-        if self._own_redis is None or self._owner is not loop:
-            # Connections belong to the event loop that opened them; a global broadcaster may outlive that loop.
-            retry = redis.asyncio.retry.Retry(BACKOFF, RETRIES)
-            self._own_redis = redis.asyncio.Redis.from_url(self._redis_url, retry=retry, **self._options)
-            self._owner = loop
-        return self._own_redis
+    def _connect(self) -> redis.asyncio.Redis:
+        retry = redis.asyncio.retry.Retry(BACKOFF, RETRIES)
+        return redis.asyncio.Redis.from_url(self._redis_url, retry=retry, **self._options)
 
 
 def outcome_of(processes: object) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
 
-from fastws.backend.admin import RegisteredConnections, admin_messages, tally
+from fastws.backend.admin import RegisteredConnections
 from fastws.backend.message import Message, check_connection_id, encode, from_body
 from fastws.backend.publishing_methods import Outcome, PublishingMethods
 from fastws.brokers.envelope import encode_body
@@ -61,10 +61,8 @@ class InProcessBroadcaster(PublishingMethods[Awaitable[Outcome]]):
 
     async def broadcast_admin_event(self, data: object) -> Outcome:
         """Publish to channel `admin` and to the registered connections, once each; forget closed connections."""
-        messages = admin_messages(data, self._registered.all())
-        total, gone = tally(messages, await self._deliver_many(messages))
-        self._registered.forget(gone)
-        return total
+        messages = self._registered.messages(data)
+        return self._registered.record(messages, await self._deliver_many(messages))
 
     def get_connection_count(self, workspace: str | None = None) -> int:
         """Return the number of connections of this process, or of those in a workspace."""

@@ -105,7 +105,7 @@ def test_an_async_broadcaster_outlives_the_loop_it_was_used_on(redis_url):
 
     async def use():
         await broadcaster.publish("c", "e")
-        await broadcaster._redis().aclose()
+        await broadcaster._own_redis.get().aclose()
 
     asyncio.run(use())
     asyncio.run(use())
