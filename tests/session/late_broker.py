@@ -1,9 +1,14 @@
-"""A broker that is not ready at once, as one over a network is not."""
+"""Servers with a broker that is not ready at once, as one over a network is not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
 from unittest.mock import patch
+
+import pytest_asyncio
 
 from fastws.brokers.memory import MemoryBroker
 from fastws.config import Config
@@ -13,28 +18,45 @@ from fastws.hub.ports import Receipt
 from fastws.server.assembly import Assembly
 from fastws.server.server import Server
 from fastws.vocabulary.publication import Publication
+from tests.serving import KEY, PATIENCE_SECONDS, SECRET
 
 
 class LateBroker(MemoryBroker):
-    """Answers `listen` when the test says so: `confirm(channel)`. `unlistened` are the channels let go of."""
+    """Answers `listen` when the test calls `confirm` or `refuse`.
+
+    `unlistened` are the channels given to `unlisten`, `refusals` the errors of channels that have subscribers.
+    """
 
     def __init__(self, hub: Hub, config: Config) -> None:
         super().__init__(hub, config)
         self.waiting: dict[str, list[Callable[[], None]]] = {}
+        self.refusers: dict[str, list[Callable[[FastWSError], None]]] = {}
         self.unlistened: list[str] = []
+        self.refusals: dict[str, FastWSError] = {}
         self.is_away = False
 
     def listen(
         self, channel: str, ready: Callable[[], None], refused: Callable[[FastWSError], None] | None = None
     ) -> None:
         self.waiting.setdefault(channel, []).append(ready)
+        if refused is not None:
+            self.refusers.setdefault(channel, []).append(refused)
+
+    def refusal(self, channel: str) -> FastWSError | None:
+        return self.refusals.get(channel)
 
     def unlisten(self, channel: str) -> None:
         self.unlistened.append(channel)
 
     def confirm(self, channel: str) -> None:
+        self.refusers.pop(channel, None)
         for ready in self.waiting.pop(channel):
             ready()
+
+    def refuse(self, channel: str, error: FastWSError) -> None:
+        del self.waiting[channel]
+        for refused in self.refusers.pop(channel):
+            refused(error)
 
     def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
         if self.is_away and receipt is not None:
@@ -61,3 +83,25 @@ class LateServer(Server):
     def late_broker(self) -> LateBroker:
         assert isinstance(self.broker, LateBroker)
         return self.broker
+
+
+ServeLate = Callable[..., Awaitable[LateServer]]
+
+
+@pytest_asyncio.fixture
+async def serve_late() -> AsyncIterator[ServeLate]:
+    """Starts servers with a LateBroker: `await serve_late(max_channels=3)`."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> LateServer:
+            config = Config(port=0, jwt_secret=SECRET, broadcast_key=(KEY,), **settings)
+            return await stack.enter_async_context(LateServer(config))
+
+        yield start
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop run until `condition` is true."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0)

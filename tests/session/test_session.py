@@ -5,44 +5,19 @@ from __future__ import annotations
 import asyncio
 import sys
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
 from websockets.frames import Frame, Opcode
 
 from fastws.codec.codec import Codec
-from fastws.config import Config
 from fastws.dialects.channels import Channels
 from fastws.dialects.mount import Mount
 from fastws.vocabulary.commands import Request
-from tests.serving import KEY, SECRET, Join, OpenRaw, Talker
-from tests.session.late_broker import LateServer
-
-ServeLate = Callable[..., Awaitable[LateServer]]
-PATIENCE_SECONDS = 10
-
-
-@pytest_asyncio.fixture
-async def serve_late() -> AsyncIterator[ServeLate]:
-    """Starts servers whose broker answers when the test says so."""
-    async with AsyncExitStack() as stack:
-
-        async def start(**settings: Any) -> LateServer:
-            config = Config(port=0, jwt_secret=SECRET, broadcast_key=(KEY,), **settings)
-            return await stack.enter_async_context(LateServer(config))
-
-        yield start
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not holds():
-            await asyncio.sleep(0)
+from tests.serving import Join, OpenRaw, Talker
+from tests.session.late_broker import ServeLate, until
 
 
 async def heard_in_order(client: Talker, count: int) -> list[object]:

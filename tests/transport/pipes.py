@@ -59,7 +59,12 @@ class Pipe(asyncio.Transport):
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """What the peer has got, the greeting left out; closes as {"close": code}."""
+        """The messages that the peer has received, without the greeting; closes as {"close": code}."""
+        return self.all_messages[1:]
+
+    @property
+    def all_messages(self) -> list[dict[str, Any]]:
+        """The messages that the peer has received."""
         data = bytes(self.taken).partition(b"\r\n\r\n")[2]
         heard = []
         while data:
@@ -69,7 +74,7 @@ class Pipe(asyncio.Transport):
                 size = int.from_bytes(data[2:head], "big")
             payload, data = data[head : head + size], data[head + size :]
             heard.append({"close": int.from_bytes(payload[:2], "big")} if opcode == 8 else json.loads(payload))
-        return heard[1:]
+        return heard
 
     @property
     def events(self) -> list[Any]:
