@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from fastws.access.tokens import REFUSAL
+from fastws.vocabulary.publication import Publication
 from tests.serving import Join, Serve, Talker
-from tests.transport.pipes import connect, say
+from tests.transport.pipes import Pipe, connect, say
 
 
 @pytest.mark.parametrize("is_revoked", [False, True])
@@ -74,3 +77,149 @@ async def test_clients_cannot_forge_an_event_of_the_server_by_a_direct_send(serv
     assert (await reader.hear())["from"] == sender.id
     await server.broadcaster.publish_many([{"connectionId": target.id, "event": "metrics_update", "data": {"n": 1}}])
     assert (await target.hear())["data"] == {"n": 1}
+
+
+def replies(pipe: Pipe, *fields: str) -> list[tuple[object, ...]]:
+    return [tuple(message.get(field) for field in fields) for message in pipe.messages]
+
+
+async def test_a_connection_has_a_maximum_of_channels_and_may_repeat_one_that_it_has(serve: Serve) -> None:
+    pipe, connection = connect(await serve(max_channels_per_connection=2), "a", "b", "b", "c")
+    assert replies(pipe, "type", "channel", "code") == [
+        ("subscription_succeeded", "a", None),
+        ("subscription_succeeded", "b", None),
+        ("subscription_succeeded", "b", None),
+        ("error", "c", "too_many_channels"),
+    ]
+    say(connection, {"action": "unsubscribe", "channel": "a"}, {"action": "subscribe", "channel": "c"})
+    assert pipe.events[-2:] == ["unsubscribe_succeeded", "subscription_succeeded"]
+
+
+async def test_the_server_has_a_maximum_of_channels_and_all_clients_may_join_existing_ones(serve: Serve) -> None:
+    server = await serve(max_channels=1)
+    connect(server, "a")
+    pipe, _ = connect(server, "b", "a")
+    assert replies(pipe, "type", "channel", "code") == [
+        ("error", "b", "too_many_channels"),
+        ("subscription_succeeded", "a", None),
+    ]
+    assert "maximum number of channels" in pipe.messages[0]["message"]
+
+
+async def test_unsubscribing_confirms_also_what_was_never_subscribed(serve: Serve) -> None:
+    server = await serve()
+    pipe, connection = connect(server, "a")
+    for channel in ("a", "a", "never"):
+        say(connection, {"action": "unsubscribe", "channel": channel})
+    assert pipe.events == ["subscription_succeeded"] + ["unsubscribe_succeeded"] * 3
+    assert server.hub.channels == {}
+
+
+async def test_pending_publications_are_delivered_between_the_replies_before_and_after_an_unsubscribe(
+    serve: Serve,
+) -> None:
+    server = await serve()
+    pipe, connection = connect(server, "a")
+    server.hub.deliver(Publication("a", "before", None))
+    say(connection, {"action": "ping"}, {"action": "unsubscribe", "channel": "a"})
+    server.hub.deliver(Publication("a", "after", None))
+    server.hub.tick.flush_all()
+    assert pipe.events == ["subscription_succeeded", "pong", "before", "unsubscribe_succeeded"]
+
+
+async def test_a_send_may_leave_its_sender_out(serve: Serve) -> None:
+    server = await serve()
+    pipe, connection = connect(server, "a")
+    other, _ = connect(server, "a")
+    send = {"action": "send", "channel": "a", "event": "e"}
+    say(connection, {**send, "data": 1, "exclude_self": True}, {**send, "data": 2})
+    server.hub.tick.flush_all()
+    await asyncio.sleep(0)
+    assert [message["data"] for message in pipe.messages if "data" in message] == [2]
+    assert [message["data"] for message in other.messages if "data" in message] == [1, 2]
+    assert [message["sent"] for message in pipe.messages if message.get("type") == "send_success"] == [1, 2]
+    assert server.counters.publications["client"] == 2
+
+
+async def test_clients_may_not_publish_the_events_of_the_server(serve: Serve) -> None:
+    server = await serve()
+    token = server.tokens.sign("ada", channels=["**"], publish=["**"])
+    pipe, connection = connect(server, target=f"/?token={token}")
+    for event in ("metrics_update", "own"):
+        say(connection, {"action": "send", "channel": "workspace:w1", "event": event})
+    server.hub.tick.flush_all()
+    await asyncio.sleep(0)
+    assert replies(pipe, "type", "code") == [("error", "forbidden"), ("send_success", None)]
+
+
+async def test_a_refresh_needs_a_connection_with_a_token(serve: Serve) -> None:
+    server = await serve()
+    pipe, connection = connect(server)
+    say(connection, {"action": "refresh", "token": server.tokens.sign("ada")})
+    assert replies(pipe, "type", "code") == [("error", "forbidden")]
+    assert connection.identity is None
+
+
+async def test_a_token_is_refreshed_at_most_once_per_second(serve: Serve) -> None:
+    server = await serve()
+    now = 100.0
+    server.services.clock = lambda: now
+    pipe, connection = connect(server, target=f"/?token={server.tokens.sign('ada')}")
+    for seconds in (0.0, 0.9, 1.1):
+        now = 100.0 + seconds
+        say(connection, {"action": "refresh", "token": server.tokens.sign("ada")})
+    assert replies(pipe, "type", "code") == [("refreshed", None), ("error", "rate_limited"), ("refreshed", None)]
+    assert server.counters.rate_limited["refresh"] == 1
+
+
+async def test_a_token_of_another_user_is_refused(serve: Serve) -> None:
+    server = await serve()
+    pipe, connection = connect(server, target=f"/?token={server.tokens.sign('ada')}")
+    say(connection, {"action": "refresh", "token": server.tokens.sign("bob")})
+    assert replies(pipe, "type", "code") == [("error", "forbidden")]
+    assert connection.identity is not None
+    assert connection.identity.user == "ada"
+
+
+async def test_channels_that_the_new_token_does_not_allow_are_left_with_a_notice(serve: Serve) -> None:
+    server = await serve()
+    first = server.tokens.sign("ada", channels=["a", "b"])
+    pipe, connection = connect(server, "a", "b", target=f"/?token={first}")
+    server.hub.deliver(Publication("a", "before", None))
+    say(connection, {"action": "refresh", "token": server.tokens.sign("ada", channels=["b"]), "id": 1})
+    assert replies(pipe, "type", "event", "channel", "reason")[2:] == [
+        ("refreshed", None, None, None),
+        (None, "before", "a", None),
+        ("unsubscribe_succeeded", None, "a", "forbidden"),
+    ]
+    assert connection.channel_names == ["b"]
+
+
+async def test_metrics_are_refused_once_the_token_no_longer_allows_the_workspace(serve: Serve) -> None:
+    server = await serve()
+
+    def token(workspace: str) -> str:
+        return server.tokens.sign("ada", workspaces=[workspace])
+
+    pipe, connection = connect(server, target=f"/ws?token={token('w1')}")
+    request = {"type": "request_metrics", "metric_type": "connections"}
+    say(connection, request)
+    say(connection, {"type": "refresh", "token": token("w2")})
+    say(connection, request)
+    assert replies(pipe, "event", "message") == [
+        ("metrics_update", None),
+        ("refreshed", None),
+        ("error", "the new token does not allow this workspace"),
+        ("error", "the token no longer allows this workspace"),
+    ]
+
+
+async def test_a_filter_applies_to_what_is_published_after_its_reply(serve: Serve) -> None:
+    server = await serve()
+    pipe, connection = connect(server, target=f"/ws?token={server.tokens.sign('ada', workspaces=['w1'])}")
+    server.hub.deliver(Publication("workspace:w1", "before", None))
+    say(connection, {"type": "ping"}, {"type": "subscribe", "event_types": ["wanted"]})
+    for event in ("unwanted", "wanted"):
+        server.hub.deliver(Publication("workspace:w1", event, None))
+    server.hub.tick.flush_all()
+    assert pipe.events == ["pong", "before", "subscribed", "wanted"]

@@ -112,12 +112,18 @@ class Pipe(asyncio.Transport):
         self.is_closed = True
 
 
-def connect(server: Server, *channels: str, target: str = "/", pipe: Pipe | None = None) -> tuple[Pipe, Connection]:
-    """Connect a client to the path and query in `target`, and subscribe it to `channels`."""
+def open_pipe(server: Server, target: str = "/", pipe: Pipe | None = None) -> Pipe:
+    """Send an upgrade request for `target`."""
     pipe = pipe or Pipe()
     pipe.protocol = http = server.assembly.client_protocol()
     http.connection_made(pipe)
     http.data_received(HEAD.format(target=target).encode())
+    return pipe
+
+
+def connect(server: Server, *channels: str, target: str = "/", pipe: Pipe | None = None) -> tuple[Pipe, Connection]:
+    """Connect a client to the path and query in `target`, and subscribe it to `channels`."""
+    pipe = open_pipe(server, target, pipe)
     connection = pipe.protocol
     assert isinstance(connection, Connection)
     for channel in channels:
