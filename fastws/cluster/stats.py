@@ -1,17 +1,12 @@
-"""The statistics of this process that other processes need."""
+"""The statistics of this process that other processes need, and what has changed in them."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
 from fastws.hub.hub import Hub
 from fastws.hub.roster import Roster
-
-# Entries counted before the loop may look at its sockets again: about a millisecond.
-SLICE: Final = 2_000
 
 
 @dataclass(slots=True)
@@ -23,19 +18,64 @@ class NodeStats:
     channels: dict[str, int] = field(default_factory=dict)
 
 
-async def collect_stats(hub: Hub, roster: Roster) -> NodeStats:
-    """Count the connections and subscribers of this process, in slices because there may be a million channels."""
-    dialects: Counter[str] = Counter()
-    users: Counter[str] = Counter()
-    channels: dict[str, int] = {}
-    for position, client in enumerate(list(roster)):
-        if position % SLICE == SLICE - 1:
-            await asyncio.sleep(0)
-        dialects[client.dialect_name] += 1
-        if client.identity is not None:
-            users[client.identity.user] += 1
-    for position, (name, channel) in enumerate(list(hub.channels.items())):
-        if position % SLICE == SLICE - 1:
-            await asyncio.sleep(0)
-        channels[name] = channel.subscribers
-    return NodeStats(dict(dialects), dict(users), channels)
+class LocalChanges:
+    """Keeps the names of the users and channels whose numbers have changed since they were last taken.
+
+    `changed` is called with the first change after that. Costs 0.1 µs for each subscription and connection, and no
+    memory for what does not change.
+    """
+
+    __slots__ = ("_changed", "_hub", "_is_reported", "_roster", "channels", "users")
+
+    def __init__(self, hub: Hub, roster: Roster, changed: Callable[[], object]) -> None:
+        self._hub = hub
+        self._roster = roster
+        self._changed = changed
+        self._is_reported = False
+        self.channels: set[str] = set(hub.channels)
+        self.users: set[str] = set(roster.by_user.keys())
+        hub.count_changed = self._channel_changed
+        roster.user_changed = self._user_changed
+
+    def take(self, sent: NodeStats, limit: int) -> NodeStats:
+        """Return new counts that differ from those in `sent`, of up to `limit` users and as many channels.
+
+        0 stands for a user, channel or dialect that is gone.
+        """
+        self._is_reported = False
+        dialects = {**dict.fromkeys(sent.dialects, 0), **self._roster.dialects()}
+        return NodeStats(
+            _differences(dialects, sent.dialects),
+            _take(self.users, self._roster.by_user.count, sent.users, limit),
+            _take(self.channels, self._hub.count, sent.channels, limit),
+        )
+
+    def is_subscribed(self, channel: str) -> bool:
+        """Whether `channel` has subscribers in this process."""
+        return self._hub.count(channel) > 0
+
+    def _channel_changed(self, name: str) -> None:
+        self.channels.add(name)
+        if not self._is_reported:
+            self._report()
+
+    def _user_changed(self, user: str | None) -> None:
+        if user is not None:
+            self.users.add(user)
+        if not self._is_reported:
+            self._report()
+
+    def _report(self) -> None:
+        self._is_reported = True
+        self._changed()
+
+
+def _take(changed: set[str], count: Callable[[str], int], sent: dict[str, int], limit: int) -> dict[str, int]:
+    names = [changed.pop() for _ in range(min(limit, len(changed)))]
+    if not changed:
+        changed.clear()  # `pop` searches the whole table, which only `clear` makes small again
+    return _differences({name: count(name) for name in names}, sent)
+
+
+def _differences(counts: dict[str, int], sent: dict[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if sent.get(name, 0) != count}

@@ -44,10 +44,11 @@ class Hub:
 
     `emptied` is called with the name of a channel whose last member has left, `failed` with an unexpected exception
     while a channel is written. A run that a flush interval holds back is written early once it reaches `longest_run`.
+    `count_changed`, if set, is called with the name of a channel whose number of members has changed.
     Not thread-safe: everything runs on one event loop.
     """
 
-    __slots__ = ("_failed", "_longest_run", "_rules", "channels", "emptied", "subscriptions", "tick")
+    __slots__ = ("_failed", "_longest_run", "_rules", "channels", "count_changed", "emptied", "subscriptions", "tick")
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Hub:
         self.channels: dict[str, Channel] = {}
         self.subscriptions = 0
         self.emptied = emptied
+        self.count_changed: Callable[[str], object] | None = None
         self._failed = failed
         self.tick = Tick(counters, schedule, schedule_later, after_flush, failed)
         self._rules = rules or Rules()
@@ -119,6 +121,8 @@ class Hub:
         audience.members[member] = None
         member.audiences = (*member.audiences, audience)
         self.subscriptions += 1
+        if self.count_changed is not None:
+            self.count_changed(name)
 
     def unsubscribe(self, member: Member, name: str) -> bool:
         """Remove `member` from channel `name`. Returns whether it was a member."""
@@ -208,6 +212,8 @@ class Hub:
         member.audiences = tuple(other for other in member.audiences if other is not audience)
         self.subscriptions -= 1
         channel = audience.channel
+        if self.count_changed is not None:
+            self.count_changed(channel.name)
         if audience.members:
             return
         del channel.audiences[(audience.form, audience.filter)]

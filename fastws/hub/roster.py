@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from fastws.hub.index import Index
@@ -66,7 +66,7 @@ class Roster:
     A client with a token costs 40 bytes for its user and 40 for the id of the token.
     """
 
-    __slots__ = ("blocked", "by_token", "by_user", "clients", "kinds")
+    __slots__ = ("blocked", "by_token", "by_user", "clients", "kinds", "user_changed")
 
     def __init__(self) -> None:
         self.clients: dict[str, Client] = {}
@@ -77,6 +77,8 @@ class Roster:
         self.kinds: dict[tuple[str, str], int] = {}
         # Clients that have data waiting because their socket is blocked.
         self.blocked: set[Client] = set()
+        # If set, called with the user whose number of clients has changed, or None for clients without a token.
+        self.user_changed: Callable[[str | None], object] | None = None
 
     def __len__(self) -> int:
         return len(self.clients)
@@ -95,6 +97,8 @@ class Roster:
         if identity is not None:
             self.by_user.add(identity.user, client)
             self._add_token(client, identity)
+        if self.user_changed is not None:
+            self.user_changed(None if identity is None else identity.user)
 
     def remove(self, client: Client) -> None:
         """Remove `client`, if it is there."""
@@ -109,6 +113,8 @@ class Roster:
         if identity is not None:
             self.by_user.remove(identity.user, client)
             self._remove_token(client, identity)
+        if self.user_changed is not None:
+            self.user_changed(None if identity is None else identity.user)
 
     def refreshed(self, connection_id: str, former: Identity) -> None:
         """This client has a new token of the same user; `former` is the identity of the one before."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -51,7 +52,28 @@ class ChannelOfCounts:
         self.subscribers = subscribers
 
 
+class Counts(defaultdict[str, int]):
+    """Numbers of subscribers that a test sets. Reports each change, as a hub does."""
+
+    def __init__(self, hub: HubOfCounts) -> None:
+        super().__init__(int)
+        self.hub = hub
+
+    def __missing__(self, name: str) -> int:
+        return 0
+
+    def __setitem__(self, name: str, count: int) -> None:
+        super().__setitem__(name, count)
+        if self.hub.count_changed is not None:
+            self.hub.count_changed(name)
+
+
 class HubOfCounts(RecordingHub):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count_changed: Callable[[str], object] | None = None
+        self.subscribers = Counts(self)
+
     @property
     def channels(self) -> dict[str, ChannelOfCounts]:
         return {name: ChannelOfCounts(count) for name, count in self.subscribers.items() if count}

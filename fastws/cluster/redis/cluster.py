@@ -17,7 +17,6 @@ from fastws.cluster.redis.message_ids import RedisMessageIds
 from fastws.cluster.redis.nodes import RedisNodes
 from fastws.cluster.redis.registry import RedisRegistry
 from fastws.cluster.redis.revocations import RedisRevocations
-from fastws.cluster.stats import collect_stats
 from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, Gone
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
@@ -56,7 +55,7 @@ class RedisCluster:
         revocations: Revocations,
     ) -> None:
         self.nodes = RedisNodes(broker)
-        self.registry = RedisRegistry(broker, self.nodes, partial(collect_stats, hub, roster))
+        self.registry = RedisRegistry(broker, self.nodes, hub, roster)
         self.revocations = RedisRevocations(broker, revocations, local.enforce)
         self.message_ids = RedisMessageIds(broker)
         self._broker = broker
@@ -81,7 +80,7 @@ class RedisCluster:
 
     async def totals(self) -> Totals:
         connections = len(self._roster) + self.registry.connections
-        return Totals(connections, len({*self._hub.channels, *self.registry.channels}))
+        return Totals(connections, self.registry.channel_count)
 
     async def channels(self, is_wanted: Callable[[str], bool], limit: int) -> ChannelList:
         local = self._hub.channels

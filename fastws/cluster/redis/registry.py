@@ -1,15 +1,19 @@
 """The registry: publishes the statistics of this node and collects those of the other nodes.
 
-Every second (`heartbeat_seconds`) each node publishes on `fastws:nodes` what has changed in its statistics since its
-last message. A node that has missed a message requests all of them. A node that is silent for `node_expiry_seconds` is
-removed. Nothing is stored in Redis, so nothing is lost when Redis restarts empty.
+Each node publishes on `fastws:nodes` what has changed in its statistics since its last message: at once, gathered over
+GATHER_SECONDS at most; and every second (`heartbeat_seconds`) if nothing has changed. A node that has missed a message
+requests all of them. A node that is silent for `node_expiry_seconds` is removed. Nothing is stored in Redis, so nothing
+is lost when Redis restarts empty.
+
+The cost depends on what changes, not on what there is. Large tables are sent, received and removed in parts, between
+which the loop looks at its sockets.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
 
@@ -17,13 +21,17 @@ import structlog
 
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.cluster.redis.nodes import RedisNodes
-from fastws.cluster.stats import NodeStats
+from fastws.cluster.stats import LocalChanges, NodeStats
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.errors import BadRequest, BrokerUnavailable
+from fastws.hub.hub import Hub
+from fastws.hub.roster import Roster
 from fastws.vocabulary.connection_ids import NODE_ID_LENGTH
 
-# Entries in one message: about 400 KB, far below the size at which Redis disconnects a subscriber.
-PART: Final = 10_000
+# Entries of a table in one message: about 80 KB, and one or two milliseconds to send or receive.
+PART: Final = 2_000
+# Least time between two messages.
+GATHER_SECONDS: Final = 0.05
 _TABLES: Final = ("dialects", "users", "channels")
 
 _log = structlog.get_logger("fastws.redis")
@@ -47,27 +55,32 @@ class _Node:
 
 
 class RedisRegistry:
-    """The statistics of all other nodes, at most 2 s old. `collect` returns those of this node."""
+    """The statistics of all other nodes: as a rule 0.1 s old, at most 2 s. Publishes those of this node."""
 
-    def __init__(self, broker: RedisBroker, nodes: RedisNodes, collect: Callable[[], Awaitable[NodeStats]]) -> None:
+    def __init__(self, broker: RedisBroker, nodes: RedisNodes, hub: Hub, roster: Roster) -> None:
         # Sums over all other nodes.
         self.dialects: dict[str, int] = {}
         self.users: dict[str, int] = {}
         self.channels: dict[str, int] = {}
         self._broker = broker
         self._nodes = nodes
-        self._collect = collect
         self._others: dict[str, _Node] = {}
         # As of the last message: what other nodes know if they have missed none.
         self._sent = NodeStats()
         self._seq = 0
-        self._publish_now = asyncio.Event()
+        # Number of channels that both `channels` and `_sent` contain.
+        self._shared = 0
+        # Nodes that have requested all statistics, and statistics that are still in the sums and must be subtracted.
+        self._askers: set[str] = set()
+        self._discarded: list[NodeStats] = []
+        self._wake = asyncio.Event()
+        self._changes = LocalChanges(hub, roster, self._wake.set)
         self._task: asyncio.Task[None] | None = None
         self._channel = broker.names.service("nodes")
         # Nodes of other versions use these names during a rolling update.
-        nodes.notices["figures?"] = self._send_all
+        nodes.notices["figures?"] = self._asked
         nodes.notices["figures"] = self._receive_part
-        broker.serve(self._channel, self._receive, self._publish_now.set)
+        broker.serve(self._channel, self._receive, self._wake.set)
         broker.remote_count = self.remote_count
 
     @property
@@ -79,6 +92,16 @@ class RedisRegistry:
     def connections(self) -> int:
         """Number of connections of all other nodes."""
         return sum(self.dialects.values())
+
+    @property
+    def channel_count(self) -> int:
+        """Number of channels with subscribers on any node, this one included."""
+        count = len(self._sent.channels) + len(self.channels) - self._shared
+        # What has changed here since the last message: what happens in 50 ms.
+        for name in self._changes.channels:
+            if name not in self.channels:
+                count += self._changes.is_subscribed(name) - (name in self._sent.channels)
+        return count
 
     def remote_count(self, channel: str) -> int:
         """Return the number of subscribers of `channel` on all other nodes."""
@@ -100,42 +123,69 @@ class RedisRegistry:
                 await self._broker.commander.call(b"PUBLISH", self._channel, goodbye)
 
     async def _run(self) -> None:
-        timeouts = self._broker.timeouts
+        timeouts, loop = self._broker.timeouts, asyncio.get_running_loop()
         while True:
-            self._publish_now.clear()
+            self._wake.clear()
+            published_at = loop.time()
             try:
-                self._publish_changes(await self._collect())
-                self._remove_silent(asyncio.get_running_loop().time() - timeouts.node_expiry_seconds)
+                await self._publish_changes()
+                await self._answer_askers()
+                await self._subtract_discarded()
+                self._remove_silent(loop.time() - timeouts.node_expiry_seconds)
             except Exception:  # noqa: BLE001 one failure must not silence this node for ever
                 _log.exception("bug while publishing node statistics")
             with contextlib.suppress(TimeoutError):
                 # Not wait_for: before Python 3.12 it swallows a cancellation that arrives together with the event.
                 async with asyncio.timeout(timeouts.heartbeat_seconds):
-                    await self._publish_now.wait()
+                    await self._wake.wait()
+            await asyncio.sleep(max(0.0, published_at + GATHER_SECONDS - loop.time()))
 
     # --- sending
 
-    def _publish_changes(self, now: NodeStats) -> None:
+    async def _publish_changes(self) -> None:
         """Publish the changes since the last message; if there are none, a message with the node id only."""
-        changes = NodeStats(*(_changes(getattr(self._sent, table), getattr(now, table)) for table in _TABLES))
-        for part in _parts(changes):
+        while True:
+            part = self._changes.take(self._sent, PART)
+            tables = {table: counts for table in _TABLES if (counts := getattr(part, table))}
+            for table, counts in tables.items():
+                self._record(table, counts)
             self._seq += 1
-            message = {"node": self._broker.node_id, "seq": self._seq, **part}
+            message = {"node": self._broker.node_id, "seq": self._seq, **tables}
             self._broker.commander.publish(self._channel, MSGPACK.dumps(message), self._published)
-        self._sent = now
+            if not self._changes.channels and not self._changes.users:
+                return
+            await asyncio.sleep(0)
 
     def _published(self, reply: object) -> None:
         """Only log: a lost message leaves a gap in the numbers, and the other nodes request all statistics."""
         self._broker.commander.log_refusal("PUBLISH", reply)
 
-    def _send_all(self, asker: object) -> None:
-        """Send all statistics as of the last message, in parts. They arrive before the next message."""
-        if not isinstance(asker, str):
+    def _record(self, table: str, counts: Mapping[str, int]) -> None:
+        """Remember `counts` of this node as sent."""
+        sent: dict[str, int] = getattr(self._sent, table)
+        for name, count in counts.items():
+            if table == "channels" and name in self.channels and (name in sent) is not (count > 0):
+                self._shared += 1 if count else -1
+            if count:
+                sent[name] = count
+            else:
+                del sent[name]
+
+    def _asked(self, asker: object) -> None:
+        if not isinstance(asker, str) or len(asker) != NODE_ID_LENGTH:
             raise BadRequest("node statistics: the asker must be a node id")
-        parts = list(_parts(self._sent))
-        for position, part in enumerate(parts):
-            frame = {"node": self._broker.node_id, "seq": self._seq, "part": position, "parts": len(parts)}
-            self._nodes.notify(asker, "figures", {**frame, **part})
+        self._askers.add(asker)
+        self._wake.set()
+
+    async def _answer_askers(self) -> None:
+        """Send all statistics as of the last message, in parts. They arrive before the next message."""
+        count = max(1, *(-(-len(table) // PART) for table in (self._sent.users, self._sent.channels)))
+        while self._askers:
+            asker = self._askers.pop()
+            for position, part in enumerate(_parts(self._sent)):
+                frame = {"node": self._broker.node_id, "seq": self._seq, "part": position, "parts": count}
+                self._nodes.notify(asker, "figures", {**frame, **part})
+                await asyncio.sleep(0)
 
     # --- receiving
 
@@ -182,20 +232,46 @@ class RedisRegistry:
     def _apply(self, node: _Node, message: Mapping[str, object]) -> None:
         for table in _TABLES:
             known: dict[str, int] = getattr(node.stats, table)
-            total: dict[str, int] = getattr(self, table)
             for name, count in _table(message.get(table)).items():
-                _add(total, name, count - known.get(name, 0))
+                self._add(table, name, count - known.get(name, 0))
                 if count:
                     known[name] = count
                 else:
                     known.pop(name, None)
 
+    def _add(self, table: str, name: str, change: int) -> None:
+        total: dict[str, int] = getattr(self, table)
+        before = total.get(name, 0)
+        now = before + change
+        if now > 0:
+            total[name] = now
+        else:
+            total.pop(name, None)
+        if table == "channels" and (before > 0) is not (now > 0) and name in self._sent.channels:
+            self._shared += 1 if now > 0 else -1
+
     def _subtract(self, node: _Node) -> None:
+        """Take the statistics of `node` out of the sums: at once, or large ones in the background."""
+        stats, node.stats = node.stats, NodeStats()
+        if not self._subtract_some(stats):
+            self._discarded.append(stats)
+            self._wake.set()
+
+    async def _subtract_discarded(self) -> None:
+        while self._discarded:
+            await asyncio.sleep(0)
+            if self._subtract_some(self._discarded[-1]):
+                self._discarded.pop()
+
+    def _subtract_some(self, stats: NodeStats) -> bool:
+        """Subtract up to PART entries of each table of `stats`, and remove them there. Returns whether it is empty."""
         for table in _TABLES:
-            total: dict[str, int] = getattr(self, table)
-            for name, count in getattr(node.stats, table).items():
-                _add(total, name, -count)
-        node.stats = NodeStats()
+            counts: dict[str, int] = getattr(stats, table)
+            for _ in range(min(PART, len(counts))):
+                # From the end: at the start of a dict, each removal would make the next one slower.
+                name, count = counts.popitem()
+                self._add(table, name, -count)
+        return not (stats.dialects or stats.users or stats.channels)
 
     def _remove(self, node_id: str) -> None:
         node = self._others.pop(node_id, None)
@@ -207,13 +283,6 @@ class RedisRegistry:
             if node.received_at < since:
                 _log.warning("node lost: no heartbeat", node=node_id)
                 self._remove(node_id)
-
-
-def _changes(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
-    """Return the new counts of all names that differ; 0 for removed ones."""
-    changed = {name: count for name, count in now.items() if before.get(name) != count}
-    changed.update((name, 0) for name in before if name not in now)
-    return changed
 
 
 def _parts(stats: NodeStats) -> Iterator[dict[str, dict[str, int]]]:
@@ -230,14 +299,6 @@ def _parts(stats: NodeStats) -> Iterator[dict[str, dict[str, int]]]:
             return
         yield {table: counts for table, counts in part.items() if counts}
         dialects = {}
-
-
-def _add(total: dict[str, int], name: str, count: int) -> None:
-    now = total.get(name, 0) + count
-    if now > 0:
-        total[name] = now
-    else:
-        total.pop(name, None)
 
 
 def _checked(value: object) -> tuple[dict[str, object], str, int]:

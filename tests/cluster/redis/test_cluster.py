@@ -11,7 +11,8 @@ import msgpack
 import pytest
 
 from fastws.cluster.port import Totals
-from fastws.cluster.redis.registry import PART
+from fastws.cluster.redis import registry
+from fastws.cluster.redis.registry import GATHER_SECONDS, PART
 from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, RateLimited, TooLarge, Unencodable
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
@@ -26,8 +27,8 @@ async def test_figures_of_all_processes_are_added_up(redis_server: RedisServer) 
         a.connect("ann", "jobs")
         b.connect("ann", "jobs")
         b.connect("bob", "rooms")
-        a.hub.subscribers.update(admin=2, only_a=1)
-        b.hub.subscribers.update(admin=3)
+        a.hub.subscribers["admin"], a.hub.subscribers["only_a"] = 2, 1
+        b.hub.subscribers["admin"] = 3
         await passes(lambda: c.cluster.registry.remote_count("admin") == 5)
         await passes(lambda: c.cluster.registry.connections == 4)
         assert await c.cluster.totals() == Totals(4, 2)
@@ -51,6 +52,64 @@ async def test_sent_counts_the_subscribers_of_all_processes(redis_server: RedisS
         receipt = AwaitedReceipt()
         a.broker.publish(Publication("admin", "e", 1), receipt)
         assert await receipt.outcome() == (5, 0)
+
+
+async def test_a_change_is_known_elsewhere_without_waiting_for_the_heartbeat(redis_server: RedisServer) -> None:
+    rare = replace(QUICK, heartbeat_seconds=600.0)
+    async with processes(redis_server.url, "node_a", "node_b", timeouts=rare) as (a, b):
+        await passes(lambda: a.cluster.registry.others)
+        for count in (1, 2, 0, 3):
+            b.hub.subscribers["admin"] = count
+            await passes(lambda count=count: a.cluster.registry.remote_count("admin") == count)  # type: ignore[misc]
+        client = b.connect("bob", "jobs")
+        await passes(lambda: a.cluster.registry.users == {"bob": 1})
+        b.roster.remove(client)  # type: ignore[arg-type]
+        await passes(lambda: (a.cluster.registry.users, a.cluster.registry.dialects) == ({}, {}))
+
+
+async def test_a_burst_of_changes_is_gathered_in_few_messages(redis_server: RedisServer) -> None:
+    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
+        await passes(lambda: a.cluster.registry.others)
+        before = b.cluster.registry._seq
+        begun = asyncio.get_running_loop().time()
+        for number in range(200):
+            b.hub.subscribers["admin"] = number + 1
+            await asyncio.sleep(0)
+        await passes(lambda: a.cluster.registry.remote_count("admin") == 200)
+        seconds = asyncio.get_running_loop().time() - begun
+        # A message in each 50 ms, the first at once, and another for those before.
+        assert b.cluster.registry._seq - before <= seconds / GATHER_SECONDS + 2
+
+
+@pytest.mark.parametrize("part", [1, 2, 1000])
+async def test_channels_of_several_processes_are_counted_once(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    monkeypatch.setattr(registry, "PART", part)
+    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
+
+        async def all_count(expected: int) -> None:
+            await passes(lambda: [p.cluster.registry.channel_count for p in (a, b)] == [expected, expected])
+
+        for name, where in (("x", (a, b)), ("y", (a,)), ("z", (b,))):
+            for process in where:
+                process.hub.subscribers[name] += 1
+        # What has changed here counts before it is sent.
+        assert a.cluster.registry.channel_count >= 2
+        await all_count(3)
+        a.hub.subscribers["x"] = 0
+        await all_count(3)
+        b.hub.subscribers["x"] = 0
+        await all_count(2)
+        a.hub.subscribers["z"] = 4
+        await all_count(2)
+        async with processes(redis_server.url, "node_c") as (c,):
+            for name in ("y", "c1", "c2", "c3"):
+                c.hub.subscribers[name] = 1
+            await all_count(5)
+            await passes(lambda: c.cluster.registry.channel_count == 5)
+        await all_count(2)
+        assert a.cluster.registry.channels == {"z": 1}
 
 
 async def test_sent_counts_others_where_nobody_listens_here(redis_server: RedisServer) -> None:
@@ -89,7 +148,8 @@ async def test_process_that_says_goodbye_is_not_forgotten_for_its_silence(redis_
 
 async def test_newcomer_learns_a_large_table_in_parts(redis_server: RedisServer) -> None:
     async with processes(redis_server.url, "node_a") as (a,):
-        a.hub.subscribers.update({f"c{number}": 1 for number in range(2 * PART + 5)})
+        for number in range(2 * PART + 5):
+            a.hub.subscribers[f"c{number}"] = 1
         await passes(lambda: a.cluster.registry._sent.channels)  # published before the other node has started
         async with processes(redis_server.url, "node_b") as (b,):
             await passes(lambda: len(b.cluster.registry.channels) == 2 * PART + 5)
@@ -100,7 +160,8 @@ async def test_an_answer_in_parts_that_lacks_one_is_asked_for_again(redis_server
     """As when the listener is lost between two parts: half a table must not pass for the whole."""
     size = 2 * PART + 5
     async with processes(redis_server.url, "node_a") as (a,):
-        a.hub.subscribers.update({f"c{number}": 1 for number in range(size)})
+        for number in range(size):
+            a.hub.subscribers[f"c{number}"] = 1
         async with processes(redis_server.url, "node_b") as (b,):
             take, answers = b.cluster.nodes.notices["figures"], []
 
