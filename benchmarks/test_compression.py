@@ -42,7 +42,7 @@ def resident_bytes() -> int:
 
 @pytest.mark.parametrize("level", [1, 6, 9])
 def test_compressed_once_for_all(benchmark: Any, level: int) -> None:
-    form = DialectForm(CHANNELS, JSON, Compression(level, 256, 15))
+    form = DialectForm(CHANNELS, JSON, Compression(level, 256))
 
     def fan_out() -> int:
         return sum(len(form.frame(publication)) for publication in PUBLICATIONS)

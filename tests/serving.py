@@ -132,8 +132,8 @@ class RawSocket:
         self.writer = writer
 
     async def send(self, opcode: int, payload: bytes, *, fin: bool = True, rsv1: bool = False) -> None:
-        frame = Frame(Opcode(opcode), payload, fin, rsv1)
-        await self.send_bytes(frame.serialize(mask=True))
+        data = Frame(Opcode(opcode), payload, fin).serialize(mask=True)
+        await self.send_bytes(bytes((data[0] | (0x40 if rsv1 else 0),)) + data[1:])
 
     async def send_bytes(self, data: bytes) -> None:
         self.writer.write(data)

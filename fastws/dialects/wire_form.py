@@ -21,17 +21,16 @@ NO_CHANNELS = StartingChannels()
 
 @dataclass(slots=True, frozen=True)
 class Compression:
-    """Compression of frames: zlib level, window size (9 to 15 bits) and the minimum payload size."""
+    """Compression of frames: zlib level and the minimum payload size, as in the settings."""
 
     level: int
     min_bytes: int
-    window_bits: int
 
     def pack(self, opcode: int, payload: bytes) -> bytes:
         """Build a compressed frame. It is not compressed if `payload` is small or would not get smaller."""
         if len(payload) < self.min_bytes:
             return frame(opcode, payload)
-        compressed = deflate(payload, self.level, self.window_bits)
+        compressed = deflate(payload, self.level)
         if len(compressed) >= len(payload):
             return frame(opcode, payload)
         return frame(opcode, compressed, compressed=True)

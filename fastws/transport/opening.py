@@ -36,7 +36,7 @@ class Opening:
         self._config = config
         self._compresses = config.compression == "on"
         self._is_tls = is_tls
-        self._forms: dict[tuple[str, str, int], DialectForm] = {}
+        self._forms: dict[tuple[str, str, bool], DialectForm] = {}
 
     def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
         """Open the connection of an admitted client, which takes over `transport`."""
@@ -78,15 +78,17 @@ class Opening:
         transport.set_write_buffer_limits(high=1 if self._is_tls else 0, low=0)
 
     def _negotiate_deflate(self, admission: Admission) -> Deflate | None:
-        offers = admission.request.header("sec-websocket-extensions")
-        return None if offers is None or not self._compresses else negotiate_deflate(offers)
+        request = admission.request
+        offers = request.header("sec-websocket-extensions")
+        if offers is None or not self._compresses or request.query.get("compression") == "off":
+            return None
+        return negotiate_deflate(offers)
 
     def _form(self, dialect: Dialect, codec: Codec, deflate: Deflate | None) -> DialectForm:
-        window_bits = 0 if deflate is None else deflate.window_bits
-        key = (dialect.name, codec.name, window_bits)
+        key = (dialect.name, codec.name, deflate is not None)
         form = self._forms.get(key)
         if form is None:
             level, min_bytes = self._config.compression_level, self._config.compression_min_bytes
-            compression = Compression(level, min_bytes, window_bits) if window_bits else None
+            compression = None if deflate is None else Compression(level, min_bytes)
             form = self._forms[key] = DialectForm(dialect, codec, compression)
         return form

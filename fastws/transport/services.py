@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastws.config import Config
@@ -11,6 +11,7 @@ from fastws.hub.hub import Hub
 from fastws.hub.roster import Roster
 from fastws.transport.outbox import Bounds
 from fastws.transport.write_batch import WriteBatch
+from fastws.wire.client_windows import ClientWindows
 
 if TYPE_CHECKING:
     from fastws.transport.heartbeat import Heartbeat
@@ -31,3 +32,4 @@ class TransportServices:
     batch: WriteBatch
     heartbeat: Heartbeat
     lifecycle: Lifecycle
+    windows: ClientWindows = field(default_factory=ClientWindows)

@@ -21,7 +21,7 @@ from fastws.transport.writer import Writer
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Failure, Reply
-from fastws.wire.deflate import Deflate
+from fastws.wire.deflate import Deflate, Inflater
 from fastws.wire.frame_parser import FrameParser
 from fastws.wire.frame_reader import read_frames
 from fastws.wire.frames import pong_frame
@@ -110,7 +110,7 @@ class Connection(Writer):
     def open_parser(self) -> FrameParser:
         """Make the parser that reads all further frames until it is idle."""
         config = self.services.config
-        inflater = None if self.deflate is None else self.deflate.inflater(config.max_message_bytes)
+        inflater = None if self.deflate is None else Inflater(config.max_message_bytes, self.services.windows, self.id)
         self.parser = parser = FrameParser(config.max_message_bytes, config.max_fragments, inflater)
         return parser
 
@@ -225,6 +225,8 @@ class Connection(Writer):
         closing.transition(self, Event.LOST)
         self.parser = None
         self.outbox = None
+        if self.deflate is not None:
+            self.services.windows.forget(self.id)
         self.services.lifecycle.gone(self)
         self.transport = CLOSED
 

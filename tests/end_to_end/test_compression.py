@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from fastws.dialects import wire_form as wireform
 from fastws.server.server import Server
-from tests.serving import PATIENCE_SECONDS, Join, Serve
+from tests.serving import PATIENCE_SECONDS, UPGRADE, Join, OpenRaw, Serve
 
 OFFER = "permessage-deflate; client_max_window_bits"
 LONG = {"text": "the same words again and again, " * 50}
@@ -33,9 +33,9 @@ def deflated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes = []
     real = wireform.deflate
 
-    def counting(payload: bytes, level: int, window_bits: int) -> bytes:
+    def counting(payload: bytes, level: int) -> bytes:
         sizes.append(len(payload))
-        return real(payload, level, window_bits)
+        return real(payload, level)
 
     monkeypatch.setattr(wireform, "deflate", counting)
     return sizes
@@ -167,15 +167,47 @@ async def test_small_and_incompressible_messages_are_sent_plain(serve: Serve) ->
 
 
 @pytest.mark.parametrize("bits", [9, 12, 15])
-async def test_a_reader_with_a_small_window_can_read_it(serve: Serve, bits: int) -> None:
+async def test_readers_of_all_windows_can_read_it_and_share_two_wire_forms(
+    serve: Serve, deflated: list[int], bits: int
+) -> None:
     server = await serve(compression="on")
     data = "".join(f"{number:05d}" for number in range(5000)) * 2
     ((is_compressed, payload),) = await raw_frames(
         server, data, offer=f"permessage-deflate; server_max_window_bits={bits}"
     )
-    assert is_compressed
-    inflated = zlib.decompressobj(-bits).decompress(payload + b"\x00\x00\xff\xff")
-    assert orjson.loads(inflated)["data"] == data
+    assert is_compressed == (bits >= 12)
+    if is_compressed:
+        payload = zlib.decompressobj(-bits).decompress(payload + b"\x00\x00\xff\xff")
+    assert orjson.loads(payload)["data"] == data
+
+
+async def test_a_client_may_turn_compression_off_in_its_url(serve: Serve) -> None:
+    server = await serve(compression="on")
+    for query, is_compressed in (("", True), ("?compression=off", False), ("?compression=on", True)):
+        assert [found for found, _ in await raw_frames(server, LONG, path=f"/{query}")] == [is_compressed]
+
+
+async def test_a_client_that_keeps_its_window_is_understood_as_long_as_it_is_connected(
+    serve: Serve, open_raw: OpenRaw
+) -> None:
+    """As Tornado 6 and Safari 15 do, which ignore client_no_context_takeover in the response."""
+    server = await serve(compression="on")
+    raw = await open_raw(server, None)
+    await raw.send_bytes(UPGRADE.format(path="/").encode()[:-2] + f"Sec-WebSocket-Extensions: {OFFER}\r\n\r\n".encode())
+    await raw.reader.readuntil(b"\r\n\r\n")
+    assert b"connection_id" in (await raw.receive())[1]
+    compressor = zlib.compressobj(6, zlib.DEFLATED, -15)
+    for number in range(50):
+        text = orjson.dumps({"action": "ping", "id": number, "note": "the same words again and again"})
+        message = compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        await raw.send(1, message[:-4], rsv1=True)
+        assert orjson.loads((await raw.receive())[1])["id"] == number
+    windows = server.assembly.transport_services.windows
+    (client,) = server.roster
+    assert b"the same words" in (windows.find(client.id) or b"")
+    raw.writer.transport.abort()
+    await server.gate.until_empty()
+    assert windows.find(client.id) == b""
 
 
 async def test_the_level_is_a_setting(serve: Serve) -> None:
