@@ -15,6 +15,7 @@ from fastws.counters import Counters, Histogram
 from fastws.errors import Misdirected, NotFound
 from fastws.hub.hub import Hub
 from fastws.hub.roster import Roster
+from fastws.telemetry.known_labels import KNOWN_LABELS
 from fastws.wire.request import Request
 from fastws.wire.response import Response
 
@@ -76,7 +77,8 @@ class ServerCollector(Collector):
         counters = self._counters
         for name, help_text, labels, attribute in _LABELLED:
             family = CounterMetricFamily(name, help_text, labels=labels)
-            for key, value in sorted(getattr(counters, attribute).items(), key=str):
+            values = dict.fromkeys(KNOWN_LABELS[attribute], 0) | getattr(counters, attribute)
+            for key, value in sorted(values.items(), key=str):
                 family.add_metric([str(part) for part in (key if isinstance(key, tuple) else (key,))], value)
             yield family
         for name, help_text, attribute in _UNLABELLED:
