@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from fastws.access.rate_limit import Bucket, address_key
+from fastws.admission.shares import PROBE_SECONDS, Probed, Shares
 from fastws.config import Config
 from fastws.counters import Counters
 from fastws.errors import RateLimited, ServerFull, Unavailable
@@ -27,6 +28,8 @@ SMALLEST_PART: Final = 8
 DESCRIPTOR_FOLDER: Final = "/dev/fd"
 USUALLY_IN_USE: Final = 32
 SECONDS_BETWEEN_WARNINGS: Final = 1.0
+# For a client whose share is full: by then a dead connection of it has given way.
+RETRY_SECONDS: Final = round(PROBE_SECONDS)
 
 
 class Idle(Protocol):
@@ -73,8 +76,8 @@ class Capacity:
         self._config = config
         self._counters = counters
         self._connects = Bucket.of_rate(config.connect_rate)
-        self._by_address: dict[str, int] = defaultdict(int)
-        self._by_user: dict[str, int] = defaultdict(int)
+        self._by_address = Shares(config.max_connections_per_ip)
+        self._by_user = Shares(config.max_connections_per_user)
         self._sockets_of: dict[str, int] = defaultdict(int)
         # Idle keep-alive connections, longest idle first, with the address key that each counts for ("" for none);
         # and the same by address key.
@@ -175,27 +178,30 @@ class Capacity:
 
     def check_shares(self, user: str | None, address: str) -> None:
         """Raise RateLimited if this address or user has reached its limit of connections."""
-        config = self._config
-        if 0 < config.max_connections_per_ip <= self._by_address.get(address_key(address), 0):
+        if self._by_address.refuses(address_key(address)):
             self._counters.rate_limited["address"] += 1
-            raise RateLimited("too many connections from this address", reason="address_limit")
-        if user is not None and 0 < config.max_connections_per_user <= self._by_user.get(user, 0):
+            raise RateLimited(
+                "too many connections from this address", reason="address_limit", retry_after_seconds=RETRY_SECONDS
+            )
+        if user is not None and self._by_user.refuses(user):
             self._counters.rate_limited["user"] += 1
-            raise RateLimited("too many connections for this user", reason="user_limit")
+            raise RateLimited(
+                "too many connections for this user", reason="user_limit", retry_after_seconds=RETRY_SECONDS
+            )
 
-    def enter(self, user: str | None, address: str) -> None:
+    def enter(self, connection: Probed, user: str | None, address: str) -> None:
         """Count a connection."""
         self.connections += 1
-        self._by_address[address_key(address)] += 1
+        self._by_address.add(address_key(address), connection)
         if user is not None:
-            self._by_user[user] += 1
+            self._by_user.add(user, connection)
 
-    def leave(self, user: str | None, address: str) -> None:
+    def leave(self, connection: Probed, user: str | None, address: str) -> None:
         """Undo `enter`."""
         self.connections -= 1
-        _decrement(self._by_address, address_key(address))
+        self._by_address.remove(address_key(address), connection)
         if user is not None:
-            _decrement(self._by_user, user)
+            self._by_user.remove(user, connection)
 
 
 def free_descriptors() -> int:

@@ -14,6 +14,7 @@ from fastws.access.proxies import TrustedProxies
 from fastws.access.tokens import REFUSAL, REVOKED, token_from
 from fastws.admission.admission import Admission
 from fastws.admission.capacity import Capacity
+from fastws.admission.shares import Probed
 from fastws.callouts.event_hook import EventHook
 from fastws.callouts.gateway_events import Caller, connect_event
 from fastws.codec.negotiate import negotiate
@@ -183,9 +184,9 @@ class Gate:
         if admission.identity is not None and self._services.revocations.is_revoked(admission.identity):
             raise Unauthorized(REFUSAL, cause=REVOKED)
 
-    def leave(self, user: str | None, address: str) -> None:
+    def leave(self, connection: Probed, user: str | None, address: str) -> None:
         """Give back the share of a closed connection."""
-        self.capacity.leave(user, address)
+        self.capacity.leave(connection, user, address)
         if not self.open_connections:
             self._emptied.set()
 

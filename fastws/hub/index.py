@@ -56,6 +56,16 @@ class Index(Generic[T]):
             return []
         return list(found) if isinstance(found, dict) else [found]
 
+    def rotate(self, key: str) -> T:
+        """Return the first item of `key`, which becomes the last one. Raises KeyError if there is none."""
+        found = self._items[key]
+        if not isinstance(found, dict):
+            return found
+        first = next(iter(found))
+        del found[first]
+        found[first] = None
+        return first
+
     def keys(self) -> list[str]:
         """Return all keys that have items."""
         return list(self._items)

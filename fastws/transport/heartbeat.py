@@ -125,6 +125,8 @@ class Heartbeat:
         self._expiries: dict[Peer, float] = {}
         # Progress, as of the last round, of connections that have not answered a ping and have data waiting.
         self._progress: dict[Connection, ReadProgress] = {}
+        # When the probes of connections end, and how many seconds they take.
+        self._probes: dict[Connection, tuple[float, float]] = {}
         self._handle: asyncio.TimerHandle | None = None
         self._due = 0.0
         self.now = time.monotonic()
@@ -148,6 +150,7 @@ class Heartbeat:
         self._endings.pop(ending, None)
         self._expiries.pop(ending, None)  # type: ignore[call-overload] # only connections are in there
         self._progress.pop(ending, None)  # type: ignore[call-overload] # as above
+        self._probes.pop(ending, None)  # type: ignore[call-overload] # as above
 
     def abort_all(self) -> None:
         """Abort all connections that have a deadline."""
@@ -157,6 +160,17 @@ class Heartbeat:
     def watch_expiry(self, peer: Peer, expires_at: float) -> None:
         """Close `peer` with 4401 at `expires_at` (seconds since the epoch). A later call replaces the time."""
         self._expiries[peer] = expires_at
+
+    def watch_probe(self, connection: Connection, seconds: float) -> bool:
+        """Call `end_probe` of `connection` unless it has sent something within `seconds`.
+
+        Returns False if a probe is under way already.
+        """
+        if connection in self._probes:
+            return False
+        self._probes[connection] = (time.monotonic() + seconds, seconds)
+        self.is_catching_up(connection)  # from now on
+        return True
 
     def is_catching_up(self, connection: Connection) -> bool:
         """Whether `connection` is still receiving data that was queued a round ago, and has made progress since."""
@@ -177,6 +191,8 @@ class Heartbeat:
         try:
             self._abort_overdue()
             self._close_expired()
+            # Before the round, which makes every connection a round more silent.
+            self._check_probes()
             self._check_some()
         except Exception:
             log.exception("internal error in the heartbeat")
@@ -194,6 +210,13 @@ class Heartbeat:
         for connection in expired:
             del self._expiries[connection]
             connection.expire()
+
+    def _check_probes(self) -> None:
+        for connection, (deadline, seconds) in list(self._probes.items()):
+            if not connection.silent or connection.is_gone:
+                del self._probes[connection]
+            elif deadline <= self.now and not connection.end_probe():
+                self._probes[connection] = (self.now + seconds, seconds)
 
     def _check_some(self) -> None:
         """Check the connections of this beat."""

@@ -48,7 +48,7 @@ class Lifecycle:
         """`connection` was admitted. Its token expires at `expires_at` (seconds since the epoch; None: never)."""
         self._roster.add(connection)
         self._counters.opened[dialect] += 1
-        self._gate.capacity.enter(user, connection.address)
+        self._gate.capacity.enter(connection, user, connection.address)
         if expires_at is not None:
             self._heartbeat.watch_expiry(connection, expires_at)
 
@@ -70,7 +70,7 @@ class Lifecycle:
         """The socket of `connection` is closed."""
         self._heartbeat.forget(connection)
         identity = connection.identity
-        self._gate.leave(None if identity is None else identity.user, connection.address)
+        self._gate.leave(connection, None if identity is None else identity.user, connection.address)
 
     def refused(self, error: FastWSError, address: str) -> None:
         """A handshake, or an unreadable request, was refused with `error`."""

@@ -179,13 +179,33 @@ class Connection(Writer):
         if self.silent > ROUNDS_UNTIL_PONG and self.services.heartbeat.is_catching_up(self):
             self.silent = ROUNDS_UNTIL_PONG
         elif self.silent > rounds_until_idle:
-            self.end(1001, "idle", label="idle")
-            if self.outbox is None:
-                self.transport.abort()
-            else:
-                reset(self.transport)
+            self._end_idle()
         elif pings:
             self.write_control(self.session.form.ping_frame)
+
+    def _end_idle(self) -> None:
+        """Close with 1001 a client without a sign of life."""
+        self.end(1001, "idle", label="idle")
+        if self.outbox is None:
+            self.transport.abort()
+        else:
+            reset(self.transport)
+
+    def probe(self, seconds: float) -> None:
+        """Ping the client now, and close the connection as idle unless there is a sign of life within `seconds`."""
+        if self.state is State.OPEN and self.services.heartbeat.watch_probe(self, seconds):
+            self.silent = max(self.silent, 1)
+            self.write_control(self.session.form.ping_frame)
+
+    def end_probe(self) -> bool:
+        """Called at the end of a probe that got no answer: close the client, and return whether it is closed.
+
+        A client that is receiving queued data, or from which the server does not read at the moment, cannot answer.
+        """
+        is_read = self.session.backlog is None and self.publisher_pause is None
+        if is_read and not self.services.heartbeat.is_catching_up(self):
+            self._end_idle()
+        return self.is_gone
 
     def expire(self) -> None:
         """Send an error and close with 4401, because the token has expired."""

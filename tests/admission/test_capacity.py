@@ -17,11 +17,23 @@ def capacity(*, descriptors: int = 1000, **settings: Any) -> Capacity:
     return Capacity(Config(**settings), Counters(), descriptors=descriptors)
 
 
-def enter(room: Capacity, count: int, user: str | None = None, address: str = "192.0.2.1") -> None:
-    for _ in range(count):
+class Client:
+    """A connection that keeps by how many seconds it had to answer."""
+
+    def __init__(self) -> None:
+        self.probes: list[float] = []
+
+    def probe(self, seconds: float) -> None:
+        self.probes.append(seconds)
+
+
+def enter(room: Capacity, count: int, user: str | None = None, address: str = "192.0.2.1") -> list[Client]:
+    clients = [Client() for _ in range(count)]
+    for client in clients:
         room.check()
         room.check_shares(user, address)
-        room.enter(user, address)
+        room.enter(client, user, address)
+    return clients
 
 
 def test_without_a_setting_the_file_limit_bounds_connections_and_keeps_some_back() -> None:
@@ -50,22 +62,22 @@ def test_the_setting_counts_where_it_is_lower() -> None:
 
 def test_who_leaves_makes_room() -> None:
     room = capacity(max_connections=1)
-    enter(room, 1)
+    [client] = enter(room, 1)
     with pytest.raises(Unavailable):
         enter(room, 1)
-    room.leave(None, "192.0.2.1")
+    room.leave(client, None, "192.0.2.1")
     enter(room, 1)
 
 
 def test_a_user_and_an_address_have_their_shares() -> None:
     room = capacity(max_connections_per_user=2, max_connections_per_ip=3)
-    enter(room, 2, "ann")
+    first, _ = enter(room, 2, "ann")
     with pytest.raises(RateLimited, match="user"):
         enter(room, 1, "ann", "192.0.2.2")
     enter(room, 1, "bob")
     with pytest.raises(RateLimited, match="address"):
         enter(room, 1, "cid")
-    room.leave("ann", "192.0.2.1")
+    room.leave(first, "ann", "192.0.2.1")
     enter(room, 1, "ann")
 
 
@@ -82,8 +94,8 @@ def test_whom_a_share_refuses_is_not_remembered() -> None:
     room = capacity(max_connections_per_ip=1, max_connections_per_user=1)
     for number in range(100):
         room.check_shares(f"user {number}", f"192.0.2.{number}")
-    assert not room._by_address
-    assert not room._by_user
+    assert room._by_address._connections.keys() == []
+    assert room._by_user._connections.keys() == []
 
 
 def test_connects_over_the_rate_are_told_to_come_back() -> None:

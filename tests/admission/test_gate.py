@@ -10,6 +10,7 @@ from fastws.access.tokens import REFUSAL
 from fastws.errors import Draining, FastWSError, Forbidden, Misdirected, NotFound, ServerFull, Unauthorized, Unavailable
 from fastws.server.server import Server
 from fastws.wire.request import Request
+from tests.admission.test_capacity import Client
 from tests.serving import SECRET, Serve
 
 PEER = "127.0.0.1"
@@ -117,7 +118,7 @@ def drain(server: Server) -> None:
 
 
 def fill(server: Server) -> None:
-    server.gate.capacity.enter(None, PEER)
+    server.gate.capacity.enter(Client(), None, PEER)
 
 
 @pytest.mark.parametrize(("change", "error"), [(drain, Draining), (fill, ServerFull)])
@@ -155,9 +156,10 @@ async def test_only_probes_may_come_with_any_host(serve: Serve) -> None:
 async def test_until_empty_returns_when_the_last_connection_has_left(serve: Serve) -> None:
     server = await serve()
     gate = server.gate
-    gate.capacity.enter(None, PEER)
-    gate.capacity.enter("ada", PEER)
-    gate.leave(None, PEER)
+    clients = [Client(), Client()]
+    gate.capacity.enter(clients[0], None, PEER)
+    gate.capacity.enter(clients[1], "ada", PEER)
+    gate.leave(clients[0], None, PEER)
     assert gate.open_connections == 1
-    gate.leave("ada", PEER)
+    gate.leave(clients[1], "ada", PEER)
     await gate.until_empty()

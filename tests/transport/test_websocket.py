@@ -13,6 +13,7 @@ from fastws.server.server import Server
 from fastws.transport.websocket import Connection
 from tests.hostile.raw_client import CLOSE, PING, PONG, TEXT, masked
 from tests.serving import OpenRaw, RawSocket, Serve
+from tests.transport.pipes import connect, say
 
 SUBSCRIBE = masked(TEXT, json.dumps({"action": "subscribe", "channel": "a"}).encode())
 ROUNDS = 4
@@ -167,3 +168,27 @@ async def test_nothing_is_processed_after_the_peers_close(serve: Serve, open_raw
     assert await frames_until_the_end(raw) == [CLOSE]
     await other.send(PING, b"")
     assert await other.receive() == (PONG, b"")  # and nothing before it
+
+
+async def test_a_client_that_is_not_read_from_is_not_taken_for_dead(serve: Serve) -> None:
+    _, connection = connect(await serve())
+    connection.probe(5.0)
+    connection.session.backlog = []
+    assert not connection.end_probe()
+    connection.session.backlog = None
+    assert connection.end_probe()
+
+
+async def test_one_probe_at_a_time_and_any_message_answers_it(serve: Serve) -> None:
+    server = await serve()
+    pipe, connection = connect(server)
+    for _ in range(2):
+        connection.probe(5.0)
+    assert pipe.writes[-2:].count(connection.session.form.ping_frame) == 1
+    assert connection.silent == 1
+    say(connection, {"action": "ping"})
+    server.heartbeat._check_probes()
+    assert server.heartbeat._probes == {}
+    connection.end(1000, "", label="test")
+    connection.probe(5.0)
+    assert server.heartbeat._probes == {}
