@@ -4,38 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastws.backend.default_broadcaster import (
-    broadcast_admin_event,
-    broadcast_alert,
-    broadcast_execution_completed,
-    broadcast_execution_started,
-    broadcast_metrics_update,
-    execution_update,
-    get_broadcaster,
-    init_broadcaster,
-    job_update,
-    node_update,
-    publish,
-    publish_many,
-    register_connection,
-    send,
-)
-from fastws.backend.http_broadcaster import AsyncBroadcaster, Broadcaster
-from fastws.backend.publishing_methods import Outcome, PublishingMethods
-from fastws.errors import (
-    BadRequest,
-    BrokerUnavailable,
-    ConfigError,
-    FastWSError,
-    Forbidden,
-    RateLimited,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-)
-
 if TYPE_CHECKING:
+    from fastws.backend.default_broadcaster import (
+        broadcast_admin_event,
+        broadcast_alert,
+        broadcast_execution_completed,
+        broadcast_execution_started,
+        broadcast_metrics_update,
+        execution_update,
+        get_broadcaster,
+        init_broadcaster,
+        job_update,
+        node_update,
+        publish,
+        publish_many,
+        register_connection,
+        send,
+    )
+    from fastws.backend.http_broadcaster import AsyncBroadcaster, Broadcaster
+    from fastws.backend.publishing_methods import Outcome, PublishingMethods
     from fastws.backend.redis_broadcaster import AsyncRedisBroadcaster, RedisBroadcaster
+    from fastws.errors import (
+        BadRequest,
+        BrokerUnavailable,
+        ConfigError,
+        FastWSError,
+        Forbidden,
+        RateLimited,
+        TooLarge,
+        Unauthorized,
+        Unavailable,
+    )
 
 __all__ = [
     "AsyncBroadcaster",
@@ -69,13 +68,20 @@ __all__ = [
     "send",
 ]
 
-_NEED_REDIS = ("AsyncRedisBroadcaster", "RedisBroadcaster")
+# Imported on first use. Backends that publish over HTTP do not load redis-py (6 MB), and the server, which shares parts
+# of this package, loads neither redis-py nor httpx. `from fastws.backend import Broadcaster` loads all that it needs.
+_MODULES = {
+    **dict.fromkeys(("AsyncBroadcaster", "Broadcaster"), "fastws.backend.http_broadcaster"),
+    **dict.fromkeys(("AsyncRedisBroadcaster", "RedisBroadcaster"), "fastws.backend.redis_broadcaster"),
+    **dict.fromkeys(("Outcome", "PublishingMethods"), "fastws.backend.publishing_methods"),
+    **dict.fromkeys((name for name in __all__ if name[0].islower()), "fastws.backend.default_broadcaster"),
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import the Redis broadcasters on first use: redis-py takes 6 MB, and most backends do not need it."""
-    if name in _NEED_REDIS:
-        from fastws.backend import redis_broadcaster
+    if name not in __all__:
+        raise AttributeError(f"module 'fastws.backend' has no attribute {name!r}")
+    from importlib import import_module
 
-        return getattr(redis_broadcaster, name)
-    raise AttributeError(f"module 'fastws.backend' has no attribute {name!r}")
+    # The rest of `__all__` are errors.
+    return getattr(import_module(_MODULES.get(name, "fastws.errors")), name)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from threading import Lock
 from typing import Final
 
 from fastws.backend.events import ADMIN_CHANNEL, ADMIN_EVENT
+from fastws.backend.fork_safe_lock import ForkSafeLock
 from fastws.backend.message import Message
 from fastws.backend.publishing_methods import Outcome
 
@@ -14,11 +14,11 @@ MAX_EXCLUDED: Final = 1000  # the server's limit for one `exclude` list
 
 
 class RegisteredConnections:
-    """The registered connection ids, kept in memory. Thread-safe."""
+    """The registered connection ids, kept in memory. Thread-safe, also after a fork."""
 
     def __init__(self) -> None:
         self._ids: dict[str, None] = {}
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
 
     def add(self, connection_id: str) -> None:
         with self._lock:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Iterable, Mapping
-from threading import Lock
 from typing import Unpack
 
+from fastws.backend.fork_safe_lock import ForkSafeLock
 from fastws.backend.http_broadcaster import REQUEST_SECONDS, RETRY_SECONDS, Broadcaster
 from fastws.backend.message import PublishOptions
 from fastws.backend.publishing_methods import Outcome
 from fastws.errors import ConfigError
 
-_lock = Lock()
+_lock = ForkSafeLock()
 _broadcaster: Broadcaster | None = None
 
 
@@ -57,7 +57,12 @@ def _close() -> None:
 
 def get_broadcaster() -> Broadcaster:
     """Return the broadcaster of this process; created from the environment if `init_broadcaster` was not called."""
-    return _broadcaster or init_broadcaster()
+    global _broadcaster
+    if _broadcaster is None:
+        fresh = Broadcaster()
+        with _lock:
+            _broadcaster = _broadcaster or fresh  # another thread may have been faster, and may be using its own
+    return _broadcaster
 
 
 def publish(channel: str, event: str, data: object = None, **options: Unpack[PublishOptions]) -> Outcome:

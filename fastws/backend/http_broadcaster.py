@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import encodings.idna
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping
-from threading import Lock
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
+import certifi
+import httpcore
 import httpx
 
 from fastws.backend.address import find_address
 from fastws.backend.admin import RegisteredConnections
 from fastws.backend.batches import Batch, batches
 from fastws.backend.events import JOBS_CHANNEL, WORKSPACE_CHANNEL
-from fastws.backend.lifetime import ClientOfLoop, ClosedOnAsyncExit, ClosedOnExit
+from fastws.backend.lifetime import ClientOfLoop, ClientOfProcess, ClosedOnAsyncExit, ClosedOnExit
 from fastws.backend.message import Message, check_connection_id, from_body
 from fastws.backend.publishing_methods import Outcome, PublishingMethods
 from fastws.backend.responses import read_outcomes
 from fastws.backend.retry import TRANSIENT, RetrySchedule, Tries
+
+# httpx and socket import these during the first call. That is too late for a process that forks: a fork while another
+# thread imports a module leaves that module locked in the child, and the child's first call would wait forever.
+_PRELOADED: Final = (certifi, encodings.idna, httpcore)
 
 REQUEST_SECONDS = 5.0
 RETRY_SECONDS = 10.0
@@ -72,9 +77,7 @@ class Broadcaster(AnyHttpBroadcaster[Outcome, httpx.Client], ClosedOnExit):
     """Publishes over HTTP with keep-alive. Thread-safe, and usable after a fork."""
 
     def _prepare_client(self) -> None:
-        self._own_client: httpx.Client | None = None
-        self._process_id = 0  # the process that `_own_client` belongs to
-        self._opening = Lock()
+        self._own_client = ClientOfProcess(httpx.Client)
 
     def deliver(self, message: Message) -> Outcome:
         return self._deliver_many([message])[0]
@@ -93,10 +96,7 @@ class Broadcaster(AnyHttpBroadcaster[Outcome, httpx.Client], ClosedOnExit):
 
     def close(self) -> None:
         """Close the connections. The next call opens new ones."""
-        with self._opening:
-            client, self._own_client = self._own_client, None
-        if client is not None and self._process_id == os.getpid():
-            client.close()
+        self._own_client.close()
 
     def _deliver_many(self, messages: list[Message]) -> list[Outcome]:
         return [outcome for batch in batches(messages) for outcome in self._post(batch)]
@@ -113,14 +113,7 @@ class Broadcaster(AnyHttpBroadcaster[Outcome, httpx.Client], ClosedOnExit):
         return batch.outcomes
 
     def _client(self) -> httpx.Client:
-        if self._given_client is not None:
-            return self._given_client
-        with self._opening:
-            if self._own_client is None or self._process_id != os.getpid():
-                # After a fork the open connections are shared with the parent, and each would read the other's answers.
-                self._own_client = httpx.Client()
-                self._process_id = os.getpid()
-            return self._own_client
+        return self._own_client.get() if self._given_client is None else self._given_client
 
 
 class AsyncBroadcaster(AnyHttpBroadcaster[Awaitable[Outcome], httpx.AsyncClient], ClosedOnAsyncExit):

@@ -12,7 +12,7 @@ import redis.retry
 from redis.exceptions import RedisError
 
 from fastws.backend.events import ADMIN_CHANNEL, ADMIN_EVENT, JOBS_CHANNEL, WORKSPACE_CHANNEL
-from fastws.backend.lifetime import ClientOfLoop, ClosedOnAsyncExit, ClosedOnExit
+from fastws.backend.lifetime import ClientOfLoop, ClientOfProcess, ClosedOnAsyncExit, ClosedOnExit
 from fastws.backend.message import Message, from_body
 from fastws.backend.publishing_methods import Outcome, PublishingMethods
 from fastws.backend.redis_connection import BACKOFF, RETRIES, check_redis_url, translated_error
@@ -71,13 +71,14 @@ class RedisBroadcaster(AnyRedisBroadcaster[Outcome], ClosedOnExit):
 
     def __init__(self, redis_url: str, **options: Any) -> None:
         super().__init__(redis_url, **options)
-        retry = redis.retry.Retry(BACKOFF, RETRIES)
-        self._redis = redis.Redis.from_url(redis_url, retry=retry, **self._options)
+        # redis-py 8 renews its pool after a fork, but not the lock of it, which a thread of the parent may have held.
+        self._own_redis = ClientOfProcess(self._connect)
+        self._own_redis.get()  # checks the URL, and opens no connection yet
 
     def deliver(self, message: Message) -> Outcome:
         channel, payload = self._publication(message)
         try:
-            return outcome_of(self._redis.publish(channel, payload))
+            return outcome_of(self._own_redis.get().publish(channel, payload))
         except RedisError as error:
             raise translated_error(self._redis_url, error) from error
 
@@ -85,7 +86,7 @@ class RedisBroadcaster(AnyRedisBroadcaster[Outcome], ClosedOnExit):
         """Publish many messages in few round trips, each a dict with the fields of `POST /broadcast`."""
         outcomes: list[Outcome] = []
         for batch in self._batches(messages):
-            with self._redis.pipeline(transaction=False) as pipeline:
+            with self._own_redis.get().pipeline(transaction=False) as pipeline:
                 for channel, payload in batch:
                     pipeline.publish(channel, payload)
                 try:
@@ -96,7 +97,11 @@ class RedisBroadcaster(AnyRedisBroadcaster[Outcome], ClosedOnExit):
 
     def close(self) -> None:
         """Close the connections. The next call opens new ones."""
-        self._redis.close()
+        self._own_redis.close()
+
+    def _connect(self) -> redis.Redis:
+        retry = redis.retry.Retry(BACKOFF, RETRIES)
+        return redis.Redis.from_url(self._redis_url, retry=retry, **self._options)
 
 
 class AsyncRedisBroadcaster(AnyRedisBroadcaster[Awaitable[Outcome]], ClosedOnAsyncExit):

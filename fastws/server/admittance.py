@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from fastws.access.broadcast_key import BroadcastKeys
 from fastws.access.hosts import AllowedHosts
@@ -14,13 +15,15 @@ from fastws.access.revocation import Revocations
 from fastws.access.tokens import Tokens
 from fastws.brokers.redis.embedded import EMBEDDED
 from fastws.brokers.redis.wire.address import parse_address
-from fastws.callouts.jwks import Jwks
 from fastws.callouts.loading import check_loads, load_function
 from fastws.config import Config
 from fastws.dialects.mount import Mounts
 from fastws.errors import ConfigError
 from fastws.mistakes import Mistakes
 from fastws.server.tls import Tls
+
+if TYPE_CHECKING:
+    from fastws.callouts.jwks import Jwks
 
 
 class Admittance:
@@ -49,7 +52,7 @@ class Admittance:
         """Make the parts that know keys. Return whether a JWT key is configured."""
         has_configured_key = False
         with self._mistakes.collect():
-            self.jwks = Jwks(config.jwt_jwks_url) if config.jwt_jwks_url else None
+            self.jwks = _make_jwks(config.jwt_jwks_url) if config.jwt_jwks_url else None
         with self._mistakes.collect():
             self.tokens = Tokens(config, getattr(self, "jwks", None))
             has_configured_key = self.tokens.key_configured and "jwt_secret" not in generated
@@ -96,3 +99,9 @@ class Admittance:
         with self._mistakes.collect():
             if config.metrics_hook is not None:
                 load_function(config.metrics_hook, setting="metrics_hook")
+
+
+def _make_jwks(url: str) -> Jwks:
+    from fastws.callouts.jwks import Jwks  # httpx takes 2 MB, which a server without `jwt_jwks_url` does not need
+
+    return Jwks(url)

@@ -1,6 +1,8 @@
 import inspect
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -34,6 +36,22 @@ def test_without_init_the_environment_says_where_the_server_is(peer, monkeypatch
     monkeypatch.setenv("FASTWS_URL", peer.url)
     assert fastws.backend.publish("c", "e", 1, type="t")["sent"] == 1
     assert peer.bodies[0]["type"] == "t"
+
+
+def test_threads_whose_first_calls_coincide_share_one_broadcaster(peer, monkeypatch):
+    """None closes the one that another is already using."""
+    monkeypatch.setenv("FASTWS_URL", peer.url)
+    ready = threading.Barrier(8)
+
+    class Slow(Broadcaster):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            ready.wait()
+
+    monkeypatch.setattr(default_broadcaster, "Broadcaster", Slow)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: fastws.backend.get_broadcaster(), range(8)))
+    assert len(set(map(id, found))) == 1
 
 
 def test_an_api_id_alone_does_not_identify_a_server():
@@ -82,24 +100,34 @@ def test_every_call_of_a_broadcaster_is_a_function_with_the_same_arguments():
 
 
 def test_importing_the_backend_brings_in_nothing_of_the_server():
+    """Except h11, which httpx needs too."""
     program = (
-        "import sys, fastws.backend, fastws.client\n"
+        "import sys, fastws.client\n"
+        "from fastws.backend import *\n"
         "ours = ('server', 'hub', 'wire', 'transport', 'session', 'endpoints', 'brokers', 'config')\n"
-        "print([name for name in sys.modules if name.split('.')[0] in ('uvloop', 'wsproto', 'h11')\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('uvloop', 'wsproto')\n"
         "       or name.startswith(tuple('fastws.' + room for room in ours))])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
 
 
-def test_redis_py_is_loaded_for_nobody_but_who_publishes_through_redis():
+def test_redis_py_and_httpx_are_loaded_only_where_they_are_used():
     program = (
         "import sys, fastws.workers.worker, fastws.backend\n"
-        "print([name for name in sys.modules if name.split('.')[0] == 'redis'])\n"
+        "def loaded(): print([name for name in ('redis', 'httpx') if name in sys.modules])\n"
+        "loaded()\n"
+        "from fastws.backend import Broadcaster, publish\n"
+        "loaded()\n"
         "print(fastws.backend.RedisBroadcaster.__name__, hasattr(fastws.backend, 'NoSuchBroadcaster'))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.splitlines() == ["[]", "RedisBroadcaster False"]
+    assert done.stdout.splitlines() == ["[]", "['httpx']", "RedisBroadcaster False"]
+
+
+def test_every_exported_name_is_there():
+    for name in fastws.backend.__all__:
+        assert getattr(fastws.backend, name).__name__ == name
 
 
 def test_those_whom_a_visitor_waits_for_try_once(peer):

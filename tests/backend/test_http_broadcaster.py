@@ -19,6 +19,7 @@ from fastws.backend import (
     Unauthorized,
     Unavailable,
 )
+from tests.backend.forked import printed
 
 OUTCOME = {"sent": 5, "failed": 0, "stale": 0}
 BUSY = (503, {}, {"error": {"code": "unavailable", "message": "draining"}})
@@ -183,13 +184,52 @@ def test_threads_share_the_kept_connections_from_the_first_call_on(peer):
 
 
 def test_after_a_fork_the_child_opens_connections_of_its_own(peer, monkeypatch):
+    pids = [1]
+    monkeypatch.setattr(os, "getpid", lambda: pids[0])
     with Broadcaster(peer.url, "key") as broadcaster:
         parent = broadcaster._client()
-        monkeypatch.setattr(os, "getpid", lambda: -1)
+        pids[0] = 2
         child = broadcaster._client()
         assert child is not parent
         assert broadcaster._client() is child
         parent.close()
+
+
+def test_a_child_publishes_that_was_forked_while_another_thread_made_the_first_call(peer):
+    source = """
+import sys, httpx
+from fastws.backend import Broadcaster
+
+class Slow(httpx.Client):
+    def __init__(self):
+        if threading.current_thread() is not threading.main_thread():
+            pause()
+        super().__init__()
+
+def publish():
+    assert broadcaster.publish("c", "e")["sent"] == 1
+
+httpx.Client = Slow
+with Broadcaster(sys.argv[1], "key") as broadcaster:
+    fork_during(publish, publish)
+"""
+    assert printed(source, peer.url) == "0"
+    assert len(peer.requests) == 2
+
+
+def test_the_first_call_imports_nothing(peer):
+    """A fork in the middle of an import would leave the child with an import lock that nobody releases."""
+    source = """
+import sys
+from fastws.backend import Broadcaster
+before = set(sys.modules)
+with Broadcaster(sys.argv[1], "key") as broadcaster:
+    broadcaster.register_connection("abc")
+    broadcaster.publish_many([{"channel": "c", "event": "e", "data": 1}])
+    broadcaster.broadcast_admin_event(None)
+print(sorted(set(sys.modules) - before))
+"""
+    assert printed(source, peer.url.replace("127.0.0.1", "localhost")) == "[]"
 
 
 def test_an_async_broadcaster_outlives_the_loop_it_was_used_on(peer):
@@ -197,7 +237,7 @@ def test_an_async_broadcaster_outlives_the_loop_it_was_used_on(peer):
 
     async def use(close):
         await broadcaster.publish("c", "e")
-        await broadcaster._own_client.aclose()
+        await broadcaster._client().aclose()
         if close:
             await broadcaster.aclose()
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fastws.backend.lifetime import ClientOfLoop, ClosedOnAsyncExit, ClosedOnExit
+from fastws.backend.lifetime import ClientOfLoop, ClientOfProcess, ClosedOnAsyncExit, ClosedOnExit
 
 
 class Client:
@@ -82,3 +85,62 @@ async def test_leaving_the_asynchronous_block_closes_even_after_an_error() -> No
         async with broadcaster:
             1 / 0  # noqa: B018
     assert broadcaster.closed == 20
+
+
+class Pid:
+    """What os.getpid returns; a test changes it."""
+
+    current = 1
+
+    def __call__(self) -> int:
+        return self.current
+
+
+@pytest.fixture
+def pid(monkeypatch: pytest.MonkeyPatch) -> Pid:
+    pid = Pid()
+    monkeypatch.setattr(os, "getpid", pid)
+    return pid
+
+
+class Blocking:
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_a_process_keeps_its_client_and_its_child_gets_its_own(pid: Pid) -> None:
+    owner = ClientOfProcess(Blocking)
+    parents = owner.get()
+    assert owner.get() is parents
+    pid.current = 2
+    assert owner.get() is owner.get() is not parents
+    assert parents.closed == 0
+
+
+def test_a_client_is_closed_once_and_only_by_its_own_process(pid: Pid) -> None:
+    owner = ClientOfProcess(Blocking)
+    owner.close()
+    first = owner.get()
+    owner.close()
+    owner.close()
+    second = owner.get()
+    assert first.closed == 1
+    assert second is not first
+    pid.current = 2
+    owner.close()
+    assert second.closed == 0
+
+
+def test_threads_whose_first_calls_coincide_share_one_client() -> None:
+    ready = threading.Barrier(8)
+    owner = ClientOfProcess(Blocking)
+
+    def get(_: int) -> Blocking:
+        ready.wait()
+        return owner.get()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(map(id, threads.map(get, range(8))))) == 1

@@ -13,6 +13,7 @@ from fastws.backend import (
     ConfigError,
     RedisBroadcaster,
 )
+from tests.backend.forked import printed
 
 
 @pytest.fixture
@@ -124,3 +125,24 @@ def test_it_has_the_calls_of_the_broadcaster_over_http():
             for kind in (RedisBroadcaster, AsyncRedisBroadcaster):
                 ours = inspect.signature(getattr(kind, name)).parameters
                 assert list(ours) == list(inspect.signature(method).parameters)
+
+
+def test_a_child_publishes_that_was_forked_while_another_thread_made_the_first_call(redis_url):
+    source = """
+import sys
+from fastws.backend import RedisBroadcaster
+
+def publish():
+    assert broadcaster.publish("c", "e") == {"sent": 0, "failed": 0, "stale": 0}
+
+def connect():
+    if threading.current_thread() is not threading.main_thread():
+        pause()
+    return original()
+
+with RedisBroadcaster(sys.argv[1]) as broadcaster:
+    pool = broadcaster._own_redis.get().connection_pool
+    original, pool.make_connection = pool.make_connection, connect
+    fork_during(publish, publish)
+"""
+    assert printed(source, redis_url) == "0"
