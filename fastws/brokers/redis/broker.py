@@ -22,6 +22,7 @@ from fastws.brokers.redis.wire.address import parse_address
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.link import RedisLink
 from fastws.brokers.redis.wire.listener import Names, RedisListener
+from fastws.brokers.redis.wire.resp import refusal_text
 from fastws.brokers.redis.wire.timeouts import DEFAULT_TIMEOUTS, RedisTimeouts
 from fastws.config import Config
 from fastws.counters import Counters
@@ -187,7 +188,7 @@ class RedisBroker:
             self.receipts.refused(number, reply)
         else:
             self._reject("publish", str(reply))
-            self.receipts.refused(number, BrokerUnavailable("Redis refused the publication"))
+            self.receipts.refused(number, BrokerUnavailable(refusal_text(reply), cause=str(reply)))
 
     def _receive(self, name: bytes, payload: bytes) -> None:
         """Pass one message from Redis to the hub or to the service of its channel. Never raises."""

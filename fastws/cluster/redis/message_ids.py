@@ -13,6 +13,7 @@ import structlog
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.wire.resp import pack
 from fastws.errors import BrokerUnavailable, Unavailable
+from fastws.throttled_log import ThrottledLog
 
 REMEMBERED_SECONDS: Final = 300
 # A process that dies between reservation and publication blocks the id for no longer than this.
@@ -40,6 +41,7 @@ class RedisMessageIds:
         self._mark = UNDER_WAY + broker.node_id.encode()
         self._published = PUBLISHED + broker.node_id.encode()
         self._under_way: set[str] = set()
+        self._failures = ThrottledLog(_log)
 
     async def reserve(self, message_id: str) -> Mapping[str, int] | None:
         """Return None for the first try, which must then call `record_outcome` or `leave`, or the outcome of the first.
@@ -86,7 +88,7 @@ class RedisMessageIds:
             else:
                 await call(b"SET", key, orjson.dumps(dict(outcome)), b"EX", REMEMBERED_SECONDS)
         except BrokerUnavailable:
-            _log.warning("outcome of message_id not stored", message_id=message_id)
+            self._failures.warning("outcome of message_id not stored", message_id=message_id)
         finally:
             # Only after the reply: replies arrive in order, so a try that has read the mark still finds the id here.
             self._under_way.discard(message_id)

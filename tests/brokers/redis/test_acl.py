@@ -199,4 +199,24 @@ async def test_registry_that_may_not_publish_says_so_once(own_redis_server: Redi
                 refused.clear()
                 await refused.wait()
     lines = [entry for entry in logs if entry["event"] == "redis refused a command"]
-    assert [(line["kind"], line["reason"][:6]) for line in lines] == [("PUBLISH", "NOPERM")]
+    assert [(line["kind"], line["reason"][:6]) for line in lines] == [("PUBLISH NOPERM", "NOPERM")]
+
+
+async def test_user_that_may_not_subscribe_at_all_is_unavailable_once(own_redis_server: RedisServer) -> None:
+    url = allow(own_redis_server, "&*", "-subscribe")
+    with capture_logs() as logs:
+        async with running(url) as (broker, _):
+            await passes(lambda: broker.counters.broker_reconnects >= 4)
+            assert not broker.is_up
+    lines = [
+        (entry["event"], entry["role"]) for entry in logs if entry["event"].startswith("redis ") and "role" in entry
+    ]
+    assert sorted(lines) == [("redis connected", "commands"), ("redis unavailable", "listener")]
+
+
+async def test_connection_counts_as_connected_when_redis_has_confirmed_a_channel(redis_server: RedisServer) -> None:
+    with capture_logs() as logs:
+        async with running(redis_server.url) as (broker, _):
+            await passes(lambda: broker.is_up)
+    lines = [entry["role"] for entry in logs if entry["event"] == "redis connected"]
+    assert sorted(lines) == ["commands", "listener"]

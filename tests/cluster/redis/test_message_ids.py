@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from fastws.cluster.redis import message_ids as redis_message_ids
 from fastws.errors import BrokerUnavailable, OutcomeUnknown, Unavailable
@@ -191,3 +192,20 @@ async def test_what_was_certainly_not_published_is_free_again(redis_server: Redi
         a.cluster.publishing("m1")
         await a.cluster.record_outcome("m1", None)
         assert await b.cluster.reserve("m1") is None
+
+
+async def test_a_redis_without_memory_is_named_and_logged_once_a_minute(own_redis_server: RedisServer) -> None:
+    with capture_logs() as logs:
+        async with processes(own_redis_server.url, "node_a") as (a,):
+            for number in range(20):
+                assert await a.cluster.reserve(f"before{number}") is None
+            with own_redis_server.client() as client:
+                client.config_set("maxmemory", 1)
+            for number in range(20):
+                with pytest.raises(BrokerUnavailable, match="Redis is out of memory: raise its maxmemory") as refused:
+                    await a.cluster.reserve(f"m{number}")
+                assert refused.value.cause.startswith("OOM ")
+                await a.cluster.record_outcome(f"before{number}", DONE)
+    lines = [line for line in logs if line["event"] == "redis refused a command"]
+    assert [line["reason"][:4] for line in lines if line["kind"] == "SET OOM"] == ["OOM "]
+    assert len([line for line in logs if line["event"] == "outcome of message_id not stored"]) == 1

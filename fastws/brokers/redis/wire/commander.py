@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import hiredis
 import structlog
 
-from fastws.brokers.redis.wire.resp import pack
+from fastws.brokers.redis.wire.resp import error_code, pack, refusal_text
 from fastws.brokers.redis.wire.timeouts import DEFAULT_TIMEOUTS, RedisTimeouts
 from fastws.errors import BrokerUnavailable, OutcomeUnknown
 from fastws.throttled_log import ThrottledLog
@@ -51,6 +51,7 @@ class RedisCommander(asyncio.Protocol):
         timeouts: RedisTimeouts = DEFAULT_TIMEOUTS,
         on_read_only: Callable[[str], None] | None = None,
     ) -> None:
+        self.on_ready: Callable[[], None] = _not_linked
         self.on_lost: Callable[[str], None] = _not_linked
         self.is_up = False
         self._name = name
@@ -92,14 +93,15 @@ class RedisCommander(asyncio.Protocol):
             raise reply
         if isinstance(reply, hiredis.ReplyError):
             self.log_refusal(words[0], reply)
-            raise BrokerUnavailable("Redis refused the command")
+            raise BrokerUnavailable(refusal_text(reply), cause=str(reply))
         return reply
 
     def log_refusal(self, command: bytes | str | int | float, reply: object) -> None:
-        """Log `reply` if it is an error, once per minute and command. For commands whose reply is otherwise unused."""
+        """Log `reply` if it is an error, once per minute, command and kind of error. `call` does so by itself."""
         if isinstance(reply, hiredis.ReplyError):
             name = command.decode() if isinstance(command, bytes) else str(command)
-            self._refusals.warning("redis refused a command", kind=name, reason=str(reply))
+            kind = f"{name} {error_code(reply)}"
+            self._refusals.warning("redis refused a command", kind=kind, reason=str(reply))
 
     def send(self, packed: bytes, answered: Answered) -> None:
         """Send an encoded command at the end of this loop iteration. `answered` may be called before this returns."""
@@ -188,6 +190,7 @@ class RedisCommander(asyncio.Protocol):
             return
         self._stale_client_id = None
         self.is_up = True
+        self.on_ready()
         self._on_up()
         self._flush()
 
@@ -253,5 +256,5 @@ class RedisCommander(asyncio.Protocol):
             _log.exception("bug while handling a reply from redis")
 
 
-def _not_linked(reason: str) -> None:
+def _not_linked(reason: str = "") -> None:
     """The callback before a link has set its own."""

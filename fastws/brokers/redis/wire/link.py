@@ -27,7 +27,9 @@ _log = structlog.get_logger("fastws.redis")
 class Linked(Protocol):
     """An asyncio protocol that is used for one connection after another, each from `connected` to `connection_lost`."""
 
-    # Set by the link. The protocol calls it at the end of connection_lost, with the reason.
+    # Set by the link. The protocol calls `on_ready` when the connection has proved to be usable, and `on_lost` at the
+    # end of connection_lost, with the reason.
+    on_ready: Callable[[], None]
     on_lost: Callable[[str], None]
 
     def connected(self, transport: asyncio.Transport, client_id: int | None) -> None:
@@ -36,7 +38,11 @@ class Linked(Protocol):
 
 
 class RedisLink:
-    """Keeps a protocol connected to `address`. Logs each change of state once, not each attempt."""
+    """Keeps a protocol connected to `address`. Logs each change of state once, not each attempt.
+
+    A connection counts as connected in the log when the protocol calls `on_ready`: a Redis that accepts connections but
+    refuses what they are for would otherwise be connected and unavailable several times a second.
+    """
 
     def __init__(self, address: RedisAddress, protocol: Linked, role: str, *, name: str) -> None:
         self.is_connected = False
@@ -76,11 +82,10 @@ class RedisLink:
             return "no answer"
         except (OSError, Refused, ValueError) as error:
             return str(error) or type(error).__name__
+        self._protocol.on_ready = self._log_ready
         self._protocol.on_lost = lambda reason: None if ended.done() else ended.set_result(reason)
         transport.set_protocol(self._protocol)  # type: ignore[arg-type]
         self.is_connected = True
-        self._logged_reason = ""
-        _log.info("redis connected", role=self._role, address=str(self._address))
         self._protocol.connected(transport, client_id)
         try:
             return await ended
@@ -95,6 +100,10 @@ class RedisLink:
             # Not wait_for: before Python 3.12 it swallows a cancellation that arrives together with the event.
             async with asyncio.timeout(self._backoff.next_seconds()):
                 await self._reconnect_now.wait()
+
+    def _log_ready(self) -> None:
+        self._logged_reason = ""
+        _log.info("redis connected", role=self._role, address=str(self._address))
 
     def _log_loss(self, reason: str) -> None:
         if reason != self._logged_reason:

@@ -58,6 +58,7 @@ class RedisListener(asyncio.Protocol):
         on_down: Callable[[str], None],
         on_refused: Callable[[Names, bytes, str], None],
     ) -> None:
+        self.on_ready: Callable[[], None] = _nobody
         self.on_lost: Callable[[str], None] = _nobody
         self.heard_at = 0.0
         self.is_up = False
@@ -79,6 +80,8 @@ class RedisListener(asyncio.Protocol):
         self._alone: set[Names] = set()
         self._changed: dict[Names, None] = {}
         self._is_scheduled = False
+        # Whether this connection has subscribed to any channel.
+        self._is_ready = False
         self._clock: Callable[[], float] = _no_time
         self._reason = ""
 
@@ -125,6 +128,7 @@ class RedisListener(asyncio.Protocol):
         self._sent.clear()
         self._changed = dict.fromkeys(self._wanted)
         self.is_up = True
+        self._is_ready = False
         self._on_up()
         self._schedule()
 
@@ -164,6 +168,9 @@ class RedisListener(asyncio.Protocol):
         if isinstance(reply, list):
             kind = reply[0]
             if kind == b"subscribe":
+                if not self._is_ready:
+                    self._is_ready = True
+                    self.on_ready()
                 if self._is_last(reply[1]):
                     self._on_subscribed(reply[1])
             elif kind == b"unsubscribe":
@@ -280,7 +287,7 @@ class RedisListener(asyncio.Protocol):
         return pack(verb, *names)
 
 
-def _nobody(reason: str) -> None:
+def _nobody(reason: str = "") -> None:
     """The callback before a link has set its own."""
 
 

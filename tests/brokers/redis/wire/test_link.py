@@ -17,9 +17,11 @@ from tests.redis_server import RedisServer
 class Protocol(asyncio.Protocol):
     """The protocol of a link, which counts its connections."""
 
+    on_ready: Callable[[], None]
     on_lost: Callable[[str], None]
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_usable: bool = True) -> None:
+        self.is_usable = is_usable
         self.transport: asyncio.Transport | None = None
         self.connections = 0
         self.is_connected = asyncio.Event()
@@ -27,6 +29,8 @@ class Protocol(asyncio.Protocol):
     def connected(self, transport: asyncio.Transport, client_id: int | None) -> None:
         self.transport = transport
         self.connections += 1
+        if self.is_usable:
+            self.on_ready()
         self.is_connected.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -102,3 +106,29 @@ async def test_after_a_steady_connection_the_delays_start_small_again(
     assert protocol.connections == 2
     task.cancel()
     await ended(task)
+
+
+async def lose(link: RedisLink, protocol: Protocol, times: int) -> None:
+    """Let the connection end `times` times, each time for the same reason."""
+    async with asyncio.timeout(10.0):
+        for _ in range(times):
+            link.reconnect_now()
+            await protocol.is_connected.wait()
+            assert protocol.transport is not None
+            protocol.transport.abort()
+            while protocol.is_connected.is_set() or link.is_connected:
+                await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("is_usable", "lines"), [(True, ["connected", "unavailable"] * 3), (False, ["unavailable"])])
+async def test_connections_that_prove_of_no_use_are_logged_once(
+    redis_server: RedisServer, is_usable: bool, lines: list[str]
+) -> None:
+    protocol = Protocol(is_usable=is_usable)
+    link = RedisLink(RedisAddress(path=str(redis_server.socket_path)), protocol, "commands", name="test")
+    with capture_logs() as logs:
+        task = asyncio.create_task(link.run())
+        await lose(link, protocol, 3)
+        task.cancel()
+        await ended(task)
+    assert [entry["event"] for entry in logs] == [f"redis {line}" for line in lines]
