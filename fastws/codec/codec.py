@@ -48,6 +48,12 @@ def check_keys(value: object) -> None:
             stack += item
 
 
+def explained(error: Exception) -> str:
+    """Return the text of `error`; if it is about a lone surrogate, with what that usually is."""
+    text = str(error)
+    return f"{text}: half an emoji (unpaired surrogate)" if "surrogate" in text else text
+
+
 def mebibytes(payload: bytes) -> int:
     """Return the size of `payload` in full mebibytes plus 1: the factor of limits that are per mebibyte."""
     return (len(payload) >> 20) + 1

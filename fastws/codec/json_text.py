@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import re
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 import msgpack
 import orjson
 
-from fastws.codec.codec import check_keys, mebibytes
+from fastws.codec.codec import check_keys, explained, mebibytes
 from fastws.codec.registry import decoded, register
 from fastws.errors import InvalidPayload, InvalidText, Unencodable
 from fastws.vocabulary.publication import Encoded
@@ -63,7 +64,7 @@ class JsonText:
         try:
             value: object = orjson.loads(payload)
         except ValueError as error:
-            raise _decoding_error(payload, error) from None
+            value = _without_bom(payload, error)
         digits = payload.translate(_DIGITS)
         if (
             _LONG_NUMBER in digits or (_NEGATIVE_NINE in payload and _NINETEEN_DIGITS in digits)
@@ -83,7 +84,20 @@ class JsonText:
             check_keys(value)
             return orjson.dumps(value, _default, _OPTIONS | orjson.OPT_NON_STR_KEYS)
         except (TypeError, ValueError, OverflowError) as error:
-            raise Unencodable(f"`data` cannot be encoded as JSON: {error}") from None
+            raise Unencodable(f"`data` cannot be encoded as JSON: {explained(error)}") from None
+
+
+def _without_bom(payload: bytes, error: ValueError) -> object:
+    """Decode `payload`, which orjson refused with `error`, if that is because of a byte order mark at its beginning.
+
+    RFC 8259 section 8.1 lets parsers ignore it; some editors and Windows programs write it.
+    """
+    if payload.startswith(codecs.BOM_UTF8):
+        try:
+            return orjson.loads(payload[len(codecs.BOM_UTF8) :])
+        except ValueError as other:
+            error = other
+    raise _decoding_error(payload, error) from None
 
 
 def _decoding_error(payload: bytes, error: ValueError) -> InvalidPayload | InvalidText:
@@ -91,7 +105,7 @@ def _decoding_error(payload: bytes, error: ValueError) -> InvalidPayload | Inval
         payload.decode()
     except UnicodeDecodeError:
         return InvalidText("a text message must be UTF-8")
-    return InvalidPayload(f"not valid JSON: {error}")
+    return InvalidPayload(f"not valid JSON: {explained(error)}")
 
 
 def _has_rounded_integer(value: object, numerals: list[bytes]) -> bool:

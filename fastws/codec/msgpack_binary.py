@@ -7,6 +7,7 @@ from typing import Final
 
 import msgpack
 
+from fastws.codec.codec import explained
 from fastws.codec.msgpack_limits import check_tokens
 from fastws.codec.registry import decoded, register
 from fastws.errors import InvalidPayload, InvalidText, Unencodable
@@ -55,7 +56,7 @@ class MsgpackBinary:
                         return _with_bodies(value)
             packed: bytes = _PACKER.pack(value)
         except (TypeError, ValueError, OverflowError, InvalidPayload, InvalidText) as error:
-            raise Unencodable(f"`data` cannot be encoded as msgpack: {error}") from None
+            raise Unencodable(f"`data` cannot be encoded as msgpack: {explained(error)}") from None
         return packed
 
 

@@ -39,6 +39,9 @@ class SingleRequestDialect(DialectDefaults, ABC):
 
 
 def _request_id(value: object) -> RequestId:
+    """Return the id of a request; null means no id, as if the field were absent. Raises BadRequest."""
+    if value is None:
+        return None
     if isinstance(value, str) and len(value) <= MAX_ID_LENGTH:
         return value
     if isinstance(value, int) and not isinstance(value, bool):

@@ -69,8 +69,10 @@ class DialectForm:
         return self.echo(opcode, body)
 
     def as_text(self, payload: bytes) -> str:
-        """Return a message of a client in this codec as JSON text. Raises BadRequest."""
-        return payload.decode() if self.codec.opcode == TEXT else JSON.dumps(self.codec.loads(payload)).decode()
+        """Return a message of a client in this codec as JSON text, without a byte order mark. Raises BadRequest."""
+        return (
+            payload.decode("utf-8-sig") if self.codec.opcode == TEXT else JSON.dumps(self.codec.loads(payload)).decode()
+        )
 
     def from_text(self, body: str | bytes) -> bytes:
         """Encode the answer of an application: JSON text in this codec, other text as a string, bytes unchanged."""

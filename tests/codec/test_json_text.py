@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastws.codec.json_text import JSON
+from fastws.codec.msgpack_binary import MSGPACK
 from fastws.errors import InvalidPayload, InvalidText, Unencodable
 from fastws.vocabulary.publication import Encoded
 
@@ -72,6 +73,29 @@ def test_long_floats_and_texts_of_digits_are_no_integers(text: str) -> None:
 def test_what_is_not_json_is_refused_and_the_connection_stays(payload: bytes) -> None:
     with pytest.raises(InvalidPayload, match="not valid JSON"):
         JSON.loads(payload)
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+def test_a_byte_order_mark_at_the_beginning_is_skipped_once() -> None:
+    assert JSON.loads(BOM + b'{"a":[1,"\xef\xbb\xbf"]}') == {"a": [1, "\ufeff"]}
+    with pytest.raises(InvalidPayload, match="64 bits"):
+        JSON.loads(BOM + b"[18446744073709551616]")
+    for payload in (BOM, BOM + b"{", BOM * 2 + b"{}", BOM * 100_000 + b"{}", b" " + BOM + b"{}"):
+        with pytest.raises(InvalidPayload, match="not valid JSON"):
+            JSON.loads(payload)
+    with pytest.raises(InvalidText):
+        JSON.loads(BOM + b"\xff")
+
+
+@pytest.mark.parametrize("payload", [b'"\\ud83d"', b'"\\ude00"', b'{"a":"\\ud83d\\ud83d"}'])
+def test_half_an_emoji_is_called_so(payload: bytes) -> None:
+    with pytest.raises(InvalidPayload, match=r"half an emoji \(unpaired surrogate\)"):
+        JSON.loads(payload)
+    for codec in (JSON, MSGPACK):
+        with pytest.raises(Unencodable, match=r"half an emoji \(unpaired surrogate\)"):
+            codec.dumps({"data": "\ud83d"})
 
 
 @pytest.mark.parametrize("payload", [b"\xff", b'"\xc3"', b'"\xed\xa0\x80"', b'{"a":"\xf4\x90\x80\x80"}'])

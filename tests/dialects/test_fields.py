@@ -101,7 +101,8 @@ def test_the_echo_dialect_lets_everybody_in_and_says_nothing_itself() -> None:
 def test_a_message_is_one_request_with_its_id(dialect: Dialect) -> None:
     assert dialect.requests(TEXT, b'{"type":"ping","id":"a"}', JSON) == (("a", Ping()),)
     assert dialect.requests(BINARY, msgpack.packb({"type": "ping", "id": 7}), MSGPACK) == ((7, Ping()),)
-    assert dialect.requests(TEXT, b'{"type":"ping"}', JSON) == ((None, Ping()),)
+    for without in (b'{"type":"ping"}', b'{"type":"ping","id":null}'):
+        assert dialect.requests(TEXT, without, JSON) == ((None, Ping()),)
     assert dialect.with_id({"type": "pong"}, "a") == {"type": "pong", "id": "a"}
 
 

@@ -194,7 +194,7 @@ async def test_every_malformed_message_is_told_what_is_wrong_and_the_connection_
     assert (await client.ask({"action": "ping"}))["type"] == "pong"
 
 
-NOT_JSON = ["", " ", "{", "nul", '{"action":"ping"}}', "{'action':'ping'}", "[" * 2000, "NaN", '"\\ud800"', "\ufeff{}"]
+NOT_JSON = ["", " ", "{", "nul", '{"action":"ping"}}', "{'action':'ping'}", "[" * 2000, "NaN", '"\\ud800"', "\ufeff"]
 NOT_MSGPACK = [b"", b"\xc1", b"\x81\xa1a", b"\x81\x01\x02", b"\xc0\xc0", b"\xdb\xff\xff\xff\xff", b"\x81\xa1\xff\x01"]
 
 
