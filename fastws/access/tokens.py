@@ -44,6 +44,8 @@ _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
 )
 # Exceptions that parsing an arbitrary token may raise.
 _MALFORMED: Final = (jwt.PyJWTError, BadRequest, ValueError, TypeError, OverflowError, RecursionError)
+# What scripts and environment files leave around a token.
+_AROUND: Final = " \t\r\n\"'"
 _THREE_SEGMENTS: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
@@ -88,7 +90,11 @@ class Tokens:
         return bool(self.algorithms)
 
     def verify(self, token: str) -> Identity:
-        """Return the identity of `token`. Raises Unauthorized: always with the same text; `cause` is the reason."""
+        """Return the identity of `token`, without white space and quotes around it.
+
+        Raises Unauthorized: always with the same text; `cause` is the reason.
+        """
+        token = token.strip(_AROUND)
         try:
             inspected, self._inspected = self._inspected, None
             if inspected is not None and inspected[0] == token:
@@ -107,6 +113,7 @@ class Tokens:
         """Return the maximum number of public-key operations of `verify`; 0 for shared secrets and malformed tokens."""
         if not self.has_public_keys:
             return 0
+        token = token.strip(_AROUND)
         try:
             algorithm, keys = self._inspect(token)
         except (Unauthorized, *_MALFORMED):
@@ -226,16 +233,15 @@ class Tokens:
 
 
 def token_from(authorization: str | None, query: Mapping[str, str], subprotocols: Sequence[str]) -> str | None:
-    """Return the token of a request: from `Authorization: Bearer`, `?token=` or subprotocol `fastws.token.<jwt>`.
+    """Return the token of a request: from `?token=`, else subprotocol `fastws.token.<jwt>`, else `Authorization`.
 
-    Returns None if there is no token. An empty token is "", which verification refuses.
+    The header comes last, because a proxy may set one of its own. Returns None if there is no token. An empty token is
+    "", which verification refuses.
     """
-    token = bearer(authorization)
-    if token is None:
-        token = query.get("token")
+    token = query.get("token")
     if token is None:
         token = next((p[len(SUBPROTOCOL_PREFIX) :] for p in subprotocols if p.startswith(SUBPROTOCOL_PREFIX)), None)
-    return token
+    return bearer(authorization) if token is None else token
 
 
 def _refusal(cause: str) -> Unauthorized:
