@@ -15,12 +15,16 @@ from fastws.endpoints.broadcast import broadcast
 from fastws.endpoints.log_level import PATH, LogLevelEndpoint
 from fastws.endpoints.upgrade_check import UpgradeCheck
 from fastws.errors import FastWSError, MethodNotAllowed, NotFound, UpgradeRequired
-from fastws.wire.request import Request
+from fastws.wire.request import Request, check_path
 from fastws.wire.response import Response
 
 Handler = Callable[..., "Response | Awaitable[Response]"]
 # (application, request, address) -> whether to read the body, decided by the head of the request.
 MayReadBody = Callable[[Application, Request, str], bool]
+
+
+# A stage of API Gateway, `$default` included, but no dot segment, which proxies resolve.
+_STAGE: Final = r"(?!\.{1,2}/)[A-Za-z0-9._~$-]+"
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,7 +37,8 @@ class Route:
 
     def expression(self) -> re.Pattern[str]:
         """Return a pattern for undecoded paths, in which `@` may be percent-encoded."""
-        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.path))
+        path = re.escape(self.path).replace(re.escape("{stage}"), f"(?P<stage>{_STAGE})")
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", path)
         return re.compile(pattern.replace("@", "(?:@|%40)"))
 
 
@@ -130,6 +135,8 @@ class Router:
         route = self._exact.get(path)
         if route is not None:
             return route, {}
+        if "%" in path:
+            check_path(path)
         for expression, route in self._patterns:
             match = expression.fullmatch(path)
             if match is not None:

@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from fastws.admission.gate import Gate
-from fastws.errors import FastWSError, NotFound
+from fastws.errors import FastWSError, NotFound, UpgradeRequired
 from fastws.session.ports import Spawn
 from fastws.transport.counted_socket import peer_of
 from fastws.transport.http_responses import ErrorResponse, HttpResponder
@@ -174,6 +174,11 @@ class HttpConnection(HttpResponder):
             raise NotFound("no WebSocket endpoint at this address")
         if request.is_upgrade:
             upgrade(self, request)
+        elif "sec-websocket-key" in request.headers:
+            raise UpgradeRequired(
+                "the request has Sec-WebSocket-Key but no `Upgrade: websocket`: a proxy in between has removed it",
+                reason="upgrade_removed",
+            )
         else:
             self._answer(request)
 

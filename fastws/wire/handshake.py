@@ -103,7 +103,7 @@ def check_upgrade(request: Request) -> None:
     if request.method != "GET":
         raise MethodNotAllowed("a WebSocket must be opened with GET", allow=("GET",))
     if request.http_version != "1.1":
-        raise BadRequest("a WebSocket must be opened over HTTP/1.1")
+        raise BadRequest("a WebSocket must be opened over HTTP/1.1, by a proxy in between as well")
     _check_connection_headers(request.headers)
     _check_websocket_headers(request.headers)
 
@@ -115,7 +115,7 @@ def _check_connection_headers(headers: Mapping[str, str]) -> None:
     if headers.get("upgrade", "").lower() != "websocket":
         raise BadRequest("the request needs `Upgrade: websocket`")
     if "upgrade" not in tokens(headers.get("connection")):
-        raise BadRequest("the request needs `Connection: Upgrade`")
+        raise BadRequest("the request needs `Connection: Upgrade`; a proxy in between may have removed it")
     for name in _BODY_HEADERS:
         if headers.get(name, "0") != "0":
             raise BadRequest("an upgrade request must not have a body")

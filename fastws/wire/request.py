@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import parse_qsl, unquote
+
+from fastws.errors import BadRequest
+
+# Percent-encoded "/" and unreserved characters (RFC 3986 section 2.3): letters, digits and -._~
+_AMBIGUOUS: Final = re.compile(r"%(?:2[DEF]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -27,9 +34,12 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path of the target, percent-decoded. Invalid UTF-8 becomes U+FFFD."""
+        """The path of the target, percent-decoded. Invalid UTF-8 becomes U+FFFD. Raises BadRequest (`check_path`)."""
         path = self.target.partition("?")[0]
-        return unquote(path) if "%" in path else path
+        if "%" in path:
+            check_path(path)
+            return unquote(path)
+        return path
 
     @property
     def query(self) -> dict[str, str]:
@@ -43,6 +53,16 @@ class Request:
     def header(self, name: str) -> str | None:
         """Return the value of the header with this lower-case name, or None."""
         return self.headers.get(name)
+
+
+def check_path(path: str) -> None:
+    """Raise BadRequest if the undecoded `path` encodes characters that need no encoding, or a slash.
+
+    Proxies differ in whether they decode them before they apply their rules, so a path that means `/ws` here could pass
+    a rule on `/ws` there.
+    """
+    if _AMBIGUOUS.search(path):
+        raise BadRequest("the path must not percent-encode letters, digits, -._~ or /")
 
 
 def tokens(value: str | None) -> list[str]:

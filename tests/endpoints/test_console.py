@@ -70,8 +70,6 @@ async def test_an_older_copy_is_replaced(serve: Serve) -> None:
     "path",
     [
         "/client/nothing.js",
-        "/client/..%2Fconsole.html",
-        "/client/%2e%2e%2f%2e%2e%2fserver.py",
         "/console/..%5Cconsole.html",
         "/console/",
         "/console/console.html",
@@ -81,6 +79,11 @@ async def test_an_older_copy_is_replaced(serve: Serve) -> None:
 )
 async def test_only_files_that_are_there_can_be_asked_for(serve: Serve, path: str) -> None:
     assert (await fetch(await serve(), path)).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/client/..%2Fconsole.html", "/client/%2e%2e%2f%2e%2e%2fserver.py"])
+async def test_encoded_dots_and_slashes_are_refused(serve: Serve, path: str) -> None:
+    assert (await fetch(await serve(), path)).status_code == 400
 
 
 async def test_other_methods_are_refused_and_head_has_no_body(serve: Serve) -> None:

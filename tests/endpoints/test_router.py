@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.endpoints.conftest import Ask
 from tests.redis_server import free_port
-from tests.serving import KEY, PATIENCE_SECONDS, OpenRaw, RawSocket, Serve
+from tests.serving import KEY, PATIENCE_SECONDS, UPGRADE, OpenRaw, RawSocket, Serve
 
 # path: methods
 ADDRESSES = {
@@ -42,9 +42,7 @@ async def test_other_methods_are_405_and_say_which_are_allowed(serve: Serve, ask
             assert set(answer.headers["Allow"].split(", ")) == allowed, (method, path)
 
 
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/health/", "/Health", "/connections/a/b", "//", "/a/b/broadcast", "/..%2f"]
-)
+@pytest.mark.parametrize("path", ["/nothing", "/health/", "/Health", "/connections/a/b", "//", "/a/b/broadcast"])
 async def test_what_is_not_there_is_404_in_the_same_words_everywhere(serve: Serve, ask: Ask, path: str) -> None:
     server = await serve()
     assert (await ask(server, "GET", path)).error[:2] == (404, "not_found")
@@ -285,3 +283,50 @@ async def test_every_metric_of_the_contract_is_there(serve: Serve, ask: Ask, ope
 async def test_metrics_with_an_address_of_their_own_are_not_on_the_public_port(serve: Serve, ask: Ask) -> None:
     server = await serve(metrics_address="127.0.0.1:0")
     assert (await ask(server, "GET", "/metrics")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/production/broadcast", 200),
+        ("/$default/broadcast", 200),
+        ("/v1.0_a~b-c/broadcast", 200),
+        ("/a%2Fb/broadcast", 400),
+        ("/%70roduction/broadcast", 400),
+        ("/broadcas%74", 400),
+        ("/a%20b/broadcast", 404),
+        ("/a;b/broadcast", 404),
+        ("/a@b/broadcast", 404),
+        ("/./broadcast", 404),
+        ("/../broadcast", 404),
+        ("/a/b/broadcast", 404),
+    ],
+)
+async def test_a_stage_is_no_way_around_the_rules_of_a_proxy(
+    serve: Serve, open_raw: OpenRaw, path: str, status: int
+) -> None:
+    """nginx compares `location` with the decoded and normalized path, other proxies with the path as it was sent."""
+    raw = await open_raw(await serve(), None)
+    body = b'{"channel":"a","event":"e"}'
+    await raw.send_bytes(post(body, f"Content-Length: {len(body)}").replace(b" /broadcast ", f" {path} ".encode()))
+    assert (await read_answers(raw, 1))[0][0] == status
+
+
+async def test_an_upgrade_whose_path_hides_its_name_is_refused(serve: Serve, open_raw: OpenRaw) -> None:
+    raw = await open_raw(await serve(), None)
+    await raw.send_bytes(UPGRADE.format(path="/%77s").encode())
+    assert (await raw.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("path", ["/", "/ws", "/nothing"])
+async def test_an_upgrade_from_which_a_proxy_has_removed_the_header_is_told_so(
+    serve: Serve, open_raw: OpenRaw, path: str
+) -> None:
+    server = await serve()
+    raw = await open_raw(server, None)
+    head = UPGRADE.format(path=path).replace("Upgrade: websocket\r\n", "").replace("Connection: Upgrade\r\n", "")
+    await raw.send_bytes(head.encode())
+    [(status, headers, body)] = await read_answers(raw, 1)
+    assert (status, headers["Upgrade"]) == (426, "websocket")
+    assert "a proxy in between has removed it" in json.loads(body)["error"]["message"]
+    assert server.counters.refused[426, "upgrade_removed"] == 1
