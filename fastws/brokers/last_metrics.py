@@ -6,13 +6,15 @@ import re
 from collections import OrderedDict
 from typing import Final
 
+from fastws.brokers.envelope import encode_body
 from fastws.codec.registry import decoded
 from fastws.errors import FastWSError
-from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.publication import Encoded, Publication
 
 METRICS_UPDATE: Final = "metrics_update"
 DEFAULT_TYPE: Final = "default"
 MAX_KEPT: Final = 10_000
+MAX_BYTES: Final = 67_108_864
 
 
 def is_kept(publication: Publication, workspaces: re.Pattern[str]) -> bool:
@@ -29,27 +31,46 @@ def is_kept(publication: Publication, workspaces: re.Pattern[str]) -> bool:
 
 
 class LastMetrics:
-    """The last metrics in the memory of one process, for the MAX_KEPT most recent pairs of channel and type."""
+    """The last metrics in the memory of one process, for the most recent pairs of channel and type.
 
-    __slots__ = ("_kept",)
+    Keeps at most MAX_KEPT pairs, and MAX_BYTES of them, as encoded.
+    """
+
+    __slots__ = ("_bytes", "_kept")
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], object] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], Encoded] = OrderedDict()
+        self._bytes = 0
 
     def note(self, publication: Publication) -> None:
-        """Store the data of a `metrics_update`. Other publications, and data that is not an object, are ignored."""
+        """Store the data of a `metrics_update`.
+
+        Other publications, and data that is not an object or cannot be encoded, are ignored.
+        """
         metric_type = metric_type_of(publication)
         if metric_type is None:
             return
+        try:
+            body = encode_body(publication.data)
+        except FastWSError:
+            return
         key = (publication.channel, metric_type)
-        self._kept[key] = publication.data
-        self._kept.move_to_end(key)
-        if len(self._kept) > MAX_KEPT:
-            self._kept.popitem(last=False)
+        before = self._kept.pop(key, None)
+        if before is not None:
+            self._bytes -= _size(key, before)
+        self._kept[key] = body
+        self._bytes += _size(key, body)
+        while len(self._kept) > MAX_KEPT or self._bytes > MAX_BYTES:
+            self._bytes -= _size(*self._kept.popitem(last=False))
 
     def find(self, channel: str, metric_type: str) -> object:
         """Return the data of the last update of `metric_type` on `channel`, {} if there is none."""
-        return self._kept.get((channel, metric_type), {})
+        body = self._kept.get((channel, metric_type))
+        return {} if body is None else decoded(body)
+
+
+def _size(key: tuple[str, str], body: Encoded) -> int:
+    return len(key[0]) + len(key[1]) + len(body.body)
 
 
 def metric_type_of(publication: Publication) -> str | None:

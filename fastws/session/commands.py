@@ -50,10 +50,6 @@ def _join(session: Session, name: str, request_id: RequestId) -> None:
             "unsubscribe from one first",
             channel=name,
         )
-    if name not in hub.channels and len(hub.channels) >= config.max_channels:
-        raise TooManyChannels(
-            "the server has reached its maximum number of channels; subscribe to an existing one", channel=name
-        )
     join(
         session,
         name,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from fastws.errors import FastWSError
+from fastws.errors import FastWSError, TooManyChannels
 from fastws.session.waiting import wait_for
 from fastws.vocabulary.replies import Connected
 
 if TYPE_CHECKING:
     from fastws.session.session import Session
+
+_TOO_MANY: Final = "the server has reached its maximum number of channels; subscribe to an existing one"
 
 OnError = Callable[[FastWSError], None]
 
@@ -39,9 +41,11 @@ def join(session: Session, name: str, joined: Callable[[], None], refused: OnErr
 
     Happens immediately, or when the broker confirms that it receives the channel; the session is suspended until then.
     If the broker cannot receive the channel, calls `refused`. With `stays` the client becomes a member even then, and
-    gets publications as soon as the broker receives them.
+    gets publications as soon as the broker receives them. If the server has `max_channels`, calls `refused`, too, and
+    with `stays` also `joined`, though the client does not become a member.
     """
-    hub, broker = session.services.hub, session.services.broker
+    services = session.services
+    hub, broker, pending = services.hub, services.broker, services.pending_channels
 
     def finish(error: FastWSError | None) -> None:
         if error is not None:
@@ -51,10 +55,21 @@ def join(session: Session, name: str, joined: Callable[[], None], refused: OnErr
         elif not hub.count(name):
             broker.unlisten(name)
 
+    def answered(error: FastWSError | None) -> None:
+        pending[name] -= 1
+        if not pending[name]:
+            del pending[name]
+        finish(error)
+
     if hub.count(name):
         finish(broker.refusal(name))
+    elif name not in pending and len(hub.channels) + len(pending) >= services.config.max_channels:
+        refused(TooManyChannels(_TOO_MANY, channel=name))
+        if stays:
+            joined()
     else:
-        wait_for(session, lambda answer: broker.listen(name, lambda: answer(None), answer), finish)
+        pending[name] = pending.get(name, 0) + 1
+        wait_for(session, lambda answer: broker.listen(name, lambda: answer(None), answer), answered)
 
 
 def _enter(session: Session, name: str, joined: Callable[[], None]) -> None:

@@ -61,3 +61,27 @@ def test_only_the_most_recent_pairs_are_kept(monkeypatch: pytest.MonkeyPatch) ->
     for channel in ("a", "b", "a", "c"):
         metrics.note(update({"n": 1}, channel=channel))
     assert [bool(metrics.find(channel, "default")) for channel in "abc"] == [True, False, True]
+
+
+def test_bytes_are_bounded_too_and_those_of_replaced_ones_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(last_metrics, "MAX_BYTES", 3000)
+    metrics = LastMetrics()
+
+    def kept() -> str:
+        return "".join(channel for channel in "abcd" if metrics.find(channel, "default"))
+
+    for channel in ("a", "b", "a", "b", "a", "b"):
+        metrics.note(update({"n": "x" * 1000}, channel=channel))
+    assert kept() == "ab"
+    metrics.note(update({"n": "x" * 1900}, channel="c"))
+    assert kept() == "bc"
+    metrics.note(update({"n": "x" * 3000}, channel="d"))
+    assert kept() == ""
+    metrics.note(update({"n": "x" * 2900}, channel="a"))
+    assert kept() == "a"
+
+
+def test_what_cannot_be_encoded_is_not_kept() -> None:
+    metrics = LastMetrics()
+    metrics.note(update({"n": object()}))
+    assert metrics.find("workspace:w1", "default") == {}

@@ -223,3 +223,14 @@ async def test_a_filter_applies_to_what_is_published_after_its_reply(serve: Serv
         server.hub.deliver(Publication("workspace:w1", event, None))
     server.hub.tick.flush_all()
     assert pipe.events == ["pong", "before", "subscribed", "wanted"]
+
+
+async def test_channels_that_paths_imply_count_for_the_maximum_too(serve: Serve, join: Join) -> None:
+    server = await serve(max_channels=1)
+    ann, other_ann = [await join(server, "/api/v1/ws", token=server.tokens.sign("ann")) for _ in range(2)]
+    bob = await join(server, "/api/v1/ws", token=server.tokens.sign("bob"))
+    assert "maximum number of channels" in (await bob.hear())["message"]
+    await bob.hears_nothing()
+    assert list(server.hub.channels) == ["user:ann"]
+    for client in (ann, other_ann):
+        await client.hears_nothing()

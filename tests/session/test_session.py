@@ -15,6 +15,7 @@ from websockets.frames import Frame, Opcode
 from fastws.codec.codec import Codec
 from fastws.dialects.channels import Channels
 from fastws.dialects.mount import Mount
+from fastws.errors import BrokerUnavailable
 from fastws.vocabulary.commands import Request
 from tests.serving import Join, OpenRaw, Talker
 from tests.session.late_broker import ServeLate, until
@@ -366,3 +367,26 @@ async def test_a_client_that_reads_nothing_is_charged_once_for_what_waits_for_it
 
 def text_frame(message: object) -> bytes:
     return Frame(Opcode.TEXT, orjson.dumps(message)).serialize(mask=True)
+
+
+async def test_channels_that_the_broker_has_not_confirmed_count_for_the_maximum(
+    serve_late: ServeLate, join: Join
+) -> None:
+    server = await serve_late(max_channels=2)
+    clients = [await join(server) for _ in range(4)]
+    for client, channel in zip(clients, "aab", strict=False):
+        await client.say({"action": "subscribe", "channel": channel})
+    await until(lambda: set(server.broker.waiting) == {"a", "b"} and len(server.broker.waiting["a"]) == 2)
+    reply = await clients[3].ask({"action": "subscribe", "channel": "c"})
+    assert (reply["code"], reply["channel"]) == ("too_many_channels", "c")
+    server.broker.refuse("b", BrokerUnavailable("away"))
+    assert (await clients[2].hear())["code"] == "broker_unavailable"
+    server.broker.confirm("a")
+    for client in clients[:2]:
+        assert (await client.hear())["type"] == "subscription_succeeded"
+    assert server.services.pending_channels == {}
+    await clients[3].say({"action": "subscribe", "channel": "c"})
+    await until(lambda: "c" in server.broker.waiting)
+    await clients[3].socket.close()
+    server.broker.confirm("c")
+    await until(lambda: server.services.pending_channels == {})

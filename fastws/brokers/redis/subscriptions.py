@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from fastws.brokers.redis.channels import Form, RedisNames
 from fastws.brokers.redis.refusals import RedisRefusals
 from fastws.brokers.redis.wire.listener import Names, RedisListener
 from fastws.errors import BrokerUnavailable
 from fastws.hub.ports import Deliverer
+
+# Channels that stay subscribed without subscribers, so that clients cannot make a process keep any number of them.
+MAX_LINGERING: Final = 10_000
 
 Ready = Callable[[], None]
 Refused = Callable[[BrokerUnavailable], None]
@@ -85,7 +89,10 @@ class RedisSubscriptions:
         if subscription is None or subscription.waiting:
             return
         self._lingering.pop(channel, None)
-        self._lingering[channel] = now + self._linger_seconds
+        if len(self._lingering) >= MAX_LINGERING:
+            self._forget(channel)
+        else:
+            self._lingering[channel] = now + self._linger_seconds
 
     def is_confirmed(self, channel: str) -> bool:
         """Whether a publication on `channel` will come back to this process."""

@@ -11,6 +11,7 @@ import msgpack
 import orjson
 import pytest
 
+from fastws.brokers.redis import subscriptions
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
 from fastws.config import Config
@@ -119,6 +120,20 @@ async def test_channel_is_kept_a_while_then_let_go(redis_server: RedisServer) ->
         await passes(lambda: b"fastws:channel:admin" not in redis_server.channels())
         await subscribed(broker, hub, "admin")
         assert b"fastws:channel:admin" in redis_server.channels()
+
+
+async def test_only_so_many_channels_are_kept_a_while(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "MAX_LINGERING", 2)
+    async with running(redis_server.url, RedisTimeouts(linger_seconds=600.0)) as (broker, hub):
+        for name in "abc":
+            await subscribed(broker, hub, name)
+        for name in "abc":
+            hub.subscribers[name] = 0
+            broker.unlisten(name)
+        await passes(lambda: b"fastws:channel:c" not in redis_server.channels())
+        assert {b"fastws:channel:a", b"fastws:channel:b"} <= set(redis_server.channels())
 
 
 async def test_churn_on_a_channel_asks_redis_once(redis_server: RedisServer) -> None:
