@@ -133,5 +133,9 @@ def connect(server: Server, *channels: str, target: str = "/", pipe: Pipe | None
 
 def say(connection: Connection, *messages: object) -> None:
     """The client sends `messages` in one piece."""
-    frames = [Frame(Opcode.TEXT, json.dumps(message).encode()).serialize(mask=True) for message in messages]
-    connection.data_received(b"".join(frames))
+    connection.data_received(frames(*messages))
+
+
+def frames(*messages: object) -> bytes:
+    """Text frames of a client, one for each of `messages`."""
+    return b"".join(Frame(Opcode.TEXT, json.dumps(message).encode()).serialize(mask=True) for message in messages)
