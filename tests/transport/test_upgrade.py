@@ -71,6 +71,9 @@ async def test_frames_that_arrive_while_the_application_is_asked_are_read_afterw
     assert pipe.events == ["pong"]
     assert pipe.is_reading
     assert sockets_and_connections(server) == (0, 1)
+    pipe.protocol.end(1000, "", label="test")
+    await until(lambda: application.ended)
+    assert application.ended == [1000]
 
 
 async def test_a_client_that_the_application_refuses_gets_403_and_no_disconnect(
@@ -150,10 +153,9 @@ async def test_a_token_waits_for_its_turn_and_is_then_admitted_or_refused(serve:
 async def test_a_client_that_leaves_before_its_turn_is_not_admitted(serve: Serve) -> None:
     server = await serve(jwt_public_key=PEM)
     good = token()
-    pipes = [open_pipe(server, f"/?token={good}") for _ in range(OPERATIONS_PER_TURN + 1)]
-    pipes[-1].close()
-    pipes[-1].protocol.connection_lost(None)
-    await until(lambda: server.assembly.verifications.may_begin(good))
-    await asyncio.sleep(0)
-    assert pipes[-1].writes == []
-    assert len(server.roster) == OPERATIONS_PER_TURN
+    *_, leaving, following = [open_pipe(server, f"/?token={good}") for _ in range(OPERATIONS_PER_TURN + 2)]
+    leaving.close()
+    leaving.protocol.connection_lost(None)
+    await until(lambda: following.writes)
+    assert leaving.writes == []
+    assert len(server.roster) == OPERATIONS_PER_TURN + 1
