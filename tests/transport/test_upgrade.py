@@ -159,3 +159,4 @@ async def test_a_client_that_leaves_before_its_turn_is_not_admitted(serve: Serve
     await until(lambda: following.writes)
     assert leaving.writes == []
     assert len(server.roster) == OPERATIONS_PER_TURN + 1
+    assert server.counters.refused == {}
