@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
@@ -21,6 +23,13 @@ CLOSED: Final = "the client was closed"
 FROM_INSIDE: Final = (
     "`on_message` runs in the client's own thread and must not call the client; use another thread for that"
 )
+FORKED: Final = "a client belongs to the process that created it; create another one after the fork"
+GEVENT: Final = (
+    "ThreadedClient runs an event loop in its own thread, but gevent has replaced threads in this process (as Locust "
+    "does): use a client for gevent such as websocket-client, or a process without gevent.monkey"
+)
+# Modules that the event loop's thread depends on.
+PATCHED_BY_GEVENT: Final = ("threading", "select", "socket")
 
 T = TypeVar("T")
 
@@ -30,13 +39,16 @@ class ThreadedClient:
 
     Messages are passed to `on_message` if there is one, otherwise they are read by `for message in client` or
     `receive`. `on_message` is called in the client's thread, for one message after the other: it must return quickly
-    and must not call the client. Raises the same errors as `connect` if the server cannot be reached.
+    and must not call the client. Raises the same errors as `connect` if the server cannot be reached, and BadRequest if
+    gevent has replaced threads in this process. A child process needs a client of its own.
     """
 
     def __init__(
         self, url: str, *args: Any, on_message: Callable[[Message], None] | None = None, **options: Any
     ) -> None:
+        _check_threads()
         self._client = Client(url, *args, **options)
+        self._process_id = os.getpid()
         self._waiting: list[Message] = []  # taken from the client but not read yet, in reverse order
         self._taking = threading.Lock()
         self._calling = threading.Lock()
@@ -87,6 +99,7 @@ class ThreadedClient:
     def receive(self, timeout: float | None = None) -> Message | None:
         """Wait for the next message; None if the client was closed. Raises TimeoutError after `timeout` seconds, and
         the error if the client cannot go on."""
+        self._check_process()
         if not self._taking.acquire(timeout=-1 if timeout is None else timeout):
             raise TimeoutError
         try:
@@ -102,6 +115,8 @@ class ThreadedClient:
 
     def close(self) -> None:
         """Close the connection and end the thread. Iterations end, and unread messages are dropped."""
+        if self._process_id != os.getpid():
+            return  # only the parent has the thread, and the connection is the parent's
         if threading.current_thread() is self._thread:
             raise BadRequest(FROM_INSIDE)
         with self._calling:
@@ -120,15 +135,26 @@ class ThreadedClient:
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the client's loop and wait for its result."""
-        with self._calling:  # a call that gets past here reaches the loop before the stop does
-            if self._closed or threading.current_thread() is self._thread:
-                coroutine.close()
-                raise Unavailable(CLOSED) if self._closed else BadRequest(FROM_INSIDE)
-            result = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            self._check_process()
+            result = self._submit(coroutine)
+        except FastWSError:
+            coroutine.close()
+            raise
         try:
             return result.result()
         except concurrent.futures.CancelledError:
             raise Unavailable(CLOSED) from None
+
+    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        with self._calling:  # a call that gets past here reaches the loop before the stop does
+            if self._closed or threading.current_thread() is self._thread:
+                raise Unavailable(CLOSED) if self._closed else BadRequest(FROM_INSIDE)
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _check_process(self) -> None:
+        if self._process_id != os.getpid():
+            raise BadRequest(FORKED)
 
     async def _take(self, timeout: float | None) -> list[Message]:
         try:
@@ -158,3 +184,9 @@ class ThreadedClient:
                     log.exception("on_message raised an error for %r", message)
         except FastWSError as error:
             log.error("the client has stopped: %s", error)  # noqa: TRY400 # the message is complete without a traceback
+
+
+def _check_threads() -> None:
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and any(monkey.is_module_patched(name) for name in PATCHED_BY_GEVENT):
+        raise BadRequest(GEVENT)

@@ -2,7 +2,7 @@ import threading
 
 from fastws.backend import fork_safe_lock
 from fastws.backend.fork_safe_lock import ForkSafeLock
-from tests.backend.forked import printed
+from tests.forked import printed
 
 
 def test_it_is_free_in_a_child_whichever_thread_held_it_at_the_fork():

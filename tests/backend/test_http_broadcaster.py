@@ -19,7 +19,7 @@ from fastws.backend import (
     Unauthorized,
     Unavailable,
 )
-from tests.backend.forked import printed
+from tests.forked import printed
 
 OUTCOME = {"sent": 5, "failed": 0, "stale": 0}
 BUSY = (503, {}, {"error": {"code": "unavailable", "message": "draining"}})
@@ -230,6 +230,18 @@ with Broadcaster(sys.argv[1], "key") as broadcaster:
 print(sorted(set(sys.modules) - before))
 """
     assert printed(source, peer.url.replace("127.0.0.1", "localhost")) == "[]"
+
+
+def test_greenlets_of_gevent_publish_at_the_same_time(peer):
+    source = """
+import sys
+from gevent import monkey, pool
+monkey.patch_all()
+from fastws.backend import Broadcaster
+with Broadcaster(sys.argv[1], "key") as broadcaster:
+    print(sum(pool.Pool(5).map(lambda number: broadcaster.publish("c", "e", number)["sent"], range(20))))
+"""
+    assert printed(source, peer.url) == "20"
 
 
 def test_an_async_broadcaster_outlives_the_loop_it_was_used_on(peer):

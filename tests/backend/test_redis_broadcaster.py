@@ -13,7 +13,7 @@ from fastws.backend import (
     ConfigError,
     RedisBroadcaster,
 )
-from tests.backend.forked import printed
+from tests.forked import printed
 
 
 @pytest.fixture

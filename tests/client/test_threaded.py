@@ -6,6 +6,7 @@ import pytest
 
 from fastws.client.threaded import ThreadedClient
 from fastws.errors import BadRequest, Unavailable
+from tests.forked import printed
 
 
 def in_thread(function, *args):
@@ -136,3 +137,59 @@ async def test_the_last_of_subscribe_and_unsubscribe_holds_over_a_lost_connectio
         assert restored == ({"a", "last"} if words[-1] == "subscribe" else {"last"})
         await in_thread(client.unsubscribe, "last")
     await in_thread(client.close)
+
+
+async def test_a_child_of_a_fork_gets_an_error_instead_of_waiting_forever(peer):
+    source = """
+import sys
+from fastws.client.threaded import ThreadedClient
+from fastws.errors import BadRequest
+
+def use():
+    for call in (client.ping, client.receive):
+        try:
+            call()
+        except BadRequest as error:
+            assert "after the fork" in str(error)
+        else:
+            raise AssertionError("no error")
+    client.close()
+
+def hold():
+    with client._calling:
+        pause()
+
+with ThreadedClient(sys.argv[1]) as client:
+    fork_during(hold, use)
+    assert client.ping() > 0
+"""
+    assert await asyncio.wait_for(asyncio.to_thread(printed, source, peer.url), 100) == "0"
+
+
+@pytest.mark.parametrize("patched", ["", "thread=False", "socket=False, select=False"])
+def test_under_gevent_it_names_what_to_use_instead(patched):
+    source = f"""
+from gevent import monkey
+monkey.patch_all({patched})
+from fastws.client.threaded import ThreadedClient
+from fastws.errors import BadRequest
+for _ in range(2):
+    try:
+        ThreadedClient("ws://127.0.0.1:1")
+    except BadRequest as error:
+        print("websocket-client" in str(error))
+"""
+    assert printed(source).split() == ["True", "True"]
+
+
+def test_gevent_that_has_replaced_nothing_is_no_reason_to_refuse():
+    source = """
+import gevent.monkey
+from fastws.client.threaded import ThreadedClient
+from fastws.errors import Unavailable
+try:
+    ThreadedClient("ws://127.0.0.1:1", connect_timeout=0.1)
+except Unavailable:
+    print("connecting")
+"""
+    assert printed(source) == "connecting"
