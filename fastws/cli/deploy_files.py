@@ -21,7 +21,8 @@ exit codes: 0 written, 1 a file exists or cannot be written, 2 unknown file
 """
 
 MEANINGS: Final = {
-    "fastws.service": "systemd unit, hardened; reload restarts the workers one by one",
+    "fastws.service": "systemd unit, hardened; reload replaces the workers",
+    "fastws.socket": "systemd socket for fastws.service (optional)",
     "Containerfile": "image for docker or podman",
     "compose.yml": "docker compose: two servers, Redis and nginx",
     "kubernetes.yml": "Kubernetes: Deployment, Service, PodDisruptionBudget, HorizontalPodAutoscaler",

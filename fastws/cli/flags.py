@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastws.config import SETTINGS, Config
 from fastws.setting_definition import Setting
@@ -48,9 +48,12 @@ def see_modules_here() -> None:
         sys.path.append("")
 
 
-def config_from(options: argparse.Namespace) -> Config:
-    """Return the Config of flags, environment and file. Raises ConfigError."""
-    return load(given_settings(options), os.environ, options.config)
+def config_from(options: argparse.Namespace, *, defaults: Mapping[str, object] | None = None) -> Config:
+    """Return the Config of flags, environment and file; `defaults` replace those of some settings.
+
+    Raises ConfigError.
+    """
+    return load(given_settings(options), os.environ, options.config, defaults=defaults)
 
 
 def given_settings(options: argparse.Namespace) -> dict[str, object]:

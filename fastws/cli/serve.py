@@ -6,6 +6,7 @@ import argparse
 import errno
 import os
 import secrets
+import socket
 import sys
 import threading
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from fastws.access.local_peers import is_anonymous_by_default, is_loopback, is_loopback_only
+from fastws.access.local_peers import is_loopback
 from fastws.brokers.redis.embedded import EMBEDDED, EmbeddedRedis
 from fastws.cli.flags import add_setting_flags, config_from, see_modules_here
 from fastws.config import Config
@@ -22,6 +23,9 @@ from fastws.server.listening import CannotListen, place_of
 from fastws.server.process import run as run_loop
 from fastws.server.process import serve_until_stopped
 from fastws.server.server import Server
+from fastws.server.start_up import log_start, start_up_text
+from fastws.server.systemd import Notifier, take_sockets, with_address_of
+from fastws.setting_sources import environment_warnings
 from fastws.workers import Supervisor
 
 log = structlog.stdlib.get_logger("fastws.cli")
@@ -29,18 +33,30 @@ log = structlog.stdlib.get_logger("fastws.cli")
 # Settings that a reload cannot change, because the supervisor uses them itself.
 _UNCHANGING: Final = ("host", "port", "unix_socket", "workers", "redis_url")
 
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "; another process uses this address: stop it, or choose another address",
+    errno.EADDRNOTAVAIL: "; this machine does not have this address: use one of its own, or 0.0.0.0 for all",
+    errno.EACCES: "; ports below 1024 require root, CAP_NET_BIND_SERVICE or fastws.socket, Unix sockets a directory "
+    "that this user may write to",
+    errno.ENOENT: "; create its directory",
+}
+
+# The default of drain_timeout on a terminal.
+TERMINAL_DRAIN_SECONDS: Final = 1.0
+
 EPILOG: Final = """\
 Every setting can also be given as FASTWS_… in the environment, or in the TOML file of --config.
 
 examples:
   fastws serve
   fastws serve --config /etc/fastws/fastws.toml
-  fastws serve --host 0.0.0.0 --jwt-secret "$SECRET" --broadcast-key "$KEY" --trusted-proxies 10.0.0.0/8
+  export FASTWS_JWT_SECRET=… FASTWS_BROADCAST_KEY_FILE=/run/secrets/key       secrets: in the environment or in files
+  fastws serve --host 0.0.0.0 --trusted-proxies 10.0.0.0/8
   fastws serve --workers 4 --redis-url redis://127.0.0.1:6379
 
 signals: TERM and INT drain the clients and stop, a second one stops at once; HUP reloads the certificates (one process)
-or restarts the workers one by one; USR1 turns debug logging on and off
-exit codes: 0 stopped normally, 1 workers failed to start or were killed, 2 invalid setting or address not available
+or replaces the workers; USR1 turns debug logging on and off
+exit codes: 0 stopped normally, 1 the start failed or workers were killed, 2 invalid setting or address not available
 """
 
 
@@ -51,7 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     see_modules_here()
-    config = config_from(options)
+    notifier = Notifier(os.environ)
+    sockets = take_sockets(os.environ)
+    config = _settings(options, sockets)
     config, generated = generate_secrets(config)
     start_logging(config.log_format, config.log_level)
     redis: EmbeddedRedis | None = None
@@ -60,55 +78,77 @@ def run(options: argparse.Namespace) -> int:
             redis = EmbeddedRedis()
             config = replace(config, redis_url=redis.url)
         if config.workers > 1:
-            return _supervise(options, config, generated)
-        server = Server(config, generated=generated)
-        run_loop(serve_until_stopped(server, lambda: _say(start_up_text(server, generated))))
-    except OSError as error:
-        cannot = error if isinstance(error, CannotListen) else CannotListen(place_of(config), error)
-        print(f"fastws: cannot listen on {cannot.where}: {cannot.reason}{_remedy(cannot, config)}", file=sys.stderr)
+            return _supervise(options, config, generated, notifier, sockets, redis)
+        server = Server(config, generated=generated, listening_sockets=sockets)
+        run_loop(serve_until_stopped(server, lambda: _announce(server, generated, notifier), notifier=notifier))
+    except CannotListen as error:
+        print(f"fastws: cannot listen on {error.where}: {error.reason}{_remedy(error, config)}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"fastws: cannot start: {_named(error)}", file=sys.stderr)
+        return 1
     finally:
         if redis is not None:
             redis.stop()
     return 0
 
 
+def _settings(options: argparse.Namespace, sockets: list[socket.socket]) -> Config:
+    """Return the settings. Raises ConfigError.
+
+    On a terminal of the same machine somebody waits for the end of the server: the drain is short unless it is set.
+    """
+    config = config_from(options)
+    if sys.stdout.isatty() and is_local(config):
+        config = config_from(options, defaults={"drain_timeout": TERMINAL_DRAIN_SECONDS})
+    return with_address_of(config, sockets)
+
+
+def _named(error: OSError) -> str:
+    """Return the text of `error` with the file or address that it concerns."""
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
 def _remedy(error: CannotListen, config: Config) -> str:
-    if error.errno != errno.EADDRINUSE:
-        return ""
+    remedy = _REMEDIES.get(error.errno or 0, "")
     is_port = config.unix_socket is None and error.where == place_of(config)
-    free_port = " (--port 0 picks a free port)" if is_port else ""
-    return f"; another process uses this address: stop it, or choose another address{free_port}"
+    if error.errno == errno.EADDRINUSE and is_port:
+        return f"{remedy} (--port 0 picks a free port)"
+    return remedy
 
 
-def _supervise(options: argparse.Namespace, config: Config, generated: frozenset[str]) -> int:
+def _supervise(
+    options: argparse.Namespace,
+    config: Config,
+    generated: frozenset[str],
+    notifier: Notifier,
+    sockets: list[socket.socket],
+    redis: EmbeddedRedis | None,
+) -> int:
     # Never started: it checks the settings before any worker starts, and describes the endpoints.
     described = Server(config, generated=generated)
     supervisor = Supervisor(
         config,
         generated=generated,
         reread=lambda: _reread(options, config, generated),
+        notifier=notifier,
+        inherited=sockets,
+        redis=redis,
     )
     described.port = supervisor.port
-    return supervisor.run(lambda: _print(f"{start_up_text(described, generated)}\n{config.workers} workers"))
+    return supervisor.run(lambda: _announce(described, generated, notifier))
 
 
-def _reread(options: argparse.Namespace, before: Config, generated: frozenset[str]) -> tuple[Config, frozenset[str]]:
-    """Return the current settings for a reload, and the secrets in them that are generated.
-
-    Settings that cannot change while the server runs keep their values. Generated secrets are kept unless they are
-    configured now. Raises ConfigError.
-    """
-    fresh = config_from(options)
-    kept: dict[str, Any] = {name: getattr(before, name) for name in _UNCHANGING}
-    for name in generated:
-        if not getattr(fresh, name):
-            kept[name] = getattr(before, name)
-    return replace(fresh, **kept), generated & kept.keys()
-
-
-def _say(text: str) -> None:
-    """Print the start-up text in a thread: a slow or closed stdout must not stop the server."""
+def _announce(server: Server, generated: frozenset[str], notifier: Notifier) -> None:
+    """Report that the server listens: to systemd, and on the terminal, or in the log where there is none."""
+    notifier.ready(f"listening on {server.url}")
+    warnings = environment_warnings(os.environ)
+    if not sys.stdout.isatty():
+        log_start(server, generated, warnings)
+        return
+    text = start_up_text(server, generated, warnings)
+    # In a thread: a terminal that is stopped (Ctrl-S) must stop neither the server nor its end.
     threading.Thread(target=_print, args=(text,), name="fastws-start-up-text", daemon=True).start()
 
 
@@ -122,91 +162,34 @@ def _print(text: str) -> None:
         os.close(null)
 
 
+def _reread(options: argparse.Namespace, before: Config, generated: frozenset[str]) -> tuple[Config, frozenset[str]]:
+    """Return the current settings for a reload, and the secrets in them that are generated.
+
+    Settings that cannot change while the server runs keep their values. Generated secrets are kept unless they are
+    configured now. Raises ConfigError.
+    """
+    fresh = _settings(options, [])
+    kept: dict[str, Any] = {name: getattr(before, name) for name in _UNCHANGING}
+    for name in generated:
+        if not getattr(fresh, name):
+            kept[name] = getattr(before, name)
+    return replace(fresh, **kept), generated & kept.keys()
+
+
+def is_local(config: Config) -> bool:
+    """Whether the server listens where only this machine can connect."""
+    return is_loopback(config.host) or config.unix_socket is not None
+
+
 def generate_secrets(config: Config) -> tuple[Config, frozenset[str]]:
     """Return `config` with temporary secrets where none are set, and the names of the settings that were generated.
 
     Only on a loopback address or a Unix socket, where nobody else can connect.
     """
     generated: dict[str, object] = {}
-    if is_loopback(config.host) or config.unix_socket is not None:
+    if is_local(config):
         if not (config.jwt_secret or config.jwt_public_key or config.jwt_jwks_url):
             generated["jwt_secret"] = secrets.token_urlsafe(48)
         if not config.broadcast_key:
             generated["broadcast_key"] = (secrets.token_urlsafe(24),)
     return replace(config, **generated), frozenset(generated)  # type: ignore[arg-type] # of the settings' types
-
-
-def start_up_text(server: Server, generated: frozenset[str]) -> str:
-    """Return the start-up text: addresses, who may connect, temporary secrets (printed once and never logged)."""
-    config = server.config
-    unix = "" if config.unix_socket is None else f"--unix-socket {config.unix_socket} "
-    http = "http://localhost/" if unix else server.url.replace("ws", "http", 1)
-    lines = [f"fastws listens on {server.url}" + ("" if unix else f" (console: {http})")]
-    for path, mount in sorted(server.mounts.table.items()):
-        lines.append(f"  {path:<16}{mount.name:<18}{_access(server, mount.without_token.needs_token)}")
-    lines += _anonymous(config)
-    lines += _web_pages(config)
-    if not server.tokens.key_configured:
-        lines.append("No JWT key set: all tokens are refused with 401. Set jwt_secret, jwt_public_key or jwt_jwks_url.")
-    if not config.broadcast_key:
-        lines.append("No broadcast_key set: POST /broadcast and /connections are refused with 401.")
-    lines.extend(f"Warning: {warning}." for warning in server.tokens.warnings)
-    return "\n".join(lines + _generated_lines(server, generated, f"curl {unix}", http))
-
-
-def _generated_lines(server: Server, generated: frozenset[str], curl: str, http: str) -> list[str]:
-    """Return the part of the start-up text that shows the generated secrets."""
-    lines = []
-    if "jwt_secret" in generated:
-        token = server.tokens.sign("demo", workspaces=["demo"], channels=["**"], publish=["**"], ttl_seconds=86_400)
-        lines += [
-            "No JWT key set: using a temporary jwt_secret. Demo token (user demo, valid 24 h):",
-            f"  {token}",
-        ]
-    if "broadcast_key" in generated:
-        key = server.config.broadcast_key[0]
-        lines += ["No broadcast_key set: using a temporary one:", f"  {key}"]
-        lines.append(
-            f"  {curl}-H 'Authorization: Bearer {key}' "
-            f'-d \'{{"channel":"news","event":"hello","data":"world"}}\' {http}broadcast'
-        )
-    return lines
-
-
-def _anonymous(config: Config) -> list[str]:
-    """Return the lines on clients without a token; none if `allow_anonymous` is set."""
-    if config.allow_anonymous is not None:
-        return []
-    if is_anonymous_by_default(config):
-        return [
-            "This machine: direct connections from a loopback address to a loopback name, without proxy headers.",
-            "  A proxy on this machine that adds no such header looks the same: set trusted_proxies or use tokens.",
-        ]
-    if config.unix_socket is not None or is_loopback(config.host):
-        way = "trusted_proxies" if config.trusted_proxies else "a Unix socket"
-        return [f"Clients that come through {way} need a token; --allow-anonymous true accepts everybody without one."]
-    return []
-
-
-def _web_pages(config: Config) -> list[str]:
-    """Return the lines on pages of other sites and on other host names; none if all are allowed."""
-    if not is_loopback_only(config):
-        return []
-    lines = []
-    if config.allowed_origins is None:
-        lines.append("Web pages: only those on this machine; --allowed-origins https://app.example.com allows others.")
-    if config.allowed_hosts is None:
-        lines.append(
-            "Host names: only this machine's, such as localhost; --allowed-hosts live.example.com allows others."
-        )
-    return lines
-
-
-def _access(server: Server, needs_token: bool) -> str:  # noqa: FBT001
-    if needs_token:
-        return "token required"
-    if not server.permissions.allow_anonymous:
-        return "token required (allow_anonymous is off)"
-    if server.config.allow_anonymous is None:
-        return "open to clients on this machine"
-    return "open to everyone"

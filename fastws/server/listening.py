@@ -76,7 +76,7 @@ class Listeners:
             for listening in inherited:
                 self._servers.append(await serve(listening))
             self._inherited = len(inherited)
-            self.port = config.port
+            self.port = 0 if config.unix_socket is not None else config.port
             return
         try:
             if config.unix_socket is not None:

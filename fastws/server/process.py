@@ -15,11 +15,13 @@ from fastws.admission.capacity import raise_descriptor_limit
 from fastws.resolver import getaddrinfo, resolve
 from fastws.server.exit import LATE_SECONDS, end_within, hurry, hurry_on_signals
 from fastws.server.server import Server
+from fastws.server.systemd import Notifier
 
 T = TypeVar("T")
 
 log = structlog.stdlib.get_logger("fastws.running")
 
+HURRY_HINT = "a second SIGINT (Ctrl-C) or SIGTERM stops at once"
 # Handling messages creates no reference cycles, so collections find almost nothing. Young objects are collected per
 # 20,000 net allocations (about 2,000 connections), all objects rarely.
 GC_THRESHOLDS = (20_000, 10, 50)
@@ -85,18 +87,20 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     return uvloop.run(main, loop_factory=Loop)
 
 
-async def serve_until_stopped(server: Server, ready: Callable[[], None], *, lifeline: int | None = None) -> bool:
+async def serve_until_stopped(
+    server: Server, ready: Callable[[], None], *, lifeline: int | None = None, notifier: Notifier | None = None
+) -> bool:
     """Start `server`, call `ready`, and serve until SIGTERM or SIGINT; a second signal cuts the drain short.
 
     SIGHUP reloads the certificate, SIGUSR1 turns debug logging on and off. `lifeline` is the read end of a pipe that
-    the supervisor keeps open. Returns whether the supervisor has exited.
+    the supervisor keeps open. `notifier` reports to systemd. Returns whether the supervisor has exited.
     """
     raise_descriptor_limit()
     shutdown = Shutdown()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, shutdown.stop)
-    loop.add_signal_handler(signal.SIGHUP, server.reload)
+    loop.add_signal_handler(signal.SIGHUP, _reload, server, notifier)
     loop.add_signal_handler(signal.SIGUSR1, server.log_level.toggle_debug)
     if lifeline is not None:
         loop.add_signal_handler(signal.SIGUSR2, shutdown.hand_over)
@@ -105,14 +109,35 @@ async def serve_until_stopped(server: Server, ready: Callable[[], None], *, life
         if await _start(server, shutdown):
             _tune_gc()
             ready()
+            _feed_watchdog(notifier)
             await shutdown.stopping.wait()
             end_within(server.config.drain_timeout + LATE_SECONDS)
+            if notifier is not None:
+                notifier.stopping()
+                log.info("stopping", drain_seconds=server.config.drain_timeout, hint=HURRY_HINT)
             await _drain(server, shutdown)
     finally:
         end_within()
         await server.stop()
     hurry_on_signals()
+    if notifier is not None:
+        log.info("stopped")
     return shutdown.is_orphan
+
+
+def _reload(server: Server, notifier: Notifier | None) -> None:
+    if notifier is not None:
+        notifier.reloading()
+    server.reload()
+    if notifier is not None:
+        notifier.ready(f"listening on {server.url}")
+
+
+def _feed_watchdog(notifier: Notifier | None) -> None:
+    """Report to systemd's watchdog from the event loop, so that a loop that hangs is noticed."""
+    if notifier is not None and notifier.watchdog_seconds is not None:
+        notifier.watchdog()
+        asyncio.get_running_loop().call_later(notifier.watchdog_seconds, _feed_watchdog, notifier)
 
 
 async def _start(server: Server, shutdown: Shutdown) -> bool:

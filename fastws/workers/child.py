@@ -15,10 +15,19 @@ from typing import BinaryIO, Final
 READY: Final = "ready"
 ERROR: Final = "error"
 MAX_REPORT_BYTES: Final = 65_536
+_PROGRAM: Final = (
+    "import json, sys\n"
+    "order = json.load(sys.stdin)\n"
+    "sys.path[:] = order['path']\n"
+    "from fastws.workers.worker import run\n"
+    "sys.exit(run(order))"
+)
 
 
 class Child:
-    """Runs `python -m fastws.workers.worker`, which reads `order` from stdin and reports through a pipe (JSON lines).
+    """Runs fastws.workers.worker, which gets `order` on stdin and reports through a pipe (JSON lines).
+
+    It has the sys.path of this process, but not by PYTHONPATH, which processes that a hook starts would inherit.
 
     The process inherits `sockets` and `lifeline`, the read end of a pipe that is never written to. When the supervisor
     exits for any reason, the pipe reaches its end and the worker stops. Raises OSError if no process can be started.
@@ -39,12 +48,13 @@ class Child:
         self._unread = b""
         self.report, write_end = os.pipe()
         os.set_blocking(self.report, False)
-        with _file_of(json.dumps({**order, "sockets": sockets, "lifeline": lifeline, "report": write_end})) as stdin:
+        path = list(map(os.path.abspath, sys.path))
+        order_on_stdin = {**order, "path": path, "sockets": sockets, "lifeline": lifeline, "report": write_end}
+        with _file_of(json.dumps(order_on_stdin)) as stdin:
             try:
-                self.process = subprocess.Popen(
-                    # -P keeps the working directory out of sys.path; PYTHONPATH makes ours available to the worker.
-                    [sys.executable, "-P", "-m", "fastws.workers.worker"],
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+                self.process = subprocess.Popen(  # noqa: S603 our own program
+                    # -P keeps the working directory out of sys.path. The last argument is for `ps` and `pgrep`.
+                    [sys.executable, "-P", "-c", _PROGRAM, "fastws.workers.worker"],
                     stdin=stdin,
                     pass_fds=(*sockets, lifeline, write_end),
                     start_new_session=True,  # Ctrl-C on a terminal must reach only the supervisor

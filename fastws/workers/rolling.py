@@ -1,4 +1,4 @@
-"""Rolling restart: replaces the workers one by one; an old worker stops only after the new one is ready."""
+"""Rolling restart: starts all new workers one by one; then all old ones stop, and their clients move once."""
 
 from __future__ import annotations
 
@@ -14,58 +14,77 @@ log = structlog.stdlib.get_logger("fastws.workers")
 
 
 class Rolling:
-    """The rolling restart in progress: the slots that wait for it and the current one."""
+    """The rolling restart in progress.
+
+    No old worker stops before all new ones are ready: a client that is moved never connects to another old worker,
+    which would move it again. `is_active` until the last old worker has exited.
+    """
 
     def __init__(self, slots: list[Slot], start: Callable[[Slot], Child]) -> None:
         self._slots = slots
         self._start = start
+        # Slots whose new worker is still to be started.
         self._waiting: list[Slot] = []
-        self._slot: Slot | None = None
-        self._new: Child | None = None
+        # The new workers of this roll, in the order of their start.
+        self._new: list[Child] = []
+        # Slots whose old workers have not exited yet.
+        self._old: list[Slot] = []
+
+    @property
+    def is_active(self) -> bool:
+        return bool(self._waiting or self._new or self._old)
 
     def begin(self) -> None:
-        """Start to replace all workers, also those that an unfinished roll has replaced already."""
-        self._waiting = list(self._slots)
+        """Start to replace all workers, also those that an unfinished roll has started already."""
+        self._waiting, self._new, self._old = list(self._slots), [], []
 
     def advance(self, seconds: float) -> None:
         """Take all steps that are possible now. Old workers are killed `seconds` after they are stopped."""
-        while self._step(seconds):
-            continue
+        if self._old:
+            self._note_replaced()
+            return
+        running = [child for slot in self._slots for child in slot.children]
+        failed = next((child for child in self._new if child not in running), None)
+        if failed is not None:
+            self._abort(failed.slot, failed.error or "the new worker exited", seconds)
+        elif all(child.is_ready for child in self._new):
+            if self._waiting:
+                self._start_next(seconds)
+            elif self._new:
+                self._hand_over(seconds)
 
-    def _step(self, seconds: float) -> bool:
-        """Take one step. Returns whether another may be possible at once."""
-        if self._slot is None or self._new is None:
-            return self._start_next()
-        slot, new = self._slot, self._new
-        if new not in slot.children:
-            self._stop(slot, new.error or "the new worker exited")
-            return False
-        if not new.is_ready:
-            return False
-        old = [child for child in slot.children if child is not new]
-        for child in old:
-            if not child.is_leaving:
-                child.stop(signal.SIGUSR2, seconds)
-        if old:
-            return False
-        self._slot = self._new = None
-        log.info("worker replaced", slot=slot.number, left=len(self._waiting))
-        return True
-
-    def _start_next(self) -> bool:
-        if not self._waiting:
-            return False
+    def _start_next(self, seconds: float) -> None:
         slot = self._waiting.pop(0)
         try:
-            self._slot, self._new = slot, self._start(slot)
+            self._new.append(self._start(slot))
         except OSError as error:
-            self._stop(slot, str(error))
-            return False
-        return True
+            self._abort(slot.number, str(error), seconds)
 
-    def _stop(self, slot: Slot, error: str) -> None:
-        log.error(
-            "rolling restart stopped: the new worker failed, old workers keep running", slot=slot.number, error=error
-        )
-        self._slot = self._new = None
-        self._waiting.clear()
+    def _hand_over(self, seconds: float) -> None:
+        """Stop all old workers: from now on only new ones accept connections."""
+        for slot in self._slots:
+            for child in slot.children:
+                if child not in self._new and not child.is_leaving:
+                    child.stop(signal.SIGUSR2, seconds)
+        self._old = list(self._slots)
+        self._note_replaced()
+
+    def _note_replaced(self) -> None:
+        """Log the slots whose old workers have exited."""
+        for slot in list(self._old):
+            if all(child in self._new for child in slot.children):
+                self._old.remove(slot)
+                log.info("worker replaced", slot=slot.number, left=len(self._old))
+        if not self._old:
+            self._new = []
+
+    def _abort(self, number: int, error: str, seconds: float) -> None:
+        """Stop the new workers of this roll; the old ones have never stopped to listen."""
+        log.error("rolling restart stopped: the new worker failed, old workers keep running", slot=number, error=error)
+        for slot in self._slots:
+            serving = [child for child in slot.children if not child.is_leaving]
+            for child in serving:
+                # The new worker of a slot whose old one has exited meanwhile stays.
+                if child in self._new and len(serving) > 1:
+                    child.stop(signal.SIGUSR2, seconds)
+        self._waiting, self._new = [], []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,8 @@ def _restart_backoff() -> Backoff:
 class Slot:
     """Sockets on all `addresses` and the workers that serve them: one, or two while a new worker takes over.
 
-    Slots share addresses through SO_REUSEPORT; on a Unix path (no `addresses`) they share one socket.
+    Slots share addresses through SO_REUSEPORT; on a Unix path and on inherited sockets (no `addresses`) they share one
+    socket.
     """
 
     number: int
@@ -70,8 +72,13 @@ class Slot:
         self.sockets = []
 
 
-def open_slots(config: Config) -> list[Slot]:
-    """Return a listening slot for each of `config.workers`. Raises OSError, also if the address is in use."""
+def open_slots(config: Config, inherited: Sequence[socket.socket] = ()) -> list[Slot]:
+    """Return a listening slot for each of `config.workers`. Raises OSError, also if the address is in use.
+
+    On `inherited` sockets and on a Unix path all slots share the same sockets.
+    """
+    if inherited:
+        return [Slot(number, [], [shared.dup() for shared in inherited]) for number in range(config.workers)]
     if config.unix_socket is not None:
         shared = listen_at(Path(config.unix_socket))
         slots = [Slot(number, [], [shared.dup()]) for number in range(config.workers)]

@@ -1,24 +1,30 @@
-"""The supervisor: starts the workers, restarts those that exit, replaces them one by one, and drains them all."""
+"""The supervisor: starts the workers, restarts those that exit, replaces them all, and drains them all."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import selectors
 import shutil
 import signal
+import socket
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from fastws.brokers.redis.embedded import EmbeddedRedis
 from fastws.config import Config
 from fastws.errors import ConfigError
 from fastws.logs import LogLevel
 from fastws.server.exit import HURRY_SECONDS, end_within, hurry_on_signals
+from fastws.server.listening import CannotListen, place_of
+from fastws.server.process import HURRY_HINT
+from fastws.server.systemd import Notifier
 from fastws.telemetry.exited_workers import add_exited
 from fastws.workers.child import Child
 from fastws.workers.rolling import Rolling
@@ -33,6 +39,8 @@ READY_SECONDS: Final = 30.0
 LATE_SECONDS: Final = 5.0
 # Added to the time that a worker may take to stop at once.
 LAST_SECONDS: Final = 1.0
+# The first process of a container adopts processes whose parent has exited.
+INIT_PID: Final = 1
 # If no start has succeeded yet, this many exits of one worker abort it.
 START_DEATHS: Final = 3
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
@@ -45,12 +53,29 @@ class Supervisor:
     """Runs `config.workers` processes on one port. Owns the listening sockets.
 
     SIGTERM and SIGINT drain all workers; a second one stops them at once. SIGHUP reads the settings again and replaces
-    the workers one by one; the address, the number of workers and the Redis URL need a restart. SIGUSR1 turns debug
-    logging on and off in all workers. Raises OSError if it cannot listen.
+    the workers; the address, the number of workers and the Redis URL need a restart. SIGUSR1 turns debug logging on
+    and off in all workers. `notifier` reports to systemd, `inherited` are the sockets to listen on instead of the
+    configured address, `redis` is the embedded one. Raises CannotListen.
     """
 
-    def __init__(self, config: Config, *, generated: Collection[str], reread: Reread) -> None:
-        self.slots = open_slots(config)
+    def __init__(
+        self,
+        config: Config,
+        *,
+        generated: Collection[str],
+        reread: Reread,
+        notifier: Notifier,
+        inherited: Sequence[socket.socket] = (),
+        redis: EmbeddedRedis | None = None,
+    ) -> None:
+        try:
+            self.slots = open_slots(config, inherited)
+        except OSError as error:
+            raise CannotListen(place_of(config), error) from None
+        self._notifier = notifier
+        self._redis = redis
+        # The file of a Unix socket that this process has not created stays.
+        self._owns_file = config.unix_socket is not None and not inherited
         self.port = 0 if config.unix_socket is not None else int(self.slots[0].sockets[0].getsockname()[1])
         self.config = dataclasses.replace(config, port=self.port or config.port)
         self._generated = generated
@@ -85,6 +110,7 @@ class Supervisor:
             self._end()
         if self._failure is not None:
             raise self._failure
+        log.info("stopped")
         return self._exit_code
 
     def start_child(self, slot: Slot) -> Child:
@@ -115,16 +141,19 @@ class Supervisor:
         for number in self._signals.take():
             self._handle_signal(number)
         now = time.monotonic()
+        self._notifier.watchdog()
         self._kill_overdue(now)
         self._reap_exited(now)
+        self._reap_adopted()
         if not self._is_stopping:
             self._start_due(now)
-            self._rolling.advance(self.config.drain_timeout + LATE_SECONDS)
+            self._roll_on()
 
     def _seconds_to_next(self) -> float:
         due = [slot.restart_at for slot in self.slots if slot.restart_at is not None]
         due += [child.kill_at for child in self._children()]
-        return min(max(0.0, min(due, default=1.0) - time.monotonic()), 1.0)
+        longest = min(1.0, self._notifier.watchdog_seconds or 1.0)
+        return min(max(0.0, min(due, default=longest) - time.monotonic()), longest)
 
     def _handle_signal(self, number: int) -> None:
         if number == signal.SIGHUP and not self._is_stopping:
@@ -143,6 +172,9 @@ class Supervisor:
             # A worker that is draining already would stop at once on another signal.
             if self._is_stopping or not child.is_leaving:
                 child.stop(signal.SIGTERM, seconds)
+        if not self._is_stopping:
+            self._notifier.stopping()
+            log.info("stopping", drain_seconds=self.config.drain_timeout, hint=HURRY_HINT)
         self._is_stopping = True
 
     def _roll(self) -> None:
@@ -153,7 +185,15 @@ class Supervisor:
             return
         self.config = dataclasses.replace(config, port=self.config.port)
         log.info("rolling restart started", workers=len(self.slots))
+        self._notifier.reloading()
         self._rolling.begin()
+
+    def _roll_on(self) -> None:
+        """Take all steps of the rolling restart that are possible now, and report its end to systemd."""
+        was_active = self._rolling.is_active
+        self._rolling.advance(self.config.drain_timeout + LATE_SECONDS)
+        if was_active and not self._rolling.is_active:
+            self._notifier.ready("workers replaced")
 
     def _read_report(self, child: Child) -> None:
         """Handle a report of a worker, or the end of its pipe."""
@@ -195,6 +235,17 @@ class Supervisor:
             if self._is_stopping and not slot.children:
                 # Otherwise new connections would wait in this backlog while the other workers drain.
                 slot.close()
+
+    def _reap_adopted(self) -> None:
+        """As process 1 of a container: collect the exit status of processes whose own parent has exited."""
+        if os.getpid() != INIT_PID:
+            return
+        own = {child.pid for child in self._children()} | {self._redis.pid if self._redis is not None else None}
+        with contextlib.suppress(ChildProcessError):  # there are no children at all
+            while (exited := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if exited.si_pid in own:
+                    return  # collected by its Popen object
+                os.waitpid(exited.si_pid, os.WNOHANG)
 
     def _reap(self, slot: Slot, child: Child) -> None:
         if child.report in self._selector.get_map():
@@ -252,7 +303,7 @@ class Supervisor:
             child.close()
         for slot in self.slots:
             slot.close()
-        if self.config.unix_socket is not None:
+        if self._owns_file and self.config.unix_socket is not None:
             Path(self.config.unix_socket).unlink(missing_ok=True)
         self._selector.close()
         hurry_on_signals()

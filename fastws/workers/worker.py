@@ -1,4 +1,4 @@
-"""A worker process: `python -m fastws.workers.worker`, with its order as JSON on stdin."""
+"""The main function of a worker process, which `Child` starts with its order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,12 @@ from fastws.server.server import Server
 log = structlog.stdlib.get_logger("fastws.workers.worker")
 
 
-def main() -> int:
+def run(order: dict[str, Any]) -> int:
     """Serve on the inherited sockets until stopped. Returns the exit code: 2 for invalid settings."""
-    order = json.load(sys.stdin)
+    return run_own_process(lambda: _main(order))
+
+
+def _main(order: dict[str, Any]) -> int:
     for number in (*order["sockets"], order["lifeline"], order["report"]):
         os.set_inheritable(number, False)  # noqa: FBT003 processes that a hook starts must not inherit them
     values: dict[str, Any] = {
@@ -66,7 +68,3 @@ def _report(pipe: int, kind: str, text: str) -> None:
         os.write(pipe, json.dumps([kind, text]).encode() + b"\n")
     except BrokenPipeError:
         log.warning("report not sent: the supervisor has exited", report=kind)
-
-
-if __name__ == "__main__":
-    sys.exit(run_own_process(main))

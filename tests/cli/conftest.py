@@ -97,10 +97,12 @@ class ServerProcess:
         return await asyncio.wait_for(self.process.wait(), PATIENCE_SECONDS)
 
     async def keep(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
-        while line := await stream.readline():
-            lines.append(line.decode().rstrip("\n"))
-            async with self._spoke:
-                self._spoke.notify_all()
+        # A terminal whose other end is closed fails with EIO.
+        with contextlib.suppress(OSError):
+            while line := await stream.readline():
+                lines.append(line.decode().rstrip("\r\n"))
+                async with self._spoke:
+                    self._spoke.notify_all()
         async with self._spoke:
             self._spoke.notify_all()
 
@@ -117,23 +119,27 @@ ServeProcess = Callable[..., Awaitable[ServerProcess]]
 
 @pytest_asyncio.fixture
 async def serve_process() -> AsyncIterator[ServeProcess]:
-    """Starts `python -m fastws serve --port 0 WORDS…`; returns once it says where it listens."""
+    """Starts `python -m fastws serve --port 0 WORDS…` on a terminal; returns once it says where it listens."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(*words: str, **environment: str) -> ServerProcess:
-            pipe = asyncio.subprocess.PIPE
+            terminal, its_end = os.openpty()
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "fastws", "serve", "--port", "0", *words),
                 env={**os.environ, **environment},
-                stdout=pipe,
-                stderr=pipe,
+                stdout=its_end,
+                stderr=asyncio.subprocess.PIPE,
                 cwd=Path(__file__).parents[2],
             )
+            os.close(its_end)
+            output = asyncio.StreamReader()
+            await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(output), os.fdopen(terminal, "rb", buffering=0)
+            )
             running = ServerProcess(process)
-            assert process.stdout is not None
             assert process.stderr is not None
             tasks = [
-                asyncio.create_task(running.keep(process.stdout, running.lines)),
+                asyncio.create_task(running.keep(output, running.lines)),
                 asyncio.create_task(running.keep(process.stderr, running.errors)),
             ]
             stack.push_async_callback(_end, running, tasks)

@@ -23,7 +23,7 @@ SERVERS: Final = {
     "uvicorn": "Uvicorn running on",
     "gunicorn": "Listening at",
     "celery": " ready.",
-    "fastws": "fastws listens on",
+    "fastws": '"event": "listening"',
 }
 START_SECONDS: Final = 60.0
 

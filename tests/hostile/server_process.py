@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ STOP_SECONDS = 30.0
 PATIENCE_SECONDS = 60.0
 SECRET = "a secret of at least thirty-two bytes"
 BROADCAST_KEY = "the-broadcast-key-of-these-tests"
-_LISTENS = re.compile(r"listens on (?:unix:\S+|wss?://\S+?:(\d+)/)")
+_LISTENS = re.compile(r"READY=1\nSTATUS=listening on (?:unix:\S+|wss?://\S+?:(\d+)/)")
 _SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)$")
 
 
@@ -37,7 +38,8 @@ class ServerProcess:
     """`fastws serve --port 0 FLAGS`, from its first line to its exit. Its log is kept in a file.
 
     `descriptors` is its RLIMIT_NOFILE, `address_space` its RLIMIT_AS in bytes, `interpreter` the options of python,
-    `program` what stands for `-m fastws`, `stderr` a descriptor in place of the file.
+    `program` what stands for `-m fastws`, `stdout` and `stderr` descriptors in place of a pipe and the file,
+    `command` what stands for all words before the flags, `preparation` runs in the process before that.
     """
 
     def __init__(
@@ -47,17 +49,26 @@ class ServerProcess:
         address_space: int | None = None,
         interpreter: tuple[str, ...] = (),
         program: tuple[str, ...] = ("-m", "fastws"),
+        command: tuple[str, ...] | None = None,
+        preparation: Callable[[], None] | None = None,
+        stdout: int | None = None,
         stderr: int | None = None,
         environment: Mapping[str, str] | None = None,
         has_keys: bool = True,
     ) -> None:
         self.directory = tempfile.TemporaryDirectory(prefix="fastws-hostile-")
         self.log_path = Path(self.directory.name) / "stderr"
+        # It reports that it is ready as to systemd: that works without a terminal and at any log level.
+        self.notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notifications.bind(str(Path(self.directory.name) / "notify"))
+        self.notifications.settimeout(0.1)
         keys = ("--jwt-secret", SECRET, "--broadcast-key", BROADCAST_KEY) if has_keys else ()
         port = () if "--port" in flags or "--unix-socket" in flags else ("--port", "0")
-        command = [sys.executable, *interpreter, *program, "serve", *port, *keys, *flags]
+        words = command or (sys.executable, *interpreter, *program, "serve")
 
-        def limit() -> None:
+        def prepare() -> None:
+            if preparation is not None:
+                preparation()
             if descriptors is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
             if address_space is not None:
@@ -65,26 +76,36 @@ class ServerProcess:
 
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                command,
+                [*words, *port, *keys, *flags],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.PIPE if stdout is None else stdout,
                 stderr=log if stderr is None else stderr,
-                preexec_fn=limit,
-                env={**os.environ, **(environment or {})},
+                preexec_fn=prepare,
+                close_fds=preparation is None,
+                env={
+                    **os.environ,
+                    "NOTIFY_SOCKET": str(Path(self.directory.name) / "notify"),
+                    **(environment or {}),
+                },
             )
         self.watched = psutil.Process(self.process.pid)
         self.port = self._wait_until_it_listens()
 
     def _wait_until_it_listens(self) -> int:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline().decode()
-        match = _LISTENS.search(line)
-        if match is None:
-            self.process.wait(START_SECONDS)
-            log = self.log()
-            self.close()
-            raise AssertionError(f"it did not start: {line!r} {log}")
-        return int(match[1] or 0)
+        deadline = time.monotonic() + START_SECONDS
+        while self.is_alive and time.monotonic() < deadline:
+            if (match := _LISTENS.match(self.notification() or "")) is not None:
+                return int(match[1] or 0)
+        log = self.log()
+        self.close()
+        raise AssertionError(f"it did not start: {log}")
+
+    def notification(self) -> str | None:
+        """The next state that it reports as to systemd; None if there was none for a moment."""
+        try:
+            return self.notifications.recv(4096).decode()
+        except TimeoutError:
+            return None
 
     # --- watching
 
@@ -186,6 +207,7 @@ class ServerProcess:
         self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+        self.notifications.close()
         self.directory.cleanup()
 
     def __enter__(self) -> ServerProcess:

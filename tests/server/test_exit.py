@@ -7,9 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -56,28 +55,36 @@ def test_a_log_that_nobody_reads_holds_up_no_end(workers: int, signals: int, red
         assert server.wait(PATIENCE_SECONDS) == 0
 
 
+@contextmanager
+def full_terminal() -> Iterator[tuple[int, int]]:
+    """A terminal that takes nothing more, as after Ctrl-S, and that nobody reads."""
+    reader, writer = os.openpty()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"-" * 4096)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"-")
+    os.set_blocking(writer, True)
+    try:
+        yield reader, writer
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("full", [full_pipe, full_terminal])
 def test_a_stdout_that_nobody_reads_stops_neither_the_start_nor_the_end(
-    workers: int, redis_server: RedisServer, tmp_path: Path
+    workers: int, full: Callable[[], AbstractContextManager[tuple[int, int]]], redis_server: RedisServer
 ) -> None:
-    socket_path = tmp_path / "s"
-    words = ("serve", "--unix-socket", str(socket_path), "--workers", str(workers), "--redis-url", redis_server.url)
-    log = tmp_path / "log"
-    with full_pipe() as (_, writer), log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fastws", *words], stdin=subprocess.DEVNULL, stdout=writer, stderr=stderr
-        )
-        try:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while log.read_text().count("redis connected") < 2 * workers:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.02)  # between two looks at another process
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE_SECONDS) == 0
-        finally:
-            process.kill()
-            process.wait()
+    flags = ("--workers", str(workers), "--redis-url", redis_server.url)
+    with full() as (_, writer), ServerProcess(*flags, has_keys=False, stdout=writer) as server:
+        # The start is complete: the start-up text, if any, is being printed.
+        assert server.get("/health")[0] == 200
+        server.signal(signal.SIGTERM)
+        assert server.wait(PATIENCE_SECONDS) == 0
 
 
 APPLICATION = """

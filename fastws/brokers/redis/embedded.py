@@ -44,7 +44,11 @@ class EmbeddedRedis:
 
     def __init__(self) -> None:
         self._executable = _executable()
-        self._folder = Path(tempfile.mkdtemp(prefix="fastws-redis-"))
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="fastws-redis-"))
+        except OSError as error:
+            folder = os.path.dirname(error.filename or "") or "$TMPDIR"
+            raise ConfigError(f"redis_url: cannot create a temporary directory in {folder}: {error.strerror}") from None
         self._socket = self._folder / "redis.sock"
         self.url = f"unix://{self._socket}"
         self._stopping = threading.Event()
