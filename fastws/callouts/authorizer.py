@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -43,7 +44,8 @@ class Authorizer:
         self._answer_seconds = answer_seconds
         self._clock = clock
         # Each answer keeps its identity alive, so that no other identity can get the same `id()`.
-        self._answers: dict[Question, tuple[Identity | None, bool, float]] = {}
+        # The one that expires first comes first.
+        self._answers: OrderedDict[Question, tuple[Identity | None, bool, float]] = OrderedDict()
         self._asking: dict[Question, asyncio.Task[bool]] = {}
         self._call = ApplicationCall(where, setting="authorizer", read=_read, at_once=SYNC_THREADS)
 
@@ -87,12 +89,10 @@ class Authorizer:
         return allowed
 
     def _keep(self, question: Question, identity: Identity | None, *, allowed: bool) -> None:
-        now = self._clock()
+        self._answers.pop(question, None)
         if len(self._answers) >= MAX_ANSWERS:
-            self._answers = {q: answer for q, answer in self._answers.items() if answer[2] > now}
-            while len(self._answers) >= MAX_ANSWERS:
-                del self._answers[next(iter(self._answers))]
-        self._answers[question] = (identity, allowed, now + self._answer_seconds)
+            self._answers.popitem(last=False)
+        self._answers[question] = (identity, allowed, self._clock() + self._answer_seconds)
 
 
 def _boolean(answer: object) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from fastws.callouts.application import ApplicationCall
+from fastws.callouts.backlog import Backlog
 from fastws.callouts.gateway_events import (
     Caller,
     Event,
@@ -32,10 +33,6 @@ EVENT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 2.0
 # Number of events sent at the same time. All events of a connection are in the same lane, so they stay in order.
 LANES: Final = 64
-MAX_MESSAGES: Final = 1000
-MAX_MESSAGES_OF_ONE: Final = 64
-# Size of all waiting messages together. Each may have max_message_bytes.
-MAX_BYTES: Final = 67_108_864
 MAX_EVENTS: Final = 100_000
 SYNC_THREADS: Final = 32
 
@@ -50,8 +47,9 @@ _NO_ANSWER: Final = "the application did not answer; try again later"
 class EventHook:
     """Sends the events of connections to the application at `where` (see ApplicationCall).
 
-    Only upgrades wait for the answer. All other events wait in a bounded backlog. If it is full, messages are refused
-    with `rate_limited` and `$disconnect` events are dropped. Both are counted, and failures too.
+    Only upgrades wait for the answer. All other events wait in a bounded backlog. If a client's share of it is full,
+    its messages are refused with `rate_limited`. If there are MAX_EVENTS, `$disconnect` events are dropped. Both are
+    counted, and failures too.
     """
 
     def __init__(self, where: str, counters: Counters) -> None:
@@ -59,8 +57,7 @@ class EventHook:
         self._counters = counters
         self._callers: dict[str, Caller] = {}
         self._lanes: tuple[deque[_Job], ...] = tuple(deque() for _ in range(LANES))
-        self._messages = 0
-        self._bytes = 0
+        self._backlog = Backlog()
         self._events = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -89,18 +86,12 @@ class EventHook:
         caller = self._callers.get(connection_id)
         if caller is None:
             return
-        is_full = self._messages >= MAX_MESSAGES or self._bytes + size > MAX_BYTES
-        if is_full or caller.waiting >= MAX_MESSAGES_OF_ONE:
+        if not self._backlog.enter(caller, size):
             self._note("$default", "dropped")
             raise RateLimited("the application cannot keep up with these messages; send more slowly")
-        caller.waiting += 1
-        self._messages += 1
-        self._bytes += size
 
         def answered(answer: object) -> None:
-            caller.waiting -= 1
-            self._messages -= 1
-            self._bytes -= size
+            self._backlog.leave(caller, size)
             _reply_with(answer, reply)
 
         self._put(caller, ("$default", lambda: default_event(caller, text()), answered))

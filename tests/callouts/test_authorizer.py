@@ -180,6 +180,25 @@ async def test_the_answers_kept_are_bounded(application: Any, monkeypatch: pytes
     await asker.close()
 
 
+async def test_the_answer_that_expires_first_gives_way_in_constant_time(
+    application: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authorizer_module, "MAX_ANSWERS", 3)
+    clock = Clock()
+    asker = Authorizer("application_under_test:record", clock=clock)
+    answers = asker._answers
+    for channel in ("a", "b", "c"):
+        await asker.allows(U1, "subscribe", channel)
+    clock.now = 5.0
+    await asker.allows(U1, "subscribe", "a")
+    await asker.allows(U1, "subscribe", "d")
+    clock.now = 4.0
+    assert [c for c in "abcd" if asker.known(U1, "subscribe", c) is not None] == ["a", "c", "d"]
+    # It is still the same table: making room does not copy the others.
+    assert asker._answers is answers
+    await asker.close()
+
+
 async def test_a_callback_is_posted_the_question(site: Any) -> None:
     site.says({"allow": True})
     asker = Authorizer(site.url)

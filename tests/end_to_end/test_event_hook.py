@@ -14,6 +14,7 @@ import pytest_asyncio
 from aiohttp import web
 from websockets.exceptions import InvalidStatus
 
+from fastws.callouts import backlog
 from fastws.callouts import event_hook as hook
 from fastws.config import Config
 from fastws.errors import ConfigError
@@ -231,7 +232,7 @@ async def test_messages_of_one_client_are_told_in_order_and_a_flood_is_refused(s
     client, other = await join(server), await join(server)
     for _ in range(2):
         await told()
-    flood = hook.MAX_MESSAGES_OF_ONE + 3
+    flood = backlog.MAX_MESSAGES_OF_ONE + 3
     for number in range(flood):
         await client.say({"action": "tea", "n": number, "id": number})
     refusals = [await client.hear() for _ in range(3)]
@@ -251,8 +252,8 @@ async def test_messages_that_wait_for_the_application_take_no_more_than_their_by
     clients = [await join(server, max_size=None) for _ in range(4)]
     for _ in clients:
         await told()
-    fit = hook.MAX_BYTES // size
-    assert fit > hook.MAX_MESSAGES_OF_ONE
+    fit = backlog.MAX_BYTES // size
+    assert fit > backlog.MAX_MESSAGES_OF_ONE
     text = "x" * (size - 40)
     for number in range(fit + 1):
         client = clients[number % 4]

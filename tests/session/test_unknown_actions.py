@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastws.callouts.event_hook import MAX_MESSAGES_OF_ONE
+from fastws.callouts.backlog import MAX_MESSAGES_OF_ONE
 from fastws.server.server import Server
 from fastws.transport.websocket import Connection
 from fastws.wire.opcodes import BINARY
