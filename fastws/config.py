@@ -56,7 +56,13 @@ class Config:
         secret=True,
     )
     redis_prefix: str = setting(
-        "fastws:", "prefix of all Redis keys and channels", placeholder="PREFIX", may_be_empty=True
+        "fastws:",
+        "prefix of all Redis keys and channels, except those of the two feeds",
+        placeholder="PREFIX",
+        may_be_empty=True,
+    )
+    redis_prefix_feeds: bool = setting(
+        False, "put redis_prefix also before the Redis channels of jobs_channel and workspace_channel"
     )
     jobs_channel: str = setting("botrix:jobs:updates", "channel of the jobs feed, also in Redis", placeholder="CHANNEL")
     workspace_channel: str = setting(

@@ -28,10 +28,10 @@ Result = TypeVar("Result")
 class AnyRedisBroadcaster(PublishingMethods[Result]):
     """The parts that RedisBroadcaster and AsyncRedisBroadcaster share.
 
-    `prefix` must be the server's `redis_prefix`. `format` is json, or msgpack for types that JSON lacks. In an outcome
-    `sent` counts the server processes that received the message, not the clients, because that is what PUBLISH
-    returns. Lost connections are retried, so a message may be delivered twice; use HTTP where that matters.
-    Raises BrokerUnavailable, Unauthorized or BadRequest.
+    `prefix` and `prefix_feeds` must be the server's `redis_prefix` and `redis_prefix_feeds`. `format` is json, or
+    msgpack for types that JSON lacks. In an outcome `sent` counts the server processes that received the message, not
+    the clients, because that is what PUBLISH returns. Lost connections are retried, so a message may be delivered
+    twice; use HTTP where that matters. Raises BrokerUnavailable, Unauthorized or BadRequest.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class AnyRedisBroadcaster(PublishingMethods[Result]):
         redis_url: str,
         *,
         prefix: str = "fastws:",
+        prefix_feeds: bool = False,
         format: Format = "json",  # noqa: A002 # the same name as in the client and the command line
         timeout: float = TIMEOUT_SECONDS,
         workspace_channel: str = WORKSPACE_CHANNEL,
@@ -50,6 +51,7 @@ class AnyRedisBroadcaster(PublishingMethods[Result]):
         self._redis_url = check_redis_url(redis_url)
         self._options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
         self._prefix = prefix
+        self._prefix_feeds = prefix_feeds
         self._format: Format = format
 
     def broadcast_admin_event(self, data: object) -> Result:
@@ -57,7 +59,7 @@ class AnyRedisBroadcaster(PublishingMethods[Result]):
         return self.publish(ADMIN_CHANNEL, ADMIN_EVENT, data)
 
     def _publication(self, message: Message) -> tuple[str, bytes]:
-        return redis_publication(message, prefix=self._prefix, encoding=self._format)
+        return redis_publication(message, prefix=self._prefix, encoding=self._format, prefix_feeds=self._prefix_feeds)
 
     def _batches(self, messages: Iterable[Mapping[str, object]]) -> Iterator[list[tuple[str, bytes]]]:
         """Check and encode all messages before yielding the first batch."""

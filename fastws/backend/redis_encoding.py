@@ -15,17 +15,22 @@ from fastws.vocabulary.values import timestamp
 Format = Literal["json", "msgpack"]
 
 
-def redis_publication(message: Message, *, prefix: str, encoding: Format) -> tuple[str, bytes]:
+def redis_publication(
+    message: Message, *, prefix: str, encoding: Format, prefix_feeds: bool = False
+) -> tuple[str, bytes]:
     """Return the Redis channel and the payload of `message`.
 
-    The two feeds use their own Redis channels, without the prefix, and their own payload formats. Everything else goes
-    to `{prefix}channel:{channel}` as `{"event","data"[,"type","priority","key","exclude"]}`. Raises BadRequest for a
-    message to a single connection, because only the server knows which process holds it.
+    The two feeds use their own Redis channels, without the prefix unless `prefix_feeds`, and their own payload formats.
+    Everything else goes to `{prefix}channel:{channel}` as `{"event","data"[,"type","priority","key","exclude"]}`.
+    Raises BadRequest for a message to a single connection, because only the server knows which process holds it.
     """
     if message.channel is None:
         raise BadRequest("a single connection cannot be reached through Redis: use Broadcaster(url, key).send")
     body = PAYLOADS[message.feed](message)
-    channel = message.channel if message.feed else f"{prefix}channel:{message.channel}"
+    if message.feed is None:
+        channel = f"{prefix}channel:{message.channel}"
+    else:
+        channel = f"{prefix}{message.channel}" if prefix_feeds else message.channel
     return channel, encode(body) if encoding == "json" else pack(body)
 
 

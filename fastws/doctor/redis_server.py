@@ -13,6 +13,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
 from fastws.brokers.redis.acl import acl_rule
+from fastws.brokers.redis.channels import feed_prefix
 from fastws.brokers.redis.embedded import EMBEDDED
 from fastws.brokers.redis.wire.address import RedisAddress, parse_address
 from fastws.config import Config
@@ -115,7 +116,8 @@ def _permissions(client: Untyped, config: Config, user: str) -> Finding:
     """Tries what fastws does. Nothing is published on the feeds, where backends and clients would hear it."""
     check, prefix = "redis permissions", config.redis_prefix
     missing = [command[0] for command in _commands(f"{prefix}doctor") if not _may(client, command)]
-    channels = (f"{prefix}doctor", config.jobs_channel, config.workspace_channel.replace(WORKSPACE_ID, "doctor"))
+    feeds = (config.jobs_channel, config.workspace_channel.replace(WORKSPACE_ID, "doctor"))
+    channels = (f"{prefix}doctor", *(feed_prefix(config) + feed for feed in feeds))
     missing += [f"SUBSCRIBE {channel}" for channel in channels if not _may_subscribe(client, channel)]
     remedy = acl_rule(config, user)
     if not missing:

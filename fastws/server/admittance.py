@@ -13,6 +13,7 @@ from fastws.access.permissions import Permissions
 from fastws.access.proxies import TrustedProxies
 from fastws.access.revocation import Revocations
 from fastws.access.tokens import Tokens
+from fastws.brokers.redis.channels import shared_feeds
 from fastws.brokers.redis.embedded import EMBEDDED
 from fastws.brokers.redis.wire.address import parse_address
 from fastws.callouts.loading import check_loads, load_function
@@ -46,7 +47,10 @@ class Admittance:
         self.has_configured_keys = bool(
             config.aws_credentials or (config.broadcast_key and "broadcast_key" not in generated) or has_configured_key
         )
-        self.warnings = (*self.tokens.warnings, *self.broadcast_keys.warnings, *self.permissions.warnings)
+        self.warnings = (
+            *(*self.tokens.warnings, *self.broadcast_keys.warnings, *self.permissions.warnings),
+            *shared_feeds(config),
+        )
 
     def _make_tokens(self, config: Config, generated: Collection[str]) -> bool:
         """Make the parts that know keys. Return whether a JWT key is configured."""

@@ -17,8 +17,11 @@ COMMANDS: Final = (
 
 def channel_patterns(config: Config) -> tuple[str, ...]:
     """ACL patterns of all Redis channels of an installation: internal ones, the jobs feed, the workspaces."""
+    internal = f"{_literal(config.redis_prefix)}*"
+    if config.redis_prefix_feeds:
+        return (internal,)
     workspaces = "*".join(_literal(part) for part in config.workspace_channel.split(WORKSPACE_ID))
-    return f"{_literal(config.redis_prefix)}*", _literal(config.jobs_channel), workspaces
+    return internal, _literal(config.jobs_channel), workspaces
 
 
 def acl_rule(config: Config, user: str, *more: str) -> str:

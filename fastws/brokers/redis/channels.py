@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, Protocol
 
 from fastws.brokers.envelope import DEFAULT_LIMIT_BYTES, Decoded, decode, encode
 from fastws.brokers.feed_forms import JobsForm, WorkspaceForm
-from fastws.config import Config
+from fastws.config import SETTINGS, Config
 from fastws.errors import ConfigError
 from fastws.vocabulary.channels import WORKSPACE_ID, workspace_channels
 from fastws.vocabulary.publication import Publication
@@ -56,7 +56,8 @@ class RedisNames:
     """The names of Redis channels and keys, derived from the settings.
 
     Every channel has the Redis channel `{redis_prefix}channel:{channel}`. The jobs feed and the workspaces also have
-    the Redis channel with their own name, on which backends without fastws publish. fastws publishes there, too.
+    the Redis channel with their own name, on which backends without fastws publish. fastws publishes there, too. With
+    `redis_prefix_feeds` this name has the prefix, so that several installations can share a Redis.
     Raises ConfigError for an invalid `workspace_channel`.
     """
 
@@ -65,6 +66,7 @@ class RedisNames:
             raise ConfigError(f"workspace_channel: must contain {WORKSPACE_ID}, for example workspace:{WORKSPACE_ID}")
         limit_bytes = max(DEFAULT_LIMIT_BYTES, 4 * config.max_message_bytes)
         self._prefix = config.redis_prefix.encode()
+        self._feed_prefix = feed_prefix(config).encode()
         self._jobs_channel = config.jobs_channel
         self.workspaces = workspace_channels(config.workspace_channel)
         self._envelope = EnvelopeForm(limit_bytes)
@@ -78,11 +80,29 @@ class RedisNames:
         raw = channel.encode("utf-8", "surrogatepass")
         internal = RedisChannel(b"%bchannel:%b" % (self._prefix, raw), self._envelope)
         if channel == self._jobs_channel:
-            return internal, RedisChannel(raw, self._jobs_form)
+            return internal, RedisChannel(self._feed_prefix + raw, self._jobs_form)
         if self.workspaces.fullmatch(channel):
-            return internal, RedisChannel(raw, self._workspace_form)
+            return internal, RedisChannel(self._feed_prefix + raw, self._workspace_form)
         return (internal,)
 
     def service(self, *words: str) -> bytes:
         """The name of an internal Redis channel or key, for example `fastws:node:abc`."""
         return self._prefix + ":".join(words).encode("utf-8", "surrogatepass")
+
+
+def feed_prefix(config: Config) -> str:
+    """Return what the names of the feeds begin with in Redis."""
+    return config.redis_prefix if config.redis_prefix_feeds else ""
+
+
+def shared_feeds(config: Config) -> tuple[str, ...]:
+    """Return a warning if another installation on the same Redis would share the feeds of this one, else nothing."""
+    default = {name: SETTINGS[name].default for name in ("redis_prefix", "jobs_channel", "workspace_channel")}
+    if config.redis_url is None or config.redis_prefix == default.pop("redis_prefix") or config.redis_prefix_feeds:
+        return ()
+    names = " and ".join(name for name, value in default.items() if getattr(config, name) == value)
+    warning = (
+        f"redis_prefix is set, but not {names}: all installations on this Redis share the publications there; "
+        "set redis_prefix_feeds to true, or choose other names"
+    )
+    return (warning,) if names else ()

@@ -11,6 +11,7 @@ import msgpack
 import orjson
 import pytest
 
+from fastws.backend import RedisBroadcaster
 from fastws.brokers.redis import subscriptions
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
@@ -247,3 +248,22 @@ async def test_stopping_refuses_what_is_under_way(own_redis_server: RedisServer)
 def test_workspace_template_without_its_place_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="workspace_channel"):
         RedisBroker(RecordingHub(), Config(redis_url="redis://", workspace_channel="workspace"))
+
+
+async def test_two_installations_with_prefixed_feeds_share_a_redis_and_nothing_else(redis_server: RedisServer) -> None:
+    jobs, workspace = "botrix:jobs:updates", "workspace:42"
+    prod = {"redis_prefix": "prod:", "redis_prefix_feeds": True}
+    staging = {"redis_prefix": "staging:", "redis_prefix_feeds": True}
+    async with running(redis_server.url, **prod) as (a, at_a), running(redis_server.url, **staging) as (b, at_b):
+        for channel in (jobs, workspace):
+            await subscribed(a, at_a, channel)
+            await subscribed(b, at_b, channel)
+        b.publish(Publication(jobs, "job_update", {"job_id": "1", "status": "staging"}))
+        b.publish(Publication(workspace, "alert", "staging"))
+        with RedisBroadcaster(redis_server.url, prefix="prod:", prefix_feeds=True) as backend:
+            assert backend.job_update("2", "prod", {}) == {"sent": 1, "failed": 0, "stale": 0}
+            assert backend.broadcast_alert(workspace_id="42", alert_type="prod", alert_data={})["sent"] == 1
+        await at_a.until(lambda: len(at_a.publications) == 2)
+        await at_b.until(lambda: len(at_b.publications) == 2)
+        assert "staging" not in str(at_a.publications)
+        assert "prod" not in str(at_b.publications)

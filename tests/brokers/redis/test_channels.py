@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fastws.brokers.redis.channels import RedisNames
+from fastws.brokers.redis.channels import RedisNames, shared_feeds
 from fastws.config import Config
 from fastws.errors import ConfigError
+from fastws.server.server import Server
 
 
 def redis_channels(channel: str, **settings: str) -> list[tuple[bytes, str]]:
@@ -42,3 +43,33 @@ def test_template_without_a_place_for_the_workspace_is_refused() -> None:
 
 def test_service_names_are_under_the_prefix() -> None:
     assert RedisNames(Config()).service("node", "abc") == b"fastws:node:abc"
+
+
+def test_feeds_have_the_prefix_if_the_setting_says_so() -> None:
+    names = RedisNames(Config(redis_prefix="prod:", redis_prefix_feeds=True))
+    assert names.redis_channels("botrix:jobs:updates")[-1].name == b"prod:botrix:jobs:updates"
+    assert names.redis_channels("workspace:w1")[-1].name == b"prod:workspace:w1"
+    assert names.redis_channels("news")[-1].name == b"prod:channel:news"
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"redis_prefix": "prod:"}, ["jobs_channel", "workspace_channel"]),
+        ({"redis_prefix": "prod:", "jobs_channel": "jobs"}, ["workspace_channel"]),
+        ({"redis_prefix": "prod:", "redis_prefix_feeds": True}, None),
+        ({"redis_prefix": "prod:", "jobs_channel": "jobs", "workspace_channel": "w{workspace_id}"}, None),
+        ({"redis_prefix": "prod:", "redis_url": None}, None),
+        ({}, None),
+    ],
+)
+def test_a_prefix_that_leaves_the_feeds_shared_is_warned_of(
+    settings: dict[str, object], named: list[str] | None
+) -> None:
+    config = Config(**{"redis_url": "redis://localhost", **settings})  # type: ignore[arg-type]
+    warnings = shared_feeds(config)
+    assert len(warnings) == (named is not None)
+    for warning in warnings:
+        assert f"not {' and '.join(named or ())}: all" in warning
+        assert "redis_prefix_feeds" in warning
+    assert Server(config).admittance.warnings == warnings, "serve, check-config and doctor print these"
