@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from fastws.bench.timestamp import TIMESTAMP_BYTES
 from fastws.errors import ConfigError
@@ -58,6 +58,8 @@ class Plan:
         for url in self.urls:
             if urlsplit(url).scheme not in ("ws", "wss") or not urlsplit(url).hostname:
                 raise ConfigError(f"URL: must look like ws://host:port/ or wss://host/, not {url!r}")
+            if not formats_in(url) <= {self.format}:
+                raise ConfigError(f"URL: must not ask for another format than {self.format}, the run's: {url!r}")
         for name in ("connections", "channels", "window", "processes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name}: must be 1 or more, not {getattr(self, name)}")
@@ -109,3 +111,8 @@ class Plan:
         fields = json.loads(text)
         fields["urls"] = tuple(fields["urls"])
         return cls(**fields)
+
+
+def formats_in(url: str) -> set[str]:
+    """The message format that the query of `url` asks the server for, if any."""
+    return set(parse_qs(urlsplit(url).query).get("format", ()))

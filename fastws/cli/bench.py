@@ -15,7 +15,7 @@ from typing import Final
 from fastws.bench.capacity import Costs, Demand, estimate
 from fastws.bench.dialects import DIALECTS
 from fastws.bench.load import Load, LoadFailed
-from fastws.bench.plan import FORMATS, MODES, Plan
+from fastws.bench.plan import FORMATS, MODES, Plan, formats_in
 from fastws.bench.usage import Usage, usage_of
 from fastws.errors import ConfigError
 
@@ -191,6 +191,9 @@ def _plan(options: argparse.Namespace) -> Plan:
     _check_mode(options, key)
     can_publish = DIALECTS[options.dialect].publish is not None
     same = {name: getattr(options, name) for name in _SAME_NAME}
+    asked = set[str]().union(*map(formats_in, options.url))
+    if len(asked) == 1 and asked <= set(FORMATS):
+        (same["format"],) = asked
     plan = Plan(
         urls=tuple(options.url),
         payload_bytes=options.payload,

@@ -163,6 +163,12 @@ async def test_command_exits_with_1_on_loss() -> None:
     assert "1 missing" in out
 
 
+async def test_command_speaks_the_format_that_the_url_asks_for(server: Server) -> None:
+    short = ("--connections", "2", "--rate", "50", "--warm", "0.05", "--duration", "0.2", "--json")
+    code, out, _ = await _command(f"{server.url}?format=msgpack", *short)
+    assert (code, json.loads(out)["ok"]) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -20,6 +20,8 @@ def test_plan_survives_the_way_to_another_process() -> None:
     [
         ({"urls": ("http://x/",)}, "URL"),
         ({"urls": ("ws://",)}, "URL"),
+        ({"urls": ("ws://x/?format=msgpack",)}, "URL"),
+        ({"urls": ("ws://x/?format=json", "ws://x/?format=msgpack")}, "URL"),
         ({"connections": 0}, "--connections"),
         ({"channels": 11}, "--channels"),
         ({"payload_bytes": 25}, "--payload"),

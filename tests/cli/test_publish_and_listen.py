@@ -57,12 +57,16 @@ async def test_publish_straight_through_redis(serve: Serve, join: Join, redis_se
     assert (heard["event"], heard["data"]) == ("hello", [1])
 
 
-@pytest.mark.parametrize("codec", ["json", "msgpack"])
-async def test_listen_prints_one_line_each_and_stops_after_count(serve: Serve, join: Join, codec: str) -> None:
+@pytest.mark.parametrize(
+    ("query", "flags"), [("", ()), ("", ("--format", "msgpack")), ("?format=msgpack", ())], ids=str
+)
+async def test_listen_prints_one_line_each_and_stops_after_count(
+    serve: Serve, join: Join, query: str, flags: tuple[str, ...]
+) -> None:
     server = await serve()
-    url = f"ws://127.0.0.1:{server.port}/"
+    url = f"ws://127.0.0.1:{server.port}/{query}"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "fastws", "listen", url, "news", "--count", "2", "--format", codec),
+        *(sys.executable, "-m", "fastws", "listen", url, "news", "--count", "2", *flags),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[2],

@@ -2,6 +2,11 @@
 
 import { FastWSError } from "./errors.js";
 
+/** The format that the query of `url` asks for, which goes before the option; null if there is none. */
+export function formatIn(url) {
+  return url === undefined ? null : new URL(url, globalThis.location?.href).searchParams.get("format");
+}
+
 /** The URL and the subprotocols. `url` is the server of this file by default; without a path it gets the dialect's. */
 export function addressOf({ url, format, auth, dialect, workspaceId }, { path }, token) {
   const base = new URL(url ?? "..", url === undefined ? import.meta.url : globalThis.location?.href);

@@ -80,7 +80,7 @@ export interface Options {
   url?: string;
   /** Default: channels. */
   dialect?: Dialect;
-  /** Default: json. */
+  /** Default: json. `?format=` in `url` goes before it. */
   format?: Format;
   token?: string | null;
   /** Asked at the start, a minute before the token ends and when the server refuses it. */

@@ -9,7 +9,7 @@
  * fastws.d.ts describes every option, event and method.
  */
 
-import { addressOf } from "./address.js";
+import { addressOf, formatIn } from "./address.js";
 import { NORMAL } from "./backoff.js";
 import { CODECS } from "./codecs.js";
 import { Connection } from "./connection.js";
@@ -52,6 +52,7 @@ export class Client {
     this.#options = { ...DEFAULTS, ...Object.fromEntries(given) };
     this.#dialect = DIALECTS[this.#options.dialect];
     if (!this.#dialect) throw new FastWSError("bad_request", `unknown dialect: ${this.#options.dialect}`);
+    this.#options.format = formatIn(this.#options.url) ?? this.#options.format;
     if (!CODECS[this.#options.format]) throw new FastWSError("bad_request", "`format` must be json or msgpack");
     for (const [name, listener] of given) {
       if (/^on[A-Z]/.test(name) && listener) this.on(name[2].toLowerCase() + name.slice(3), listener);
