@@ -51,7 +51,7 @@ def test_the_close_codes_of_operators_are_those_of_the_code_with_their_labels() 
 
 
 def test_the_close_codes_of_clients_are_those_of_the_code() -> None:
-    rows = table("Limits, and what a client gets at them", "code", "when")
+    rows = table("Limits and close codes", "code", "when")
     assert {row[0] for row in rows} == {code for code, _ in closes()}
 
 
@@ -118,7 +118,7 @@ def test_the_addresses_are_those_that_are_served() -> None:
 
 
 def test_the_policies_are_those_of_the_setting() -> None:
-    rows = table("Limits, and what a client gets at them", "policy", "what happens")
+    rows = table("Limits and close codes", "policy", "what happens")
     assert {code for row in rows for code in codes(row[0])} == set(SETTINGS["slow_policy"].choices)
 
 

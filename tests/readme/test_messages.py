@@ -76,7 +76,7 @@ Kind = tuple[str | None, str | None, frozenset[str]]
 
 
 def messages(column: int, dialect: str) -> Iterator[dict[str, Any]]:
-    for row in table(dialect, "client says", "server answers"):
+    for row in table(dialect, "client sends", "server answers"):
         for code in codes(row[column]):
             if code.startswith("{"):
                 yield from readings(code)
