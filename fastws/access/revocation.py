@@ -17,6 +17,8 @@ FURTHEST_SECONDS: Final = 3660 * DAY_SECONDS
 # Tolerated difference between the clocks of nodes.
 CLOCK_SECONDS: Final = 60.0
 HOUR_SECONDS: Final = 3600
+# Entries that are handled or sent at a time.
+PAGE: Final = 1000
 TABLES: Final = ("tokens", "users")
 Snapshot = dict[str, dict[str, float]]
 
@@ -133,12 +135,17 @@ class Revocations:
         }
 
     def missing_from(self, known: Mapping[str, float], table: str) -> Iterator[dict[str, float]]:
-        """Yield entries of `table` that `known` lacks or has with an earlier time, in one dict per hour."""
+        """Yield entries of `table` that `known` lacks or has with an earlier time, in dicts of at most PAGE entries.
+
+        A dict is empty if nothing is missing in a whole hour, so that the caller can let others run.
+        """
         since = self._clock() - (USER_SECONDS if table == "users" else 0.0)
         own = self._tables[table]
         for hour in list(own.hours):
             moments = {name: own.moments[name] for name in own.hours.get(hour, ())}
-            yield {name: at for name, at in moments.items() if at > since and known.get(name, since) < at}
+            missing = [(name, at) for name, at in moments.items() if at > since and known.get(name, since) < at]
+            for start in range(0, max(len(missing), 1), PAGE):
+                yield dict(missing[start : start + PAGE])
 
     def of(self, *, tokens: Iterable[str] = (), users: Iterable[str] = ()) -> Snapshot:
         """Return the revocations of these tokens and users only."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
@@ -85,9 +85,13 @@ class Router:
         upgrade_check: UpgradeCheck,
         *,
         only: Collection[str] | None = None,
+        private: Sequence[Route] = (),
         websocket_paths: Collection[str] = (),
     ) -> None:
-        """`only` restricts the paths. On `websocket_paths`, POST is the upgrade check and GET is answered with 426."""
+        """`only` restricts the paths, `private` adds routes that clients must not reach.
+
+        On `websocket_paths`, POST is the upgrade check and GET is answered with 426.
+        """
         self._application = application
         self._websocket_paths = websocket_paths
         self._websocket_route = Route(
@@ -95,7 +99,7 @@ class Router:
         )
         self._exact: dict[str, Route] = {}
         self._patterns: list[tuple[re.Pattern[str], Route]] = []
-        for route in routes(metrics, log_level, upgrade_check):
+        for route in (*routes(metrics, log_level, upgrade_check), *private):
             if only is not None and route.path not in only:
                 continue
             if "{" in route.path:

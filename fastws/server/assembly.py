@@ -35,6 +35,7 @@ from fastws.hub.rules import Rules
 from fastws.logs import LogLevel
 from fastws.server.admittance import Admittance
 from fastws.server.embedding import InProcessBroadcaster
+from fastws.server.sibling_revocations import REVOCATIONS
 from fastws.server.status import Status
 from fastws.server.tasks import Tasks
 from fastws.session.commands import COMMANDS
@@ -253,7 +254,7 @@ class Assembly:
         self.worker_metrics: WorkerMetrics | None = None
         if workers_folder is not None:
             self.worker_metrics = WorkerMetrics(exposition, workers_folder)
-            own = Router(self.application, self.worker_metrics, endpoint, check)
+            own = Router(self.application, self.worker_metrics, endpoint, check, private=[REVOCATIONS])
             # For connections from another worker of this machine.
             self.worker_protocol = self._protocol(own, MAX_SIBLING_BODY_BYTES, is_internal=True)
             metrics = workers = AllWorkerMetrics(self.worker_metrics, workers_folder)

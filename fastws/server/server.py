@@ -20,9 +20,10 @@ from fastws.logs import LogLevel, log_through_logging
 from fastws.server.admittance import Admittance
 from fastws.server.assembly import Assembly
 from fastws.server.listening import Listeners
+from fastws.server.sibling_revocations import learn_revocations
 from fastws.settings import check
 from fastws.standard_streams import open_closed_descriptors
-from fastws.telemetry.exited_workers import SOCKET_SUFFIX
+from fastws.telemetry.siblings import SOCKET_SUFFIX
 from fastws.transport.drain import drain
 from fastws.vocabulary.connection_ids import new_node_id
 
@@ -76,6 +77,8 @@ class Server:
             if self.admittance.jwks is not None:
                 await self.admittance.jwks.start()
             await self.broker.start()
+            if self._workers_folder is not None:
+                await learn_revocations(self._workers_folder, self.admittance.revocations)
             await self.cluster.start()
             self.heartbeat.start()
             await self._listen()

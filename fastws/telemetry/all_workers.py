@@ -9,8 +9,9 @@ from typing import Final
 
 import structlog
 
-from fastws.telemetry.exited_workers import SOCKET_SUFFIX, last_known, merge, write_own
+from fastws.telemetry.exited_workers import last_known, merge, write_own
 from fastws.telemetry.exposition import CONTENT_TYPE, Exposition
+from fastws.telemetry.siblings import ask_siblings
 from fastws.wire.request import Request
 from fastws.wire.response import Response
 
@@ -18,7 +19,6 @@ log = structlog.stdlib.get_logger("fastws.metrics")
 
 SIBLING_SECONDS: Final = 1.0
 _REQUEST: Final = b"GET /metrics HTTP/1.1\r\nHost: sibling\r\nConnection: close\r\n\r\n"
-_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class WorkerMetrics:
@@ -55,48 +55,17 @@ class AllWorkerMetrics:
 
     async def __call__(self, application: object, request: Request, **_: str) -> Response:
         text = self._own.save()
-        answers = await self._ask(_REQUEST)
+        answers = await ask_siblings(self._folder, _REQUEST, SIBLING_SECONDS)
         # Parsing takes a few ms per worker; in a thread it does not delay the clients of this worker.
         body = await asyncio.to_thread(self._add_up, text, answers)
         return Response(200, body, (("Content-Type", CONTENT_TYPE),))
 
     async def forward(self, request: bytes) -> None:
         """Send `request` to all other workers."""
-        await self._ask(request)
+        await ask_siblings(self._folder, request, SIBLING_SECONDS)
 
     def _add_up(self, own: str, answers: dict[int, str | None]) -> bytes:
         answered = [self._own.pid, *(pid for pid, text in answers.items() if text)]
         busy = [pid for pid, text in answers.items() if text is None]
         others = [text for text in answers.values() if text]
         return merge([own, *others, *last_known(self._folder, answered, busy)])
-
-    async def _ask(self, request: bytes) -> dict[int, str | None]:
-        """Send `request` to all other workers; return the body of each answer, as `_ask` does, by process id."""
-        paths = {int(path.stem): path for path in sorted(self._folder.glob(f"*{SOCKET_SUFFIX}"))}
-        paths.pop(self._own.pid, None)
-        answers = await asyncio.gather(*(_ask(path, request) for path in paths.values()))
-        return dict(zip(paths, answers, strict=True))
-
-
-async def _ask(path: Path, request: bytes) -> str | None:
-    """Return the body of a worker's answer; empty if the worker has exited, None if it did not answer in time."""
-    try:
-        async with asyncio.timeout(SIBLING_SECONDS):
-            reader, writer = await asyncio.open_unix_connection(str(path))
-            try:
-                writer.write(request)
-                answer = await reader.read(-1)
-            finally:
-                writer.close()
-    except TimeoutError:
-        log.warning("worker did not answer in time", socket=path.name)
-        return None
-    except OSError as error:
-        log.debug("worker has exited", socket=path.name, error=str(error))
-        return ""
-    head, _, body = answer.partition(_END_OF_HEAD)
-    # An incomplete answer means that the worker exited while it answered.
-    is_complete = (
-        head.startswith(b"HTTP/1.1 200 ") and f"content-length: {len(body)}\r\n" in head.decode().lower() + "\r\n"
-    )
-    return body.decode() if is_complete else ""

@@ -15,8 +15,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
-# `<pid>.sock` is the private socket of a worker, `<pid>.prom` its last saved metrics.
-SOCKET_SUFFIX: Final = ".sock"
+from fastws.telemetry.siblings import SOCKET_SUFFIX
+
+# `<pid>.prom` are the last saved metrics of a worker.
 METRICS_SUFFIX: Final = ".prom"
 # The ledger: the summed counters of exited workers.
 EXITED: Final = "exited"

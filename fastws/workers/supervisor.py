@@ -33,7 +33,7 @@ from fastws.workers.slots import Slot, open_slots
 
 log = structlog.stdlib.get_logger("fastws.workers")
 
-# A worker that is not ready after this time hangs (it waits at most 6 s for Redis and keys).
+# A worker that is not ready after this time hangs (it waits at most 13 s for Redis, keys and the other workers).
 READY_SECONDS: Final = 30.0
 # Added to drain_timeout: workers that still run are killed.
 LATE_SECONDS: Final = 5.0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastws.access.revocation import CLOCK_SECONDS, FURTHEST_SECONDS, Revocations
+from fastws.access.revocation import CLOCK_SECONDS, FURTHEST_SECONDS, PAGE, Revocations
 from fastws.vocabulary.identity import Identity
 
 DAY = 24 * 3600.0
@@ -181,6 +181,15 @@ def test_who_knows_less_is_told_the_difference() -> None:
     assert revoked.later_than(told) == {"tokens": {"a": START + 10}, "users": {"u2": START - 5}}
     clock.now += 20
     assert [entry for entry in revoked.missing_from({}, "tokens") if entry] == [{"b": START + DAY}]
+
+
+def test_what_is_missing_comes_in_pages() -> None:
+    revoked = Revocations(Clock())
+    names = {f"t{number}": START + 10 for number in range(2 * PAGE + 1)}
+    revoked.merge({"tokens": names})
+    pages = list(revoked.missing_from({}, "tokens"))
+    assert sorted(map(len, pages)) == [1, PAGE, PAGE]
+    assert {name: at for page in pages for name, at in page.items()} == names
 
 
 @given(entries=st.dictionaries(st.text(max_size=3), st.floats(START, START + 9e5)), ahead=st.floats(-50, 50))

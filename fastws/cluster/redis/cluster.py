@@ -73,6 +73,7 @@ class RedisCluster:
 
     async def start(self) -> None:
         await self.registry.start()
+        await self.revocations.start()
 
     async def stop(self) -> None:
         await self.registry.stop()

@@ -11,14 +11,14 @@ from typing import Final
 
 import structlog
 
-from fastws.access.revocation import CLOCK_SECONDS, TABLES, USER_SECONDS, Revocations, Snapshot
+from fastws.access.revocation import CLOCK_SECONDS, PAGE, TABLES, USER_SECONDS, Revocations, Snapshot
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.errors import BadRequest, BrokerUnavailable
 
 RETRY_SECONDS: Final = 1.0
-# Entries in one command or message.
-PAGE: Final = 1000
+# How long `start` waits for the first synchronization. Redis that stops answering ends it sooner.
+START_SECONDS: Final = 5.0
 Enforce = Callable[[Mapping[str, Mapping[str, float]]], None]
 
 _log = structlog.get_logger("fastws.redis")
@@ -46,7 +46,15 @@ class RedisRevocations:
         self._is_stale = False
         # Revocations that other processes have published with an earlier end than is known here.
         self._unpublished: Snapshot = {table: {} for table in TABLES}
-        broker.serve(self._channel, self._receive, self._subscribed)
+        self._has_tried = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start to synchronize. Returns after the first attempt, or at once if Redis is unavailable."""
+        self._broker.serve(self._channel, self._receive, self._subscribed)
+        if self._broker.is_up:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(START_SECONDS):
+                    await self._has_tried.wait()
 
     async def publish(self, change: Snapshot) -> None:
         """Store `change` in Redis and publish it to every process. Raises BrokerUnavailable, and tries again later."""
@@ -61,9 +69,8 @@ class RedisRevocations:
         for table in TABLES:
             known = await self._read(table)
             for missing in self._revocations.missing_from(known, table):
-                entries = list(missing.items())
-                for start in range(0, len(entries), PAGE):
-                    await self._publish({table: dict(entries[start : start + PAGE])})
+                if missing:
+                    await self._publish({table: missing})
                 await asyncio.sleep(0)
 
     async def check(self) -> None:
@@ -139,6 +146,7 @@ class RedisRevocations:
                 if error.message != reason:
                     reason = error.message
                     _log.warning("cannot synchronize revocations with redis", reason=reason)
+            self._has_tried.set()
             # Not all processes at the same time: those that come later find nothing left to do.
             seconds = self._broker.timeouts.revocations_seconds * random.uniform(0.5, 1.0)  # noqa: S311 no secret
             with contextlib.suppress(TimeoutError):
