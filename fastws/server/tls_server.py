@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
 
+from fastws.errors import BadRequest
 from fastws.server.tls import Tls
 from fastws.server.unix_socket import BACKLOG
 from fastws.transport.counted_socket import CountedSocket, peer_name
@@ -22,6 +23,17 @@ ACCEPTS_PER_TURN: Final = 16
 # If descriptors run out, the listening socket stays readable: wait this long before the next accept.
 PAUSE_SECONDS: Final = 0.5
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+# The reasons of OpenSSL that occur most, as operators say them.
+_CAUSES: Final = {
+    "HTTP_REQUEST": "the client speaks plain HTTP",
+    "TLSV1_ALERT_UNKNOWN_CA": "the client does not trust the certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the client refuses the certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the client finds the certificate expired",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the client refuses the certificate",
+    "UNSUPPORTED_PROTOCOL": "the client supports only versions before TLS 1.2",
+    "NO_SHARED_CIPHER": "the client supports none of the ciphers",
+}
 
 MakeSocket = Callable[[], CountedSocket]
 
@@ -104,16 +116,26 @@ class TlsServer:
 
     async def _shake_hands(self, connection: socket.socket, protocol: CountedSocket) -> None:
         try:
-            # Errors here are caused by the client: it disconnected, does not speak TLS, or timed out.
-            with contextlib.suppress(OSError):
-                await self._loop.connect_accepted_socket(
-                    lambda: protocol,
-                    connection,
-                    ssl=self._tls.context,
-                    ssl_handshake_timeout=self._handshake_seconds,
-                    ssl_shutdown_timeout=self._shutdown_seconds,
-                )
+            await self._loop.connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self._tls.context,
+                ssl_handshake_timeout=self._handshake_seconds,
+                ssl_shutdown_timeout=self._shutdown_seconds,
+            )
+        except OSError as error:  # the client disconnected, does not speak TLS, or timed out
+            if not protocol.is_made:
+                protocol.turn_away(BadRequest("the TLS handshake failed", reason="tls", cause=_cause(error)))
         finally:
             if not protocol.is_made:
                 protocol.leave()
                 connection.close()
+
+
+def _cause(error: OSError) -> str:
+    """Return what the log says about a handshake that failed with `error`."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return _CAUSES.get(error.reason) or error.reason.lower().replace("_", " ")
+    if isinstance(error, ConnectionAbortedError):
+        return "it was not finished within handshake_timeout"
+    return "the client disconnected" if isinstance(error, ConnectionError) else type(error).__name__

@@ -20,9 +20,9 @@ _CLOSED: Final = (
     *((4401, "expired"), (4401, "revoked")),
 )
 _REFUSED: Final = (
-    *((400, "bad_request"), (401, "hook"), (401, "no_token_through_proxy"), (401, "unauthorized")),
+    *((400, "bad_request"), (400, "tls"), (401, "hook"), (401, "no_token_through_proxy"), (401, "unauthorized")),
     *((403, "forbidden"), (403, "hook"), (403, "origin"), (404, "not_found"), (405, "method_not_allowed")),
-    *((413, "too_large"), (421, "misdirected"), (426, "upgrade_required")),
+    *((413, "too_large"), (421, "misdirected"), (426, "upgrade_removed"), (426, "upgrade_required")),
     *((429, "address_limit"), (429, "user_limit"), (431, "headers_too_large"), (500, "internal")),
     *((503, "connect_rate"), (503, "draining"), (503, "full"), (503, "hook"), (503, "switched_off")),
 )
