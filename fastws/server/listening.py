@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -24,6 +24,11 @@ _ADVICE: Final = {
     errno.EADDRINUSE: "; only one worker of an application can embed a server: with several, run `fastws serve` instead"
 }
 
+ANY_IPV4: Final = "0.0.0.0"  # noqa: S104 compared, not bound
+ANY_IPV6: Final = "::"
+
+# Family and address as `socket.bind` takes it.
+Address = tuple[int, tuple[str | int, ...]]
 MakeProtocol = Callable[[], asyncio.Protocol]
 
 
@@ -123,9 +128,9 @@ async def bind_all(host: str, port: int, *, is_shared: bool = False) -> list[soc
     """Listen on every address of `host`, on the same port. Returns the sockets. Raises OSError and closes all then."""
     sockets: list[socket.socket] = []
     try:
-        for found in dict.fromkeys(await resolve(host or None, port, flags=socket.AI_PASSIVE)):
-            address = (found.address[0], port, *found.address[2:])
-            sockets.append(bind(found.family, address, is_shared=is_shared))
+        found = await resolve(host or None, port, flags=socket.AI_PASSIVE)
+        for family, address in distinct((each.family, each.address) for each in found):
+            sockets.append(bind(family, (address[0], port, *address[2:]), is_shared=is_shared))
             sockets[-1].listen(BACKLOG)
             port = port or int(sockets[-1].getsockname()[1])
     except BaseException:
@@ -135,15 +140,25 @@ async def bind_all(host: str, port: int, *, is_shared: bool = False) -> list[soc
     return sockets
 
 
+def distinct(addresses: Iterable[Address]) -> list[Address]:
+    """Return each of the `addresses` once; without 0.0.0.0 if `::` is among them, whose socket takes IPv4 as well."""
+    once = dict.fromkeys(addresses)
+    is_dual = any(address[0] == ANY_IPV6 for _, address in once)
+    return [(family, address) for family, address in once if not (is_dual and address[0] == ANY_IPV4)]
+
+
 def bind(family: int, address: tuple[str | int, ...], *, is_shared: bool) -> socket.socket:
-    """Return a socket bound to `address`, shared with other processes of this user if `is_shared`. Raises OSError."""
+    """Return a socket bound to `address`, shared with other processes of this user if `is_shared`. Raises OSError.
+
+    A socket bound to `::` takes IPv4 connections as well.
+    """
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if is_shared:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != ANY_IPV6))
         bound.bind(address)
     except OSError:
         bound.close()

@@ -77,11 +77,16 @@ def peer_of(transport: asyncio.BaseTransport) -> str | None:
     """
     peer = transport.get_extra_info("peername")
     if isinstance(peer, tuple):
-        return str(peer[0])
+        return _without_mapping(str(peer[0]))
     connection = transport.get_extra_info("socket")
     return UNIX if connection is not None and connection.family == socket.AF_UNIX else None
 
 
 def peer_name(family: int, address: object) -> str:
     """Return the peer's address as `accept` reports it for a socket of `family`; UNIX on a Unix socket."""
-    return UNIX if family == socket.AF_UNIX or not isinstance(address, tuple) else str(address[0])
+    return UNIX if family == socket.AF_UNIX or not isinstance(address, tuple) else _without_mapping(str(address[0]))
+
+
+def _without_mapping(address: str) -> str:
+    """Return `address`; of an IPv4 client on a socket for IPv6 and IPv4, such as ::ffff:192.0.2.1, the IPv4 address."""
+    return address.removeprefix("::ffff:") if "." in address else address

@@ -10,7 +10,7 @@ from typing import Final
 
 from fastws.backoff import Backoff
 from fastws.config import Config
-from fastws.server.listening import bind
+from fastws.server.listening import Address, bind, distinct
 from fastws.server.unix_socket import BACKLOG, listen_at
 from fastws.workers.child import Child
 
@@ -20,9 +20,6 @@ MAX_BACKOFF_SECONDS: Final = 15.0
 HEALTHY_SECONDS: Final = 30.0
 # If a slot waits longer than this for its restart, its sockets are closed: connections go to the other slots.
 EMPTY_SECONDS: Final = 1.0
-
-# Family and address as `socket.bind` takes it.
-Address = tuple[int, tuple[str | int, ...]]
 
 
 def _restart_backoff() -> Backoff:
@@ -98,12 +95,11 @@ def _addresses(host: str, port: int) -> list[Address]:
     """Return all addresses of `host`, with one port that is free on each of them. Raises OSError."""
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses: list[Address] = []
-    for family, _, _, _, place in found:
+    for family, place in distinct((int(family), (str(place[0]), port, *place[2:])) for family, _, _, _, place in found):
         # Keep the flow info and scope id of an IPv6 address.
-        address = (int(family), (str(place[0]), port, *place[2:]))
-        with bind(*address, is_shared=False) as probe:
+        with bind(family, (place[0], port, *place[2:]), is_shared=False) as probe:
             # Listen without SO_REUSEPORT first: with it, two servers of one user would silently share the port.
             probe.listen(1)
             port = port or int(probe.getsockname()[1])
-        addresses.append((address[0], (str(place[0]), port, *place[2:])))
-    return list(dict.fromkeys(addresses))
+        addresses.append((family, (place[0], port, *place[2:])))
+    return addresses

@@ -16,7 +16,9 @@ from fastws.config import Config
 from fastws.errors import ConfigError
 from fastws.resolver import Found
 from fastws.server import listening
-from fastws.server.listening import CannotListen, Listeners, bind, bind_all, place_of
+from fastws.server.listening import CannotListen, Listeners, bind, bind_all, distinct, place_of
+from fastws.workers.slots import open_slots
+from tests.serving import UPGRADE, Serve
 
 
 @pytest.fixture
@@ -157,3 +159,66 @@ async def test_inherited_sockets_are_left_to_a_new_worker_and_others_stay(tmp_pa
 async def test_a_metrics_address_in_use_names_the_setting(taken: int) -> None:
     with pytest.raises(ConfigError, match=f"metrics_address: cannot listen on 127.0.0.1:{taken}"):
         await Listeners().open_for_scrapes(Greeter, f"127.0.0.1:{taken}", is_shared=False)
+
+
+V4, V6 = socket.AF_INET, socket.AF_INET6
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(V6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(
+    not has_ipv6(), reason="no IPv6 on this machine (sysctl net.ipv6.conf.lo.disable_ipv6=0)"
+)
+
+
+@pytest.mark.parametrize(
+    ("found", "bound"),
+    [
+        ([(V4, ("0.0.0.0", 1)), (V6, ("::", 1, 0, 0))], [(V6, ("::", 1, 0, 0))]),
+        ([(V6, ("::", 1, 0, 0)), (V4, ("0.0.0.0", 1))], [(V6, ("::", 1, 0, 0))]),
+        ([(V4, ("0.0.0.0", 1))], [(V4, ("0.0.0.0", 1))]),
+        ([(V4, ("127.0.0.1", 1)), (V6, ("::1", 1, 0, 0)), (V4, ("127.0.0.1", 1))], None),
+    ],
+)
+def test_each_address_is_bound_once(found: list[Any], bound: list[Any] | None) -> None:
+    assert distinct(found) == (found[:2] if bound is None else bound)
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["::", ""])
+async def test_the_unspecified_address_takes_both_families_with_one_socket(host: str) -> None:
+    [listener] = await bind_all(host, 0)
+    port = listener.getsockname()[1]
+    for address in ("127.0.0.1", "::1"):
+        socket.create_connection((address, port), 10).close()
+        listener.accept()[0].close()
+    listener.close()
+
+
+@needs_ipv6
+def test_workers_take_both_families_as_well() -> None:
+    slots = open_slots(Config(host="::", port=0, workers=2, redis_url="redis://localhost"))
+    port = slots[0].sockets[0].getsockname()[1]
+    for address in ("127.0.0.1", "::1"):
+        socket.create_connection((address, port), 10).close()
+    for slot in slots:
+        assert [listener.family for listener in slot.sockets] == [V6]
+        slot.close()
+
+
+@needs_ipv6
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_a_client_of_both_families_has_the_address_that_it_would_have_alone(serve: Serve, address: str) -> None:
+    server = await serve(host="::", allow_anonymous=True)
+    reader, writer = await asyncio.open_connection(address, server.port)
+    writer.write(UPGRADE.format(path="/").encode())
+    await reader.readuntil(b"connection_id")
+    assert [client.address for client in server.roster] == [address]  # type: ignore[attr-defined] # a Connection
+    writer.close()
