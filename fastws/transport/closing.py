@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from fastws.errors import FastWSError, ProtocolViolation
+from fastws.transport.closed_transport import CLOSED
 from fastws.transport.connection_log import client_fields
 from fastws.transport.states import TRANSITIONS, Event, State
 from fastws.transport.writer import discard
@@ -58,6 +59,16 @@ def close_for_violation(connection: Connection, error: FastWSError) -> None:
     connection.write_control(close_frame(code, error.message))
     transition(connection, Event.PEER_FAILS)
     _close_our_half(connection)
+
+
+def abandon(connection: Connection) -> None:
+    """Undo an opening that failed: nothing counts or reaches `connection` any more, and its socket is left alone."""
+    connection.session.cork = None
+    if connection.state is State.OPEN:
+        connection.services.lifecycle.closed(connection, 1011, "internal")
+    transition(connection, Event.LOST)
+    connection.services.lifecycle.gone(connection)
+    connection.transport = CLOSED
 
 
 def close_slow_consumer(connection: Connection, channel: str) -> None:

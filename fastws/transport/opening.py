@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Final
 
 from fastws.admission.admission import Admission
@@ -14,19 +13,22 @@ from fastws.dialects.wire_form import Compression, DialectForm
 from fastws.session.joining import join_starting_channels
 from fastws.session.services import Services
 from fastws.session.session import Session
+from fastws.transport import closing
 from fastws.transport.services import TransportServices
 from fastws.transport.websocket import Connection
 from fastws.wire.deflate import Deflate
 from fastws.wire.deflate import negotiate as negotiate_deflate
 from fastws.wire.handshake import accept_response
+from fastws.wire.request import Request
 
 MAX_USER_AGENT_LENGTH: Final = 256
+MAX_SHARED_STRINGS: Final = 1024
 
 
 class Opening:
     """Opens connections. Shares one wire form among all clients with the same dialect, codec and compression."""
 
-    __slots__ = ("_compresses", "_config", "_forms", "_is_tls", "_services", "_transport_services")
+    __slots__ = ("_compresses", "_config", "_forms", "_is_tls", "_services", "_strings", "_transport_services")
 
     def __init__(
         self, services: Services, transport_services: TransportServices, config: Config, *, is_tls: bool
@@ -37,34 +39,51 @@ class Opening:
         self._compresses = config.compression == "on"
         self._is_tls = is_tls
         self._forms: dict[tuple[str, str, bool], DialectForm] = {}
+        # Addresses and user agents: equal ones are one string. Not interned, since Python 3.12.1 keeps those forever.
+        self._strings: dict[str, str] = {}
 
     def open(self, admission: Admission, transport: asyncio.Transport) -> Connection:
         """Open the connection of an admitted client, which takes over `transport`."""
-        request, identity = admission.request, admission.identity
-        deflate = self._negotiate_deflate(admission)
+        deflate = self._negotiate_deflate(admission.request) if self._compresses else None
+        connection = self._make(admission, transport, deflate)
+        session, identity = connection.session, admission.identity
+        self._take_over(transport, connection)
+        lifecycle = self._transport_services.lifecycle
+        if identity is None:
+            lifecycle.opened(connection, session.form.dialect.name, None, None)
+        else:
+            expires_at = identity.expires_at + self._services.token_verifier.leeway_seconds
+            lifecycle.opened(connection, session.form.dialect.name, identity.user, expires_at)
+        extensions = None if deflate is None else deflate.response
+        try:
+            response = accept_response(admission.request, subprotocol=admission.subprotocol, extensions=extensions)
+            session.cork = [response]
+            join_starting_channels(session)
+            session.uncork()
+            lifecycle.log.opened(connection)
+        except BaseException:
+            closing.abandon(connection)
+            raise
+        return connection
+
+    def _make(self, admission: Admission, transport: asyncio.Transport, deflate: Deflate | None) -> Connection:
+        """Make the connection and its session."""
+        strings = self._strings
+        if len(strings) >= MAX_SHARED_STRINGS:
+            strings.clear()
+        address = admission.address
+        user_agent = (admission.request.header("user-agent") or "")[:MAX_USER_AGENT_LENGTH]
         connection = Connection(
             self._transport_services,
             transport,
             admission.connection_id,
-            address=sys.intern(admission.address),
-            user_agent=sys.intern((request.header("user-agent") or "")[:MAX_USER_AGENT_LENGTH]),
+            address=strings.setdefault(address, address),
+            user_agent=strings.setdefault(user_agent, user_agent),
             deflate=deflate,
         )
         form = self._form(admission.dialect, admission.codec, deflate)
-        connection.session = session = Session(self._services, connection, form, identity, admission.starting)
+        connection.session = session = Session(self._services, connection, form, admission.identity, admission.starting)
         session.anonymous_allowed = admission.anonymous_allowed
-        self._take_over(transport, connection)
-        lifecycle = self._transport_services.lifecycle
-        if identity is None:
-            lifecycle.opened(connection, form.dialect.name, None, None)
-        else:
-            expires_at = identity.expires_at + self._services.token_verifier.leeway_seconds
-            lifecycle.opened(connection, form.dialect.name, identity.user, expires_at)
-        extensions = None if deflate is None else deflate.response
-        session.cork = [accept_response(request, subprotocol=admission.subprotocol, extensions=extensions)]
-        join_starting_channels(session)
-        session.uncork()
-        lifecycle.log.opened(connection)
         return connection
 
     def _take_over(self, transport: asyncio.Transport, connection: Connection) -> None:
@@ -77,10 +96,9 @@ class Opening:
         # Pause as soon as the kernel takes less than all. uvloop's TLS compares with >=, plain sockets with >.
         transport.set_write_buffer_limits(high=1 if self._is_tls else 0, low=0)
 
-    def _negotiate_deflate(self, admission: Admission) -> Deflate | None:
-        request = admission.request
+    def _negotiate_deflate(self, request: Request) -> Deflate | None:
         offers = request.header("sec-websocket-extensions")
-        if offers is None or not self._compresses or request.query.get("compression") == "off":
+        if offers is None or request.query.get("compression") == "off":
             return None
         return negotiate_deflate(offers)
 

@@ -77,7 +77,11 @@ async def _open_if_agreed(connection: HttpConnection, admission: Admission, hook
 
 
 def _open(connection: HttpConnection, admission: Admission) -> None:
-    opened = connection.opening.open(admission, connection.transport)
+    try:
+        opened = connection.opening.open(admission, connection.transport)
+    except BaseException:
+        connection.transport.set_protocol(connection)  # to answer, and to stop counting when the socket is closed
+        raise
     connection.leave()
     rest = connection.reader.trailing()
     if rest:

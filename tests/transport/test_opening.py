@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from fastws.server.server import Server
-from fastws.transport.opening import MAX_USER_AGENT_LENGTH, Opening
+from fastws.transport import opening as opening_module
+from fastws.transport.opening import MAX_SHARED_STRINGS, MAX_USER_AGENT_LENGTH, Opening
 from fastws.transport.websocket import Connection
-from tests.serving import Serve
+from tests.serving import PATIENCE_SECONDS, Join, OpenRaw, Serve
 from tests.transport.pipes import Pipe, connect, frames, say
 
 
@@ -63,18 +64,18 @@ def open_with(server: Server, target: str = "/", *lines: str) -> tuple[Pipe, Con
 OFFER = "Sec-WebSocket-Extensions: permessage-deflate"
 
 
-async def test_connections_share_a_wire_form_if_dialect_codec_and_window_are_the_same(serve: Serve) -> None:
+async def test_connections_share_a_wire_form_if_dialect_codec_and_compression_are_the_same(serve: Serve) -> None:
     server = await serve(compression="on", compression_level=3, compression_min_bytes=10)
     plain, again = open_with(server)[1], open_with(server)[1]
     packed = open_with(server, "/?format=msgpack")[1]
-    deflated, small = (
-        open_with(server, "/", OFFER)[1],
-        open_with(server, "/", f"{OFFER}; server_max_window_bits=9")[1],
-    )
-    forms = [connection.session.form for connection in (plain, packed, deflated, small)]
+    deflated = open_with(server, "/", OFFER)[1]
+    forms = [connection.session.form for connection in (plain, packed, deflated)]
     assert again.session.form is plain.session.form
-    assert len(set(map(id, forms))) == 4
-    assert [form.compression is None for form in forms] == [True, True, False, False]
+    assert len(set(map(id, forms))) == 3
+    assert [form.compression is None for form in forms] == [True, True, False]
+    for bits, form in ((9, plain), (12, deflated), (15, deflated)):
+        narrow = open_with(server, "/", f"{OFFER}; server_max_window_bits={bits}")[1]
+        assert narrow.session.form is form.session.form
 
 
 async def test_an_offer_is_declined_unless_compression_is_on(serve: Serve) -> None:
@@ -108,3 +109,34 @@ async def test_frames_behind_the_request_are_read_after_the_greeting(serve: Serv
     say(pipe.protocol, {"action": "ping"})
     await asyncio.sleep(0)
     assert len(pipe.all_messages) == 3
+
+
+async def test_shared_strings_are_bounded(serve: Serve) -> None:
+    """Python 3.12.1 keeps interned strings forever, and clients choose their User-Agent."""
+    server = await serve()
+    for number in range(2 * MAX_SHARED_STRINGS):
+        open_with(server, "/", f"User-Agent: {number}")
+        assert len(server.assembly.opening._strings) <= MAX_SHARED_STRINGS + 2
+
+
+async def test_an_opening_that_fails_is_answered_and_leaves_no_count(
+    serve: Serve, open_raw: OpenRaw, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await serve(max_connections_per_ip=1)
+
+    def fail(session: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(opening_module, "join_starting_channels", fail)
+        raw = await open_raw(server, None)
+        await raw.send_bytes(request())
+        assert (await raw.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 500 ")
+    assert list(server.roster) == []
+    assert server.gate.capacity.connections == 0
+    assert server.counters.closed == {(1011, "internal"): 1}
+    raw.writer.close()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while server.gate.capacity.sockets:
+            await asyncio.sleep(0)
+    await join(server)
