@@ -15,7 +15,7 @@ from fastws.backend.events import ADMIN_CHANNEL, ADMIN_EVENT, JOBS_CHANNEL, WORK
 from fastws.backend.lifetime import ClientOfLoop, ClientOfProcess, ClosedOnAsyncExit, ClosedOnExit
 from fastws.backend.message import Message, from_body
 from fastws.backend.publishing_methods import Outcome, PublishingMethods
-from fastws.backend.redis_connection import BACKOFF, RETRIES, check_redis_url, translated_error
+from fastws.backend.redis_connection import BACKOFF, RETRIES, shown_address, translated_error
 from fastws.backend.redis_encoding import Format, redis_publication
 from fastws.errors import BadRequest
 
@@ -48,7 +48,8 @@ class AnyRedisBroadcaster(PublishingMethods[Result]):
         super().__init__(workspace_channel=workspace_channel, jobs_channel=jobs_channel)
         if format not in ("json", "msgpack"):
             raise BadRequest("`format` must be json or msgpack")
-        self._redis_url = check_redis_url(redis_url)
+        self._place = shown_address(redis_url)
+        self._redis_url = redis_url.strip()
         self._options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
         self._prefix = prefix
         self._prefix_feeds = prefix_feeds
@@ -82,7 +83,7 @@ class RedisBroadcaster(AnyRedisBroadcaster[Outcome], ClosedOnExit):
         try:
             return outcome_of(self._own_redis.get().publish(channel, payload))
         except RedisError as error:
-            raise translated_error(self._redis_url, error) from error
+            raise translated_error(self._place, error) from error
 
     def publish_many(self, messages: Iterable[Mapping[str, object]]) -> list[Outcome]:
         """Publish many messages in few round trips, each a dict with the fields of `POST /broadcast`."""
@@ -94,7 +95,7 @@ class RedisBroadcaster(AnyRedisBroadcaster[Outcome], ClosedOnExit):
                 try:
                     outcomes += map(outcome_of, pipeline.execute())
                 except RedisError as error:
-                    raise translated_error(self._redis_url, error) from error
+                    raise translated_error(self._place, error) from error
         return outcomes
 
     def close(self) -> None:
@@ -118,7 +119,7 @@ class AsyncRedisBroadcaster(AnyRedisBroadcaster[Awaitable[Outcome]], ClosedOnAsy
         try:
             return outcome_of(await self._own_redis.get().publish(channel, payload))
         except RedisError as error:
-            raise translated_error(self._redis_url, error) from error
+            raise translated_error(self._place, error) from error
 
     async def publish_many(self, messages: Iterable[Mapping[str, object]]) -> list[Outcome]:
         """Publish many messages in few round trips; see RedisBroadcaster.publish_many."""
@@ -130,7 +131,7 @@ class AsyncRedisBroadcaster(AnyRedisBroadcaster[Awaitable[Outcome]], ClosedOnAsy
                 try:
                     outcomes += map(outcome_of, await pipeline.execute())
                 except RedisError as error:
-                    raise translated_error(self._redis_url, error) from error
+                    raise translated_error(self._place, error) from error
         return outcomes
 
     async def aclose(self) -> None:

@@ -15,9 +15,9 @@ from redis.retry import Retry
 from fastws.brokers.redis.acl import acl_rule
 from fastws.brokers.redis.channels import feed_prefix
 from fastws.brokers.redis.embedded import EMBEDDED
-from fastws.brokers.redis.wire.address import RedisAddress, parse_address
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
+from fastws.redis_address import RedisAddress, parse_address
 from fastws.resolver import lookup
 from fastws.vocabulary.channels import WORKSPACE_ID
 

@@ -15,12 +15,12 @@ from fastws.access.revocation import Revocations
 from fastws.access.tokens import Tokens
 from fastws.brokers.redis.channels import shared_feeds
 from fastws.brokers.redis.embedded import EMBEDDED
-from fastws.brokers.redis.wire.address import parse_address
 from fastws.callouts.loading import check_loads, load_function
 from fastws.config import Config
 from fastws.dialects.mount import Mounts
 from fastws.errors import ConfigError
 from fastws.mistakes import Mistakes
+from fastws.redis_address import parse_address
 from fastws.server.tls import Tls
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from fastws.brokers.redis.monitor import RedisMonitor
 from fastws.brokers.redis.receipts import RedisReceipts
 from fastws.brokers.redis.refusals import RedisRefusals
 from fastws.brokers.redis.subscriptions import RedisSubscriptions, Refused
-from fastws.brokers.redis.wire.address import parse_address
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.link import RedisLink
 from fastws.brokers.redis.wire.listener import Names, RedisListener
@@ -28,6 +27,7 @@ from fastws.config import Config
 from fastws.counters import Counters
 from fastws.errors import BadRequest, BrokerUnavailable, ConfigError, FastWSError
 from fastws.hub.ports import Deliverer, Receipt
+from fastws.redis_address import parse_address
 from fastws.throttled_log import ThrottledLog
 from fastws.vocabulary.connection_ids import new_node_id
 from fastws.vocabulary.publication import Publication

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple, cast
 
 import hiredis
 
-from fastws.brokers.redis.wire.address import RedisAddress
 from fastws.brokers.redis.wire.resp import pack
+from fastws.redis_address import RedisAddress
 from fastws.resolver import Found, resolve
 
 LOOKUP_SECONDS: Final = 3.0

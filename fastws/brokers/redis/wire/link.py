@@ -10,8 +10,8 @@ from typing import Final, Protocol
 import structlog
 
 from fastws.backoff import Backoff
-from fastws.brokers.redis.wire.address import RedisAddress
 from fastws.brokers.redis.wire.handshake import Refused, dial
+from fastws.redis_address import RedisAddress
 
 FIRST_DELAY_SECONDS: Final = 0.1
 MAX_DELAY_SECONDS: Final = 4.0

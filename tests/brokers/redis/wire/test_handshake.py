@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fastws.brokers.redis.wire import handshake as redis_dial
-from fastws.brokers.redis.wire.address import RedisAddress, parse_address
 from fastws.brokers.redis.wire.handshake import Refused, dial, handshake_commands
+from fastws.redis_address import RedisAddress, parse_address
 from fastws.resolver import Found
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import PATIENCE_SECONDS, AwaitedReceipt, subscribed

@@ -12,7 +12,7 @@ import fastws.brokers.redis
 from fastws.brokers.redis import wire
 
 PROJECT = Path(__file__).parents[4]
-ALLOWED = {"fastws.errors", "fastws.backoff", "fastws.throttled_log", "fastws.resolver"}
+ALLOWED = {"fastws.errors", "fastws.backoff", "fastws.redis_address", "fastws.resolver", "fastws.throttled_log"}
 # Packages that contain the client: their other modules are named one by one.
 ANCESTORS = (fastws, fastws.brokers, fastws.brokers.redis)
 

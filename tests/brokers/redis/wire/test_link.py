@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from fastws.brokers.redis.wire.address import RedisAddress
 from fastws.brokers.redis.wire.link import MAX_DELAY_SECONDS, MAX_FAILURES_WHEN_ALIVE, RedisLink
+from fastws.redis_address import RedisAddress
 from tests.redis_server import RedisServer
 
 

@@ -13,6 +13,7 @@ from fastws.errors import ConfigError
 DEFAULT_PORT: Final = 6379
 SCHEMES: Final = ("redis", "rediss", "unix")
 _SHAPES: Final = "redis://[user:password@]host[:port][/db], rediss:// the same over TLS, or unix://[user:password@]/path/to/socket[?db=N]"
+_ENCODE: Final = "percent-encode special characters in the password (# is %23, / is %2F, ? is %3F, @ is %40)"
 _CERTIFICATE_CHECKS: Final = {
     "none": ssl.CERT_NONE,
     "optional": ssl.CERT_OPTIONAL,
@@ -55,16 +56,7 @@ class RedisAddress:
 
 def parse_address(url: str, *, setting: str = "redis_url") -> RedisAddress:
     """Parse `url`. Raises ConfigError: one line that names `setting` and contains no part of a password."""
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError:
-        # Python's own text repeats what it takes for the port, which may be part of a password.
-        raise ConfigError(
-            f"{setting}: not a valid host and port; percent-encode special characters in the password"
-        ) from None
-    if parts.scheme not in SCHEMES:
-        raise ConfigError(f"{setting}: must be {_SHAPES}")
+    parts, port = _split(url.strip(), setting)
     options = _options(parts, setting)
     tls = _tls_context(options, setting) if parts.scheme == "rediss" else None
     stray = sorted(name for name in options if name.startswith("ssl_")) if tls is None else []
@@ -83,6 +75,23 @@ def parse_address(url: str, *, setting: str = "redis_url") -> RedisAddress:
         protocol=_protocol(options, setting),
         tls=tls,
     )
+
+
+def _split(url: str, setting: str) -> tuple[SplitResult, int | None]:
+    """Split `url`. Refuses a password with special characters, the rest of which would be taken for host or options."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        # Python's own text repeats what it takes for the port, which may be part of a password.
+        raise ConfigError(f"{setting}: not a valid host and port; {_ENCODE}") from None
+    if parts.scheme not in SCHEMES:
+        raise ConfigError(f"{setting}: must be {_SHAPES}")
+    if "#" in url or not url.isprintable():
+        raise ConfigError(f"{setting}: must not contain # or control characters; {_ENCODE}")
+    if "@" in parts.query or ("@" in parts.path and parts.scheme != "unix"):
+        raise ConfigError(f"{setting}: must not contain @ after the host; {_ENCODE}")
+    return parts, port
 
 
 def _database(parts: SplitResult, options: dict[str, str], setting: str) -> int:
@@ -111,7 +120,17 @@ def _options(parts: SplitResult, setting: str) -> dict[str, str]:
             options[name] = values[-1]
         elif name not in _WITHOUT_EFFECT:
             raise ConfigError(f"{setting}: unknown option {name!r}; the options are {', '.join(sorted(_OPTIONS))}")
+        elif name in _NUMBERS:
+            _check_number(name, values[-1], setting)
     return options
+
+
+def _check_number(name: str, value: str, setting: str) -> None:
+    """Refuse what redis-py, which reads the same URL in backends and in `fastws doctor`, would stumble over."""
+    try:
+        _NUMBERS[name](value)
+    except ValueError:
+        raise ConfigError(f"{setting}: {name} must be a number") from None
 
 
 def _tls_context(options: dict[str, str], setting: str) -> ssl.SSLContext:
@@ -149,22 +168,17 @@ _OPTIONS: Final = frozenset(
         *("ssl_cert_reqs", "ssl_check_hostname", "ssl_keyfile", "ssl_password", *_TLS_LOADERS),
     )
 )
+_NUMBERS: Final[dict[str, type[int] | type[float]]] = {
+    "socket_timeout": float,
+    "socket_connect_timeout": float,
+    "timeout": float,
+    "max_connections": int,
+    "health_check_interval": int,
+}
 _WITHOUT_EFFECT: Final = frozenset(
     (
-        *(
-            "socket_timeout",
-            "socket_connect_timeout",
-            "socket_keepalive",
-            "retry_on_timeout",
-            "retry_on_error",
-        ),
-        *(
-            "max_connections",
-            "health_check_interval",
-            "client_name",
-            "decode_responses",
-            "encoding",
-            "timeout",
-        ),
+        *_NUMBERS,
+        *("socket_keepalive", "retry_on_timeout", "retry_on_error"),
+        *("client_name", "decode_responses", "encoding"),
     )
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from redis.connection import parse_url
 
-from fastws.brokers.redis.wire.address import parse_address
 from fastws.errors import ConfigError
+from fastws.redis_address import parse_address
 
 GOOD = [
     "redis://",
@@ -86,7 +87,33 @@ BAD = [
     "unix://",
     "unix:///",
     "redis://[::1",
+    "redis://:8#secret@host:6379",
+    "redis://:8?secret@host:6379",
+    "redis://:8/secret@host:6379",
+    "redis://:8?secret=1@host:6379",
+    "redis://:se#secret@host",
+    "redis://:se?secret@host",
+    "redis://user:secret#@host:6379/0",
+    "redis://:sec\tret@host",
+    "redis://:[secret@host",
+    "redis://host/0#secret",
+    "redis://host?socket_timeout=secret",
+    "redis://host?max_connections=1.5",
 ]
+
+
+@pytest.mark.parametrize("character", "#/?@:[]%&=+ é")
+def test_encoded_password_is_read_as_it_was_meant(character: str) -> None:
+    url = f"redis://user:{quote(f'a{character}b', safe='')}@cache.example:7000/1"
+    assert parse_address(url).password == parse_url(url)["password"] == f"a{character}b"
+
+
+@pytest.mark.parametrize("character", "#/?")
+def test_raw_password_never_makes_its_rest_a_host(character: str) -> None:
+    for rest in ("secret", "8", ""):
+        with pytest.raises(ConfigError, match="percent-encode") as caught:
+            parse_address(f"redis://:8{character}{rest}@cache.example:7000")
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", BAD)
