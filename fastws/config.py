@@ -140,6 +140,12 @@ class Config:
         kind="list",
         placeholder="HOST",
     )
+    public_url: str | None = setting(
+        None,
+        "URL by which clients reach this server. The events of event_hook name its host; "
+        "without it they name the Host header of the client",
+        placeholder="URL",
+    )
     trusted_proxies: tuple[str, ...] = setting(
         (), "addresses or networks of proxies whose X-Forwarded-For is trusted", kind="list", placeholder="NETWORK"
     )

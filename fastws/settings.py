@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,9 @@ from fastws.setting_definition import Setting
 from fastws.setting_sources import from_environment, from_toml, suggestion
 from fastws.setting_values import check_secret, is_allowed, parse, parse_scalar
 from fastws.vocabulary.channels import compile_pattern
+
+# Host and port of a URL, without a user.
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 def load(
@@ -94,6 +98,19 @@ def _check_value(setting: Setting, value: object) -> None:
             check_secret(setting, entry, setting.name)
     elif value != setting.default:
         parse_scalar(setting, value, setting.name)
+
+
+def public_host(config: Config) -> str | None:
+    """Return host and port of `public_url`, None if it is not set. Raises ConfigError."""
+    if config.public_url is None:
+        return None
+    url = config.public_url.rstrip("/")
+    scheme, separator, host = url.partition("://")
+    if scheme not in ("http", "https", "ws", "wss") or not separator or _HOST.fullmatch(host) is None:
+        raise ConfigError(
+            f"public_url: must be a URL without a path, such as https://live.example.com, not {config.public_url!r}"
+        )
+    return host
 
 
 def _check_metrics_address(config: Config) -> None:
@@ -182,6 +199,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Config], object]], ...]] =
     (("slow_policy",), slow_policies),
     (("flush_interval",), flush_intervals),
     (("metrics_address",), _check_metrics_address),
+    (("public_url",), public_host),
     (("aws_credentials",), _check_aws_credentials),
     (("workspace_channel",), _check_workspace_channel),
     (("tls_cert", "tls_key"), _check_tls),

@@ -9,7 +9,7 @@ import pytest
 from fastws.config import SETTINGS, Config
 from fastws.errors import ConfigError
 from fastws.setting_definition import Setting
-from fastws.settings import check, flush_intervals, load, load_config, slow_policies
+from fastws.settings import check, flush_intervals, load, load_config, public_host, slow_policies
 
 
 def test_without_any_source_the_defaults_hold() -> None:
@@ -218,3 +218,17 @@ def test_an_application_has_the_last_word_over_environment_and_file(
 def test_an_application_is_told_which_of_its_settings_cannot_be_used(settings: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_config(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("url", ["https://live.example.com", "ws://10.0.0.1:8000/", "http://[::1]:80"])
+def test_the_host_of_a_public_url(url: str) -> None:
+    assert public_host(Config(public_url=url)) == url.partition("://")[2].rstrip("/")
+    assert public_host(Config()) is None
+
+
+@pytest.mark.parametrize(
+    "url", ["live.example.com", "ftp://x", "https://", "https://x/live", "https://u:p@x", "https://x?a", "https://x:y"]
+)
+def test_a_public_url_has_a_host_and_no_path(url: str) -> None:
+    with pytest.raises(ConfigError, match="public_url: must be a URL without a path, such as"):
+        check(Config(public_url=url))

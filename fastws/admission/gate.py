@@ -31,6 +31,7 @@ from fastws.errors import (
     Unavailable,
 )
 from fastws.session.services import Services
+from fastws.settings import public_host
 from fastws.vocabulary.connection_ids import connection_ids
 from fastws.vocabulary.identity import Identity
 from fastws.wire.handshake import check_upgrade, subprotocols
@@ -72,6 +73,7 @@ class Gate:
         # What no request has to be asked for: most servers allow all hosts and origins, and have no proxy.
         self.has_proxies = bool(rules.trusted_proxies)
         self.allows_all_hosts = rules.allowed_hosts.is_open
+        self._public_host = public_host(rules.config)
         self._allows_all_origins = rules.allowed_origins.is_open
         # Whether all upgrades are refused.
         self.is_draining = False
@@ -173,6 +175,7 @@ class Gate:
             address=admission.address,
             user=admission.user,
             connected_at=time.time(),
+            public_host=self._public_host,
         )
         await hook.connect(caller, connect_event(caller, admission.request))
         # The hook may have taken seconds, so what can have changed is checked again.

@@ -28,17 +28,25 @@ _SPELLINGS: Final = {"Websocket": "WebSocket"}
 class Caller:
     """The client in an event. `connected_at` is in seconds since the epoch.
 
-    `domain` is the Host header and `stage` the path, so that `http://{domainName}/{stage}` is the address of the
-    management API. `waiting` is the number of its messages in the backlog.
+    `domain` is the host of `public_url`, or else the Host header, and `stage` the path, so that
+    `http://{domainName}/{stage}` is the address of the management API. A client can put any name into its Host header.
+    `waiting` is the number of its messages in the backlog.
     """
 
     __slots__ = ("address", "connected_at", "connection_id", "domain", "stage", "user", "user_agent", "waiting")
 
     def __init__(
-        self, connection_id: str, request: Request, *, address: str, user: str | None, connected_at: float
+        self,
+        connection_id: str,
+        request: Request,
+        *,
+        address: str,
+        user: str | None,
+        connected_at: float,
+        public_host: str | None = None,
     ) -> None:
         self.connection_id = connection_id
-        self.domain = request.headers.get("host", "")[:MAX_KEPT_LENGTH]
+        self.domain = public_host or request.headers.get("host", "")[:MAX_KEPT_LENGTH]
         self.stage = request.path.strip("/")[:MAX_KEPT_LENGTH] or DEFAULT_STAGE
         self.address = address
         self.user_agent = request.headers.get("user-agent", "")[:MAX_KEPT_LENGTH]

@@ -48,9 +48,21 @@ class Admittance:
             config.aws_credentials or (config.broadcast_key and "broadcast_key" not in generated) or has_configured_key
         )
         self.warnings = (
-            *(*self.tokens.warnings, *self.broadcast_keys.warnings, *self.permissions.warnings),
+            *self.tokens.warnings,
+            *self.broadcast_keys.warnings,
+            *self.permissions.warnings,
             *shared_feeds(config),
+            *self._hook_warnings(config),
         )
+
+    def _hook_warnings(self, config: Config) -> tuple[str, ...]:
+        if config.event_hook is None or config.public_url is not None or not self.allowed_hosts.is_open:
+            return ()
+        warning = (
+            "event_hook: clients choose the `domainName` of its events, and so where a hook that follows it sends "
+            "requests; set public_url, or allowed_hosts to the names of this server"
+        )
+        return (warning,)
 
     def _make_tokens(self, config: Config, generated: Collection[str]) -> bool:
         """Make the parts that know keys. Return whether a JWT key is configured."""

@@ -398,3 +398,27 @@ async def test_full_and_draining_are_looked_at_again_after_the_application_agree
     assert gone["requestContext"]["disconnectReason"] == "never opened"
     with contextlib.suppress(asyncio.QueueEmpty):
         pytest.fail(str(application.events.get_nowait()))
+
+
+async def test_the_domain_is_that_of_the_public_url_and_not_of_the_client(serve: Serve, join: Join) -> None:
+    server = await serve(event_hook=COROUTINE, public_url="https://live.example.com:8443")
+    client = await join(server)
+    event = await told()
+    assert event["requestContext"]["domainName"] == "live.example.com:8443"
+    await client.say({"action": "make-tea"})
+    assert (await told())["requestContext"]["domainName"] == "live.example.com:8443"
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_warned"),
+    [
+        ({"host": "0.0.0.0"}, True),
+        ({"allowed_hosts": ("*",)}, True),
+        ({}, False),
+        ({"host": "0.0.0.0", "public_url": "https://live.example.com"}, False),
+        ({"host": "0.0.0.0", "allowed_hosts": ("live.example.com",)}, False),
+    ],
+)
+def test_a_domain_that_clients_choose_is_warned_of(settings: Any, is_warned: bool) -> None:
+    warnings = Server(Config(event_hook=COROUTINE, **settings)).admittance.warnings
+    assert any("public_url" in warning for warning in warnings) is is_warned
