@@ -16,13 +16,38 @@ STDERR: Final = 2
 LEVELS: Final = ("debug", "info", "warning", "error")
 LOGGER: Final = "fastws"
 
+# Fields with names that clients and backends choose, and how much of one is shown.
+_NAMES: Final = ("user", "channel", "channels")
+MAX_NAME_CHARACTERS: Final = 64
+
 log = structlog.stdlib.get_logger("fastws.logs")
+
+
+def safe_fields(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Cut names to MAX_NAME_CHARACTERS and escape characters that control a terminal or reorder its text.
+
+    A processor of structlog. Control characters in a user's name would otherwise reach the operator's terminal.
+    """
+    for field, value in event.items():
+        if isinstance(value, str):
+            event[field] = _safe(value, field)
+        elif isinstance(value, list | tuple):
+            event[field] = [_safe(item, field) if isinstance(item, str) else item for item in value]
+    return event
+
+
+def _safe(text: str, field: str) -> str:
+    if field in _NAMES and len(text) > MAX_NAME_CHARACTERS:
+        text = f"{text[: MAX_NAME_CHARACTERS - 1]}…"
+    return text if text.isprintable() else repr(text)[1:-1]
+
 
 _COMMON_PROCESSORS: Final = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
+    safe_fields,
     structlog.processors.StackInfoRenderer(),
 )
 
@@ -72,6 +97,7 @@ def log_through_logging() -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            safe_fields,
             structlog.processors.format_exc_info,
             structlog.processors.KeyValueRenderer(key_order=["event"]),
         ],

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastws.logs import LogLevel
+from fastws.logs import LogLevel, safe_fields
 
 PROGRAM = """
 import logging, structlog
@@ -135,3 +135,30 @@ flush_logs(30)
     assert [line["event"] for line in lines[1:]] == ["internal error in a finalizer", "internal error in a thread"]
     assert [word in lines[number].get("exception", "") for number, word in ((1, "finalizer"), (2, "thread"))]
     assert "a warning" in lines[0]["event"]
+
+
+def test_names_are_cut_and_control_characters_escaped() -> None:
+    event: dict[str, object] = {
+        "event": "connection closed",
+        "user": "u" * 65,
+        "channels": ["c" * 64, "c" * 300, "a\x1b[31mb"],
+        "reason": "r" * 100 + "\u202e\x9b",
+        "seconds": 1.5,
+        "more": [1],
+    }
+    assert safe_fields(None, "info", event) == {
+        "event": "connection closed",
+        "user": "u" * 63 + "…",
+        "channels": ["c" * 64, "c" * 63 + "…", "a\\x1b[31mb"],
+        "reason": "r" * 100 + "\\u202e\\x9b",
+        "seconds": 1.5,
+        "more": [1],
+    }
+
+
+def test_nothing_that_a_terminal_executes_reaches_it() -> None:
+    program = PROGRAM.replace('user="ann"', 'user="a\\x1b[2Jb\\u202ec"').format(format="text", level="info")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=30)
+    assert b"\\x1b[2J" in done.stderr
+    assert b"\x1b[2J" not in done.stderr
+    assert "\u202e" not in done.stderr.decode()

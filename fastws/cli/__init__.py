@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from fastws import __version__
 from fastws.errors import ConfigError
 from fastws.server.exit import run_own_process
 from fastws.standard_streams import open_closed_streams
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -32,9 +36,10 @@ _COMMANDS: Final = (
 
 EPILOG: Final = """\
 getting started:
-  fastws serve                                    start a server on 127.0.0.1:8000; it prints a temporary key
-  fastws listen ws://127.0.0.1:8000/ news         in a second terminal
-  fastws publish news hello '{"a":1}' --key KEY   in a third terminal
+  fastws serve                               start a server on 127.0.0.1:8000; it prints a temporary KEY
+  fastws listen ws://127.0.0.1:8000/ news    in a second terminal
+  export FASTWS_BROADCAST_KEY=KEY            in a third terminal
+  fastws publish news hello '{"a":1}'
 
 exit codes: 0 success, 1 failure, 2 invalid option or setting, 130 interrupted
 Output is coloured on terminals only, and not if NO_COLOR is set. `fastws COMMAND --help` shows examples.
@@ -47,6 +52,10 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print(f"fastws: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(2)
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Print without hiding errors, as argparse does: a help text on a full disk would be a success."""
+        (file or sys.stderr).write(message)
 
 
 def parser(command: str = "") -> argparse.ArgumentParser:
@@ -93,19 +102,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _run(arguments)
     open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal with another encoding than UTF-8 shows what it lacks as an escape sequence.
+            stream.reconfigure(errors="backslashreplace")
     return run_own_process(lambda: _run(sys.argv[1:]))
 
 
 def _run(given: Sequence[str]) -> int:
-    if not given:
-        parser().print_help()
-        return 2
-    options, unknown = parser(given[0]).parse_known_args(given)
-    if unknown:
-        _refuse(unknown, options.parser)
-    run: Command = options.run
     try:
-        return run(options)
+        return _run_command(given)
     except ConfigError as error:
         more = len(error.messages) - 1
         hint = f" (and {more} more: `fastws check-config` lists all)" if more else ""
@@ -115,7 +121,29 @@ def _run(given: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         # The reader of our output is gone, for example `head` (see "Note on SIGPIPE" in Python's signal module).
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+        _discard_output()
         return 1
+    except OSError as error:
+        # A full disk behind stdout, stdin that is a directory, a file that cannot be read.
+        reason = error.strerror or str(error)
+        print(f"fastws: {f'{error.filename}: {reason}' if error.filename else reason}", file=sys.stderr)
+        _discard_output()
+        return 1
+
+
+def _run_command(given: Sequence[str]) -> int:
+    if not given:
+        parser().print_help()
+        return 2
+    options, unknown = parser(given[0]).parse_known_args(given)
+    if unknown:
+        _refuse(unknown, options.parser)
+    run: Command = options.run
+    return run(options)
+
+
+def _discard_output() -> None:
+    """Discard what stdout still buffers: writing it at the exit would fail again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

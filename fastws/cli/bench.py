@@ -18,6 +18,7 @@ from fastws.bench.load import Load, LoadFailed
 from fastws.bench.plan import FORMATS, MODES, Plan, formats_in
 from fastws.bench.usage import Usage, usage_of
 from fastws.errors import ConfigError
+from fastws.settings import load
 
 EPILOG: Final = """\
 examples:
@@ -187,7 +188,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     """Raises ConfigError if an option cannot be used."""
     if not options.url:
         raise ConfigError("URL: missing; give the server, for example ws://127.0.0.1:8000/")
-    key = options.key or os.environ.get("FASTWS_BROADCAST_KEY", "").partition(",")[0] or None
+    key = options.key or next(iter(load(environment=os.environ).broadcast_key), None)
     _check_mode(options, key)
     can_publish = DIALECTS[options.dialect].publish is not None
     same = {name: getattr(options, name) for name in _SAME_NAME}

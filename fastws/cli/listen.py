@@ -7,7 +7,7 @@ import sys
 from typing import Final
 from urllib.parse import urlsplit
 
-from fastws.cli.colours import paint
+from fastws.cli.colours import paint, printable
 from fastws.codec.json_text import JSON
 from fastws.errors import ConfigError, FastWSError, Forbidden, Unauthorized, Unavailable
 from fastws.resolver import run as run_loop
@@ -66,14 +66,14 @@ async def _listen(options: argparse.Namespace) -> int:
             channels = f", subscribed to {', '.join(options.channel)}" if options.channel else ""
             print(f"Connected to {options.url}{channels}. Press Ctrl-C to stop.", file=sys.stderr)
             async for message in client:
-                line = JSON.dumps(message).decode()
+                line = printable(JSON.dumps(message).decode())
                 # Coloured, because a notice among many messages is easily missed.
                 print(line if "data" in message else paint(line, "yellow", sys.stdout), flush=True)
                 left -= 1
                 if left == 0:
                     break
     except FastWSError as error:
-        print(f"fastws: {_explain(error, options)}", file=sys.stderr)
+        print(f"fastws: {printable(_explain(error, options))}", file=sys.stderr)
         return 1
     return 0
 

@@ -5,27 +5,38 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from fastws.cli.colours import printable
+from fastws.cli.flags import add_setting_flags, config_from
+from fastws.config import Config
 from fastws.errors import ConfigError, FastWSError
 
 if TYPE_CHECKING:
+    import httpx
+
     from fastws.backend import Outcome
 
 EPILOG: Final = """\
 examples:
   fastws publish news hello '{"a":1}'
-  echo '{"a":1}' | fastws publish news hello - --url http://10.0.0.5:8000 --key "$KEY"
+  export FASTWS_BROADCAST_KEY=…                        the key of the server, or FASTWS_BROADCAST_KEY_FILE=FILE
+  echo '{"a":1}' | fastws publish news hello - --url http://10.0.0.5:8000
+  fastws publish news hello '"text"' --config /etc/fastws/fastws.toml
   fastws publish news hello '"text"' --redis-url redis://127.0.0.1:6379
+
+Reads the same flags, environment and file as `fastws serve` for its address, keys, prefix and channels.
 
 Prints {"sent","failed","stale"}: subscribers reached, subscribers with a full queue, closed target connections.
 "sent":0 means that nobody is subscribed to the channel.
 exit codes: 0 published, 1 refused or unreachable, 2 invalid JSON or URL
 """
 
-DEFAULT_URL = "http://127.0.0.1:8000"
+# Settings of the server that say where and how to reach it; broadcast_key and tls_cert are read as well.
+_SETTINGS: Final = ("host", "port", "unix_socket", "redis_prefix", "jobs_channel", "workspace_channel")
 RETRY_SECONDS = 2.0  # short, because a person is waiting
 
 
@@ -33,25 +44,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("channel", metavar="CHANNEL", help="channel to publish to")
     parser.add_argument("event", metavar="EVENT", help="name of the event, for example hello")
     parser.add_argument("data", metavar="JSON", help="any JSON value, for example '{\"a\":1}'; - reads it from stdin")
-    parser.add_argument("--url", metavar="URL", help=f"address of the server [FASTWS_URL or {DEFAULT_URL}]")
-    parser.add_argument("--key", metavar="KEY", help="a broadcast_key of the server [FASTWS_BROADCAST_KEY]")
+    parser.add_argument("--url", metavar="URL", help="address of the server [FASTWS_URL, or host and port]")
+    parser.add_argument("--key", metavar="KEY", help="a broadcast_key of the server [the first of broadcast_key]")
     parser.add_argument("--redis-url", metavar="URL", help="publish through this Redis server instead")
+    add_setting_flags(parser, _SETTINGS)
 
 
 def run(options: argparse.Namespace) -> int:
-    text = sys.stdin.read() if options.data == "-" else options.data
+    text = sys.stdin.buffer.read() if options.data == "-" else os.fsencode(options.data)
     try:
         data = orjson.loads(text)
     except orjson.JSONDecodeError as error:
+        found = text[:80].decode(errors="replace")
         raise ConfigError(
-            f"JSON: must be valid JSON, not {text[:80]!r} ({error}); strings need quotes: '\"text\"'"
+            f"JSON: must be valid JSON, not {found!r} ({error}); strings need quotes: '\"text\"'"
         ) from None
     try:
         outcome = _publish(options, data)
     except ConfigError as error:
         raise ConfigError(_with_options(error)) from None
     except FastWSError as error:
-        print(f"fastws: {_with_options(error)}", file=sys.stderr)
+        print(f"fastws: {printable(_with_options(error))}", file=sys.stderr)
         return 1
     sys.stdout.buffer.write(orjson.dumps(outcome) + b"\n")
     return 0
@@ -60,13 +73,45 @@ def run(options: argparse.Namespace) -> int:
 def _publish(options: argparse.Namespace, data: object) -> Outcome:
     from fastws.backend import Broadcaster, RedisBroadcaster
 
-    if options.redis_url:
-        with RedisBroadcaster(options.redis_url) as broadcaster:
-            return broadcaster.publish(options.channel, options.event, data)
-    url = options.url or os.environ.get("FASTWS_URL", DEFAULT_URL)
-    key = options.key or os.environ.get("FASTWS_BROADCAST_KEY", "").partition(",")[0]
-    with Broadcaster(url, key, retry_seconds=RETRY_SECONDS) as http_broadcaster:
-        return http_broadcaster.publish(options.channel, options.event, data)
+    config = config_from(options)
+    workspace_channel, jobs_channel = config.workspace_channel, config.jobs_channel
+    with ExitStack() as stack:
+        broadcaster: Broadcaster | RedisBroadcaster
+        if options.redis_url:
+            broadcaster = RedisBroadcaster(
+                options.redis_url,
+                prefix=config.redis_prefix,
+                workspace_channel=workspace_channel,
+                jobs_channel=jobs_channel,
+            )
+        else:
+            given = options.url or os.environ.get("FASTWS_URL")
+            broadcaster = Broadcaster(
+                given or url_of(config),
+                options.key or next(iter(config.broadcast_key), ""),
+                retry_seconds=RETRY_SECONDS,
+                client=None
+                if given or config.unix_socket is None
+                else stack.enter_context(_client(config.unix_socket)),
+                workspace_channel=workspace_channel,
+                jobs_channel=jobs_channel,
+            )
+        return stack.enter_context(broadcaster).publish(options.channel, options.event, data)
+
+
+def url_of(config: Config) -> str:
+    """Return the URL at which this machine reaches a server with these settings."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)  # noqa: S104 not bound, but replaced
+    if config.unix_socket is not None:
+        host = "localhost"
+    port = "" if config.unix_socket is not None else f":{config.port}"
+    return f"{'https' if config.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}{port}"
+
+
+def _client(unix_socket: str) -> httpx.Client:
+    import httpx
+
+    return httpx.Client(transport=httpx.HTTPTransport(uds=unix_socket))
 
 
 def _with_options(error: FastWSError) -> str:

@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     config = config_from(options)
     if config.jwt_secret is None:
-        raise ConfigError("jwt_secret: not set; give --jwt-secret, FASTWS_JWT_SECRET or a --config file with it")
+        raise ConfigError(
+            "jwt_secret: not set; set FASTWS_JWT_SECRET or FASTWS_JWT_SECRET_FILE, or give a --config file with it"
+        )
     try:
         text = Tokens(config).sign(
             options.sub,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ HURRY_SECONDS: Final = 2.0
 # Part of the limit that is reserved for queued log lines.
 LOG_SECONDS: Final = 1.0
 HURRIED_LOG_SECONDS: Final = 0.2
+STDERR: Final = 2
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -76,8 +78,14 @@ class OwnProcess:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
-            except (OSError, ValueError):
-                # The interpreter's exit code if stdout or stderr cannot be flushed.
+            except BrokenPipeError:
+                self._code = self._code or 1
+            except OSError as error:
+                self._code = self._code or 1
+                with contextlib.suppress(OSError):
+                    os.write(STDERR, f"fastws: cannot write to stdout: {error.strerror}\n".encode())
+            except ValueError:
+                # The interpreter's exit code if stdout or stderr is closed.
                 self._code = self._code or 120
         os._exit(self._code)
 
