@@ -177,5 +177,16 @@ def test_texts_are_plain_english(path: Path) -> None:
     assert faults(texts_of(path)) == []
 
 
+SCRIPTS = sorted([*PACKAGE.rglob("*.js"), *PACKAGE.rglob("*.ts")])
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_comments_of_scripts_are_plain_english(path: Path) -> None:
+    comment = re.compile(r"(?:^|\s)(?://|/\*\*|\*) (.*)")
+    lines = enumerate(path.read_text().splitlines(), start=1)
+    found = ((number, match[1]) for number, line in lines if (match := comment.search(line)))
+    assert faults(Text(f"{path.name}:{number}", words) for number, words in found) == []
+
+
 def test_meanings_of_settings_are_plain_english() -> None:
     assert faults(Text(name, setting.meaning) for name, setting in SETTINGS.items()) == []

@@ -1,4 +1,4 @@
-"""A peer that answers POST /broadcast as a test says, on a real socket."""
+"""A server that answers POST /broadcast as a test says, on a real socket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Request(NamedTuple):
 
 
 class Peer:
-    """What it heard is in `requests`; `answers` are given in turn, then 200 for everything.
+    """`requests` are those received. It gives `answers` in turn, then 200 for everything.
 
     An answer is (status, headers, body), or "break" for a connection that ends without one.
     """
@@ -48,7 +48,7 @@ class Peer:
                 self.wfile.write(content)
 
             def log_message(self, *args: object) -> None:
-                """Be silent."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
@@ -85,5 +85,5 @@ def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def redis_url(redis_server: Any) -> str:
-    """A Redis of our own on a Unix socket."""
+    """A Redis for these tests on a Unix socket."""
     return str(redis_server.url)

@@ -39,7 +39,7 @@ def test_without_init_the_environment_says_where_the_server_is(peer, monkeypatch
 
 
 def test_threads_whose_first_calls_coincide_share_one_broadcaster(peer, monkeypatch):
-    """None closes the one that another is already using."""
+    """No thread closes a broadcaster that another one is already using."""
     monkeypatch.setenv("FASTWS_URL", peer.url)
     ready = threading.Barrier(8)
 
@@ -130,7 +130,7 @@ def test_every_exported_name_is_there():
         assert getattr(fastws.backend, name).__name__ == name
 
 
-def test_those_whom_a_visitor_waits_for_try_once(peer):
+def test_retry_seconds_of_0_means_a_single_attempt(peer):
     peer.answers = [(503, {}, {"error": {"code": "unavailable", "message": "draining"}})]
     fastws.backend.init_broadcaster(peer.url, "key", retry_seconds=0)
     with pytest.raises(fastws.backend.Unavailable, match="draining"):

@@ -49,7 +49,7 @@ def test_metrics_are_the_data_as_they_are():
         ({"message": "m"}, None),
     ],
 )
-def test_the_priority_of_an_alert_stands_in_the_data_and_beside_the_event(alert_data, priority):
+def test_the_priority_of_an_alert_is_in_the_data_and_in_the_event(alert_data, priority):
     message = events.alert("workspace:w", "credit_limit", alert_data)
     assert message.data == {"type": "credit_limit", **alert_data}
     assert message.priority == priority

@@ -72,14 +72,14 @@ def test_publish_many_is_one_request_and_outcomes_keep_the_order(call, peer):
 
 
 @pytest.mark.parametrize("trouble", ["break", BUSY, (502, {}, b"<html>"), (504, {}, b""), (429, {}, b"")])
-def test_what_may_pass_is_tried_again_under_the_same_message_id(call, peer, trouble):
+def test_temporary_failures_are_retried_with_the_same_message_id(call, peer, trouble):
     peer.answers = [trouble, trouble]
     assert call("publish", "c", "e")["sent"] == 1
     assert len(peer.bodies) == 3
     assert len({body["message_id"] for body in peer.bodies}) == 1
 
 
-def test_of_a_batch_only_what_redis_did_not_take_is_tried_again(call, peer):
+def test_only_the_messages_of_a_batch_that_redis_did_not_accept_are_retried(call, peer):
     away = {"sent": 0, "failed": 0, "stale": 0, "error": {"code": "broker_unavailable", "message": "away"}}
     peer.answers = [(200, {}, {"results": [OUTCOME, away]})]
     outcomes = call("publish_many", [{"channel": "c", "event": "first"}, {"channel": "c", "event": "second"}])
@@ -98,7 +98,7 @@ def test_of_a_batch_only_what_redis_did_not_take_is_tried_again(call, peer):
         (500, FastWSError, "500"),
     ],
 )
-def test_a_refusal_is_raised_at_once_with_the_servers_words_and_what_to_do(call, peer, status, error, text):
+def test_a_refusal_is_raised_at_once_with_the_servers_text_and_advice(call, peer, status, error, text):
     peer.answers = [(status, {}, {"error": {"code": "c", "message": "`event` is missing"}})]
     with pytest.raises(error, match=text) as caught:
         call("publish", "c", "e")
@@ -124,14 +124,14 @@ def test_retry_after_within_the_limit_is_waited_for_and_beyond_it_is_raised(call
         ((503, {}, {"error": {"code": "broker_unavailable", "message": "m"}}), BrokerUnavailable),
     ],
 )
-def test_what_does_not_pass_in_time_is_raised_as_its_kind(call, peer, answer, error):
+def test_a_temporary_failure_that_outlasts_retry_seconds_is_raised(call, peer, answer, error):
     peer.answers = [answer] * 2
     with pytest.raises(error):
         call("publish", "c", "e", retry_seconds=0)
     assert len(peer.requests) == 1
 
 
-def test_a_server_that_is_not_there_is_named_with_what_to_check(peer):
+def test_an_unreachable_server_is_named_with_what_to_check(peer):
     peer.server.shutdown()
     peer.server.server_close()
     with Broadcaster(peer.url, "key", retry_seconds=0) as broadcaster, pytest.raises(Unavailable) as caught:
@@ -141,7 +141,7 @@ def test_a_server_that_is_not_there_is_named_with_what_to_check(peer):
 
 
 @pytest.mark.parametrize("answer", [b"<html>login</html>", {"results": 5}, [], {"sent": 1}])
-def test_an_answer_of_something_else_is_no_outcome(call, peer, answer):
+def test_an_answer_that_is_not_an_outcome_raises_an_error(call, peer, answer):
     peer.answers = [(200, {}, answer)]
     with pytest.raises(FastWSError, match="is it a fastws server"):
         call("publish", "c", "e")
@@ -183,7 +183,7 @@ def test_threads_share_the_kept_connections_from_the_first_call_on(peer):
     assert sorted(body["data"] for body in peer.bodies) == list(range(8))
 
 
-def test_after_a_fork_the_child_opens_connections_of_its_own(peer, monkeypatch):
+def test_after_a_fork_the_child_opens_its_own_connections(peer, monkeypatch):
     pids = [1]
     monkeypatch.setattr(os, "getpid", lambda: pids[0])
     with Broadcaster(peer.url, "key") as broadcaster:
@@ -258,7 +258,7 @@ def test_an_async_broadcaster_outlives_the_loop_it_was_used_on(peer):
     assert len(peer.requests) == 2
 
 
-def test_a_client_of_ones_own_is_used_and_left_open(peer):
+def test_a_given_client_is_used_and_left_open(peer):
     with httpx.Client(headers={"X-Mine": "yes"}) as client:
         with Broadcaster(peer.url, "key", client=client) as broadcaster:
             broadcaster.publish("c", "e")
@@ -266,7 +266,7 @@ def test_a_client_of_ones_own_is_used_and_left_open(peer):
     assert peer.requests[0].headers["X-Mine"] == "yes"
 
 
-def test_every_call_of_the_sync_broadcaster_is_there_for_asyncio_with_the_same_arguments():
+def test_the_async_broadcaster_has_every_method_with_the_same_arguments():
     for name, method in inspect.getmembers(Broadcaster, inspect.isfunction):
         if not name.startswith("_") and name != "close":
             assert list(inspect.signature(getattr(AsyncBroadcaster, name)).parameters) == list(

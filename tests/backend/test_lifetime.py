@@ -88,7 +88,7 @@ async def test_leaving_the_asynchronous_block_closes_even_after_an_error() -> No
 
 
 class Pid:
-    """What os.getpid returns; a test changes it."""
+    """Stands for os.getpid. A test changes its result."""
 
     current = 1
 

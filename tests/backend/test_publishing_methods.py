@@ -70,7 +70,7 @@ def test_execution_and_node_updates_take_id_and_data(collector):
 
 
 @pytest.mark.parametrize("workspace_id", ["", None, 5])
-def test_a_workspace_that_is_no_name_is_refused(collector, workspace_id):
+def test_a_workspace_must_be_a_non_empty_string(collector, workspace_id):
     with pytest.raises(BadRequest, match="workspace_id"):
         collector.broadcast_metrics_update(workspace_id, {})
 

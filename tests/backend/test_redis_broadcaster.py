@@ -18,7 +18,7 @@ from tests.forked import printed
 
 @pytest.fixture
 def heard(redis_url):
-    """What arrives on every channel from now on: call it for the next (channel, object)."""
+    """Subscribes to every channel: call it for the next (channel, object)."""
     connection = redis.Redis.from_url(redis_url)
     subscriber = connection.pubsub()
     subscriber.psubscribe("*")
@@ -87,7 +87,7 @@ def test_one_bad_message_stops_all_before_the_first(call, heard):
 @pytest.mark.parametrize(
     ("method", "argument"), [("publish", ("c", "e")), ("publish_many", ([{"channel": "c", "event": "e"}],))]
 )
-def test_a_redis_that_is_not_there_is_named(method, argument, tmp_path, monkeypatch):
+def test_an_unreachable_redis_is_named(method, argument, tmp_path, monkeypatch):
     monkeypatch.setattr("fastws.backend.redis_broadcaster.RETRIES", 1)
     url = f"unix://{tmp_path}/none.sock"
 

@@ -132,7 +132,7 @@ def _shared_server() -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def server(_shared_server: ServerProcess) -> ServerProcess:
-    """A server that nobody may stop."""
+    """A server that all tests share and must not stop."""
     return _shared_server
 
 
@@ -172,12 +172,12 @@ async def context(_browser: Browser) -> AsyncIterator[BrowserContext]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(context: BrowserContext) -> AsyncIterator[Page]:
-    """A page; what nobody caught in it and what it complained of fail the test."""
+    """A page. Uncaught errors and errors on its console fail the test."""
     page = await context.new_page()
     errors: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        # That a server is away is what many tests are about; Chromium writes it down by itself.
+        # Many tests stop a server, and Chromium itself logs that as an error.
         if message.type == "error" and not any(word in message.text for word in ("WebSocket", "net::", "status of")):
             errors.append(message.text)
 
@@ -188,7 +188,7 @@ async def page(context: BrowserContext) -> AsyncIterator[Page]:
 
 
 class FrontEnd:
-    """Files of an application that is served elsewhere than the server it talks to."""
+    """Serves the files of an application at another address than the server that it connects to."""
 
     def __init__(self) -> None:
         self.files: dict[str, tuple[str, bytes]] = {}
@@ -204,7 +204,7 @@ class FrontEnd:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Nothing: the tests have output of their own."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True

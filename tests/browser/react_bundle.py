@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.node_packages import node, run
 
-# What is needed of each package, by the names under which its files require each other.
+# The files needed of each package, by the names under which they require each other.
 FILES = {
     "react": "react/cjs/react.development.js",
     "scheduler": "scheduler/cjs/scheduler.development.js",

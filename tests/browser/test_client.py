@@ -1,4 +1,4 @@
-"""The browser client in Chromium, imported by a page of another origin, against servers that are hurt."""
+"""The browser client in Chromium, imported by a page of another origin: servers stop, freeze and restart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.redis_server import RedisServer
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 OwnServer = Callable[..., ServerProcess]
 
-# What the page keeps of its client: `seen` by kind, in the order in which it came.
+# `seen` has all events of the client by kind, in order.
 PAGE = """<!doctype html><meta charset="utf-8"><title>front end</title><link rel="icon" href="data:,">
 <script type="module">
 import * as fastws from "%s/client/fastws.js";
@@ -69,7 +69,7 @@ async def front(page: Page, front_end: FrontEnd) -> AsyncIterator[FrontPage]:
 
 
 @pytest.mark.parametrize("format_", ["json", "msgpack"])
-async def test_a_page_of_another_origin_hears_what_is_published(
+async def test_a_page_of_another_origin_gets_publications(
     server: ServerProcess, front: FrontPage, format_: str
 ) -> None:
     await front.visit(server)
@@ -85,7 +85,9 @@ async def test_a_page_of_another_origin_hears_what_is_published(
 
 
 @pytest.mark.parametrize("format_", ["json", "msgpack"])
-async def test_msgpack_is_loaded_by_those_who_speak_it(server: ServerProcess, front: FrontPage, format_: str) -> None:
+async def test_msgpack_is_loaded_only_for_the_msgpack_format(
+    server: ServerProcess, front: FrontPage, format_: str
+) -> None:
     await front.visit(server)
     await front.connect(format=format_)
     loaded = await front.run("() => performance.getEntriesByType('resource').map(({ name }) => name)")
@@ -132,7 +134,7 @@ async def test_bytes_dates_and_big_integers_travel_between_pages_by_msgpack(
 
 
 @pytest.mark.parametrize("format_", ["json", "msgpack"])
-async def test_rooms_workspaces_and_jobs_are_spoken(server: ServerProcess, front: FrontPage, format_: str) -> None:
+async def test_rooms_workspaces_and_jobs_are_supported(server: ServerProcess, front: FrontPage, format_: str) -> None:
     await front.visit(server)
     await front.connect(dialect="rooms", format=format_, token=token(), channels=["execution:7"])
     server.publish("execution:7", "status_changed", {"status": "running"})
@@ -159,7 +161,7 @@ async def test_rooms_workspaces_and_jobs_are_spoken(server: ServerProcess, front
     assert (job["type"], job["job_id"], job["status"]) == ("job_update", "1", "failed")
 
 
-async def test_what_a_token_does_not_allow_is_refused_and_not_asked_again(
+async def test_a_channel_that_the_token_does_not_allow_is_refused_and_not_retried(
     server: ServerProcess, front: FrontPage
 ) -> None:
     await front.visit(server)
@@ -244,7 +246,7 @@ async def test_a_page_of_an_origin_that_is_not_allowed_gets_the_reason_and_stops
     assert (last["code"], last["reason"]) == (4403, error["message"])
 
 
-async def test_a_wrong_path_is_reported_and_the_client_goes_on(server: ServerProcess, front: FrontPage) -> None:
+async def test_a_wrong_path_is_reported_and_the_client_keeps_trying(server: ServerProcess, front: FrontPage) -> None:
     await front.visit(server)
     await front.run("url => { open_({ url }).catch(() => null); }", f"{server.url}nowhere")
     await front.until("seen.error.length === 1 && client.status === 'reconnecting'")
@@ -314,7 +316,7 @@ async def test_a_frozen_server_is_found_out_when_the_page_is_shown(own_server: O
     server.signal(signal.SIGSTOP)
     await front.run("() => document.dispatchEvent(new Event('visibilitychange'))")
     await front.until("client.status === 'reconnecting'")
-    # The kernel still accepts: attempts at a server that says nothing end too.
+    # The kernel still accepts connections: attempts that get no answer end as well.
     await front.until("seen.status.some(({ reason }) => reason === 'not connected within 1 s')")
     server.signal(signal.SIGCONT)
     await front.until("seen.gap.length === 1")
@@ -322,7 +324,7 @@ async def test_a_frozen_server_is_found_out_when_the_page_is_shown(own_server: O
     await front.until("seen.message.length === 1")
 
 
-async def test_what_is_sent_verbatim_to_the_connection_is_heard(server: ServerProcess, front: FrontPage) -> None:
+async def test_verbatim_messages_to_the_connection_arrive(server: ServerProcess, front: FrontPage) -> None:
     await front.visit(server)
     await front.connect(channels=["news"])
     bodies = [{"text": "without data"}, {"id": 1, "data": 5}, {"type": "pong"}]
@@ -333,7 +335,7 @@ async def test_what_is_sent_verbatim_to_the_connection_is_heard(server: ServerPr
     assert await front.seen("message") == bodies
 
 
-async def test_it_gives_up_after_as_many_attempts_as_it_was_told(own_server: OwnServer, front: FrontPage) -> None:
+async def test_it_gives_up_after_max_reconnect_attempts(own_server: OwnServer, front: FrontPage) -> None:
     server = own_server()
     await front.visit(server)
     await front.connect(maxReconnectAttempts=2, channels=["news"])
@@ -344,7 +346,9 @@ async def test_it_gives_up_after_as_many_attempts_as_it_was_told(own_server: Own
     assert await front.run("() => client.send('news', 'e').catch((error) => error.code)") == "closed"
 
 
-async def test_an_operator_who_disconnects_it_is_obeyed(server: ServerProcess, front: FrontPage) -> None:
+async def test_it_does_not_return_after_an_operator_has_disconnected_it(
+    server: ServerProcess, front: FrontPage
+) -> None:
     await front.visit(server)
     await front.connect(channels=["news"])
     server.call(f"connections/{await front.run('() => client.connectionId')}", method="DELETE")
@@ -428,7 +432,7 @@ async def test_an_error_in_a_listener_is_the_pages_and_the_next_message_still_co
     assert all("mine" in error for error in await front.seen("error"))
 
 
-async def test_five_thousand_messages_a_second_are_taken(server: ServerProcess, front: FrontPage) -> None:
+async def test_five_thousand_messages_per_second_are_received(server: ServerProcess, front: FrontPage) -> None:
     await front.visit(server)
     await front.connect(format="msgpack", channels=["flood"])
     batch = [{"channel": "flood", "event": "n", "data": {"n": number}} for number in range(250)]

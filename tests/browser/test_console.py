@@ -157,7 +157,7 @@ async def test_a_message_is_read_with_the_keys_alone(server: ServerProcess, page
     await expect(page.get_by_role("tabpanel", name="Connections")).to_be_visible()
 
 
-async def test_the_disconnect_button_ends_somebody_elses_connection(server: ServerProcess, page: Page) -> None:
+async def test_the_disconnect_button_closes_another_clients_connection(server: ServerProcess, page: Page) -> None:
     await visit(page, server)
     async with connect(f"ws://127.0.0.1:{server.port}/", proxy=None) as other:
         await other.recv()
@@ -212,7 +212,7 @@ async def test_more_connections_than_a_page_are_turned_over(own_server: OwnServe
         await client.close()
 
 
-async def test_a_wrong_key_is_told(server: ServerProcess, page: Page) -> None:
+async def test_a_wrong_key_is_reported(server: ServerProcess, page: Page) -> None:
     await page.goto(server.url)
     await page.get_by_label("Broadcast key").fill("wrong")
     await page.get_by_role("tab", name="Channels").click()
@@ -252,7 +252,7 @@ async def test_nothing_is_loaded_from_elsewhere_and_no_policy_is_broken(server: 
     assert words == []
 
 
-async def test_what_is_said_is_never_markup(server: ServerProcess, page: Page) -> None:
+async def test_messages_are_never_interpreted_as_markup(server: ServerProcess, page: Page) -> None:
     await visit(page, server)
     await subscribe(page, "<img src=x onerror=alert(1)>")
     server.publish("<img src=x onerror=alert(1)>", "<b>bold</b>", "<script>alert(2)</script>")
@@ -272,7 +272,7 @@ async def test_after_a_restart_the_page_is_back_and_tells_what_it_missed(own_ser
     await expect(page.locator("#status")).to_have_text("Not connected")
 
 
-async def test_a_refused_token_is_told(server: ServerProcess, page: Page) -> None:
+async def test_a_refused_token_is_reported(server: ServerProcess, page: Page) -> None:
     await page.goto(server.url)
     await page.get_by_label("Token").fill("no.such.token")
     await page.get_by_label("Reconnect automatically").uncheck()
@@ -293,7 +293,7 @@ async def test_charts_show_what_the_server_does(server: ServerProcess, page: Pag
     await expect(page.locator("#server-line")).to_contain_text("memory")
 
 
-async def test_five_thousand_messages_a_second_leave_it_responsive(server: ServerProcess, page: Page) -> None:
+async def test_five_thousand_messages_per_second_leave_it_responsive(server: ServerProcess, page: Page) -> None:
     await visit(page, server)
     await subscribe(page, "flood")
     await page.get_by_label("Search the messages").fill("flood")
@@ -321,7 +321,7 @@ async def test_five_thousand_messages_a_second_leave_it_responsive(server: Serve
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_text_has_contrast_in_light_and_in_dark(server: ServerProcess, page: Page, scheme: str) -> None:
-    """WCAG 2.1 AA, 4.5 to 1, by the named colours on the grounds they stand on."""
+    """WCAG 2.1 AA requires 4.5 to 1. Checks each named colour against each background that it is used on."""
     await page.goto(server.url)
     button = page.locator("#theme")
     while scheme not in ((await button.get_attribute("aria-label")) or ""):
@@ -364,7 +364,7 @@ async def test_text_has_contrast_in_light_and_in_dark(server: ServerProcess, pag
         ("jobs", None, "", None),
     ],
 )
-async def test_who_is_not_let_in_is_told_why_as_far_as_a_page_can_know(
+async def test_a_refused_page_shows_the_reason(
     server: ServerProcess, page: Page, dialect: str, address: str | None, given: str, words: str | None
 ) -> None:
     await page.goto(server.url)
@@ -379,7 +379,7 @@ async def test_who_is_not_let_in_is_told_why_as_far_as_a_page_can_know(
         await expect(lines(page, words)).to_have_count(1)
 
 
-async def test_a_server_that_is_gone_is_told_from_one_that_refuses(own_server: OwnServer, page: Page) -> None:
+async def test_a_server_that_does_not_answer_is_reported_as_such(own_server: OwnServer, page: Page) -> None:
     server = own_server()
     await visit(page, server)
     server.stop()

@@ -1,4 +1,4 @@
-"""The hooks and components in Chromium, with React of npm, against servers that are restarted under them."""
+"""The hooks and components in Chromium, with React of npm, against servers that restart."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ async def test_another_execution_is_another_state_and_a_newer_token_keeps_the_co
     await wait_for_subscribers(server, "execution:2", 0)
 
 
-async def test_components_of_one_workspace_share_a_connection_and_each_hears_what_it_wants(
+async def test_components_of_one_workspace_share_a_connection_and_each_gets_its_event_types(
     own_server: OwnServer, front_end: FrontEnd, page: Page
 ) -> None:
     server = own_server()
@@ -224,7 +224,7 @@ async def test_the_components_show_executions_and_metrics_live(
 
 
 def heard_after(calls: tuple[str, ...]) -> set[str]:
-    """Which of `alert` and `other` a listener hears that heard everything before these calls."""
+    """Which of `alert` and `other` a listener gets after these calls if it got everything before them."""
     everything = {"alert", "other"}
     heard, is_muted = everything, False
     for word in calls:

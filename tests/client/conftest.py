@@ -1,4 +1,4 @@
-"""A peer on the `websockets` library that speaks what a client of fastws needs to hear."""
+"""A server on the `websockets` library that speaks the dialects as far as a client of fastws needs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HELLO = {
 
 
 class Peer:
-    """`requests` is what clients asked, `tokens` what they showed. `refusals` are answers to coming upgrades.
+    """`requests` and `tokens` are what clients have sent. `refusals` are the answers to the next upgrades.
 
     `replies` maps an action to its reply (or to None: no reply, or to a close code); else a fitting one is made.
     """

@@ -43,7 +43,7 @@ def test_without_a_hint_the_backoff_counts(code, reason):
 
 
 @pytest.mark.parametrize("code", [1008, 1013])
-def test_a_client_that_was_too_slow_or_too_fast_waits_a_second_at_least(code):
+def test_a_client_that_was_too_slow_or_too_fast_waits_at_least_a_second(code):
     least, most = spread(lambda: after_failures(0).after_close(code, "slow consumer", 0))
     assert least >= 1
     assert most <= 1.5
@@ -58,11 +58,11 @@ def test_the_delays_start_small_again_after_a_connection_that_lasted():
 
 
 @pytest.mark.parametrize("code", [1001, 1002, 1006, 1007, 1008, 1009, 1011, 1012, 1013, None])
-def test_these_closes_are_not_for_good(code):
+def test_the_client_returns_after_these_closes(code):
     assert end_of(code, "", can_renew=False) == (False, None)
 
 
-def test_these_closes_are_for_good():
+def test_these_closes_are_final():
     assert end_of(1000, "", can_renew=True) == (True, None)
     assert isinstance(end_of(4403, "origin", can_renew=True)[1], Forbidden)
     assert isinstance(end_of(4401, "expired", can_renew=False)[1], Unauthorized)
@@ -70,10 +70,10 @@ def test_these_closes_are_for_good():
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_these_refusals_are_worth_another_try(status):
+def test_these_refusals_are_temporary(status):
     assert refusal_of(status, "ws://host") is None
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 426])
-def test_these_refusals_are_not_and_name_address_and_status(status):
+def test_these_refusals_are_final_and_name_address_and_status(status):
     assert f"ws://host answered the upgrade with {status}" in str(refusal_of(status, "ws://host"))

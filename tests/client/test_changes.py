@@ -25,7 +25,7 @@ async def until(client, kind):
 
 
 def in_force(peer):
-    """What the latest connection is subscribed to."""
+    """The subscriptions of the latest connection."""
     names = set()
     while not peer.requests.empty():
         request = peer.requests.get_nowait()
@@ -111,7 +111,7 @@ async def test_a_refusal_concerns_its_own_request_and_no_later_one(peer):
         assert in_force(peer) == {"a"}
 
 
-async def test_what_is_refused_while_it_was_away_raises_in_the_call_alone(peer):
+async def test_a_change_that_is_refused_after_a_reconnect_raises_only_in_its_call(peer):
     async with client_of(peer) as client:
         peer.connections[-1].transport.abort()
         await until(client, "disconnected")

@@ -72,7 +72,7 @@ async def test_a_refused_request_raises_the_error_of_its_code_and_is_not_repeate
 
 
 @pytest.mark.parametrize(("code", "kind"), [("bad_request", BadRequest), ("internal", FastWSError)])
-async def test_a_refused_first_subscription_stands_against_connecting(peer, code, kind):
+async def test_a_refused_first_subscription_fails_the_connect(peer, code, kind):
     peer.replies["subscribe"] = {"type": "error", "code": code, "message": "no such thing"}
     with pytest.raises(kind, match="no such thing"):
         async with client_of(peer, ["x"], connect_timeout=2.0):
@@ -185,7 +185,7 @@ async def test_retry_after_is_waited_for(peer):
     assert len(peer.tokens) == 1
 
 
-async def test_a_server_that_is_not_there_raises_in_time_with_what_to_check(peer):
+async def test_an_unreachable_server_raises_in_time_with_what_to_check(peer):
     await peer.stop()
     with pytest.raises(Unavailable, match="is `fastws serve` running"):
         await client_of(peer, connect_timeout=0.1).__aenter__()
@@ -240,7 +240,7 @@ async def test_the_token_is_refreshed_before_it_ends_and_used_from_then_on(peer)
     assert peer.tokens[-1] == later
 
 
-async def test_a_provider_that_fails_at_the_start_stands_against_connecting(peer):
+async def test_a_provider_that_fails_at_the_start_fails_the_connect(peer):
     def provider():
         raise LookupError("no such user")
 
@@ -264,7 +264,7 @@ async def test_a_provider_that_fails_later_is_asked_again(peer):
     assert peer.tokens == ["first", "second"]
 
 
-async def test_a_slow_application_loses_the_oldest_and_is_told_how_many(peer):
+async def test_a_slow_application_loses_the_oldest_and_gets_their_number(peer):
     async with client_of(peer, max_queue=3) as client:
         for number in range(10):
             await peer.say({"channel": "a", "event": "e", "data": number})
@@ -284,7 +284,7 @@ async def test_a_notice_hook_that_fails_harms_nothing(peer, caplog):
     assert "on_notice raised an error" in caplog.text
 
 
-async def test_what_is_no_message_is_skipped(peer, caplog):
+async def test_an_unreadable_message_is_skipped(peer, caplog):
     async with client_of(peer) as client:
         for frame in ("{", "[1]", b"\xff"):
             await peer.connections[-1].send(frame)
@@ -343,7 +343,7 @@ async def test_the_format_in_the_url_is_honoured(peer):
         connect(f"{peer.url}/?format=xml")
 
 
-async def test_rooms_are_spoken_in_their_words(peer):
+async def test_rooms_have_their_own_message_format(peer):
     async with client_of(peer, ["execution:1"], token="t", dialect="rooms") as client:
         assert await peer.asked() == {"type": "subscribe", "room_id": "execution:1"}
         await client.ping()
@@ -355,7 +355,7 @@ async def test_rooms_are_spoken_in_their_words(peer):
             await client.send("execution:1", "e")
 
 
-async def test_workspaces_are_spoken_in_their_words(peer):
+async def test_workspaces_have_their_own_message_format(peer):
     async with client_of(peer, token="t", dialect="workspaces", workspace_id="w 1") as client:
         assert peer.queries == [{"workspace_id": ["w 1"]}]
         await client.subscribe("alert", "metrics_update")
@@ -368,7 +368,7 @@ async def test_workspaces_are_spoken_in_their_words(peer):
         assert await peer.asked() == {"type": "subscribe", "event_types": ["alert", "metrics_update"]}
 
 
-async def test_jobs_are_heard_without_a_greeting_and_narrowed(peer):
+async def test_jobs_have_no_greeting_and_a_filter(peer):
     async with client_of(peer, ["7"], dialect="jobs", statuses=["failed"]) as client:
         assert client.connection_id is None
         assert await peer.asked() == {"type": "subscribe", "job_ids": ["7"], "statuses": ["failed"]}
@@ -452,7 +452,7 @@ VERBATIM = [
 ]
 
 
-async def test_whatever_is_no_reply_and_no_notice_is_a_message(peer):
+async def test_everything_but_replies_and_notices_is_a_message(peer):
     noticed = []
     async with client_of(peer, ["a"], on_notice=noticed.append) as client:
         await client.ping()

@@ -15,7 +15,7 @@ PLACE = StartingChannels(workspace="w")
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_what_the_server_says_is_told_apart_in_every_dialect(name):
+def test_errors_notices_and_messages_are_distinguished_in_every_dialect(name):
     dialect, client = DIALECTS[name], CLIENT_DIALECTS[name]
     for publication in (
         Publication("execution:1", "gap", None),

@@ -27,7 +27,7 @@ def test_the_workspace_goes_into_the_query_once():
 
 
 @pytest.mark.parametrize("url", ["host:8000", "ws://", "redis://host", ""])
-def test_what_is_no_address_is_refused_with_one_that_is(url):
+def test_an_invalid_url_is_refused_with_an_example(url):
     with pytest.raises(BadRequest, match="ws://host:8000"):
         find_url(url, CLIENT_DIALECTS["channels"], None)
 

@@ -34,7 +34,7 @@ def test_binary_frames_of_a_json_connection_are_json():
 
 
 @pytest.mark.parametrize(("frame", "form"), [("{", JSON), ("[]", JSON), (b"\xc1", MSGPACK), (b"\x90", MSGPACK)])
-def test_what_is_no_message_is_refused(frame, form):
+def test_an_unreadable_message_is_refused(frame, form):
     with pytest.raises(InvalidPayload, match="the server sent"):
         read(frame, form)
 

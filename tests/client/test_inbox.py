@@ -21,7 +21,7 @@ async def test_messages_come_out_in_order():
     assert inbox.dropped_total == 0
 
 
-async def test_the_oldest_give_way_and_their_number_is_told_in_their_place():
+async def test_the_oldest_are_dropped_and_a_notice_counts_them_in_their_place():
     inbox = inbox_of(2)
     for n in range(5):
         inbox.put(number(n))
@@ -54,7 +54,7 @@ async def test_after_the_end_what_waits_is_read_first():
             await read()
 
 
-async def test_every_waiting_reader_hears_of_the_error():
+async def test_every_waiting_reader_gets_the_error():
     inbox = inbox_of(2)
     readers = [asyncio.create_task(inbox.take()) for _ in range(2)]
     await asyncio.sleep(0)

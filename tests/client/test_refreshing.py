@@ -20,7 +20,7 @@ def token_until(expires):
 
 
 class Link:
-    """Takes requests and fails as told."""
+    """Records requests, and fails those that a test chooses."""
 
     def __init__(self, error=None):
         self.requests = []
@@ -45,13 +45,13 @@ def source_of(*tokens):
     return TokenSource(token_until(SOON), provider)
 
 
-async def test_the_fresh_token_is_sent_in_the_words_of_the_dialect():
+async def test_the_new_token_is_sent_in_the_format_of_the_dialect():
     link = Link()
     await keep_token_fresh(source_of(NEVER), link, "action")
     assert link.requests == [{"action": "refresh", "token": NEVER}]
 
 
-async def test_it_goes_on_with_the_token_after_that():
+async def test_it_continues_with_the_token_after_that():
     link = Link()
     await keep_token_fresh(source_of(token_until(SOON + 0.1), NEVER), link, "type")
     assert [request["token"] for request in link.requests] == [token_until(SOON + 0.1), NEVER]

@@ -38,7 +38,7 @@ def test_an_answer_counts_for_the_latest_request_of_its_name_alone():
     assert subscriptions.restore() == [{"action": "subscribe", "channel": "a"}]
 
 
-def test_what_was_confirmed_survives_a_refusal_for_now_and_no_other():
+def test_a_confirmed_subscription_survives_only_a_temporary_refusal():
     for is_final, left in [(False, ["a"]), (True, [])]:
         subscriptions = ChannelSubscriptions("action", "channel")
         (first,) = subscriptions.add(["a"])
@@ -51,7 +51,7 @@ def test_what_was_confirmed_survives_a_refusal_for_now_and_no_other():
 
 
 class Server:
-    """What the workspaces dialect has in force after the requests it got."""
+    """The filter of the workspaces dialect after the requests that it got."""
 
     def __init__(self):
         self.names, self.excluding = frozenset(), True
@@ -77,7 +77,7 @@ class Server:
 
 @pytest.mark.parametrize("seed", range(100))
 def test_restored_event_types_are_those_that_were_in_force(seed):
-    """Whatever the server has confirmed, refused or not answered by the time the connection is lost."""
+    """The server may have confirmed, refused or not answered requests when the connection is lost."""
     pick = random.Random(seed)
     subscriptions, server = EventSubscriptions(), Server()
     waiting = []
@@ -137,7 +137,7 @@ def test_each_request_for_jobs_says_the_whole_wish():
     assert subscriptions.restore() == [second]
 
 
-def test_without_a_wish_every_job_is_heard():
+def test_without_a_filter_every_job_arrives():
     subscriptions = JobSubscriptions()
     assert subscriptions.restore() == subscriptions.add([]) == []
     (narrow,) = subscriptions.add(["7"])

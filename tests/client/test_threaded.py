@@ -10,7 +10,7 @@ from tests.forked import printed
 
 
 def in_thread(function, *args):
-    """Run what blocks beside the peer's loop, bounded in time."""
+    """Run a blocking function outside the peer's loop, with a time limit."""
     return asyncio.wait_for(asyncio.to_thread(function, *args), 5)
 
 
@@ -59,7 +59,7 @@ async def test_messages_go_to_a_callback_in_the_clients_thread(peer):
     await in_thread(client.close)
 
 
-async def test_a_call_from_the_callback_is_refused_instead_of_blocking_for_ever(peer):
+async def test_a_call_from_the_callback_is_refused_instead_of_blocking_forever(peer):
     raised = queue.SimpleQueue()
 
     def take(message):
@@ -84,7 +84,7 @@ async def test_many_threads_may_call_at_once(peer):
     await in_thread(client.close)
 
 
-async def test_after_the_close_calls_say_so_and_the_thread_is_gone(peer):
+async def test_calls_after_the_close_raise_an_error_and_the_thread_has_ended(peer):
     client = await in_thread(ThreadedClient, peer.url)
     await in_thread(client.close)
     await in_thread(client.close)
@@ -93,7 +93,7 @@ async def test_after_the_close_calls_say_so_and_the_thread_is_gone(peer):
     assert "fastws client" not in [thread.name for thread in threading.enumerate()]
 
 
-async def test_a_call_that_waits_is_let_go_by_the_close(peer):
+async def test_close_ends_a_call_that_waits(peer):
     peer.replies["ping"] = None
     client = await in_thread(ThreadedClient, peer.url)
     pinging = asyncio.create_task(in_thread(client.ping))
@@ -110,7 +110,7 @@ async def test_a_server_that_cannot_be_reached_leaves_no_thread_behind(peer):
     assert "fastws client" not in [thread.name for thread in threading.enumerate()]
 
 
-async def test_what_ended_the_connection_for_good_is_raised_to_the_reader(peer):
+async def test_the_final_error_is_raised_to_the_reader(peer):
     client = await in_thread(lambda: ThreadedClient(peer.url, reconnect=False))
     await peer.connections[-1].close(1013, "slow consumer")
     with pytest.raises(Unavailable, match="slow consumer"):
@@ -118,7 +118,7 @@ async def test_what_ended_the_connection_for_good_is_raised_to_the_reader(peer):
     await in_thread(client.close)
 
 
-async def test_the_last_of_subscribe_and_unsubscribe_holds_over_a_lost_connection(peer):
+async def test_the_last_of_subscribe_and_unsubscribe_wins_over_a_lost_connection(peer):
     def use(words):
         for word in words:
             getattr(client, word)("a")
@@ -182,7 +182,7 @@ for _ in range(2):
     assert printed(source).split() == ["True", "True"]
 
 
-def test_gevent_that_has_replaced_nothing_is_no_reason_to_refuse():
+def test_gevent_without_monkey_patching_is_allowed():
     source = """
 import gevent.monkey
 from fastws.client.threaded import ThreadedClient

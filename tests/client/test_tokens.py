@@ -48,7 +48,7 @@ async def test_a_provider_is_asked_at_first_and_when_the_token_has_ended():
     assert await source.current() == "no-end"
 
 
-async def test_a_plain_provider_runs_beside_the_loop_and_a_coroutine_on_it():
+async def test_a_plain_provider_runs_in_a_thread_and_a_coroutine_on_the_loop():
     async def coroutine():
         return threading.current_thread().name
 
@@ -59,6 +59,6 @@ async def test_a_plain_provider_runs_beside_the_loop_and_a_coroutine_on_it():
 
 
 @pytest.mark.parametrize("answer", [None, "", 5])
-async def test_a_provider_that_returns_no_token_is_told(answer):
+async def test_a_provider_that_returns_no_token_raises_an_error(answer):
     with pytest.raises(BadRequest, match="must return a token"):
         await TokenSource(None, lambda: answer).current()

@@ -1,4 +1,4 @@
-"""One client of each dialect and codec, what it is told of a gap, and how it hears a publication."""
+"""One client of each dialect and codec, with its gap notice and its form of a publication."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOKEN = {"channels": ["**"], "publish": ["**"], "workspaces": ["w1"]}
 
 @dataclass(frozen=True)
 class Ear:
-    """A client of `dialect` that hears `channel`."""
+    """A client of `dialect` that is subscribed to `channel`."""
 
     dialect: str
     channel: str
@@ -33,11 +33,11 @@ class Ear:
         return message
 
     async def is_served(self) -> None:
-        """It is still connected, and answered, and nothing else has come."""
+        """Check that it is connected and gets replies, and that nothing else has arrived."""
         await self.client.hears_nothing()
 
 
-# dialect: path, channel, subscription (None: the channel is its by connecting), the gap notice
+# dialect: path, channel, subscription (None: it has the channel without one), gap notice
 _WAYS: dict[str, tuple[str, str, Message | None, Message]] = {
     "channels": (
         "/",
@@ -59,7 +59,7 @@ CODECS = ("json", "msgpack")
 
 
 async def listen(server: Server, join: Join, dialect: str, codec: str) -> Ear:
-    """A client of `dialect` that hears its channel."""
+    """A client of `dialect` that is subscribed to its channel."""
     path, channel, request, gap = _WAYS[dialect]
     options: dict[str, Any] = {"format": codec}
     if dialect != "jobs":
@@ -71,7 +71,7 @@ async def listen(server: Server, join: Join, dialect: str, codec: str) -> Ear:
     ear = Ear(dialect, channel, gap, client)
     await ear.is_served()
     if dialect == "rooms":
-        # A room's member is in its own user's room too, and is told of a gap there besides.
+        # A member of a room is in its own user's room as well, which has a gap notice of its own.
         await client.ask({"type": "unsubscribe", "room_id": "user:u1"})
     return ear
 
@@ -82,7 +82,7 @@ async def everybody(server: Server, join: Join) -> list[Ear]:
 
 
 def body_of(ear: Ear, number: int) -> dict[str, object]:
-    """What is posted for this client to hear `number`."""
+    """The body of a broadcast that reaches this client and carries `number`."""
     if ear.dialect == "jobs":
         data: dict[str, object] = {"job_id": "j1", "status": "running", "number": number}
         return {"channel": ear.channel, "event": "job_update", "data": data}

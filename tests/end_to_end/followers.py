@@ -28,9 +28,9 @@ Item = tuple[str, int]
 
 
 class Follower:
-    """Hears CHANNEL at the first of `ports` that lets it in, and again wherever it can when that connection ends.
+    """Subscribes to CHANNEL at the first of `ports` that admits it, and again at any of them when that connection ends.
 
-    `segments` has what each of its connections heard, in order; it is `done` when it has heard LAST.
+    `segments` has the messages of each of its connections, in order. It is `done` when it has received LAST.
     """
 
     def __init__(self, ports: Sequence[int], *, is_msgpack: bool) -> None:
@@ -47,7 +47,7 @@ class Follower:
         return [item for segment in self.segments for item in segment]
 
     async def follow(self) -> None:
-        """Until LAST is heard."""
+        """Run until LAST is received."""
         for attempt in range(10_000):
             port = self.ports[attempt % len(self.ports)]
             try:
@@ -55,7 +55,7 @@ class Follower:
                     if await self._listen(socket):
                         return
             except (OSError, InvalidHandshake):
-                # A process that was killed: only its own clients meet with this.
+                # Only clients of the killed process get this.
                 self.refusals += 1
                 await asyncio.sleep(0)
             except ConnectionClosed:
@@ -112,7 +112,7 @@ async def publish_by_http(port: int, key: str, name: str, numbers: Sequence[int]
 
 
 async def publish_by_redis(url: str, name: str, numbers: Iterable[int]) -> None:
-    """PUBLISH by somebody who has never heard of fastws."""
+    """PUBLISH by a program that does not use fastws."""
     async with redis.asyncio.Redis.from_url(url, protocol=2) as client:
         for number in numbers:
             await client.publish(REDIS_CHANNEL, orjson.dumps({"event": "e", "data": {"by": name, "number": number}}))
@@ -125,7 +125,7 @@ async def publish_the_last(url: str) -> None:
 
 @asynccontextmanager
 async def following(*followers: Follower) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """`followers` at their work, once each has subscribed."""
+    """Run `followers`, from the moment when each has subscribed."""
     tasks = [asyncio.create_task(follower.follow()) for follower in followers]
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -139,7 +139,7 @@ async def following(*followers: Follower) -> AsyncIterator[list[asyncio.Task[Non
 
 
 def is_slice_of(segment: Sequence[Item], whole: Sequence[Item]) -> bool:
-    """Whether `segment` stands in `whole` as it is, nothing left out, nothing in between."""
+    """Whether `segment` is a contiguous part of `whole`."""
     if not segment:
         return True
     start = whole.index(segment[0])

@@ -1,4 +1,4 @@
-"""A project as the README shows it: files, commands and a program, in a folder of its own, run as they stand there."""
+"""A project as the README shows it: its files, commands and program, run unchanged in a folder of their own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.redis_server import free_port
 
 BLOCK: Final = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 FILE: Final = re.compile(r"# (at the end of )?([\w/]+\.py)\n")
-# What runs until it is told to stop, and what it says once it can be spoken to.
+# Commands that run until they are stopped, and what they print when they are ready.
 SERVERS: Final = {
     "uvicorn": "Uvicorn running on",
     "gunicorn": "Listening at",
@@ -30,7 +30,7 @@ START_SECONDS: Final = 60.0
 
 @dataclass
 class Example:
-    """`steps` are (language, text) in their order; the last is the program that says `output`."""
+    """`steps` are (language, text) in order. The last one is the program that prints `output`."""
 
     title: str
     steps: list[tuple[str, str]] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Example:
 
 
 def examples(section: str) -> Iterator[Example]:
-    """Those of a section of the README: each ends with a program and what that prints."""
+    """The examples of a section of the README. Each ends with a program and its output."""
     title = ""
     for part in re.split(r"(?m)^(?=#{2,3} )", section):
         title = part.partition("\n")[0].strip("# ") or title
@@ -53,7 +53,7 @@ def examples(section: str) -> Iterator[Example]:
 
 
 class Running:
-    """A server of the project. What it says is kept."""
+    """A server of the project, with its output."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -74,14 +74,14 @@ class Running:
                 self._spoke.notify_all()
 
     async def stop(self) -> None:
-        """SIGTERM to the one that was started; it ends in good order."""
+        """Send SIGTERM to the process that was started, and check that it ends normally."""
         self.process.send_signal(signal.SIGTERM)
         code = await asyncio.wait_for(self.process.wait(), START_SECONDS)
         assert code in (0, -signal.SIGTERM), self.said  # uvicorn ends by the signal that it was sent
         await self._listening
 
     async def kill(self) -> None:
-        """Whatever is left of it, and of what it has started."""
+        """Kill what is left of it and of its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
@@ -89,7 +89,7 @@ class Running:
 
 
 async def accepts(port: int) -> None:
-    """Wait until `port` is listened on: uvicorn speaks before its workers do."""
+    """Wait until `port` is listened on: uvicorn reports its start before its workers listen."""
     async with asyncio.timeout(START_SECONDS):
         while True:
             try:
@@ -136,7 +136,7 @@ class Project:
         return text
 
     async def set_up(self, steps: list[tuple[str, str]]) -> None:
-        """Write the files, give the commands; servers go on running."""
+        """Write the files and run the commands. Servers keep running."""
         for language, text in steps:
             if language == "bash":
                 for line in self.here(text).splitlines():
@@ -164,20 +164,20 @@ class Project:
             await self.say(*words)
 
     async def start(self, line: str) -> Running:
-        """Start a server, and wait for nothing."""
+        """Start a server without waiting for it."""
         running = Running(await self._process(shlex.split(line)))
         self.running.append(running)
         return running
 
     async def say(self, *words: str) -> str:
-        """What a command prints. It succeeds."""
+        """Run a command that must succeed, and return what it prints."""
         process = await self._process(list(words))
         said, _ = await asyncio.wait_for(process.communicate(), START_SECONDS)
         assert process.returncode == 0, said.decode() + "\n".join(running.said for running in self.running)
         return said.decode()
 
     async def stop(self) -> None:
-        """Every server, the last that was started first."""
+        """All servers, the last one first."""
         for running in reversed(self.running):
             await running.stop()
 

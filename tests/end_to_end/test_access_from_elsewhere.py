@@ -65,7 +65,7 @@ async def test_tokens_hold_by_the_keys_of_a_jwks_url_and_others_do_not(
     server = await serve(jwt_secret=None, jwt_jwks_url=f"{elsewhere.url}/keys")
     client = await join(server, token=elsewhere.token(channels=["news"]))
     assert (await client.ask({"action": "subscribe", "channel": "news"}))["type"] == "subscription_succeeded"
-    elsewhere.rotate()  # signed by a key that the server has not seen: refused, and nobody is kept waiting for it
+    elsewhere.rotate()  # signed by a key that the server has not seen: refused, and no other client waits for it
     with pytest.raises(InvalidStatus) as refused:
         await join(server, token=elsewhere.token())
     assert refused.value.response.status_code == 401

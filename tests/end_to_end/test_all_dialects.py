@@ -1,4 +1,4 @@
-"""What one dialect or backend publishes is heard in all the others, in their words, in both codecs."""
+"""Publications of each dialect and backend arrive in all others, in their own format, in both codecs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def workspaces_client(server: Server, join: Join, codec: str, channel: str
 
 async def jobs_client(server: Server, join: Join, codec: str, channel: str) -> Talker:
     client = await join(server, "/ws", greets=False, format=codec)
-    await client.ask({"type": "ping"})  # it is not greeted: with the answer it is known to be there
+    await client.ask({"type": "ping"})  # it gets no greeting; the reply shows that it is connected
     return client
 
 
@@ -108,7 +108,7 @@ PAIRS = [(p, d) for p in PUBLISHERS for d in LISTENERS if not (d == "jobs" and p
 
 
 @pytest.mark.parametrize(("publisher", "dialect"), PAIRS)
-async def test_every_dialect_hears_every_publisher_in_its_own_words(
+async def test_every_dialect_gets_every_publication_in_its_own_format(
     serve: Serve, join: Join, publisher: str, dialect: str
 ) -> None:
     server = await serve()
@@ -123,7 +123,7 @@ async def test_every_dialect_hears_every_publisher_in_its_own_words(
         assert heard == words(channel, sender)
 
 
-async def test_one_publication_is_heard_by_all_dialects_that_can_stand_on_its_channel(serve: Serve, join: Join) -> None:
+async def test_one_publication_reaches_all_dialects_that_can_subscribe_to_its_channel(serve: Serve, join: Join) -> None:
     server = await serve()
     channel = "workspace:w1"
     heard: dict[tuple[str, str], Message] = {}
@@ -141,7 +141,7 @@ async def test_one_publication_is_heard_by_all_dialects_that_can_stand_on_its_ch
         assert heard["workspaces", codec] == {"event": "e", "data": DATA, "priority": "high"}
 
 
-async def test_what_json_lacks_is_mapped_on_the_way_from_msgpack(serve: Serve, join: Join) -> None:
+async def test_types_that_json_lacks_are_mapped_from_msgpack(serve: Serve, join: Join) -> None:
     server = await serve()
     sender, json_client = await join(server, format="msgpack"), await join(server)
     msgpack_client = await join(server, format="msgpack")

@@ -1,4 +1,4 @@
-"""Broadcasters against a real server, heard by clients that nobody here wrote."""
+"""Broadcasters against a real server, received by clients of another library."""
 
 import asyncio
 import json
@@ -98,14 +98,14 @@ async def test_one_name_is_published_once(listen, broadcaster):
     assert [(await hear())["event"] for _ in range(2)] == ["once", "other"]
 
 
-async def test_an_excluded_connection_does_not_hear(listen, broadcaster):
+async def test_an_excluded_connection_gets_nothing(listen, broadcaster):
     hear, (hello, _) = await listen("/", SUBSCRIBE_ADMIN)
     assert (await broadcaster.publish("admin", "e", exclude=[hello["connection_id"]]))["sent"] == 0
     await broadcaster.publish("admin", "next")
     assert (await hear())["event"] == "next"
 
 
-async def test_an_admin_event_reaches_everyone_once_and_forgets_who_left(listen, broadcaster):
+async def test_an_admin_event_reaches_each_client_once_and_forgets_closed_ones(listen, broadcaster):
     subscriber, _ = await listen("/", SUBSCRIBE_ADMIN)
     registered, (hello,) = await listen()
     both, (other, _) = await listen("/", SUBSCRIBE_ADMIN)
@@ -121,7 +121,7 @@ async def test_an_admin_event_reaches_everyone_once_and_forgets_who_left(listen,
     assert (await both())["event"] == "last"
 
 
-async def test_workspace_events_are_heard_as_the_guide_shows_them(listen, broadcaster):
+async def test_workspace_events_arrive_as_the_guide_shows_them(listen, broadcaster):
     hear, _ = await listen(f"/ws?token={token(workspace_id='workspace-123')}")
     await broadcaster.broadcast_execution_started(
         workspace_id="workspace-123", agent_id="agent-456", run_id="run-789", user_id="user-123"
@@ -137,7 +137,7 @@ async def test_workspace_events_are_heard_as_the_guide_shows_them(listen, broadc
     assert alert["data"]["type"] == "credit_limit"
 
 
-async def test_execution_and_node_updates_are_heard_in_their_room(listen, broadcaster):
+async def test_execution_and_node_updates_arrive_in_their_room(listen, broadcaster):
     path = f"/api/v1/ws?token={token(channels=['execution:*'])}"
     hear, _ = await listen(path, {"type": "subscribe", "room_id": "execution:1"})
     await broadcaster.execution_update("1", {"status": "running"})
@@ -150,7 +150,7 @@ async def test_execution_and_node_updates_are_heard_in_their_room(listen, broadc
     assert heard[1]["data"] == {"execution_id": "1", "node_id": "node-3", "status": "running"}
 
 
-async def test_job_updates_are_heard_on_the_feed(listen, broadcaster):
+async def test_job_updates_arrive_on_the_feed(listen, broadcaster):
     hear, _ = await listen("/ws", {"type": "subscribe", "statuses": ["failed"]}, greetings=0)
     await broadcaster.job_update(6, "processing")
     await broadcaster.job_update(7, "failed", {"progress": 50})
@@ -178,7 +178,7 @@ async def test_refusals_are_raised_with_the_servers_words(server, broadcaster):
 
 
 @pytest.mark.parametrize("form", ["json", "msgpack"])
-async def test_what_is_published_through_redis_is_heard_in_every_dialect(redis_server, form):
+async def test_publications_through_redis_arrive_in_every_dialect(redis_server, form):
     config = Config(port=0, jwt_secret=SECRET, redis_url=redis_server.url, allow_anonymous=True)
     rooms = token(channels=["execution:*"])
     async with (
@@ -201,7 +201,7 @@ async def test_what_is_published_through_redis_is_heard_in_every_dialect(redis_s
     assert heard[3]["data"]["result"] == {"success": True}
 
 
-async def test_a_publication_that_redis_did_not_take_is_heard_when_it_is_tried_again(own_redis_server):
+async def test_a_publication_that_redis_did_not_accept_arrives_after_a_retry(own_redis_server):
     config = Config(port=0, redis_url=own_redis_server.url, broadcast_key=("key",))
     async with (
         Server(config) as server,

@@ -1,4 +1,4 @@
-"""Bursts that no queue can hold: a fast reader gets them whole, one that does not read is cut off all the same."""
+"""Bursts that no queue can hold: a fast reader gets them whole, one that does not read is still disconnected."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_a_client_in_many_channels_gets_what_they_say_in_one_turn_in_one_w
 
 
 class _Recording:
-    """A transport that says what was written through it."""
+    """A transport that records what is written through it."""
 
     def __init__(self, transport: asyncio.Transport, written: list[bytes]) -> None:
         self._transport = transport

@@ -16,7 +16,7 @@ FORMATS = ("json", "msgpack")
 
 
 @pytest.mark.parametrize("codec", FORMATS)
-async def test_everybody_on_a_channel_hears_what_is_sent_the_sender_too(serve: Serve, join: Join, codec: str) -> None:
+async def test_all_subscribers_of_a_channel_get_messages_the_sender_too(serve: Serve, join: Join, codec: str) -> None:
     server = await serve()
     sender, other = await join(server, format=codec), await join(server, "/production")
     for client in (sender, other):
@@ -182,7 +182,7 @@ BAD_MESSAGES: list[tuple[object, str]] = [
 
 
 @pytest.mark.parametrize("codec", FORMATS)
-async def test_every_malformed_message_is_told_what_is_wrong_and_the_connection_stays(
+async def test_every_malformed_message_gets_the_reason_and_the_connection_stays(
     serve: Serve, join: Join, codec: str
 ) -> None:
     server = await serve()
@@ -199,7 +199,9 @@ NOT_MSGPACK = [b"", b"\xc1", b"\x81\xa1a", b"\x81\x01\x02", b"\xc0\xc0", b"\xdb\
 
 
 @pytest.mark.parametrize("text", NOT_JSON)
-async def test_what_is_not_json_is_told_so_and_the_connection_stays(serve: Serve, join: Join, text: str) -> None:
+async def test_text_that_is_not_json_gets_an_error_and_the_connection_stays(
+    serve: Serve, join: Join, text: str
+) -> None:
     server = await serve()
     client = await join(server)
     await client.socket.send(text)
@@ -209,7 +211,9 @@ async def test_what_is_not_json_is_told_so_and_the_connection_stays(serve: Serve
 
 
 @pytest.mark.parametrize("data", NOT_MSGPACK)
-async def test_what_is_not_msgpack_is_told_so_and_the_connection_stays(serve: Serve, join: Join, data: bytes) -> None:
+async def test_bytes_that_are_not_msgpack_get_an_error_and_the_connection_stays(
+    serve: Serve, join: Join, data: bytes
+) -> None:
     server = await serve()
     client = await join(server, format="msgpack")
     await client.socket.send(data)
@@ -225,7 +229,7 @@ async def test_an_integer_beyond_64_bits_is_refused_not_rounded(serve: Serve, jo
     assert "64 bits" in (await client.hear())["message"]
 
 
-async def test_what_cannot_be_said_to_a_subscriber_is_an_error_to_the_sender_alone(serve: Serve, join: Join) -> None:
+async def test_a_message_that_a_codec_cannot_encode_is_an_error_only_for_the_sender(serve: Serve, join: Join) -> None:
     server = await serve()
     sender, other = await join(server), await join(server)
     await other.ask({"action": "subscribe", "channel": "deep"})
@@ -284,7 +288,7 @@ LOOKS_LIKE = {
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/ws"])
-async def test_what_only_looks_like_somebodys_channel_opens_nothing(serve: Serve, join: Join, path: str) -> None:
+async def test_a_name_that_only_resembles_a_users_channel_opens_nothing(serve: Serve, join: Join, path: str) -> None:
     server = await serve()
     owner = await join(server, "/api/v1/ws", token=server.tokens.sign("u2"))
     field, verb = ("channel", "action") if path == "/" else ("room_id", "type")
@@ -294,9 +298,9 @@ async def test_what_only_looks_like_somebodys_channel_opens_nothing(serve: Serve
         answer = await spy.ask({verb: "subscribe", field: name})
         return {key: value for key, value in answer.items() if value != name}
 
-    # One that is there and one that is not are refused in the same words.
+    # A channel that exists and one that does not are refused with the same text.
     assert await refusal("user:u2") == await refusal("user:nobody")
-    for name in LOOKS_LIKE["no"]:  # a channel of its own, open to everybody, or closed
+    for name in LOOKS_LIKE["no"]:  # a separate channel, which is open to all clients or to none
         await spy.ask({verb: "subscribe", field: name})
     for name in LOOKS_LIKE["never"]:
         assert (await spy.ask({verb: "subscribe", field: name}))["type"] == "error"
@@ -331,7 +335,7 @@ async def test_a_protected_feed_is_closed_to_the_anonymous_in_its_own_dialect_to
     assert (await listener.hear())["job_id"] == "1"
 
 
-async def test_what_only_the_server_says_in_a_workspace_no_client_can_say(serve: Serve, join: Join) -> None:
+async def test_no_client_can_send_the_servers_own_events_to_a_workspace(serve: Serve, join: Join) -> None:
     server = await serve()
     token = server.tokens.sign("u1", workspaces=["w1"])
     sender, member = await join(server, token=token), await join(server, "/ws", token=token)

@@ -25,13 +25,13 @@ LISTENERS, CHURNERS, PUBLICATIONS = 20, 30, 3000
 
 
 class Raw(asyncio.Protocol):
-    """A client that only shouts."""
+    """A client that only sends."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """What it hears does not matter."""
+        """Ignore what arrives."""
 
 
 def frame(message: object) -> bytes:
@@ -39,7 +39,7 @@ def frame(message: object) -> bytes:
 
 
 async def churn(port: int, is_over: Callable[[], bool], name: str) -> int:
-    """Connect, subscribe and unsubscribe in a rush, leave by a reset or a close; again until it is over."""
+    """Connect, subscribe and unsubscribe quickly, leave by a reset or a close, and begin again until it is over."""
     rounds = 0
     loop = asyncio.get_running_loop()
     rush = b"".join(
@@ -68,7 +68,7 @@ async def listen(talker: Talker) -> list[int]:
     return heard
 
 
-async def test_everybody_who_stays_hears_everything_in_order_through_a_storm(serve: Serve, join: Join) -> None:
+async def test_clients_that_stay_get_everything_in_order_through_a_storm(serve: Serve, join: Join) -> None:
     server = await serve(message_rate=0.0)
     listeners = [await join(server) for _ in range(LISTENERS)]
     for listener in listeners:
@@ -123,7 +123,7 @@ async def leave_nothing_behind(server: Server) -> None:
         connect_once(number)
         if number % 5000 == 0:
             await asyncio.sleep(0)
-    # Of what other tests left there may be less by now.
+    # Objects that other tests left may have been freed meanwhile.
     assert not objects() - before
 
 

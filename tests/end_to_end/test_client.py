@@ -68,7 +68,7 @@ async def test_channels_are_subscribed_sent_to_and_heard_in_both_formats(server,
         assert await other.send("admin", "e") == {"sent": 0, "failed": 0}
 
 
-async def test_msgpack_clients_exchange_bytes_and_json_ones_hear_base64(server):
+async def test_msgpack_clients_exchange_bytes_and_json_clients_get_base64(server):
     async with client_of(server, ["a"], format="msgpack") as packed, client_of(server, ["a"]) as plain:
         await packed.send("a", "e", b"\x00\xff")
         assert (await next_of(packed))["data"] == b"\x00\xff"
@@ -84,7 +84,7 @@ async def test_refusals_of_the_server_are_raised(server):
         await client.subscribe("admin")
 
 
-async def test_rooms_deliver_to_those_whom_the_token_allows(server, broadcaster):
+async def test_rooms_deliver_only_to_clients_whose_token_allows_it(server, broadcaster):
     allowed = token(channels=["execution:*"])
     async with client_of(server, ["execution:1"], token=allowed, dialect="rooms") as client:
         await broadcaster.execution_update("1", {"status": "running"})
@@ -153,7 +153,7 @@ async def test_a_token_is_refreshed_on_the_same_connection():
     async def provider():
         return tokens.pop(0)
 
-    # Ended or not, the first token is good for the upgrade: the machine may be busy.
+    # The first token is valid for the upgrade even if it has expired, because the machine may be busy.
     async with Server(config(jwt_leeway=30)) as server, client_of(server, token_provider=provider) as client:
         first = client.connection_id
         (connection,) = server.roster
@@ -177,7 +177,7 @@ async def test_a_token_that_ended_without_a_provider_ends_the_client():
                 pytest.fail("it must not come this far")
 
 
-async def test_a_slow_reader_of_the_clients_own_queue_is_told_what_it_lost(server, broadcaster):
+async def test_a_slow_reader_of_the_clients_own_queue_gets_the_number_of_lost_messages(server, broadcaster):
     async with client_of(server, ["a"], max_queue=10) as client:
         await broadcaster.publish_many([{"channel": "a", "event": "e", "data": n} for n in range(100)])
         await client.ping()

@@ -1,4 +1,4 @@
-"""How connections end, by whose fault, and what the client is told."""
+"""How connections end, which side is the cause, and which close code and reason the client gets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ VIOLATIONS = {
 
 
 @pytest.mark.parametrize("data", VIOLATIONS.values(), ids=VIOLATIONS)
-async def test_what_breaks_the_protocol_is_closed_with_1002(serve: Serve, open_raw: OpenRaw, data: bytes) -> None:
+async def test_protocol_violations_are_closed_with_1002(serve: Serve, open_raw: OpenRaw, data: bytes) -> None:
     server = await serve()
     raw = await greeted(await open_raw(server))
     await raw.send_bytes(data)
@@ -105,7 +105,7 @@ async def test_fragments_without_end_are_closed_with_1008_empty_ones_too(serve: 
 
 
 @pytest.mark.parametrize("size", [2**21, 2**24])
-async def test_a_client_that_is_still_sending_hears_why_it_is_closed(serve: Serve, size: int) -> None:
+async def test_a_client_that_is_still_sending_gets_the_close_code(serve: Serve, size: int) -> None:
     server = await serve()
     async with connect(f"ws://127.0.0.1:{server.port}/", compression=None, proxy=None) as client:
         await client.recv()
@@ -144,9 +144,7 @@ async def test_a_ping_is_answered_with_its_payload_between_fragments_too(serve: 
     assert json.loads((await raw.receive())[1])["type"] == "pong"
 
 
-async def test_messages_cut_into_single_bytes_or_sent_with_the_handshake_are_heard(
-    serve: Serve, open_raw: OpenRaw
-) -> None:
+async def test_messages_in_single_bytes_or_with_the_handshake_are_read(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve()
     raw = await greeted(await open_raw(server))
     for byte in Frame(Opcode.TEXT, b'{"action":"ping"}').serialize(mask=True):
@@ -163,7 +161,7 @@ async def test_two_thousand_messages_in_one_write_are_answered_in_order(serve: S
         assert json.loads((await raw.receive())[1])["id"] == number
 
 
-async def test_who_gives_no_sign_of_life_is_pinged_and_then_closed_with_1001(serve: Serve, open_raw: OpenRaw) -> None:
+async def test_a_silent_client_is_pinged_and_then_closed_with_1001(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve(ping_interval=0.25, idle_timeout=0.5)
     raw = await greeted(await open_raw(server))
     assert await raw.receive() == (PING, b"")
@@ -172,7 +170,7 @@ async def test_who_gives_no_sign_of_life_is_pinged_and_then_closed_with_1001(ser
     assert server.counters.closed == {(1001, "idle"): 1}
 
 
-async def test_who_answers_pings_stays(serve: Serve, open_raw: OpenRaw) -> None:
+async def test_a_client_that_answers_pings_stays(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve(ping_interval=0.25, idle_timeout=0.5)
     raw = await greeted(await open_raw(server))
     for _ in range(5):
@@ -203,7 +201,7 @@ async def test_the_handshake_timeout_leaves_upgraded_clients_alone(serve: Serve,
 
 
 @pytest.mark.parametrize("how", ["fin", "reset"])
-async def test_who_vanishes_without_a_close_leaves_nothing_behind(
+async def test_a_client_that_vanishes_without_a_close_leaves_nothing_behind(
     serve: Serve, join: Join, open_raw: OpenRaw, how: str
 ) -> None:
     server = await serve()
@@ -229,7 +227,9 @@ class BrokenForm:
         raise RuntimeError("a bug in a wire form")
 
 
-async def test_an_error_of_ours_in_one_channel_closes_nobody_and_the_others_are_heard(serve: Serve, join: Join) -> None:
+async def test_an_internal_error_in_one_channel_closes_no_client_and_other_channels_work(
+    serve: Serve, join: Join
+) -> None:
     server = await serve()
     client, sender = await join(server), await join(server)
     for channel in ("a", "b"):
@@ -247,7 +247,7 @@ async def test_an_error_of_ours_in_one_channel_closes_nobody_and_the_others_are_
     audience.form = form
 
 
-async def test_an_error_of_ours_amid_a_close_ends_the_connection_all_the_same(serve: Serve, join: Join) -> None:
+async def test_an_internal_error_during_a_close_still_ends_the_connection(serve: Serve, join: Join) -> None:
     server = await serve()
     client = await join(server)
     await client.ask({"action": "subscribe", "channel": "a"})
@@ -258,7 +258,7 @@ async def test_an_error_of_ours_amid_a_close_ends_the_connection_all_the_same(se
     assert not list(server.roster)
 
 
-async def test_an_error_of_ours_closes_that_client_with_1011_and_no_other(serve: Serve, join: Join) -> None:
+async def test_an_internal_error_closes_only_that_client_with_1011(serve: Serve, join: Join) -> None:
     server = await serve()
     client, other = await join(server), await join(server)
     session = server.roster.clients[client.id].session  # type: ignore[attr-defined] # our own roster holds Connections

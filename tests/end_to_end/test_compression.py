@@ -1,4 +1,4 @@
-"""permessage-deflate end to end: compressed once for all who read alike, plain where it does not pay."""
+"""permessage-deflate end to end: compressed once for all clients of one wire form, plain where it saves nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def deflated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 class Crowd:
-    """Clients of the `websockets` package on channel `news`, each with an offer of its own."""
+    """Clients of the `websockets` package on channel `news`, each with its own offer."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
@@ -81,7 +81,7 @@ async def test_a_hundred_subscribers_share_one_compression(serve: Serve, crowd: 
     assert len(deflated) == 1
 
 
-async def test_each_wire_form_is_compressed_once_and_all_hear_equal(
+async def test_each_wire_form_is_compressed_once_and_all_clients_get_the_same(
     serve: Serve, join: Join, crowd: Crowd, deflated: list[int]
 ) -> None:
     server = await serve(compression="on")
@@ -129,7 +129,7 @@ async def raw_frames(
     path: str = "/",
     subscribe: bytes = SUBSCRIBE.encode(),
 ) -> list[tuple[bool, bytes]]:
-    """What a subscriber with this offer gets on the wire of these messages: whether RSV1 is set, and the payload."""
+    """The frames that a subscriber with this offer gets for these messages: whether RSV1 is set, and the payload."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(
         f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -228,8 +228,8 @@ async def test_without_the_setting_no_offer_is_taken(serve: Serve) -> None:
     assert [is_compressed for is_compressed, _ in await raw_frames(server, LONG)] == [False]
 
 
-async def test_aiohttp_and_websocket_client_hear_the_same(serve: Serve, deflated: list[int]) -> None:
-    """aiohttp speaks deflate and compresses what it sends; websocket-client knows nothing of it."""
+async def test_aiohttp_and_websocket_client_get_the_same(serve: Serve, deflated: list[int]) -> None:
+    """aiohttp compresses what it sends; websocket-client does not support deflate."""
     server = await serve(compression="on")
     url = f"ws://127.0.0.1:{server.port}/"
     plain = await asyncio.to_thread(websocket.create_connection, url, timeout=PATIENCE_SECONDS)
@@ -249,7 +249,7 @@ async def test_aiohttp_and_websocket_client_hear_the_same(serve: Serve, deflated
     assert len(deflated) == 1
 
 
-async def test_what_a_client_compresses_is_read_in_both_codecs(serve: Serve) -> None:
+async def test_compressed_messages_of_a_client_are_read_in_both_codecs(serve: Serve) -> None:
     server = await serve(compression="on")
     async with connect(f"ws://127.0.0.1:{server.port}/", proxy=None) as client:
         assert client.response is not None

@@ -1,4 +1,4 @@
-"""The application's hook, heard from outside: who is let in, what is told, what goes back."""
+"""The event hook from outside: which clients it admits, which events it gets, and which answers reach clients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def _fresh_application() -> None:
     application.reset()
 
 
-async def told() -> dict[str, Any]:
+async def next_event() -> dict[str, Any]:
     """The next event."""
     return await asyncio.wait_for(application.events.get(), PATIENCE_SECONDS)
 
@@ -44,10 +44,10 @@ async def refused(join: Join, server: Server, path: str = "/") -> int:
 
 
 @pytest.mark.parametrize("where", [LAMBDA, COROUTINE])
-async def test_a_connection_is_told_from_connect_to_disconnect(serve: Serve, join: Join, where: str) -> None:
+async def test_the_hook_is_called_from_connect_to_disconnect(serve: Serve, join: Join, where: str) -> None:
     server = await serve(event_hook=where)
     client = await join(server, "/production", user_agent_header="a browser", additional_headers={"X-Room": "7"})
-    event = await told()
+    event = await next_event()
     context = event["requestContext"]
     assert context["routeKey"] == "$connect"
     assert context["eventType"] == "CONNECT"
@@ -60,13 +60,13 @@ async def test_a_connection_is_told_from_connect_to_disconnect(serve: Serve, joi
     assert event["isBase64Encoded"] is False
 
     await client.say({"action": "make-tea", "sugar": 2})
-    event = await told()
+    event = await next_event()
     assert (event["requestContext"]["routeKey"], event["requestContext"]["eventType"]) == ("$default", "MESSAGE")
     assert event["body"] == '{"action":"make-tea","sugar":2}'
     assert event["requestContext"]["connectionId"] == client.id
 
     await client.socket.close(4001, "had enough")
-    event = await told()
+    event = await next_event()
     context = event["requestContext"]
     assert (context["routeKey"], context["eventType"]) == ("$disconnect", "DISCONNECT")
     assert (context["disconnectStatusCode"], context["disconnectReason"]) == (4001, "had enough")
@@ -74,11 +74,11 @@ async def test_a_connection_is_told_from_connect_to_disconnect(serve: Serve, joi
     assert server.counters.hook_calls == {("$connect", "done"): 1, ("$default", "done"): 1, ("$disconnect", "done"): 1}
 
 
-async def test_a_query_and_the_user_of_a_token_are_told(serve: Serve, join: Join) -> None:
+async def test_the_hook_gets_the_query_and_the_user_of_the_token(serve: Serve, join: Join) -> None:
     server = await serve(event_hook=COROUTINE)
     token = server.tokens.sign("ann")
     await join(server, "/api/v1/ws", token=token)
-    event = await told()
+    event = await next_event()
     assert event["queryStringParameters"] == {"token": token}
     assert event["requestContext"]["authorizer"] == {"principalId": "ann"}
     assert event["requestContext"]["stage"] == "api/v1/ws"
@@ -116,7 +116,7 @@ async def test_the_application_may_refuse_a_client(serve: Serve, join: Join, ans
 
 
 @pytest.mark.parametrize("answer", [None, True, {}, {"statusCode": 200}, {"statusCode": 101}, {"body": "welcome"}])
-async def test_anything_that_is_no_refusal_lets_in(serve: Serve, join: Join, answer: object) -> None:
+async def test_any_other_answer_than_a_refusal_admits_the_client(serve: Serve, join: Join, answer: object) -> None:
     server = await serve(event_hook=COROUTINE)
     application.answers["$connect"] = answer
     await (await join(server)).hears_nothing()
@@ -128,7 +128,7 @@ async def test_an_application_that_does_not_answer_holds_up_that_client_alone(
     monkeypatch.setattr(hook, "CONNECT_SECONDS", PATIENCE_SECONDS)
     server = await serve(event_hook=f"{APPLICATION}:slow_connect")
     waiting = asyncio.ensure_future(join(server))
-    await told()
+    await next_event()
     async with httpx.AsyncClient(trust_env=False) as http:
         assert (await http.get(f"http://127.0.0.1:{server.port}/health")).status_code == 200
     assert not waiting.done()
@@ -145,7 +145,7 @@ async def test_an_application_that_does_not_answer_in_time_refuses_the_client(
     assert server.counters.hook_calls == {("$connect", "failed"): 1}
 
 
-async def test_who_is_not_let_in_anyway_is_not_told(serve: Serve, join: Join) -> None:
+async def test_the_hook_is_not_called_for_clients_that_are_refused_anyway(serve: Serve, join: Join) -> None:
     server = await serve(event_hook=COROUTINE)
     assert await refused(join, server, "/api/v1/ws") == 401
     assert await refused(join, server, "/nowhere") == 404
@@ -166,7 +166,7 @@ async def test_frames_sent_before_the_application_has_agreed_are_read_after(serv
     assert (0x0A, b"hi") in frames
 
 
-async def test_a_client_that_leaves_while_the_application_thinks_is_told_as_gone(
+async def test_a_client_that_leaves_during_connect_is_reported_as_disconnected(
     serve: Serve, open_raw: OpenRaw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hook, "CONNECT_SECONDS", PATIENCE_SECONDS)
@@ -176,16 +176,16 @@ async def test_a_client_that_leaves_while_the_application_thinks_is_told_as_gone
         b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
-    connecting = await told()
+    connecting = await next_event()
     raw.writer.transport.abort()
     application.hold.set()
-    gone = await told()
+    gone = await next_event()
     assert gone["requestContext"]["routeKey"] == "$disconnect"
     assert gone["requestContext"]["connectionId"] == connecting["requestContext"]["connectionId"]
     assert gone["requestContext"]["disconnectStatusCode"] == 1006
 
 
-async def test_what_the_application_answers_goes_back_to_the_client(serve: Serve, join: Join) -> None:
+async def test_the_applications_answer_reaches_the_client(serve: Serve, join: Join) -> None:
     server = await serve(event_hook=f"{APPLICATION}:echo")
     client = await join(server)
     await client.socket.send('{"action":  "tea"}')
@@ -198,9 +198,9 @@ async def test_a_msgpack_client_speaks_with_the_application_all_the_same(serve: 
     server = await serve(event_hook=f"{APPLICATION}:slow")
     application.hold.set()
     client = await join(server, format="msgpack")
-    await told()
+    await next_event()
     assert await client.ask({"action": "tea", "n": 1}) == {"answer to": {"action": "tea", "n": 1}}
-    assert (await told())["body"] == '{"action":"tea","n":1}'
+    assert (await next_event())["body"] == '{"action":"tea","n":1}'
 
 
 async def test_bytes_marked_as_base64_go_back_as_they_are(serve: Serve, join: Join) -> None:
@@ -210,10 +210,10 @@ async def test_bytes_marked_as_base64_go_back_as_they_are(serve: Serve, join: Jo
     assert await client.socket.recv() == msgpack.packb({"n": 1})
 
 
-async def test_what_the_dialect_knows_is_not_the_applications(serve: Serve, join: Join) -> None:
+async def test_actions_of_the_dialect_do_not_reach_the_application(serve: Serve, join: Join) -> None:
     server = await serve(event_hook=COROUTINE)
     client = await join(server)
-    await told()
+    await next_event()
     await client.ask({"action": "subscribe", "channel": "news"})
     assert (await client.ask({"action": "subscribe"}))["code"] == "bad_request"
     await client.socket.send("no JSON")
@@ -227,18 +227,18 @@ async def test_without_a_hook_an_unknown_action_is_an_error(serve: Serve, join: 
     assert (answer["type"], answer["code"], answer["id"]) == ("error", "bad_request", 7)
 
 
-async def test_messages_of_one_client_are_told_in_order_and_a_flood_is_refused(serve: Serve, join: Join) -> None:
+async def test_the_hook_gets_messages_of_a_client_in_order_and_a_flood_is_refused(serve: Serve, join: Join) -> None:
     server = await serve(event_hook=f"{APPLICATION}:slow")
     client, other = await join(server), await join(server)
     for _ in range(2):
-        await told()
+        await next_event()
     flood = backlog.MAX_MESSAGES_OF_ONE + 3
     for number in range(flood):
         await client.say({"action": "tea", "n": number, "id": number})
     refusals = [await client.hear() for _ in range(3)]
     assert [refusal["code"] for refusal in refusals] == ["rate_limited"] * 3
     assert [refusal["id"] for refusal in refusals] == [flood - 3, flood - 2, flood - 1]
-    # Nobody else is concerned.
+    # Other clients are not affected.
     assert (await other.ask({"action": "ping"}))["type"] == "pong"
     application.hold.set()
     heard = [(await client.hear())["answer to"]["n"] for _ in range(flood - 3)]
@@ -251,7 +251,7 @@ async def test_messages_that_wait_for_the_application_take_no_more_than_their_by
     server = await serve(event_hook=f"{APPLICATION}:slow", max_queue_bytes=4 * size)
     clients = [await join(server, max_size=None) for _ in range(4)]
     for _ in clients:
-        await told()
+        await next_event()
     fit = backlog.MAX_BYTES // size
     assert fit > backlog.MAX_MESSAGES_OF_ONE
     text = "x" * (size - 40)
@@ -263,7 +263,7 @@ async def test_messages_that_wait_for_the_application_take_no_more_than_their_by
     application.hold.set()
     for number in range(fit):
         answer = await clients[number % 4].hear()
-        while "answer to" not in answer:  # what was said of pings and of the one too many
+        while "answer to" not in answer:  # skip the replies to pings and the error for the one too many
             answer = await clients[number % 4].hear()
         assert answer["answer to"]["n"] == number
 
@@ -274,10 +274,10 @@ async def test_messages_that_wait_for_the_application_take_no_more_than_their_by
 async def test_a_failure_is_counted_and_the_next_message_is_served(serve: Serve, join: Join, answer: object) -> None:
     server = await serve(event_hook=COROUTINE)
     client = await join(server)
-    await told()
+    await next_event()
     application.answers["$default"] = answer
     await client.say({"action": "tea", "id": 1})
-    await told()
+    await next_event()
     reply = await client.hear()
     assert (reply["code"], reply["id"]) == ("internal", 1)
     application.answers["$default"] = {"body": "well"}
@@ -289,18 +289,18 @@ async def test_a_failure_is_counted_and_the_next_message_is_served(serve: Serve,
 async def test_a_stop_of_the_server_tells_of_every_disconnect(join: Join) -> None:
     async with Server(Config(port=0, event_hook=LAMBDA)) as server:
         clients = [await join(server) for _ in range(5)]
-        connected = {(await told())["requestContext"]["connectionId"] for _ in clients}
-    gone = [(await told())["requestContext"] for _ in clients]
+        connected = {(await next_event())["requestContext"]["connectionId"] for _ in clients}
+    gone = [(await next_event())["requestContext"] for _ in clients]
     assert {context["connectionId"] for context in gone} == connected
     assert {context["disconnectStatusCode"] for context in gone} == {1012}
 
 
-async def test_a_lost_connection_is_told_as_1006(serve: Serve, join: Join) -> None:
+async def test_a_lost_connection_is_reported_as_1006(serve: Serve, join: Join) -> None:
     server = await serve(event_hook=COROUTINE)
     client = await join(server)
-    await told()
+    await next_event()
     client.socket.transport.abort()
-    assert (await told())["requestContext"]["disconnectStatusCode"] == 1006
+    assert (await next_event())["requestContext"]["disconnectStatusCode"] == 1006
 
 
 @pytest_asyncio.fixture
@@ -328,7 +328,7 @@ async def callback() -> AsyncIterator[tuple[str, dict[str, Any]]]:
     await runner.cleanup()
 
 
-async def test_an_http_callback_is_told_and_answers(
+async def test_an_http_callback_gets_events_and_its_answers_count(
     serve: Serve, join: Join, callback: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -336,12 +336,12 @@ async def test_an_http_callback_is_told_and_answers(
     server = await serve(event_hook=url)
     routes["$default"] = (200, {"statusCode": 200, "body": "tea is served"})
     client = await join(server)
-    assert (await told())["requestContext"]["connectionId"] == client.id
+    assert (await next_event())["requestContext"]["connectionId"] == client.id
     await client.say({"action": "tea"})
     assert await client.socket.recv() == "tea is served"
-    assert (await told())["body"] == '{"action":"tea"}'
+    assert (await next_event())["body"] == '{"action":"tea"}'
     await client.socket.close()
-    assert (await told())["requestContext"]["disconnectStatusCode"] == 1000
+    assert (await next_event())["requestContext"]["disconnectStatusCode"] == 1000
 
 
 @pytest.mark.parametrize(
@@ -390,11 +390,11 @@ async def test_full_and_draining_are_looked_at_again_after_the_application_agree
     server = await serve(event_hook=f"{APPLICATION}:slow_connect", max_connections=1)
     both = [asyncio.ensure_future(join(server)) for _ in range(2)]
     for _ in both:
-        await told()
+        await next_event()
     application.hold.set()
     outcomes = await asyncio.gather(*both, return_exceptions=True)
     assert sorted(isinstance(outcome, InvalidStatus) for outcome in outcomes) == [False, True]
-    gone = await told()
+    gone = await next_event()
     assert gone["requestContext"]["disconnectReason"] == "never opened"
     with contextlib.suppress(asyncio.QueueEmpty):
         pytest.fail(str(application.events.get_nowait()))
@@ -403,10 +403,10 @@ async def test_full_and_draining_are_looked_at_again_after_the_application_agree
 async def test_the_domain_is_that_of_the_public_url_and_not_of_the_client(serve: Serve, join: Join) -> None:
     server = await serve(event_hook=COROUTINE, public_url="https://live.example.com:8443")
     client = await join(server)
-    event = await told()
+    event = await next_event()
     assert event["requestContext"]["domainName"] == "live.example.com:8443"
     await client.say({"action": "make-tea"})
-    assert (await told())["requestContext"]["domainName"] == "live.example.com:8443"
+    assert (await next_event())["requestContext"]["domainName"] == "live.example.com:8443"
 
 
 @pytest.mark.parametrize(

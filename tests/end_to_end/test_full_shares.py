@@ -1,4 +1,4 @@
-"""A user at its limit of connections: dead ones give way, live ones stay."""
+"""A user at its limit of connections: dead connections give way, live ones stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A subscriber of workspace A hears nothing of B, whatever happens around it."""
+"""A subscriber of workspace A gets nothing of workspace B, whatever else happens."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_no_event_of_another_workspace_ever_arrives(serve: Serve, join: Jo
 
 
 async def hear_all(client: Talker, numbers: list[int]) -> list[str]:
-    """Hear what was said so far: just these, in this order. Returns the workspaces they were of."""
+    """Receive all that was published so far, which must be exactly these in this order. Returns their workspaces."""
     heard = [(await client.hear())["data"] for _ in numbers]
     assert [data["n"] for data in heard] == numbers
     numbers.clear()

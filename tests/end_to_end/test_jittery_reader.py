@@ -1,4 +1,4 @@
-"""One reader that falters among many: it hears everything, in order, however the flush is sliced."""
+"""One reader among many that pauses now and then gets everything in order, however the flush is sliced."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ BODY = "x" * 2000
 
 
 class Idle(asyncio.Protocol):
-    """A client that subscribes, reads and forgets."""
+    """A client that subscribes, reads and discards."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are not a subclass
         self._is_subscribed = False
         self._transport.write(UPGRADE.format(path="/").encode())
 
@@ -62,7 +62,7 @@ async def test_a_jittery_reader_among_many_misses_nothing(serve: Serve, open_raw
         await jittery.receive()
         [client] = server.roster
         assert isinstance(client, Connection)
-        # Of two or three messages, so that it is full whenever its reader falters.
+        # Two or three messages long, so that it is full whenever its reader pauses.
         client.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
         crowd = [(await loop.create_unix_connection(Idle, path))[0] for _ in range(CROWD)]
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -1,4 +1,4 @@
-"""SIGUSR1 and PUT /log-level on server processes, alone and as many workers."""
+"""SIGUSR1 and PUT /log-level on server processes, with one process and with workers."""
 
 from __future__ import annotations
 

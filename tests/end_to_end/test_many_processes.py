@@ -1,4 +1,4 @@
-"""Three server processes on one Redis: the same order for everybody, whatever happens to one of them."""
+"""Three server processes on one Redis: the same order for all clients, whatever happens to one of the processes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.workers.supervised import Supervised
 
 MESSAGES = 10_000
 NAMES = ("websocket", "http", "redis")
-# Nobody here is to be dropped for being slow: three readers and three publishers share one Python.
+# No client may be disconnected as slow: three readers and three publishers share one Python process.
 FLAGS = ("--max-queue-messages", "20000", "--max-queue-bytes", "64000000", "--log-format", "json")
 FINISH_SECONDS = 90
-# Published when everybody who had to move is back.
+# Published when all clients that had to reconnect are back.
 AFTERWARDS = range(100)
 
 
@@ -37,7 +37,7 @@ EVERYTHING = {(name, number) for name in NAMES for number in numbers_of(name)}
 
 
 async def publish_everything(ports: tuple[int, int], redis_url: str) -> None:
-    """By three publishers at once: a client at one process, a backend at another, and one past them all."""
+    """Three publish at once: a client of one process, a backend through another, and one directly through Redis."""
     await asyncio.gather(
         publish_by_websocket(ports[0], "websocket", numbers_of("websocket")),
         publish_by_http(ports[1], BROADCAST_KEY, "http", numbers_of("http")),
@@ -55,7 +55,7 @@ def assert_complete(follower: Follower, *more: tuple[str, int]) -> None:
         assert own == sorted(own)
 
 
-async def test_every_subscriber_on_every_process_hears_everything_in_the_same_order(redis_server: RedisServer) -> None:
+async def test_every_subscriber_of_every_process_gets_everything_in_the_same_order(redis_server: RedisServer) -> None:
     url = redis_server.url
     with (
         ServerProcess("--redis-url", url, *FLAGS) as first,
@@ -119,7 +119,7 @@ async def test_order_holds_while_one_process_is_killed_and_another_is_rolled(red
             assert follower.heard == whole
         for follower in (*moved, *homeless):
             assert len(follower.segments) >= 2
-            # Whatever a connection heard is whole and in the one order; between two connections there is a hole.
+            # Each connection got a contiguous part of the one order. Between two connections there may be a hole.
             assert all(is_slice_of(segment, whole) for segment in follower.segments)
             assert len(follower.heard) == len(set(follower.heard))
             assert follower.heard == sorted(follower.heard, key=position.__getitem__)

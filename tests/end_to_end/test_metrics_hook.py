@@ -1,4 +1,4 @@
-"""The setting `metrics_hook`: what an application answers, and what becomes of clients when it does not."""
+"""The setting `metrics_hook`: answers of an application, and what clients get if it does not answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def coroutine(workspace: str, metric_type: str) -> object:
 
 
 def sync(workspace: str, metric_type: str) -> object:
-    release.wait(PATIENCE_SECONDS)  # for a database, say
+    release.wait(PATIENCE_SECONDS)  # as a database query would take
     return [workspace, metric_type]
 
 
@@ -81,7 +81,9 @@ async def test_a_function_that_waits_holds_up_nobody(serve: Serve, join: Join) -
 
 
 @pytest.mark.parametrize("function", ["failing", "unspeakable"])
-async def test_what_cannot_be_answered_is_an_error_of_the_request(serve: Serve, join: Join, function: str) -> None:
+async def test_metrics_that_cannot_be_found_are_an_error_of_the_request(
+    serve: Serve, join: Join, function: str
+) -> None:
     client = await member(serve, join, function)
     answer = await metrics(client, "m", "r1")
     assert (answer["event"], answer["id"]) == ("error", "r1")
@@ -109,7 +111,7 @@ async def test_questions_to_a_slow_application_are_bounded(
         await client.say({"type": "request_metrics", "metric_type": "m"})
         await client.say({"type": "request_metrics", "metric_type": "again"})  # one at a time
     refused: Any = {}
-    while refused.get("event") != "error":  # until the others are heard
+    while refused.get("event") != "error":  # skip the replies to the others
         refused = await clients[3].ask({"type": "ping"})
         if server.assembly.metrics_hook is not None and server.assembly.metrics_hook._questions == 3:
             refused = await metrics(clients[3], "m", 3)

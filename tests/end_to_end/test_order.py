@@ -1,4 +1,4 @@
-"""Many clients that subscribe, leave and send at once: one order in each channel, nothing missed, nothing too much."""
+"""Many clients that subscribe, leave and send at once: one order in each channel, nothing missing, nothing extra."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEPS = 250
 
 
 async def act(client: Talker, chance: random.Random, steps: int) -> int:
-    """Ask for this and that without waiting for answers. Returns how much was sent."""
+    """Send various requests without waiting for replies. Returns the number of publications."""
     sent = 0
     for _ in range(steps):
         channel = chance.choice(CHANNELS)
@@ -34,7 +34,7 @@ async def act(client: Talker, chance: random.Random, steps: int) -> int:
 
 
 async def listen(client: Talker, heard: list[Message]) -> None:
-    """Keep everything that this client hears, until it is told that all is over."""
+    """Record every message of this client until the test cancels it."""
     while True:
         heard.append(json.loads(await client.socket.recv()))
         if heard[-1].get("id") == "over":
@@ -46,14 +46,14 @@ def is_delivery(message: Message) -> bool:
 
 
 def windows(heard: list[Message], channel: str) -> tuple[list[list[tuple[str, int]]], bool]:
-    """What was delivered on `channel` between each confirmation and the next farewell, and whether the last is open."""
+    """The deliveries of `channel` between each subscribe and the next unsubscribe, and whether the last one is open."""
     found: list[list[tuple[str, int]]] = []
     is_open = False
     for message in heard:
         if message.get("channel") != channel:
             continue
         if is_delivery(message):
-            assert is_open, "heard without being subscribed"
+            assert is_open, "received without a subscription"
             found[-1].append(tuple(message["data"]))
         elif message["type"] == "subscription_succeeded" and not is_open:
             is_open = True
@@ -64,7 +64,7 @@ def windows(heard: list[Message], channel: str) -> tuple[list[list[tuple[str, in
 
 
 def is_a_stretch_of(window: list[tuple[str, int]], whole: list[tuple[str, int]]) -> bool:
-    """Whether `window` stands in `whole` without a gap: each publication is unlike all others."""
+    """Whether `window` is a contiguous part of `whole`. All publications differ."""
     if not window:
         return True
     start = whole.index(window[0])
@@ -72,7 +72,7 @@ def is_a_stretch_of(window: list[tuple[str, int]], whole: list[tuple[str, int]])
 
 
 @pytest.mark.parametrize("over", ["memory", "redis"])
-async def test_every_client_hears_one_unbroken_stretch_of_the_same_order(
+async def test_every_client_gets_a_contiguous_part_of_the_same_order(
     serve: Serve, join: Join, redis_server: RedisServer, over: str
 ) -> None:
     redis = {"redis_url": redis_server.url} if over == "redis" else {}

@@ -1,4 +1,4 @@
-"""The same session with each of three client libraries that nobody here wrote, in JSON and in msgpack."""
+"""The same session with each of three client libraries of other projects, in JSON and in msgpack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGE = b'"' + b"x" * 3_000_000 + b'"'
 
 @dataclass
 class Client:
-    """What the tests need of a library. `receive` is a message, or a close code once the server has closed."""
+    """The parts of a library that the tests use. `receive` is a message, or a close code once the server has closed."""
 
     send: Callable[[bytes], Awaitable[Any]]
     receive: Callable[[], Awaitable[bytes | int | None]]
@@ -120,7 +120,7 @@ async def test_a_session_and_its_end(serve: Serve, library: str, subprotocol: st
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-async def test_who_sends_too_much_hears_why_it_is_closed(serve: Serve, library: str) -> None:
+async def test_a_client_that_sends_too_much_gets_the_reason_of_its_close(serve: Serve, library: str) -> None:
     server = await serve()
     async with LIBRARIES[library](f"ws://127.0.0.1:{server.port}/", "fastws.json") as client:
         await client.receive()

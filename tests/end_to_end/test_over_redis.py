@@ -38,7 +38,7 @@ async def until_known(server: Server, channel: str, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_clients_of_two_servers_hear_each_other_in_json_and_msgpack(
+async def test_clients_of_two_servers_reach_each_other_in_json_and_msgpack(
     serve: Serve, join: Join, redis_server: RedisServer
 ) -> None:
     one, two = await serve(redis_url=redis_server.url), await serve(redis_url=redis_server.tcp_url)
@@ -76,7 +76,7 @@ async def test_connection_on_another_server_is_reached_by_its_id(
     assert (await broadcast(one, connectionId=gone["connectionId"], event="hi")).json()["stale"] == 1
 
 
-async def test_clients_stay_and_are_told_of_the_gap_when_redis_is_replaced(
+async def test_clients_stay_and_get_a_gap_notice_when_redis_is_replaced(
     serve: Serve, join: Join, own_redis_server: RedisServer
 ) -> None:
     server = await serve(redis_url=own_redis_server.url)

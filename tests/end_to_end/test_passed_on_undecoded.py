@@ -1,6 +1,6 @@
 """Payloads that come through Redis in a subscriber's own codec are passed on in their own bytes.
 
-A body that is written as no encoder of ours would write it, and arrives so, was neither decoded nor encoded.
+None of our encoders would write this body. If it arrives unchanged, it was neither decoded nor encoded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.redis_server import RedisServer
 from tests.serving import Join, Serve, Talker
 
 ODD_JSON = b'{ "a" :\t1.50, "a": [ ] , "\\u0062" : 1e2 }'
-ODD_MSGPACK = b"\xde\x00\x01\xd9\x01a\xd3\x00\x00\x00\x00\x00\x00\x00\x01"  # {"a": 1}, in thrice the bytes
+ODD_MSGPACK = b"\xde\x00\x01\xd9\x01a\xd3\x00\x00\x00\x00\x00\x00\x00\x01"  # {"a": 1} in three times the bytes
 
 
 def published(redis_server: RedisServer, channel: str, body: Encoded) -> None:
@@ -49,7 +49,7 @@ async def test_msgpack_from_redis_is_not_decoded_for_msgpack_clients(
     assert msgpack.unpackb(heard)["data"] == {"a": 1}
 
 
-async def test_the_other_codec_hears_the_same(serve: Serve, join: Join, redis_server: RedisServer) -> None:
+async def test_clients_of_the_other_codec_get_the_same(serve: Serve, join: Join, redis_server: RedisServer) -> None:
     server = await serve(redis_url=redis_server.url)
     plain, packed = await subscriber(server, join, "json"), await subscriber(server, join, "msgpack")
     published(redis_server, "news", Encoded("msgpack", ODD_MSGPACK))

@@ -1,5 +1,5 @@
-"""Behind nginx and HAProxy as shipped: sessions work, addresses are believed from the proxy alone, and a rolling
-restart loses nobody silently."""
+"""Behind nginx and HAProxy as shipped: sessions work, only addresses from the proxy are trusted, and a rolling
+restart loses no client silently."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Site:
         return server
 
     async def replace(self, port: int) -> None:
-        """What a rolling restart does to one of them."""
+        """Replace one of the servers, as a rolling restart does."""
         old = self.servers[port]
         await old.drain()
         await old.stop()
         await self.start(port)
 
     async def until_it_serves(self, port: int) -> None:
-        """The proxy sends clients to that server: HAProxy looks once a second whether it may."""
+        """Wait until the proxy forwards clients to that server: HAProxy checks its health once a second."""
         async with asyncio.timeout(4 * PATIENCE_SECONDS):
             while True:
                 before = self.servers[port].counters.opened["channels"]
@@ -64,7 +64,7 @@ class Site:
 
     @property
     def addresses(self) -> list[str]:
-        """Those that the servers took their clients to have."""
+        """The addresses of the clients as the servers see them."""
         return [client.address for server in self.servers.values() for client in server.roster]
 
 
@@ -118,7 +118,7 @@ async def test_the_clients_own_address_is_known_behind_a_trusted_proxy(site: Sit
         assert site.addresses == ["127.0.0.9"]
 
 
-async def test_an_address_that_the_client_made_up_is_not_believed(site: Site) -> None:
+async def test_a_forged_address_of_the_client_is_not_trusted(site: Site) -> None:
     forged = {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=203.0.113.7"}
     async with site.dial(local_addr=("127.0.0.9", 0), additional_headers=forged) as client:
         await hear(client)
@@ -126,7 +126,7 @@ async def test_an_address_that_the_client_made_up_is_not_believed(site: Site) ->
 
 
 @pytest.mark.parametrize("trusted", [("10.0.0.1",)])
-async def test_no_forwarded_address_is_believed_from_a_proxy_that_is_not_trusted(site: Site) -> None:
+async def test_a_forwarded_address_is_ignored_from_a_proxy_that_is_not_trusted(site: Site) -> None:
     async with site.dial(local_addr=("127.0.0.9", 0)) as client:
         await hear(client)
         assert site.addresses == ["127.0.0.1"]
@@ -148,8 +148,8 @@ async def test_plain_requests_pass_and_tokens_stay_out_of_the_proxys_log(site: S
     assert "hunter2" not in site.proxy.log()
 
 
-async def test_a_rolling_restart_tells_everybody_and_refuses_nobody(site: Site) -> None:
-    """Each client comes back as soon as it is told to leave: every close is a 1012, every try to return succeeds."""
+async def test_a_rolling_restart_closes_with_1012_and_refuses_no_client(site: Site) -> None:
+    """Each client reconnects right after its close: every close code is 1012, and every attempt succeeds."""
     codes: list[int] = []
     lost: list[str] = []
     everybody_in = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The README's examples of backends and of the Python client, run as they stand there."""
+"""The README's examples of backends and of the Python client, run unchanged."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The README's projects on FastAPI, Django and Celery, made and run as they stand there."""
+"""The README's projects on FastAPI, Django and Celery, created and run unchanged."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ async def test_a_project_does_what_the_readme_says(example: Example, tmp_path: P
 
 @pytest.fixture
 def shown() -> dict[str, list[tuple[str, str]]]:
-    """By title the steps of the first example under it, without the program."""
+    """The steps of the first example of each title, without the program."""
     return {example.title: example.steps[:-1] for example in reversed(EXAMPLES)}
 
 
-async def test_uvicorn_told_to_stop_lets_the_server_send_its_clients_away(
+async def test_uvicorn_lets_the_server_close_its_clients_at_shutdown(
     shown: dict[str, list[tuple[str, str]]], tmp_path: Path
 ) -> None:
     async with Project(tmp_path, "") as project:

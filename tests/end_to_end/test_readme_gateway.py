@@ -1,4 +1,4 @@
-"""The README's examples of API Gateway's API, its handlers and msgpack, run as they stand there."""
+"""The README's examples of API Gateway's API, its handlers and msgpack, run unchanged."""
 
 from __future__ import annotations
 

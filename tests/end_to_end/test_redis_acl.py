@@ -1,4 +1,4 @@
-"""A Redis user that may not hear a feed: its clients are told in their dialect's words, and nobody else notices."""
+"""A Redis user without the right to a feed: clients of the feed get an error in their dialect, others none."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def token() -> str:
 
 
 def without_feeds(server: RedisServer) -> str:
-    """The documented user, as somebody has it who forgot the feeds."""
+    """The documented user without the feeds."""
     url = url_of_documented_user(server)
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "fastws", "resetchannels", "&fastws:*")
     return url
 
 
-async def test_clients_of_a_feed_that_may_not_be_heard_are_told_and_others_hear(
+async def test_clients_of_a_forbidden_feed_get_an_error_and_others_get_their_messages(
     own_redis_server: RedisServer, serve: Serve, join: Join
 ) -> None:
     server = await serve(redis_url=without_feeds(own_redis_server))
@@ -50,7 +50,7 @@ async def test_clients_of_a_feed_that_may_not_be_heard_are_told_and_others_hear(
         assert (await listener.hear())["data"] == number
     assert (await get(server, "/ready")).status_code == 200
 
-    # The ACL is corrected: they hear without having to come again.
+    # After the ACL is corrected they receive messages without reconnecting.
     url_of_documented_user(own_redis_server)
     assert await job_client.hear() == {"type": "gap"}
     assert await workspace.hear() == {"event": "gap", "workspace_id": "w1"}

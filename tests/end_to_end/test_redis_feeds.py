@@ -1,4 +1,4 @@
-"""What backends PUBLISH in words of their own, heard by WebSocket clients of two processes."""
+"""Publications of backends in their own formats, received by WebSocket clients of two processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.end_to_end.ears import get
 from tests.redis_server import RedisServer
 from tests.serving import Join, Message, Serve, Talker
 
-# As the document of the job server shows what its Python worker publishes, and what an operator types.
+# Payloads of the Python worker in the documentation of the job server, and one that an operator types.
 JOB_OF_THE_WORKER = """{
   "event": "job_update",
   "job_id": "550e8400-e29b-41d4-a716-446655440000",
@@ -29,7 +29,7 @@ JOB_OF_THE_WORKER = """{
 }"""
 JOB_OF_THE_OPERATOR = '{"job_id":"test-123","status":"completed","data":{"success":true}}'
 
-# As the document of the dashboard shows what its clients hear.
+# Messages for clients in the documentation of the dashboard.
 WORKSPACE_EVENTS = [
     """{
   "event": "execution_started",
@@ -82,7 +82,7 @@ POISON = [
 
 
 def packed(text: str, form: str) -> bytes:
-    """What is published for `text`."""
+    """The payload for `text`."""
     return text.encode() if form == "json" else bytes(msgpack.packb(json.loads(text)))
 
 
@@ -103,7 +103,7 @@ async def jobs_client(server: Server, join: Join) -> Talker:
 
 
 @pytest.mark.parametrize("form", ["json", "msgpack"])
-async def test_job_updates_of_the_document_are_heard_on_every_process(
+async def test_job_updates_of_the_document_arrive_on_every_process(
     serve: Serve, join: Join, redis_server: RedisServer, form: str
 ) -> None:
     clients = [await jobs_client(server, join) for server in await two(serve, redis_server)]
@@ -132,7 +132,7 @@ async def test_job_updates_of_the_document_are_heard_on_every_process(
 
 
 @pytest.mark.parametrize("form", ["json", "msgpack"])
-async def test_workspace_events_of_the_document_are_heard_on_every_process(
+async def test_workspace_events_of_the_document_arrive_on_every_process(
     serve: Serve, join: Join, redis_server: RedisServer, form: str
 ) -> None:
     clients = [
@@ -147,7 +147,7 @@ async def test_workspace_events_of_the_document_are_heard_on_every_process(
 
 
 @pytest.mark.parametrize("form", ["json", "msgpack"])
-async def test_plain_objects_on_a_channel_are_heard_in_every_codec(
+async def test_plain_objects_on_a_channel_arrive_in_every_codec(
     serve: Serve, join: Join, redis_server: RedisServer, form: str
 ) -> None:
     clients = []
@@ -215,7 +215,7 @@ async def test_poison_is_counted_and_nobody_else_feels_it(
         assert await rejected(server, feed) == len(POISON)
 
 
-async def test_what_clients_send_goes_out_as_old_backends_know_it(
+async def test_messages_of_clients_are_published_as_old_backends_expect_them(
     serve: Serve, join: Join, redis_server: RedisServer
 ) -> None:
     server = await serve(redis_url=redis_server.url)

@@ -1,4 +1,4 @@
-"""Redis killed, emptied, paused, cut off: what clients of every dialect and callers of the API see of it."""
+"""Redis is killed, emptied, paused or cut off: what clients of every dialect and callers of the API get."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def back_in_order(server: Server) -> None:
 
 
 async def refused_both_ways(server: Server, sender: Talker) -> None:
-    """Both ways to publish answer that the broker is not there (how soon: brokers/test_redis_failures.py)."""
+    """Both ways to publish answer that the broker is unavailable (how soon: brokers/test_redis_failures.py)."""
     answers = await asyncio.gather(
         sender.ask({"action": "send", "channel": "other", "event": "e", "data": 0, "id": 7}),
         post(server, {"channel": "other", "event": "e", "data": 0}),
@@ -93,7 +93,7 @@ async def test_gap_notice_comes_before_anything_newer(
     is_over = asyncio.Event()
 
     async def publish_all_the_time() -> None:
-        """From the moment Redis is there, long before anybody has subscribed again."""
+        """From the moment Redis answers, long before the server has subscribed again."""
         number = 0
         with own_redis_server.client() as client:
             while not is_over.is_set():
@@ -189,7 +189,7 @@ async def connected(server: Server) -> bool:
     return broker.listener.is_up and broker.commander.is_up  # type: ignore[union-attr]
 
 
-async def test_what_is_published_while_redis_dies_is_heard_once_or_refused(
+async def test_publications_while_redis_dies_arrive_once_or_are_refused(
     serve: Serve, join: Join, own_redis_server: RedisServer
 ) -> None:
     server = await serve(redis_url=own_redis_server.url)
@@ -236,7 +236,7 @@ async def test_a_process_cut_off_from_redis_says_so_and_the_others_clients_do_no
     async with TcpProxy(own_redis_server.port) as proxy:
         cut_off, well = await serve(redis_url=proxy.url), await serve(redis_url=own_redis_server.tcp_url)
         lonely, ear = await listen(cut_off, join, "channels", "json"), await listen(well, join, "channels", "json")
-        proxy.is_silent = True  # both ways, and nobody hangs up
+        proxy.is_silent = True  # in both directions, and no connection is closed
         await until(lambda: is_not_ready(cut_off))
         await refused_both_ways(cut_off, await join(cut_off))
         assert await is_ready(well)
@@ -244,7 +244,7 @@ async def test_a_process_cut_off_from_redis_says_so_and_the_others_clients_do_no
         await ear.hears(1)
         await ear.is_served()
         await lonely.is_served()
-        await until(lambda: lost_its_listener(cut_off))  # before that, what is swallowed is not known to be
+        await until(lambda: lost_its_listener(cut_off))  # before that, the server does not know that messages are lost
         proxy.is_silent = False
         assert await lonely.client.hear() == lonely.gap
         await back_in_order(cut_off)

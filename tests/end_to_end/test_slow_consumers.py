@@ -1,4 +1,4 @@
-"""Clients that do not read: cut off or told what they missed, and nobody waits for them."""
+"""Clients that do not read: they are disconnected or get a lag notice, and other clients do not wait for them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TURNS = 5
 
 @pytest.fixture
 def serve_near(serve: Serve) -> Iterator[Callable[..., Awaitable[Server]]]:
-    """`serve` on a Unix socket: a client that does not read has the same room however fast the machine is."""
+    """`serve` on a Unix socket: the kernel buffers the same amount for a client that does not read on any machine."""
     with tempfile.TemporaryDirectory(prefix="fastws-") as folder:
         yield lambda **settings: serve(unix_socket=str(Path(folder) / "socket"), allow_anonymous=True, **settings)
 
@@ -39,7 +39,7 @@ async def subscribe(raw: RawSocket, channel: str) -> None:
 
 
 async def fill(server: Server, sender: Talker, channel: str, connection_id: str) -> int:
-    """Publish until something waits for the client that does not read. Returns how many publications that took.
+    """Publish until a message waits for the client that does not read. Returns the number of publications.
 
     Its transport reads on until its own buffer is full, too: then nothing more is taken in a turn of the loop.
     """
@@ -112,7 +112,9 @@ async def hear_until(client: Talker, event: str) -> list[Message]:
     return heard
 
 
-async def test_who_reads_nothing_after_its_close_is_aborted(serve_near: Serve, join: Join, open_raw: OpenRaw) -> None:
+async def test_a_client_that_reads_nothing_after_its_close_is_aborted(
+    serve_near: Serve, join: Join, open_raw: OpenRaw
+) -> None:
     server = await serve_near(max_queue_messages=1)
     _raw, slow_id = await slow_client(server, open_raw, "a")
     sender = await join(server)
@@ -154,7 +156,7 @@ async def test_a_policy_by_channel_drops_and_says_how_many(
     assert json.loads((await raw.receive())[1])["event"] == "after"
 
 
-async def test_one_message_larger_than_the_whole_queue_reaches_who_has_nothing_waiting(
+async def test_one_message_larger_than_the_whole_queue_reaches_a_client_with_an_empty_queue(
     serve: Serve, join: Join
 ) -> None:
     server = await serve(max_queue_bytes=1000)
@@ -180,7 +182,9 @@ async def test_a_burst_of_ten_thousand_in_one_write_is_not_slowness(serve: Serve
     assert kinds == {"e": count, "send_success": count}
 
 
-async def test_a_ping_flood_from_who_does_not_read_is_not_read_on(serve: Serve, open_raw: OpenRaw) -> None:
+async def test_the_server_stops_reading_a_ping_flood_of_a_client_that_does_not_read(
+    serve: Serve, open_raw: OpenRaw
+) -> None:
     server = await serve(message_rate=0.0)
     raw = await open_raw(server, buffer_bytes=SMALL_BUFFER, limit=1024)
     await raw.receive()
@@ -214,7 +218,7 @@ async def test_a_client_whose_queue_is_full_is_a_failure_to_a_direct_sender_and_
         await raw.receive()
     assert [json.loads((await raw.receive())[1])["data"] for _ in range(2)] == [0, 1]
     await raw.send(9, b"")
-    assert await raw.receive() == (10, b"")  # no lag notice: it was the sender's loss
+    assert await raw.receive() == (10, b"")  # no lag notice: the sender got `failed`
 
 
 async def test_nobody_cut_off_inside_its_own_request_comes_back(
@@ -225,7 +229,7 @@ async def test_nobody_cut_off_inside_its_own_request_comes_back(
     sender = await join(server)
     await fill(server, sender, "a", slow_id)
     await sender.ask({"action": "send", "channel": "a", "event": "e"})
-    # What it says next is too much for itself, and the subscription after it must not outlive it.
+    # Its next request closes it, and the subscription after that must not remain.
     said = [{"action": "send", "channel": "a", "event": "e"}, {"action": "subscribe", "channel": "b"}]
     frames = b"".join(Frame(Opcode.TEXT, json.dumps(m).encode()).serialize(mask=True) for m in said)
     await raw.send_bytes(frames)
@@ -236,7 +240,7 @@ async def test_nobody_cut_off_inside_its_own_request_comes_back(
     assert server.hub.subscriptions == 0
 
 
-async def test_who_reads_all_the_time_gets_a_run_larger_than_its_queue(serve: Serve, join: Join) -> None:
+async def test_a_client_that_reads_steadily_gets_a_run_larger_than_its_queue(serve: Serve, join: Join) -> None:
     server = await serve(flush_interval=("c=200",), max_queue_messages=100, max_queue_bytes=100_000)
     reader, publisher = await join(server), await join(server)
     await reader.ask({"action": "subscribe", "channel": "c"})

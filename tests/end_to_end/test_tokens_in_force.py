@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from fastws.server.server import Server
 from tests.serving import KEY, SECRET, Join, Message, Serve
 
-# path: what the dialect calls a request's kind, where it stands in a reply
+# path: the key of a request's kind in the dialect, and that of a reply's
 DIALECTS = {"/": ("action", "type"), "/api/v1/ws": ("type", "type"), "/ws": ("type", "event")}
 
 
@@ -29,7 +29,9 @@ async def post(server: Server, path: str, body: Message) -> int:
         return answer.status
 
 
-async def test_a_token_that_ends_is_told_of_and_closed_with_4401_after_the_leeway(serve: Serve, join: Join) -> None:
+async def test_a_client_gets_notice_of_its_expired_token_and_is_closed_with_4401_after_the_leeway(
+    serve: Serve, join: Join
+) -> None:
     server = await serve(jwt_leeway=2.0)
     ends = int(time.time()) + 2
     clients = [await join(server, path, token=token(seconds=0, exp=ends)) for path in DIALECTS]
@@ -64,7 +66,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("path", DIALECTS)
 @pytest.mark.parametrize("why", REFUSED)
-async def test_a_refresh_that_does_not_hold_is_an_error_and_the_old_token_counts(
+async def test_a_refresh_with_an_invalid_token_is_an_error_and_the_old_token_stays(
     serve: Serve, join: Join, path: str, why: str
 ) -> None:
     server = await serve()
@@ -99,7 +101,7 @@ async def test_a_workspace_that_the_new_token_does_not_allow_is_left(serve: Serv
     await server.broadcaster.publish("workspace:w1", "alert")
     await server.broadcaster.publish("workspace:w1", "metrics_update", {"metric_type": "m", "total": 1})
     await client.hears_nothing()
-    for metric_type in ("m", "connections"):  # nor does it tell by other ways
+    for metric_type in ("m", "connections"):  # nor in other ways
         reply = await client.ask({"type": "request_metrics", "metric_type": metric_type})
         assert (reply["event"], "data" in reply) == ("error", False)
 

@@ -1,4 +1,4 @@
-"""Two processes on one Redis asked as one: who is connected, to whom it may be said, whose token holds."""
+"""Two processes on one Redis act as one: list of connections, direct sends, revocations."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_connections_of_both_are_listed_shown_and_closed_from_either(
     assert (await call(first, "DELETE", f"/connections/{here.id}")).status_code == 404
 
 
-async def test_pages_go_on_over_the_edge_of_a_process(servers: tuple[Server, Server], join: Join) -> None:
+async def test_pages_continue_across_processes(servers: tuple[Server, Server], join: Join) -> None:
     first, second = servers
     clients = [await join(server) for server in (first, second) for _ in range(3)]
 
@@ -161,7 +161,7 @@ async def test_a_connection_is_reached_from_the_other_process(servers: tuple[Ser
 
 @pytest.mark.parametrize("reader", ["json", "msgpack"])
 @pytest.mark.parametrize("writer", ["json", "msgpack"])
-async def test_what_cannot_be_said_to_a_connection_is_the_same_error_from_every_process(
+async def test_an_unencodable_direct_send_is_the_same_error_from_every_process(
     servers: tuple[Server, Server], join: Join, caplog: pytest.LogCaptureFixture, writer: str, reader: str
 ) -> None:
     target = await join(servers[1], format=reader)

@@ -1,4 +1,4 @@
-"""Who is let in: tokens, subprotocols, limits, origins; and what the refusals say."""
+"""Which upgrades are admitted: tokens, subprotocols, limits, origins; and the texts of refusals."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_when_anonymous_use_was_allowed_it_is_so_behind_a_proxy_too(serve:
     assert (await knock(open_raw, server, X_Forwarded_For="10.0.0.1"))[0] == 101
 
 
-async def test_a_full_server_answers_503_until_somebody_leaves(serve: Serve, join: Join, open_raw: OpenRaw) -> None:
+async def test_a_full_server_answers_503_until_a_client_leaves(serve: Serve, join: Join, open_raw: OpenRaw) -> None:
     server = await serve(max_connections=1)
     client = await join(server)
     status, headers, error = await knock(open_raw, server)

@@ -51,7 +51,7 @@ def test_the_jobs_dialect_shows_no_token_where_one_would_select_workspaces(tmp_p
 
 
 @pytest.mark.parametrize("auth", ["subprotocol", "query"])
-def test_the_format_in_the_url_is_the_one_that_is_spoken(tmp_path: Path, auth: str) -> None:
+def test_the_format_in_the_url_goes_before_the_option(tmp_path: Path, auth: str) -> None:
     source = f"""
     reset();
     const frames = [];

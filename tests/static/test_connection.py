@@ -274,7 +274,7 @@ def test_the_network_that_comes_back_shortens_the_wait_unless_the_server_asked_f
 
 
 def test_a_message_of_a_megabyte_on_a_slow_link_is_waited_for(tmp_path: Path) -> None:
-    """128 kbit/s: nothing is heard for 66 s, however the pings fall, and then everything that waited behind it."""
+    """128 kbit/s: nothing arrives for 66 s, whenever the pings are due, and then everything that waited behind it."""
     source = """
     const results = [];
     for (let begun = 0; begun <= 50000; begun += 5000) {
@@ -329,7 +329,7 @@ def test_a_mute_connection_is_given_up_after_the_time_that_the_options_say(tmp_p
     assert 10 + 20 <= fast <= 10 + 21
 
 
-def test_a_large_message_of_the_page_itself_on_a_slow_link_is_no_silence(tmp_path: Path) -> None:
+def test_a_large_message_that_the_page_sends_on_a_slow_link_keeps_the_connection(tmp_path: Path) -> None:
     source = """
     const server = reset();
     const client = open({ pongTimeout: 20 });
@@ -400,7 +400,7 @@ def test_get_token_is_asked_one_thing_at_a_time(tmp_path: Path) -> None:
     assert printed(source, tmp_path) == [both, both, 2, "connected", []]
 
 
-def test_a_get_token_that_never_answers_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+def test_get_token_has_a_time_limit(tmp_path: Path) -> None:
     source = """
     reset();
     let asked = 0;

@@ -28,7 +28,7 @@ def test_the_ring_keeps_the_newest_and_a_copy_stands_still(tmp_path: Path) -> No
 
 
 def test_a_filter_follows_the_ring_as_it_turns(tmp_path: Path) -> None:
-    """Against the plain way: filter all that the ring has, each time."""
+    """Compares with the plain way: filter all lines of the ring each time."""
     source = """
     import { Ring, Selection } from "./console/ring.js";
     const ring = new Ring(5000);

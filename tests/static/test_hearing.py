@@ -1,4 +1,4 @@
-"""What the browser client hears: everything that is no reply to a request of its own, no greeting and no notice."""
+"""The messages of the browser client: everything but replies to its requests, the greeting and notices."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NOTICES = {
 
 
 @pytest.mark.parametrize("dialect", NOTICES)
-def test_verbatim_messages_are_heard_in_every_dialect(tmp_path: Path, dialect: str) -> None:
+def test_verbatim_messages_arrive_in_every_dialect(tmp_path: Path, dialect: str) -> None:
     source = f"""
     reset("{dialect}");
     const client = open({{ dialect: "{dialect}" }});
@@ -66,7 +66,7 @@ def test_verbatim_messages_are_heard_in_every_dialect(tmp_path: Path, dialect: s
 
 
 @pytest.mark.parametrize("dialect", NOTICES)
-def test_notices_are_no_messages(tmp_path: Path, dialect: str) -> None:
+def test_notices_are_not_messages(tmp_path: Path, dialect: str) -> None:
     source = f"""
     reset("{dialect}");
     open({{ dialect: "{dialect}" }});
@@ -77,7 +77,7 @@ def test_notices_are_no_messages(tmp_path: Path, dialect: str) -> None:
     assert printed(source, tmp_path) == [[], [1, 1, 1, len(NOTICES[dialect]) - 3]]
 
 
-def test_a_late_reply_is_no_message_and_the_next_with_that_id_is(tmp_path: Path) -> None:
+def test_a_late_reply_is_dropped_and_the_next_message_with_that_id_is_delivered(tmp_path: Path) -> None:
     source = """
     const server = reset();
     server.answers = () => null;
@@ -96,7 +96,7 @@ def test_a_late_reply_is_no_message_and_the_next_with_that_id_is(tmp_path: Path)
     assert [message["text"] for message in messages] == ["verbatim"]
 
 
-def test_what_is_no_object_is_an_error_and_the_next_message_still_comes(tmp_path: Path) -> None:
+def test_a_message_that_is_not_an_object_is_an_error_and_the_next_one_arrives(tmp_path: Path) -> None:
     source = """
     reset();
     open();

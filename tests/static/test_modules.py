@@ -1,4 +1,4 @@
-"""The modules of the client and the console: each is served, loads what is there, and holds one idea."""
+"""The modules of the client and the console: each is short, and imports only files that exist."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_module_of_the_client_belongs_to_one_that_users_import() -> None:
     assert sorted(reached) == sorted((STATIC / "client").glob("*.js"))
 
 
-def test_msgpack_is_loaded_by_those_who_speak_it_alone() -> None:
+def test_fastws_js_imports_msgpack_only_on_demand() -> None:
     reached = {STATIC / "client" / "fastws.js"}
     while more := {path for module in reached for path in imported(module)} - reached:
         reached |= more

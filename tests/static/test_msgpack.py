@@ -1,4 +1,4 @@
-"""The browser client's msgpack against Python's: whatever one writes, the other reads."""
+"""The browser client's msgpack against Python's: each reads what the other writes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ console.log(JSON.stringify(again));
 
 
 def echoed(values: list[object], folder: Path) -> list[object]:
-    """`values` after a journey through the client's decoder and encoder."""
+    """`values` after the client has decoded and encoded them."""
     written = [msgpack.packb(value).hex() for value in values]
     answer = json.loads(run_module(ECHO, folder, given=json.dumps(written)))
     return [msgpack.unpackb(bytes.fromhex(text), strict_map_key=False) for text in answer]
 
 
 def evaluated(expression: str, folder: Path) -> object:
-    """The JSON of a JavaScript expression; `decode`, `encode`, `Ext` and `hex` are at hand."""
+    """The JSON of a JavaScript expression; it may use `decode`, `encode`, `Ext` and `hex`."""
     source = f"""
     import {{ decode, encode, Ext }} from "./client/msgpack.js";
     const hex = (text) => Uint8Array.from(Buffer.from(text, "hex"));
@@ -96,21 +96,21 @@ def test_integers_are_bigints_only_where_a_number_would_lie(tmp_path: Path) -> N
     assert kinds == ["number", "bigint", "bigint"]
 
 
-def test_what_is_no_msgpack_is_refused_and_not_guessed(tmp_path: Path) -> None:
+def test_invalid_msgpack_raises_an_error(tmp_path: Path) -> None:
     broken = ["", "c1", "92c0", "c0c0", "dfffffffff", "ddffffffff", "d97f41", "a2c328", "91" * 600 + "c0", "c7ff00"]
     results = evaluated(f"{json.dumps(broken)}.map((text) => failure(() => decode(hex(text))))", tmp_path)
     assert isinstance(results, list)
     assert "none" not in results, results
 
 
-def test_what_msgpack_has_no_words_for_is_refused(tmp_path: Path) -> None:
+def test_values_that_msgpack_lacks_are_refused(tmp_path: Path) -> None:
     failures = evaluated(
         "[() => 1, Symbol('x'), 2n ** 64n, new Date(NaN)].map((value) => failure(() => encode({ value })))", tmp_path
     )
     assert failures == ["TypeError", "TypeError", "RangeError", "RangeError"]
 
 
-def test_values_of_the_page_are_said_as_json_would(tmp_path: Path) -> None:
+def test_values_are_encoded_as_json_does(tmp_path: Path) -> None:
     said = evaluated(
         "decode(encode({ gone: undefined, list: [undefined], map: new Map([['a', 1]]), own: { toJSON: () => 5 } }))",
         tmp_path,

@@ -1,4 +1,4 @@
-"""How long the browser client waits, and when it thinks a token ends: the figures, under node."""
+"""The delays of the browser client between attempts, and the expiry that it reads from a token, under node."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_restart_without_a_range_is_like_any_other_end(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("code", [1008, 1013])
-def test_who_was_too_slow_or_too_fast_waits_a_second_at_least(tmp_path: Path, code: int) -> None:
+def test_a_client_that_was_too_slow_or_too_fast_waits_at_least_a_second(tmp_path: Path, code: int) -> None:
     assert delays(f"reconnectDelay(0, {{ code: {code}, random: () => 0 }})", tmp_path) == [1000]
 
 

@@ -153,7 +153,7 @@ def test_a_token_of_refresh_saves_a_client_whose_old_one_was_refused(tmp_path: P
     assert printed(START + source, tmp_path) == ["connected", 1, "fastws.token.new"]
 
 
-def test_a_temporary_refusal_is_reported_once_and_the_client_goes_on(tmp_path: Path) -> None:
+def test_a_temporary_refusal_is_reported_once_and_the_client_keeps_trying(tmp_path: Path) -> None:
     source = """
     forbid("unavailable", "the server is full");
     const client = open({ firstDelay: 100, longestDelay: 100 });
@@ -193,7 +193,7 @@ def test_a_server_that_does_not_answer_is_asked_again_at_the_next_refusal(tmp_pa
 
 
 @pytest.mark.parametrize("text", ["<html>403 Forbidden</html>", "{}", "null", '{"error":"forbidden"}', '{"error":{}}'])
-def test_what_a_proxy_answers_is_no_verdict(tmp_path: Path, text: str) -> None:
+def test_the_answer_of_a_proxy_is_ignored(tmp_path: Path, text: str) -> None:
     source = f"""
     http.answer = {{ status: 403, text: {text!r} }};
     const client = open({{ token: "t" }});

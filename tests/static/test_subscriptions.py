@@ -1,4 +1,4 @@
-"""The browser client's subscriptions against a model: whenever the calls come, the last one holds."""
+"""The browser client's subscriptions against a model: whenever the calls come, the last one wins."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_names_in_every_order_and_state(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("most", [3])
 def test_event_types_in_every_order_and_state(tmp_path: Path, most: int) -> None:
-    """Against what the server would have in force after the same calls on one connection."""
+    """Compares with the subscriptions after the same calls on one connection."""
     source = (
         MODEL
         + f"""
@@ -163,7 +163,7 @@ def test_a_second_subscription_that_is_refused_for_now_leaves_the_first(
     assert printed(source, tmp_path) == [[code], kept]
 
 
-def test_what_is_refused_for_now_after_a_reconnect_is_asked_for_again(tmp_path: Path) -> None:
+def test_a_temporary_refusal_after_a_reconnect_is_retried(tmp_path: Path) -> None:
     source = """
     const server = reset();
     const client = open({ channels: ["a", "b"] });
@@ -182,7 +182,7 @@ def test_what_is_refused_for_now_after_a_reconnect_is_asked_for_again(tmp_path: 
     assert (sorted(names), told, sockets) == (["a", "b"], ["fulfilled"], 2)
 
 
-def test_what_is_refused_for_now_at_the_start_is_asked_for_again(tmp_path: Path) -> None:
+def test_a_temporary_refusal_at_the_start_is_retried(tmp_path: Path) -> None:
     source = """
     const server = reset();
     server.answers = () => ({ type: "error", code: "rate_limited" });
@@ -224,7 +224,7 @@ def test_a_closed_client_asks_for_nothing_any_more(tmp_path: Path) -> None:
     assert printed(source, tmp_path) == [0, 1]
 
 
-def test_what_is_given_up_meanwhile_is_not_asked_for_again(tmp_path: Path) -> None:
+def test_a_retry_is_dropped_after_an_unsubscribe(tmp_path: Path) -> None:
     source = """
     const server = reset();
     server.answers = ({ action }) => (action === "subscribe" ? { type: "error", code: "rate_limited" } : undefined);
@@ -238,7 +238,7 @@ def test_what_is_given_up_meanwhile_is_not_asked_for_again(tmp_path: Path) -> No
     assert printed(source, tmp_path) == [[], ["fulfilled"]]
 
 
-def test_what_was_refused_while_connecting_rejects_its_own_promise_and_no_listener_hears_it_twice(
+def test_a_refusal_while_connecting_rejects_its_promise_and_is_not_reported_twice(
     tmp_path: Path,
 ) -> None:
     source = """
@@ -310,7 +310,7 @@ def test_the_last_job_filter_holds(tmp_path: Path) -> None:
     assert last == [{"type": "subscribe", "job_ids": [], "statuses": ["failed"]}]
 
 
-def test_a_channel_that_was_left_is_not_asked_for_again_unless_it_is_wanted_anew(tmp_path: Path) -> None:
+def test_a_channel_that_was_left_is_subscribed_again_only_by_a_new_call(tmp_path: Path) -> None:
     source = """
     const server = reset();
     const client = open({ channels: ["a", "b"] });

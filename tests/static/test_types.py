@@ -1,4 +1,4 @@
-"""The type declarations beside the browser client: TypeScript takes them, and they leave nothing out."""
+"""The type declarations of the browser client: TypeScript accepts them, and they are complete."""
 
 from __future__ import annotations
 

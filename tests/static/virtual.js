@@ -5,7 +5,7 @@
 
 const realImmediate = setImmediate;
 
-/** Lets everything run that waits for no timer. */
+/** Runs everything that does not wait for a timer. */
 export async function settled() {
   for (let round = 0; round < 4; round++) await new Promise((go) => realImmediate(go));
 }
@@ -74,7 +74,7 @@ Object.assign(globalThis, { addEventListener: page.addEventListener, removeEvent
 globalThis.document = tab;
 globalThis.location = { href: "http://page.example/" };
 
-/** As the standard has it: events come later, a closing socket takes no data, bad close codes throw. */
+/** As in the standard: events come later, a closing socket takes no data, invalid close codes throw. */
 export class FakeSocket {
   static all = [];
   static server = null;
@@ -109,11 +109,11 @@ export class FakeSocket {
     const wasOpen = this.readyState === 1;
     this.readyState = 2;
     this.closedWith = [code, reason];
-    // A peer that is away does not answer: browsers tell the page much later.
+    // A peer that is away does not answer, and the page gets the event much later.
     setTimeout(() => this.#ended(wasOpen ? (code ?? 1005) : 1006, reason), 30_000);
   }
 
-  // What the network and the server do:
+  // Events of the network and the server:
 
   open() {
     if (this.readyState !== 0) return;
@@ -144,7 +144,7 @@ const GREETINGS = {
   jobs: () => null,
 };
 
-/** What the server has in force for one connection. */
+/** The subscriptions of one connection at the server. */
 class State {
   names = new Set();
   filter = null; // of workspaces: null is everything
@@ -174,7 +174,7 @@ class State {
 /** Greets and answers after `latency` ms; `answers(message)` may give another reply (null: none at all). */
 export class FakeServer {
   latency = 10;
-  isAway = false; // accepts connections and says nothing
+  isAway = false; // accepts connections and sends nothing
   answers = () => undefined;
   states = new Map();
   #count = 0;

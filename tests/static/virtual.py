@@ -12,7 +12,7 @@ VIRTUAL = Path(__file__).parent / "virtual.js"
 IMPORTS = """
 import { clock, FakeServer, FakeSocket, http, page, reset, settled, show, tab } from "./virtual.js";
 const fastws = await import("./client/fastws.js");
-process.on("unhandledRejection", () => {}); // tests look at their promises when it suits them
+process.on("unhandledRejection", () => {}); // tests handle their promises later
 const seen = {};
 const open = (options = {}) => {
   const client = fastws.connect({ url: "ws://server.example", WebSocket: FakeSocket, ...options });
@@ -35,7 +35,7 @@ const report = (value) => console.log(JSON.stringify(value));
 
 
 def printed(source: str, folder: Path) -> Any:
-    """What `source` gives to `report`; it finds everything of virtual.js, and the client as `fastws`."""
+    """The value that `source` passes to `report`. It can use everything of virtual.js, and the client as `fastws`."""
     folder.mkdir(exist_ok=True)
     (folder / VIRTUAL.name).write_text(VIRTUAL.read_text())
     return json.loads(run_module(IMPORTS + source, folder))

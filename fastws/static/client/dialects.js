@@ -1,4 +1,4 @@
-/** What a client must know about each dialect of the server. */
+/** The properties of each dialect that a client depends on. */
 
 import { EventTypes, Jobs, Names } from "./filters.js";
 
@@ -35,7 +35,7 @@ export const DIALECTS = {
   jobs: { path: "ws", verb: "type", word: "type", filter: () => new Jobs(), isGreeting: null, leftChannel: () => null },
 };
 
-/** The channel from which the server has unsubscribed this client by itself; only then there is a reason. */
+/** The channel from which the server has unsubscribed this client without a request; only then there is a reason. */
 function leftIf(isUnsubscribed, reason, channel) {
   return isUnsubscribed && reason !== undefined ? (channel ?? null) : null;
 }

@@ -7,15 +7,15 @@ export type Format = "json" | "msgpack";
  * `refused`: the server answers 401 or 403 to this client, and `getToken`, if there is one, has no other token.
  */
 export type Status = "connecting" | "connected" | "reconnecting" | "disconnected" | "refused";
-/** Why a token is asked for: the first one, the old one ends soon, the server refused it (or perhaps did). */
+/** Why a token is needed: the first one, the old one expires soon, or the server has (perhaps) refused it. */
 export type TokenReason = "start" | "expiring" | "refused";
 
-/** A message in the words of its dialect: `{channel, event, data, from}`, `{type, event, data, timestamp}`, … */
+/** A message in the format of its dialect: `{channel, event, data, from}`, `{type, event, data, timestamp}`, … */
 export interface Message {
   [key: string]: any;
 }
 
-/** A message as it came: like a WebSocket's own event, `data` is its text (JSON, also where msgpack came). */
+/** A received message. As in a WebSocket's own event, `data` is its text (JSON, also for msgpack). */
 export interface Heard {
   readonly message: Message;
   readonly data: string;
@@ -35,14 +35,14 @@ export interface StatusChange {
   attempt?: number;
 }
 
-/** Something may have been missed: `channel` null means in all that this client hears. */
+/** Something may have been missed: `channel` null means on all channels of this client. */
 export interface Gap {
   channel: string | null;
-  /** `server`: it lost its broker for a while. `reconnect`: this client was away. */
+  /** `server`: the server lost its broker for a while. `reconnect`: this client was disconnected. */
   source: "server" | "reconnect";
 }
 
-/** This client read too slowly and the server left `dropped` messages out. */
+/** This client read too slowly, and the server dropped `dropped` messages. */
 export interface Lag {
   channel: string | null;
   dropped: number;
@@ -54,11 +54,11 @@ export interface Left {
   reason: string;
 }
 
-/** Everything on the wire, notices and replies too: for logs. */
+/** Called with every message in both directions, including notices and replies: for logs. */
 export type Traffic = (direction: "in" | "out", message: Message, frame: string | Uint8Array | ArrayBuffer) => void;
 
 export interface Events {
-  /** Every message that is no reply to a request, no greeting and no notice, verbatim ones of `@connections` too. */
+  /** Everything but replies to requests, the greeting and notices; also verbatim messages of `@connections`. */
   message: (message: Message, event: Heard) => void;
   status: (change: StatusChange) => void;
   gap: (gap: Gap) => void;
@@ -83,13 +83,13 @@ export interface Options {
   /** Default: json. `?format=` in `url` goes before it. */
   format?: Format;
   token?: string | null;
-  /** Asked at the start, a minute before the token ends and when the server refuses it. */
+  /** Called at the start, a minute before the token expires, and when the server refuses it. */
   getToken?: (why: { reason: TokenReason }) => string | null | Promise<string | null>;
-  /** How the token travels; `query` ends up in the logs of proxies. Default: subprotocol. */
+  /** How the token is sent; proxies log a token in the query. Default: subprotocol. */
   auth?: "subprotocol" | "query";
   /** What to subscribe to from the start: channels, rooms, event types or job ids. */
   channels?: string[];
-  /** workspaces alone; default: the token's own. */
+  /** Only in the workspaces dialect. Default: the token's own. */
   workspaceId?: string | null;
   /** Default: true. */
   reconnect?: boolean;
@@ -108,13 +108,13 @@ export interface Options {
    */
   pingInterval?: number;
   /**
-   * Seconds to wait for anything at all after that ping before the connection is given up. Default: 90. Browsers
+   * Seconds to wait for any message after that ping until the connection is given up. Default: 90. Browsers
    * show a message when all of it has arrived, and 1 MiB takes 66 s at 128 kbit/s: raise it together with the
    * server's `max_message_bytes`. The tests at once wait `requestTimeout` and, in addition, as long as the largest
    * message so far takes at 128 kbit/s.
    */
   pongTimeout?: number;
-  /** A WebSocket class for places without one. */
+  /** A WebSocket class for environments without one. */
   WebSocket?: typeof WebSocket;
 
   onMessage?: Events["message"];
@@ -138,37 +138,37 @@ export interface Sent {
 
 /**
  * Rejections are FastWSErrors. Requests made while the client connects wait for it, at most `requestTimeout`;
- * `subscribe` and `unsubscribe` wait as long as it takes.
+ * `subscribe` and `unsubscribe` wait without a limit.
  */
 export class Client {
   constructor(options?: Options);
   readonly status: Status;
-  /** Another one after each reconnect; null in the jobs dialect and while not connected. */
+  /** Changes with each reconnect; null in the jobs dialect and while not connected. */
   readonly connectionId: string | null;
   /** Resolves when connected, rejects when the client is disconnected for good. */
   readonly ready: Promise<Client>;
-  /** Returns a function that takes the listener away again. */
+  /** Returns a function that removes the listener. */
   on<Name extends keyof Events>(name: Name, listener: Events[Name]): () => void;
   /**
-   * Hear these from now on, after every reconnect too: channels, rooms, event types (`"*"`: all), job ids or a
+   * Subscribe to these, now and after every reconnect: channels, rooms, event types (`"*"`: all), job ids or a
    * JobFilter (which replaces the one before). Resolves when the server has confirmed it, or when a later call has
-   * replaced it. Calls may come in any order and at any time, connected or not: the last one holds.
+   * replaced it. Calls may come in any order and at any time, connected or not: the last one wins.
    */
   subscribe(wanted: string | string[] | JobFilter): Promise<void>;
-  /** jobs: widens the filter again, whatever is given. */
+  /** In the jobs dialect it removes the filter, whatever is given. */
   unsubscribe(unwanted?: string | string[]): Promise<void>;
-  /** channels alone. */
+  /** Only in the channels dialect. */
   send(channel: string, event: string, data?: unknown, more?: { excludeSelf?: boolean; key?: string }): Promise<Sent>;
   sendTo(connectionId: string, event: string, data?: unknown): Promise<Sent>;
-  /** workspaces alone: the last `metrics_update` of that type. */
+  /** Only in the workspaces dialect: the last `metrics_update` of that type. */
   requestMetrics(metricType?: string): Promise<any>;
-  /** Milliseconds to the server and back. */
+  /** The round-trip time in milliseconds. */
   ping(): Promise<number>;
-  /** Go on with this token; the connection stays. Not needed with `getToken`. */
+  /** Replace the token of the open connection. Not needed with `getToken`. */
   refresh(token: string): Promise<void>;
-  /** Send a message of the dialect with an `id`; the reply. */
+  /** Send a message of the dialect with an `id`, and return the reply. */
   request(message: Message): Promise<Message>;
-  /** Send a message as it is, without waiting. Returns whether there was a connection. */
+  /** Send a message unchanged, without waiting. Returns whether there was a connection. */
   post(message: Message): boolean;
   close(code?: number, reason?: string): void;
 }
@@ -188,5 +188,5 @@ export function reconnectDelay(
   more?: { code?: number; reason?: string; first?: number; longest?: number; random?: () => number },
 ): number;
 
-/** `exp` of a JWT in seconds since the epoch; NaN where it cannot be told. */
+/** `exp` of a JWT in seconds since the epoch; NaN if it cannot be read. */
 export function expiryOf(token: string | null): number;

@@ -1,5 +1,5 @@
 /**
- * The fastws client for browsers (and Node 22, Deno, Bun), which reconnects and resubscribes by itself. It has no
+ * The fastws client for browsers (and Node 22, Deno, Bun), which reconnects and resubscribes automatically. It has no
  * dependencies.
  *
  *     import { connect } from "https://live.example.com/client/fastws.js";

@@ -1,4 +1,4 @@
-/** What a client is subscribed to in each dialect: the requests that change and restore it. */
+/** The subscriptions of a client in each dialect, and the requests that change and restore them. */
 
 const TEMPORARY = new Set(["rate_limited", "broker_unavailable", "internal"]);
 const ACCESS_DENIED = "Access denied to room";

@@ -1,4 +1,4 @@
-/** The msgpack of the client: https://…/client/msgpack.js. `format: "msgpack"` loads it by itself. */
+/** The msgpack of the client: https://…/client/msgpack.js. `format: "msgpack"` loads it. */
 
 /** A msgpack extension other than the timestamp. */
 export class Ext {

@@ -6,7 +6,7 @@ import { FastWSError } from "./errors.js";
 export function deferred() {
   const it = {};
   it.promise = new Promise((resolve, reject) => Object.assign(it, { resolve, reject }));
-  it.promise.catch(() => {}); // it is no error if nobody waits for it
+  it.promise.catch(() => {}); // a rejection that nobody waits for is not an error
   return it;
 }
 

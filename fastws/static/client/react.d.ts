@@ -23,11 +23,11 @@ export interface UseWebSocketOptions extends ConnectionSettings {
   autoReconnect?: boolean;
   /** Default: never give up. */
   maxReconnectAttempts?: number;
-  /** What to hear from the start. Default: every event of the workspace. */
+  /** The event types to subscribe to at the start. Default: every event of the workspace. */
   eventTypes?: string[];
   /** `event.data` is the text of the message, `event.message` the message itself. */
   onMessage?: (event: Heard) => void;
-  /** Something may have been missed: fetch the state anew. */
+  /** Something may have been missed: fetch the state again. */
   onGap?: (gap: Gap) => void;
   onLag?: (lag: Lag) => void;
   onError?: (error: FastWSError) => void;
@@ -37,7 +37,7 @@ export interface UseWebSocketResult {
   connectionStatus: Status;
   /** Sends as it is; returns whether there was a connection. */
   sendMessage(message: Message | string): boolean;
-  /** Before the first `subscribe` everything is heard, then only what was named (`"*"`: everything again). */
+  /** Before the first `subscribe` all event types arrive, then only those named (`"*"`: all again). */
   subscribe(eventTypes: string | string[]): Promise<unknown>;
   unsubscribe(eventTypes: string | string[]): Promise<unknown>;
   /** The workspace's last metrics of that type. */

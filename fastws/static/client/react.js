@@ -6,7 +6,7 @@
  *       <LiveExecutionCounter workspaceId="workspace-123" />
  *     </WebSocketProvider>
  *
- * React is imported as "react": by a bundler, or by an import map of the page. Types: react.d.ts beside this file.
+ * React is imported as "react": by a bundler, or by an import map of the page. Types: react.d.ts next to this file.
  */
 
 import {
@@ -41,7 +41,7 @@ class Pool {
   }
 }
 
-/** One client in the workspaces dialect. The server sends what any member wants; each member hears what it wants. */
+/** One client in the workspaces dialect. The server sends what any member wants; each member gets what it wants. */
 class SharedConnection {
   #settings;
   #members = new Set();
@@ -368,7 +368,7 @@ function warn(error) {
   console.warn("fastws:", error.message);
 }
 
-/** What was given, without what is undefined: a default is no wish. */
+/** The given values without the undefined ones, so that those get their defaults. */
 function given(options) {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }
