@@ -15,6 +15,8 @@ from fastws.log_writer import LogHandler, LogWriter
 STDERR: Final = 2
 LEVELS: Final = ("debug", "info", "warning", "error")
 LOGGER: Final = "fastws"
+# The first fields of a line of JSON.
+FIRST: Final = ("timestamp", "level", "event")
 
 # Fields with names that clients and backends choose, and how much of one is shown.
 _NAMES: Final = ("user", "channel", "channels")
@@ -138,8 +140,17 @@ def _formatter(log_format: str) -> structlog.stdlib.ProcessorFormatter:
         has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
         processors.append(structlog.dev.ConsoleRenderer(colors=has_colours))
     else:
-        processors += (structlog.processors.format_exc_info, structlog.processors.JSONRenderer())
+        processors += (
+            structlog.processors.format_exc_info,
+            _most_important_first,
+            structlog.processors.JSONRenderer(),
+        )
     return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=list(_COMMON_PROCESSORS), processors=processors)
+
+
+def _most_important_first(logger: object, method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Put timestamp, level and event before all other fields, for people who read JSON lines."""
+    return {**{name: event.pop(name) for name in FIRST if name in event}, **event}
 
 
 def _log_warnings_and_uncaught_errors() -> None:

@@ -162,3 +162,9 @@ def test_nothing_that_a_terminal_executes_reaches_it() -> None:
     assert b"\\x1b[2J" in done.stderr
     assert b"\x1b[2J" not in done.stderr
     assert "\u202e" not in done.stderr.decode()
+
+
+def test_a_line_of_json_begins_with_time_level_and_event() -> None:
+    for line in printed("json", "debug"):
+        assert list(json.loads(line))[:3] == ["timestamp", "level", "event"]
+        assert line.startswith('{"timestamp": "2')

@@ -19,6 +19,7 @@ from fastws.counters import Counters
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Broker
 from fastws.hub.roster import Roster
+from fastws.logs import LogLevel
 from fastws.vocabulary.identity import Identity
 
 
@@ -41,6 +42,7 @@ class Application:
     broker: Broker
     roster: Roster
     counters: Counters
+    log_level: LogLevel
     cluster: Cluster
     status: Status
     tokens: Tokens

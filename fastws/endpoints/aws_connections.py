@@ -11,6 +11,9 @@ import orjson
 from fastws.endpoints.application import Application
 from fastws.endpoints.broadcast import AwaitedReceipt
 from fastws.errors import FastWSError, Forbidden, Gone, RateLimited, TooLarge
+from fastws.hub.ports import Receipt
+from fastws.hub.publication_log import LoggedReceipt
+from fastws.vocabulary.publication import Publication
 from fastws.wire.request import Request
 from fastws.wire.response import Response
 
@@ -86,10 +89,13 @@ def aws_error(error: FastWSError) -> Response:
 @management_call
 async def post_to_connection(application: Application, request: Request, connection_id: str) -> Response:
     """PostToConnection: send the body verbatim to the client, as one message."""
-    receipt = AwaitedReceipt()
+    awaited = AwaitedReceipt()
+    receipt: Receipt = awaited
+    if application.log_level.is_debug:
+        receipt = LoggedReceipt(Publication("", "", request.body), "aws", receipt, connection_id)
     application.counters.publications["aws"] += 1
     application.cluster.send_raw(connection_id, request.body, receipt)
-    sent, failed = await receipt.outcome
+    sent, failed = await awaited.outcome
     if failed:
         raise RateLimited("the client reads too slowly: its queue is full")
     if not sent:

@@ -10,6 +10,8 @@ from typing import Final
 from fastws.endpoints.application import Application
 from fastws.endpoints.bodies import answer, read_object
 from fastws.errors import BadRequest, FastWSError, OutcomeUnknown, RateLimited
+from fastws.hub.ports import Receipt
+from fastws.hub.publication_log import LoggedReceipt
 from fastws.vocabulary.channels import check_channel_name
 from fastws.vocabulary.publication import NOBODY, Publication
 from fastws.wire.request import Request
@@ -123,13 +125,16 @@ async def _publish(
 
 async def _publish_now(application: Application, publication: Publication, connection_id: str | None) -> dict[str, int]:
     application.counters.publications["http"] += 1
-    receipt = AwaitedReceipt()
+    awaited = AwaitedReceipt()
+    receipt: Receipt = awaited
+    if application.log_level.is_debug:
+        receipt = LoggedReceipt(publication, "http", receipt, connection_id)
     if connection_id is None:
         application.broker.publish(publication, receipt)
-        sent, failed = await receipt.outcome
+        sent, failed = await awaited.outcome
         return {"sent": sent, "failed": failed, "stale": 0}
     application.cluster.send(connection_id, publication, receipt)
-    sent, failed = await receipt.outcome
+    sent, failed = await awaited.outcome
     return {"sent": sent, "failed": failed, "stale": int(not sent and not failed)}
 
 

@@ -82,6 +82,7 @@ class Assembly:
         self._admittance = admittance
         self._counters = counters
         self._roster = roster
+        self._log_level = log_level
         self.tasks = Tasks()
         self.heartbeat = Heartbeat(
             roster, counters, ping_seconds=config.ping_interval, idle_seconds=config.idle_timeout
@@ -93,10 +94,10 @@ class Assembly:
         self.cluster = self._make_cluster()
         self._make_callouts()
         self.services = self._make_services()
-        self._make_transport(node_id, log_level)
+        self._make_transport(node_id)
         self.broadcaster = self._make_broadcaster()
         self.application = self._make_application()
-        self._make_protocols(log_level, workers_folder)
+        self._make_protocols(workers_folder)
 
     def _protocol(self, router: Router, max_body_bytes: int, *, is_internal: bool) -> MakeHttp:
         """Return the factory of protocols for accepted connections. A partial costs less than a method for each."""
@@ -128,7 +129,7 @@ class Assembly:
     def _make_broker(self, node_id: str) -> MemoryBroker | RedisBroker:
         if self._config.redis_url is None:
             return MemoryBroker(self.hub, self._config)
-        return RedisBroker(self.hub, self._config, node_id=node_id, counters=self._counters)
+        return RedisBroker(self.hub, self._config, node_id=node_id, counters=self._counters, log_level=self._log_level)
 
     def _make_cluster(self) -> OneProcess | RedisCluster:
         revocations = self._admittance.revocations
@@ -165,6 +166,7 @@ class Assembly:
             authorizer=self.authorizer,
             verifications=self.verifications,
             spawn=self.tasks.spawn,
+            log_level=self._log_level,
             expiry=self.heartbeat,
             batch=self.batch,
             send_elsewhere=self.cluster.send,
@@ -172,11 +174,11 @@ class Assembly:
             hook=self.event_hook,
         )
 
-    def _make_transport(self, node_id: str, log_level: LogLevel) -> None:
+    def _make_transport(self, node_id: str) -> None:
         admittance, is_tls = self._admittance, self._admittance.tls is not None
         self.gate = Gate(self.services, admittance.mounts, self._gate_rules(node_id))
         self.status = Status(self.gate, self.broker)
-        self.connection_log = ConnectionLog(log_level)
+        self.connection_log = ConnectionLog(self._log_level)
         self.transport_services = self._make_transport_services()
         self.opening = Opening(self.services, self.transport_services, self._config, is_tls=is_tls)
 
@@ -222,6 +224,7 @@ class Assembly:
             roster=self._roster,
             cluster=self.cluster,
             counters=self._counters,
+            log_level=self._log_level,
         )
 
     def _make_application(self) -> Application:
@@ -231,6 +234,7 @@ class Assembly:
             broker=self.broker,
             roster=self._roster,
             counters=self._counters,
+            log_level=self._log_level,
             cluster=self.cluster,
             status=self.status,
             tokens=admittance.tokens,
@@ -246,10 +250,10 @@ class Assembly:
             max_message_bytes=config.max_message_bytes,
         )
 
-    def _make_protocols(self, log_level: LogLevel, workers_folder: Path | None) -> None:
+    def _make_protocols(self, workers_folder: Path | None) -> None:
         exposition = Exposition(self._counters, self.hub, self._roster, self.broker)
         metrics: Handler = exposition
-        endpoint = LogLevelEndpoint(log_level)
+        endpoint = LogLevelEndpoint(self._log_level)
         check = UpgradeCheck(self.gate)
         self.worker_metrics: WorkerMetrics | None = None
         if workers_folder is not None:
@@ -258,7 +262,7 @@ class Assembly:
             # For connections from another worker of this machine.
             self.worker_protocol = self._protocol(own, MAX_SIBLING_BODY_BYTES, is_internal=True)
             metrics = workers = AllWorkerMetrics(self.worker_metrics, workers_folder)
-            endpoint = LogLevelEndpoint(log_level, workers.forward)
+            endpoint = LogLevelEndpoint(self._log_level, workers.forward)
         scraped = OnHosts(metrics, scrape_hosts(self._config))
         scrapes = Router(self.application, scraped, endpoint, check, only=SCRAPE_PATHS)
         # For connections to `metrics_address`.

@@ -16,8 +16,10 @@ from fastws.counters import Counters
 from fastws.endpoints.broadcast import AwaitedReceipt
 from fastws.errors import BadRequest, Unencodable
 from fastws.hub.hub import Hub
-from fastws.hub.ports import Broker
+from fastws.hub.ports import Broker, Receipt
+from fastws.hub.publication_log import LoggedReceipt
 from fastws.hub.roster import Roster
+from fastws.logs import LogLevel
 from fastws.vocabulary.publication import NOBODY, Encoded, Publication
 
 
@@ -29,7 +31,15 @@ class InProcessBroadcaster(PublishingMethods[Awaitable[Outcome]]):
     """
 
     def __init__(
-        self, config: Config, *, hub: Hub, broker: Broker, roster: Roster, cluster: Cluster, counters: Counters
+        self,
+        config: Config,
+        *,
+        hub: Hub,
+        broker: Broker,
+        roster: Roster,
+        cluster: Cluster,
+        counters: Counters,
+        log_level: LogLevel,
     ) -> None:
         super().__init__(workspace_channel=config.workspace_channel, jobs_channel=config.jobs_channel)
         self._loop = asyncio.get_running_loop()
@@ -38,6 +48,7 @@ class InProcessBroadcaster(PublishingMethods[Awaitable[Outcome]]):
         self._roster = roster
         self._cluster = cluster
         self._counters = counters
+        self._log_level = log_level
         self._registered = RegisteredConnections()
 
     async def deliver(self, message: Message) -> Outcome:
@@ -80,13 +91,16 @@ class InProcessBroadcaster(PublishingMethods[Awaitable[Outcome]]):
 
     async def _publish(self, message: Message, publication: Publication) -> Outcome:
         self._check_loop()
-        receipt = AwaitedReceipt()
+        awaited = AwaitedReceipt()
+        receipt: Receipt = awaited
+        if self._log_level.is_debug:
+            receipt = LoggedReceipt(publication, "application", receipt, message.connection_id)
         self._counters.publications["application"] += 1
         if message.connection_id is None:
             self._broker.publish(publication, receipt)
         else:
             self._cluster.send(message.connection_id, publication, receipt)
-        sent, failed = await receipt.outcome
+        sent, failed = await awaited.outcome
         is_stale = message.connection_id is not None and not sent and not failed
         return {"sent": sent, "failed": failed, "stale": int(is_stale)}
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastws.access.tokens import REFUSAL
 from fastws.errors import BadRequest, FastWSError, Forbidden, RateLimited, TooManyChannels, Unauthorized
-from fastws.session.acknowledgements import Acknowledgement, DirectAcknowledgement, acknowledge
+from fastws.hub.ports import Receipt
+from fastws.hub.publication_log import LoggedReceipt
+from fastws.session.acknowledgements import Acknowledgement, DirectAcknowledgement
 from fastws.session.authorization import authorize, leave_forbidden_channels
 from fastws.session.joining import join
 from fastws.session.waiting import proceed, suspend, wait_for
@@ -96,7 +98,10 @@ def _publish(session: Session, command: Send, request_id: RequestId) -> None:
         command.key,
         frozenset((sender,)) if command.exclude_self else NOBODY,
     )
-    services.broker.publish(publication, Acknowledgement(session, command.channel, request_id))
+    receipt: Receipt = Acknowledgement(session, command.channel, request_id)
+    if services.log_level.is_debug:
+        receipt = LoggedReceipt(publication, "client", receipt)
+    services.broker.publish(publication, receipt)
 
 
 def send_direct(session: Session, command: SendDirect, request_id: RequestId) -> None:
@@ -115,14 +120,21 @@ def send_direct(session: Session, command: SendDirect, request_id: RequestId) ->
 
 
 def _send_directly(session: Session, command: SendDirect, request_id: RequestId) -> None:
+    services = session.services
     publication = Publication("", command.event, command.data, None, session.peer.id)
-    target = session.services.roster.get(command.connection_id)
+    receipt: Receipt = DirectAcknowledgement(session, command.connection_id, request_id)
+    if services.log_level.is_debug:
+        receipt = LoggedReceipt(publication, "client", receipt, command.connection_id)
+    target = services.roster.get(command.connection_id)
     if target is None:
-        receipt = DirectAcknowledgement(session, command.connection_id, request_id)
-        session.services.send_elsewhere(command.connection_id, publication, receipt)
+        services.send_elsewhere(command.connection_id, publication, receipt)
         return
-    delivered = target.deliver_direct(publication)
-    acknowledge(session, None, command.connection_id, int(delivered), int(not delivered), request_id)
+    try:
+        delivered = target.deliver_direct(publication)
+    except FastWSError as error:
+        receipt.refused(error)
+    else:
+        receipt.done(int(delivered), int(not delivered))
 
 
 def echo(session: Session, command: Echo, request_id: RequestId) -> None:

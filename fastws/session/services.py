@@ -20,6 +20,7 @@ from fastws.dialects.wire_form import DialectForm
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Broker, Receipt
 from fastws.hub.roster import Roster
+from fastws.logs import LogLevel
 from fastws.session.ports import ExpiryWatch, ReplyBatch, Spawn
 from fastws.session.verifications import Verifications
 from fastws.vocabulary.commands import RequestId
@@ -64,6 +65,7 @@ class Services:
     send_elsewhere: SendElsewhere
     # Finds the data for `request_metrics`: (workspace channel, metric type, answer).
     metrics_source: MetricsSource
+    log_level: LogLevel
     # Monotonic seconds, for rate limits.
     clock: Callable[[], float] = time.monotonic
     # The application's event hook, if one is configured.

@@ -27,6 +27,8 @@ from fastws.config import Config
 from fastws.counters import Counters
 from fastws.errors import BadRequest, BrokerUnavailable, ConfigError, FastWSError
 from fastws.hub.ports import Deliverer, Receipt
+from fastws.hub.publication_log import LoggedReceipt
+from fastws.logs import LogLevel
 from fastws.redis_address import parse_address
 from fastws.throttled_log import ThrottledLog
 from fastws.vocabulary.connection_ids import new_node_id
@@ -62,6 +64,7 @@ class RedisBroker:
         *,
         node_id: str | None = None,
         counters: Counters | None = None,
+        log_level: LogLevel | None = None,
         timeouts: RedisTimeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         if config.redis_url is None:
@@ -71,6 +74,7 @@ class RedisBroker:
         self.names = RedisNames(config)
         self.timeouts = timeouts
         self.counters = counters or Counters()
+        self._log_level = log_level or LogLevel("info")
         # Set by the registry, which knows the other nodes.
         self.remote_count: Callable[[str], int] = _no_remote_subscribers
         self._deliverer = deliverer
@@ -209,6 +213,8 @@ class RedisBroker:
             if publication.event == METRICS_UPDATE and is_kept(publication, self.names.workspaces):
                 self._metrics.note(publication)
         receipt = self.receipts.echoed(number) if node == self.node_id else None
+        if node is None and self._log_level.is_debug:
+            receipt = LoggedReceipt(publication, "redis", None)
         try:
             self._deliverer.deliver(publication, receipt)
         except Exception:  # noqa: BLE001 a bug in one delivery must not cost the publications after it
