@@ -16,7 +16,7 @@ class Clock:
         return self.now
 
 
-async def test_the_second_hears_how_the_first_ended() -> None:
+async def test_the_second_try_gets_the_outcome_of_the_first() -> None:
     ids = MessageIds()
     assert await ids.reserve("m1") is None
     assert await ids.reserve("m2") is None
@@ -25,7 +25,7 @@ async def test_the_second_hears_how_the_first_ended() -> None:
     assert await ids.reserve("m1") == DONE
 
 
-async def test_who_comes_while_the_first_is_under_way_waits_for_its_outcome() -> None:
+async def test_a_try_during_the_first_waits_for_its_outcome() -> None:
     ids = MessageIds()
     assert await ids.reserve("m1") is None
     others = [asyncio.ensure_future(ids.reserve("m1")) for _ in range(3)]
@@ -35,7 +35,7 @@ async def test_who_comes_while_the_first_is_under_way_waits_for_its_outcome() ->
     assert await asyncio.gather(*others) == [DONE, DONE, DONE]
 
 
-async def test_after_a_refusal_exactly_one_of_those_who_wait_tries_again() -> None:
+async def test_after_a_refusal_exactly_one_waiting_try_starts() -> None:
     ids = MessageIds()
     assert await ids.reserve("m1") is None
     others = [asyncio.ensure_future(ids.reserve("m1")) for _ in range(3)]

@@ -84,7 +84,7 @@ HEARD["a msgpack client, body passed on"] = HEARD["a channels client"]
 @pytest.mark.parametrize("codec", [JSON, MSGPACK], ids=lambda codec: codec.name)
 @pytest.mark.parametrize("dialect", [CHANNELS, ROOMS, WORKSPACES, JOBS], ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("source", SAID)
-def test_every_dialect_hears_every_source_in_its_own_words(source: str, dialect: Dialect, codec: Codec) -> None:
+def test_every_dialect_receives_every_source_in_its_own_format(source: str, dialect: Dialect, codec: Codec) -> None:
     payload = codec.dumps(dialect.delivery(SAID[source]))
     assert READ[codec](payload) == HEARD[source][dialect]
 
@@ -93,7 +93,7 @@ ids = st.sampled_from(["a", "b", "A", "a:b", "a ", "*", "", "b:*", "{sub}", "{wo
 
 
 @given(ids, st.frozensets(ids, max_size=3), st.none() | ids)
-def test_a_client_only_ever_stands_in_a_workspace_that_its_token_names(
+def test_a_client_is_only_in_a_workspace_that_its_token_lists(
     own: str, listed: frozenset[str], asked: str | None
 ) -> None:
     identity = Identity("u1", workspace=own or None, workspaces=listed)

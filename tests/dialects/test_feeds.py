@@ -16,7 +16,7 @@ FEED = "botrix:jobs:updates"
 GOOD = {"job_id": "j1", "status": "failed", "data": {"n": 1}}
 
 
-def test_both_shapes_say_the_same() -> None:
+def test_both_formats_mean_the_same() -> None:
     long = {
         "event": "job_update",
         "job_id": "j1",
@@ -45,7 +45,7 @@ def test_a_status_of_its_own_goes_before_that_of_the_data() -> None:
     assert said.attributes == {"job_id": "j1", "status": "failed"}
 
 
-def test_data_may_be_absent_where_the_status_stands_beside_it() -> None:
+def test_data_may_be_absent_if_the_status_is_a_field_of_its_own() -> None:
     assert job_publication({"job_id": "j1", "status": "failed"}, FEED, now=0).data == {}
 
 
@@ -107,7 +107,7 @@ def test_any_payload_is_a_publication_or_a_bad_request(value: object) -> None:
         assert isinstance(said.timestamp, (str, int, float, type(None)))
 
 
-def test_a_workspace_event_keeps_what_it_says() -> None:
+def test_a_workspace_event_keeps_its_fields() -> None:
     value = {"event": "alert", "data": [1], "priority": "high", "timestamp": "t", "type": "kind", "more": 1}
     assert workspace_publication(value, "workspace:w") == Publication(
         "workspace:w", "alert", [1], type="kind", timestamp="t", priority="high"

@@ -27,7 +27,7 @@ by_name = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: diale
 
 @by_name
 @pytest.mark.parametrize("message", [None, 1, "ping", [], ["ping"], {}, {"type": None}, {"type": 1}, {"type": []}])
-def test_what_is_no_command_is_refused_saying_what_one_looks_like(dialect: Dialect, message: object) -> None:
+def test_an_invalid_command_is_refused_with_an_example(dialect: Dialect, message: object) -> None:
     with pytest.raises(BadRequest) as refused:
         dialect.parse(message)
     assert '{"type":' in str(refused.value) or "subscribe" in str(refused.value)
@@ -59,7 +59,7 @@ def test_a_new_token_is_taken_and_confirmed(dialect: Dialect) -> None:
 
 
 @by_name
-def test_a_failure_without_a_channel_is_told_in_its_own_text(dialect: Dialect) -> None:
+def test_a_failure_without_a_channel_has_its_own_text(dialect: Dialect) -> None:
     said = dialect.reply(Failure("unauthorized", "token expired"), StartingChannels())
     word = "event" if dialect is WORKSPACES else "type"
     assert said == {word: "error", "message": "token expired"}
@@ -80,13 +80,13 @@ def test_moments_are_iso_text_where_they_can_be(value: str | float, expected: ob
     assert timestamp_of(value) == expected
 
 
-def test_a_moment_that_nobody_gave_is_now() -> None:
+def test_a_missing_timestamp_is_now() -> None:
     now = timestamp_of(None)
     assert isinstance(now, str)
     assert now.endswith("Z")
 
 
-def test_the_echo_dialect_lets_everybody_in_and_says_nothing_itself() -> None:
+def test_the_echo_dialect_admits_all_clients_and_sends_nothing_itself() -> None:
     assert ECHO.admit(None, {}) == StartingChannels()
     assert not ECHO.needs_token
     assert ECHO.reply(Failure("internal", "x"), StartingChannels()) is None

@@ -28,7 +28,7 @@ def narrowed(**fields: object) -> JobFilter | None:
     return now
 
 
-def test_everybody_is_admitted_and_hears_the_feed() -> None:
+def test_all_clients_are_admitted_and_get_the_feed() -> None:
     assert not JOBS.needs_token
     assert JOBS.admit(None, {}) == JOBS.admit(Identity("u"), {}) == StartingChannels((FEED,), FEED)
     assert Jobs("other:feed").admit(None, {}).home == "other:feed"

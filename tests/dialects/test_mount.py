@@ -47,7 +47,7 @@ def test_entries_add_override_and_take_away() -> None:
     assert mounts.table["/a/b"].name == "rooms+channels"
 
 
-def test_of_two_entries_for_one_path_the_later_holds() -> None:
+def test_of_two_entries_for_one_path_the_later_counts() -> None:
     assert spoken(Mounts(["/x=jobs", "/x/=rooms"]), "/x") == "rooms"
     assert spoken(Mounts(["/x=none", "/x=jobs"]), "/x") == "jobs"
 

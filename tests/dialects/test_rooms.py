@@ -17,7 +17,7 @@ def test_a_user_is_in_its_own_room_from_the_start() -> None:
     assert ROOMS.admit(Identity("u1"), {}) == StartingChannels(channels=("user:u1",))
 
 
-def test_nobody_is_admitted_without_an_identity() -> None:
+def test_clients_without_an_identity_are_not_admitted() -> None:
     with pytest.raises(Unauthorized):
         ROOMS.admit(None, {})
 
@@ -70,7 +70,7 @@ def test_a_rooms_client_may_not_send(message: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("code", ["forbidden", "unauthorized"])
-def test_a_refused_subscription_is_told_in_the_words_of_the_seed(code: str) -> None:
+def test_a_refused_subscription_has_the_text_of_the_seed(code: str) -> None:
     assert ROOMS.reply(Failure(code, "any reason", "execution:1"), StartingChannels()) == {
         "type": "error",
         "message": "Access denied to room",
@@ -97,7 +97,7 @@ def test_gaps_and_lags_name_the_room(notice: Reply, expected: dict[str, object])
     assert ROOMS.reply(notice, StartingChannels()) == expected
 
 
-def test_leaving_is_confirmed_and_being_put_out_says_why() -> None:
+def test_leaving_is_confirmed_and_being_removed_has_a_reason() -> None:
     left = ROOMS.reply(Unsubscribed("execution:1"), StartingChannels())
     put_out = ROOMS.reply(Left("execution:1"), StartingChannels())
     assert left is not None
@@ -112,5 +112,5 @@ def test_leaving_is_confirmed_and_being_put_out_says_why() -> None:
 
 
 @pytest.mark.parametrize("reply", [Sent("c", None, 1, 0), FilterChanged(None)])
-def test_what_a_rooms_client_cannot_have_asked_for_is_not_said(reply: Reply) -> None:
+def test_replies_that_a_rooms_client_cannot_request_are_left_out(reply: Reply) -> None:
     assert ROOMS.reply(reply, StartingChannels()) is None

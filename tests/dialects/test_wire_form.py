@@ -27,7 +27,7 @@ def test_a_publication_is_a_whole_frame_in_the_codecs_opcode() -> None:
     assert (binary[0], binary[1], msgpack.unpackb(binary[2:])) == (0x82, len(binary) - 2, DELIVERY)
 
 
-def test_what_cannot_be_said_is_raised() -> None:
+def test_an_unencodable_publication_raises() -> None:
     with pytest.raises(Unencodable):
         DialectForm(CHANNELS, JSON).frame(Publication("a", "e", object()))
 
@@ -49,6 +49,6 @@ def test_a_reply_knows_the_place() -> None:
     assert orjson.loads(reply[2:])["workspace_id"] == "w1"
 
 
-def test_what_a_dialect_does_not_say_is_none() -> None:
+def test_a_reply_that_a_dialect_does_not_have_is_none() -> None:
     assert DialectForm(JOBS, JSON).reply(Connected("c")) is None
     assert DialectForm(JOBS, JSON).reply(Pong()) is not None

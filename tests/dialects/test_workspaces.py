@@ -77,7 +77,7 @@ def test_a_workspace_that_the_token_does_not_list_is_forbidden(identity: Identit
     assert refused.value.status == 403
 
 
-def test_nobody_is_admitted_without_an_identity() -> None:
+def test_clients_without_an_identity_are_not_admitted() -> None:
     assert WORKSPACES.needs_token
     with pytest.raises(Unauthorized):
         WORKSPACES.admit(None, {"workspace_id": "w1"})
@@ -100,7 +100,7 @@ def test_subscribing_adds_up_and_unsubscribing_takes_away() -> None:
     assert listed(change(("subscribe", ["b", "a"]))) == {"event_types": ["a", "b"]}
 
 
-def test_after_unsubscribing_from_all_nothing_is_heard() -> None:
+def test_after_unsubscribing_from_all_nothing_is_received() -> None:
     now = change(("subscribe", ["a"]), ("unsubscribe", ["a"]))
     assert now == EventFilter(frozenset())
     assert not now.accepts(Publication("c", "a"))
@@ -131,7 +131,7 @@ names = st.lists(st.sampled_from("abcd"), max_size=3)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["subscribe", "unsubscribe"]), names), max_size=8))
-def test_the_filter_hears_what_the_spec_says_after_any_sequence(steps: list[tuple[str, list[str]]]) -> None:
+def test_the_filter_accepts_what_the_spec_defines_after_any_sequence(steps: list[tuple[str, list[str]]]) -> None:
     heard = set("abcde")  # `e` stands for all that is never named
     subscribed_before = False
     for word, said in steps:
@@ -164,7 +164,7 @@ def test_what_is_no_list_of_names_is_refused_naming_the_field(word: str, event_t
         WORKSPACES.parse({"type": word, "event_types": event_types})
 
 
-def test_metrics_are_asked_for_by_type_and_answered_beside_it() -> None:
+def test_metrics_are_requested_by_type_and_answered_with_it() -> None:
     assert WORKSPACES.parse({"type": "request_metrics"}) == RequestMetrics("default")
     assert WORKSPACES.parse({"type": "request_metrics", "metric_type": "x"}) == RequestMetrics("x")
     for metric_type in ("", 1, [], "x" * 256):
@@ -180,7 +180,7 @@ def test_metrics_are_asked_for_by_type_and_answered_beside_it() -> None:
     }
 
 
-def test_priority_stands_beside_the_event_only_where_it_has_one() -> None:
+def test_priority_is_present_only_if_the_event_has_one() -> None:
     assert "priority" not in WORKSPACES.delivery(Publication("c", "e"))
     assert WORKSPACES.delivery(Publication("c", "e", priority=0))["priority"] == 0
 
@@ -202,7 +202,7 @@ def test_a_subscription_to_a_channel_is_none_of_its_words() -> None:
     assert WORKSPACES.reply(Subscribed("workspace:w1"), HERE) is None
 
 
-def test_event_filters_name_what_is_heard_or_what_is_not() -> None:
+def test_event_filters_name_the_included_or_the_excluded_events() -> None:
     alert, other = Publication("c", "alert"), Publication("c", "other")
     only, but = EventFilter(frozenset({"alert"})), EventFilter(frozenset({"alert"}), excluding=True)
     assert (only.accepts(alert), only.accepts(other)) == (True, False)

@@ -54,7 +54,7 @@ async def call(method: Callable[..., Any], **arguments: Any) -> Any:
     return await asyncio.to_thread(method, **arguments)
 
 
-async def test_a_post_reaches_that_client_alone_and_verbatim(serve: Serve, join: Join, management: Management) -> None:
+async def test_a_post_reaches_only_that_client_and_unchanged(serve: Serve, join: Join, management: Management) -> None:
     server = await serve(aws_credentials=CREDENTIALS)
     client, other = await join(server, "/production"), await join(server)
     api = management(server, PAIR)
@@ -131,7 +131,7 @@ async def test_a_deleted_connection_is_closed_and_then_gone(serve: Serve, join: 
 
 
 @pytest.mark.parametrize("connection_id", ["L0SM9cOFvHcCIhw=", "a/b", "ü", "x" * 300])
-async def test_ids_that_are_not_ours_are_gone_whatever_stands_in_them(
+async def test_foreign_ids_are_gone_whatever_they_contain(
     serve: Serve, management: Management, connection_id: str
 ) -> None:
     server = await serve(aws_credentials=CREDENTIALS)
@@ -227,7 +227,7 @@ async def test_without_credentials_only_programs_here_may_call(serve: Serve, joi
         assert (wrong.status_code, wrong.headers["allow"]) == (405, "DELETE, GET, POST, HEAD")
 
 
-async def test_without_credentials_a_trusted_proxy_vouches_for_nobody(serve: Serve, join: Join) -> None:
+async def test_without_credentials_no_client_of_a_trusted_proxy_may_call(serve: Serve, join: Join) -> None:
     server = await serve(trusted_proxies=("127.0.0.1",), allow_anonymous=True, **UNCONFIGURED)
     client = await join(server)
     async with httpx.AsyncClient(trust_env=False) as http:
@@ -238,7 +238,7 @@ async def test_without_credentials_a_trusted_proxy_vouches_for_nobody(serve: Ser
 
 
 @pytest.mark.parametrize("key", [{"broadcast_key": (KEY,)}, {"jwt_secret": SECRET}])
-async def test_where_any_key_is_configured_nobody_calls_unsigned(
+async def test_once_any_key_is_configured_unsigned_calls_are_refused(
     serve: Serve, join: Join, key: dict[str, object]
 ) -> None:
     server = await serve(**{**UNCONFIGURED, **key})

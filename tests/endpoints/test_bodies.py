@@ -17,7 +17,9 @@ GOOD = {"channel": "a", "event": "e", "data": {"n": 2**64 - 1}}
 
 
 @pytest.mark.parametrize("media_type", [MSGPACK, "application/x-msgpack", "Application/VND.msgpack; v=1"])
-async def test_a_body_in_msgpack_is_heard_in_both_codecs(serve: Serve, join: Join, ask: Ask, media_type: str) -> None:
+async def test_a_body_in_msgpack_is_received_in_both_codecs(
+    serve: Serve, join: Join, ask: Ask, media_type: str
+) -> None:
     server = await serve()
     clients = [await join(server), await join(server, format="msgpack")]
     for client in clients:
@@ -55,7 +57,7 @@ async def test_what_only_msgpack_has_reaches_msgpack_clients_as_it_is(serve: Ser
         (b'{"channel":"a","event":"e"}', MSGPACK, "invalid body"),
     ],
 )
-async def test_a_body_that_is_not_what_it_says_is_refused_in_json(
+async def test_a_body_that_does_not_match_its_content_type_is_refused_in_json(
     serve: Serve, ask: Ask, body: bytes, media_type: str, reason: str
 ) -> None:
     answered = await ask(await serve(), "POST", "/broadcast", body, Content_Type=media_type, Accept=MSGPACK)

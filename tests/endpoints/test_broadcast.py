@@ -13,7 +13,7 @@ GOOD: Message = {"channel": "a", "event": "e", "data": {"x": 1}}
 
 
 @pytest.mark.parametrize("path", ["/broadcast", "/production/broadcast", "/dev/broadcast"])
-async def test_a_broadcast_reaches_every_subscriber_and_says_how_many(
+async def test_a_broadcast_reaches_every_subscriber_and_returns_their_number(
     serve: Serve, join: Join, ask: Ask, path: str
 ) -> None:
     server = await serve()
@@ -46,7 +46,7 @@ async def test_absent_data_is_null(serve: Serve, join: Join, ask: Ask) -> None:
     assert await client.hear() == {"channel": "a", "event": "e", "data": None}
 
 
-async def test_excluded_connections_hear_nothing_and_are_not_counted(serve: Serve, join: Join, ask: Ask) -> None:
+async def test_excluded_connections_get_nothing_and_are_not_counted(serve: Serve, join: Join, ask: Ask) -> None:
     server = await serve()
     first, second = await join(server), await join(server)
     for client in (first, second):
@@ -151,7 +151,9 @@ async def test_a_bad_body_is_refused_with_400_naming_the_field(serve: Serve, ask
     assert server.counters.publications == {}
 
 
-async def test_data_that_a_subscriber_cannot_be_told_is_refused_with_400(serve: Serve, join: Join, ask: Ask) -> None:
+async def test_data_that_cannot_be_encoded_for_a_subscriber_is_refused_with_400(
+    serve: Serve, join: Join, ask: Ask
+) -> None:
     server = await serve()
     client = await join(server)
     await client.ask({"action": "subscribe", "channel": "a"})
@@ -176,7 +178,7 @@ async def test_keys_are_rotated_by_having_two(serve: Serve, ask: Ask) -> None:
         assert (await ask(server, "POST", "/broadcast", GOOD, key=key)).status == status
 
 
-async def test_without_a_configured_key_nobody_may(serve: Serve, ask: Ask) -> None:
+async def test_without_a_configured_key_all_requests_are_refused(serve: Serve, ask: Ask) -> None:
     server = await serve(broadcast_key=())
     for key in ("", "x"):
         assert (await ask(server, "POST", "/broadcast", GOOD, key=key)).status == 401

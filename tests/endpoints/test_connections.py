@@ -85,7 +85,7 @@ async def test_a_limit_out_of_range_is_400(serve: Serve, ask: Ask, limit: str) -
     assert "`limit`" in message
 
 
-async def test_a_deleted_connection_is_closed_with_1000_after_what_was_said_to_it(
+async def test_a_deleted_connection_is_closed_with_1000_after_its_pending_messages(
     serve: Serve, join: Join, ask: Ask
 ) -> None:
     server = await serve()

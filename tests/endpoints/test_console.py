@@ -37,7 +37,7 @@ async def test_files_are_served_as_what_they_are(serve: Serve, path: str, kind: 
     assert response.headers["cache-control"] == "no-cache"
 
 
-async def test_the_page_may_load_nothing_from_elsewhere_and_stand_in_no_frame(serve: Serve) -> None:
+async def test_the_page_may_load_nothing_from_other_sites_and_not_be_framed(serve: Serve) -> None:
     policy = (await fetch(await serve(), "/")).headers["content-security-policy"]
     rules: dict[str, list[str]] = {rule.split()[0]: rule.split()[1:] for rule in policy.split(";")}
     assert rules["default-src"] == rules["frame-ancestors"] == ["'none'"]

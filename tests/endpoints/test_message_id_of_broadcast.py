@@ -27,7 +27,7 @@ def message(number: int = 1, message_id: str = "m1") -> dict[str, Any]:
     return {"channel": "news", "event": "e", "data": number, "message_id": message_id}
 
 
-async def test_a_repeated_message_is_heard_once_and_answered_as_the_first_time(serve: Serve, join: Join) -> None:
+async def test_a_repeated_message_is_delivered_once_and_answered_as_the_first_time(serve: Serve, join: Join) -> None:
     server = await serve()
     client = await join(server)
     await client.ask({"action": "subscribe", "channel": "news"})
@@ -38,7 +38,7 @@ async def test_a_repeated_message_is_heard_once_and_answered_as_the_first_time(s
     await client.hears_nothing()
 
 
-async def test_a_message_that_comes_twice_at_once_is_heard_once(serve: Serve, join: Join) -> None:
+async def test_a_message_that_arrives_twice_at_once_is_delivered_once(serve: Serve, join: Join) -> None:
     server = await serve()
     client = await join(server)
     await client.ask({"action": "subscribe", "channel": "news"})
@@ -48,7 +48,7 @@ async def test_a_message_that_comes_twice_at_once_is_heard_once(serve: Serve, jo
     await client.hears_nothing()
 
 
-async def test_a_message_that_cannot_be_said_may_be_sent_again_when_it_was_mended(serve: Serve, join: Join) -> None:
+async def test_an_unencodable_message_may_be_sent_again_once_it_is_corrected(serve: Serve, join: Join) -> None:
     server = await serve()
     client = await join(server)
     await client.ask({"action": "subscribe", "channel": "news"})
@@ -71,7 +71,7 @@ async def test_two_processes_publish_a_message_once(serve: Serve, join: Join, re
     await client.hears_nothing()
 
 
-async def test_a_message_that_redis_did_not_take_is_heard_when_it_is_sent_again(
+async def test_a_message_that_redis_refused_is_delivered_when_it_is_sent_again(
     serve: Serve, join: Join, own_redis_server: RedisServer
 ) -> None:
     server = await serve(redis_url=own_redis_server.url)
@@ -95,7 +95,7 @@ async def test_a_message_that_redis_did_not_take_is_heard_when_it_is_sent_again(
     assert heard[-1]["data"] == 1
 
 
-async def test_a_message_that_is_flushed_after_its_claim_has_run_out_is_heard_once(
+async def test_a_message_that_is_flushed_after_its_reservation_expired_is_delivered_once(
     serve: Serve, join: Join, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first try is answered by the flush, much later; meanwhile Redis knows that it was published."""

@@ -43,7 +43,7 @@ async def test_other_methods_are_405_and_say_which_are_allowed(serve: Serve, ask
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/health/", "/Health", "/connections/a/b", "//", "/a/b/broadcast"])
-async def test_what_is_not_there_is_404_in_the_same_words_everywhere(serve: Serve, ask: Ask, path: str) -> None:
+async def test_unknown_paths_are_404_with_the_same_text_everywhere(serve: Serve, ask: Ask, path: str) -> None:
     server = await serve()
     assert (await ask(server, "GET", path)).error[:2] == (404, "not_found")
 
@@ -56,13 +56,13 @@ async def test_head_answers_as_get_without_the_body(serve: Serve, ask: Ask) -> N
     assert head.headers["Content-Length"] == str(len(whole.body))
 
 
-async def test_health_is_for_all_and_ready_says_what_is_in_the_way(serve: Serve, ask: Ask) -> None:
+async def test_health_is_for_all_and_ready_says_why_not(serve: Serve, ask: Ask) -> None:
     server = await serve(max_connections=0)
     assert (await ask(server, "GET", "/health", key=None)).status == 200
     assert (await ask(server, "GET", "/ready", key=None)).status == 200
 
 
-async def test_who_asks_a_websocket_address_without_an_upgrade_is_told(serve: Serve, ask: Ask) -> None:
+async def test_a_plain_request_to_a_websocket_path_gets_a_hint(serve: Serve, ask: Ask) -> None:
     server = await serve(mounts=("/live=channels", "/production=none"))
     for path in ("/ws", "/api/v1/ws", "/live", "/live/"):
         answer = await ask(server, "GET", path)
@@ -91,7 +91,7 @@ def post(body: bytes, *headers: str) -> bytes:
 BODY = b'{"channel":"a","event":"e"}'
 
 
-async def test_a_client_that_asks_first_is_told_to_continue(serve: Serve, open_raw: OpenRaw) -> None:
+async def test_a_client_that_expects_100_continue_gets_it(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve()
     raw = await open_raw(server, None)
     await raw.send_bytes(post(b"", f"Content-Length: {len(BODY)}", "Expect: 100-continue"))
@@ -101,7 +101,7 @@ async def test_a_client_that_asks_first_is_told_to_continue(serve: Serve, open_r
     assert status == 200
 
 
-async def test_who_asks_first_with_too_large_a_body_is_refused_before_it_is_sent(
+async def test_a_client_that_expects_100_continue_for_too_large_a_body_is_refused_before_it_is_sent(
     serve: Serve, open_raw: OpenRaw
 ) -> None:
     server = await serve()
@@ -319,7 +319,7 @@ async def test_an_upgrade_whose_path_hides_its_name_is_refused(serve: Serve, ope
 
 
 @pytest.mark.parametrize("path", ["/", "/ws", "/nothing"])
-async def test_an_upgrade_from_which_a_proxy_has_removed_the_header_is_told_so(
+async def test_an_upgrade_whose_header_a_proxy_has_removed_gets_a_hint(
     serve: Serve, open_raw: OpenRaw, path: str
 ) -> None:
     server = await serve()

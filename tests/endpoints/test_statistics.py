@@ -55,7 +55,7 @@ async def rooms(server: Server, ask: Ask, user: str, **claims: Any) -> Any:
     return (await ask(server, "GET", "/api/v1/ws/rooms", key=server.tokens.sign(user, **claims))).json
 
 
-async def test_a_token_is_told_of_the_rooms_that_it_allows_and_of_no_others(serve: Serve, join: Join, ask: Ask) -> None:
+async def test_a_token_shows_the_rooms_that_it_allows_and_no_others(serve: Serve, join: Join, ask: Ask) -> None:
     server = await serve()
     ann = await join(server, "/api/v1/ws", token=server.tokens.sign("ann", channels=["execution:*"]))
     for number in (1, 2):

@@ -53,7 +53,7 @@ def farewells(clients: list[RawClient], seconds: float) -> list[tuple[float, byt
     return heard
 
 
-def test_i1_thousands_leave_evenly_and_are_told_to_wait(run: Run, many: list[RawClient]) -> None:
+def test_i1_thousands_are_closed_evenly_and_asked_to_wait(run: Run, many: list[RawClient]) -> None:
     count, seconds = 5000, 5.0
     server = run("--drain-timeout", str(seconds), "--log-level", "warning")
     for number in range(count):
@@ -92,7 +92,7 @@ def test_i1_readiness_and_new_upgrades_are_refused_at_once(run: Run, connect: Co
     assert server.wait() == 0
 
 
-def test_i1_with_nobody_connected_it_ends_at_once(run: Run) -> None:
+def test_i1_without_clients_it_ends_at_once(run: Run) -> None:
     server = run("--drain-timeout", "60")
     server.signal(signal.SIGTERM)
     assert server.wait(40) == 0
@@ -142,7 +142,7 @@ def test_i1_nothing_accepted_before_a_clients_close_is_lost(run: Run, connect: C
     assert accepted[-1][0] <= max(numbers)
 
 
-def test_i1_a_client_that_neither_reads_nor_answers_does_not_hold_it_up(run: Run, connect: Connect) -> None:
+def test_i1_a_client_that_neither_reads_nor_answers_does_not_delay_it(run: Run, connect: Connect) -> None:
     server = run("--drain-timeout", "1", "--max-queue-bytes", "10000000")
     stuck = connect(server.port, receive_buffer=4096)
     stuck.say(SUBSCRIBE)
@@ -180,7 +180,7 @@ def test_i1_signals_on_the_way_out_change_nothing(
     server.assert_clean_log()
 
 
-def test_i1_a_drain_under_tls_and_compression_says_goodbye_too(run: Run, connect: Connect, tmp_path: Path) -> None:
+def test_i1_a_drain_with_tls_and_compression_sends_closes_too(run: Run, connect: Connect, tmp_path: Path) -> None:
     certificate = Certificate(tmp_path)
     server = run(*certificate.flags, "--compression", "on", "--drain-timeout", "0.5")
     clients = [connect(server.port, tls=certificate.client_context()) for _ in range(5)]
@@ -190,7 +190,7 @@ def test_i1_a_drain_under_tls_and_compression_says_goodbye_too(run: Run, connect
     server.assert_clean_log()
 
 
-def test_i1_two_instances_on_one_redis_are_restarted_without_a_loss_to_who_reconnects(
+def test_i1_two_instances_on_one_redis_restart_without_a_loss_for_clients_that_reconnect(
     run: Run, redis_server: RedisServer, connect: Connect
 ) -> None:
     flags = ("--redis-url", redis_server.url, "--drain-timeout", "1")

@@ -59,7 +59,7 @@ VIOLATIONS = {
 
 
 @pytest.mark.parametrize("case", VIOLATIONS)
-def test_what_breaks_the_protocol_closes_the_connection_at_once(plain_server: ServerProcess, case: str) -> None:
+def test_a_violation_of_the_protocol_closes_the_connection_at_once(plain_server: ServerProcess, case: str) -> None:
     data, code = VIOLATIONS[case]
     before = plain_server.rss()
     with connected(plain_server.port) as client:
@@ -103,7 +103,9 @@ def flood(client: RawClient, data: bytes, seconds: float) -> int:
     [masked(PING), masked(PING, b"x" * 125), masked(TEXT, b'{"type":"ping"}'), masked(TEXT, b"{}")],
     ids=["ping", "ping with payload", "request", "error"],
 )
-def test_b5_who_asks_without_reading_is_read_no_more(run: Run, watch: Watch, raw: Connect, frame: bytes) -> None:
+def test_b5_a_client_that_does_not_read_its_replies_is_no_longer_read(
+    run: Run, watch: Watch, raw: Connect, frame: bytes
+) -> None:
     server = run("--message-rate", "0")
     canary = watch(server)
     before = server.rss()
@@ -124,7 +126,7 @@ def test_b5_who_asks_without_reading_is_read_no_more(run: Run, watch: Watch, raw
     [masked(PONG), masked(PONG, b"x" * 125), masked(PING), masked(TEXT, b"", final=False) + masked(CONTINUATION)],
     ids=["pong", "pong with payload", "ping", "empty fragments"],
 )
-def test_b5_floods_starve_nobody(run: Run, watch: Watch, frame: bytes) -> None:
+def test_b5_floods_do_not_starve_other_clients(run: Run, watch: Watch, frame: bytes) -> None:
     server = run("--message-rate", "0")
     canary = watch(server)
     stop = threading.Event()
@@ -172,7 +174,7 @@ def delete(server: ServerProcess, connection_id: object) -> int:
     return server.get(f"/connections/{connection_id}", {"Authorization": f"Bearer {BROADCAST_KEY}"}, "DELETE")[0]
 
 
-def test_b7_a_close_that_nobody_answers_ends_all_the_same(run: Run, raw: Connect) -> None:
+def test_b7_an_unanswered_close_ends_the_connection_anyway(run: Run, raw: Connect) -> None:
     server = run()
     descriptors = server.descriptors()
     clients = [raw(server.port, receive_buffer=4096) for _ in range(20)]
@@ -194,7 +196,7 @@ def test_b7_after_its_close_a_client_is_not_listened_to(run: Run, connect: Conne
     assert server.metric("fastws_publications_total", source="client") == 0
 
 
-def test_b7_a_half_closed_peer_is_let_go_once_it_has_what_it_asked(run: Run, connect: Connect) -> None:
+def test_b7_a_half_closed_peer_is_closed_once_it_has_its_replies(run: Run, connect: Connect) -> None:
     server = run("--ping-interval", "0.5", "--idle-timeout", "2")
     descriptors = server.descriptors()
     client = connect(server.port)
@@ -358,7 +360,9 @@ def test_f7_channel_names_used_once_leave_nothing_behind(run: Run, connect: Conn
     assert b"name 7" not in server.get("/metrics")[1]
 
 
-def test_f8_who_sends_too_much_is_told_then_closed_and_others_go_on(run: Run, watch: Watch, connect: Connect) -> None:
+def test_f8_a_client_that_sends_too_much_gets_errors_and_is_closed_and_others_continue(
+    run: Run, watch: Watch, connect: Connect
+) -> None:
     server = run("--message-rate", "100", "--message-burst", "200")
     canary = watch(server)
     client = connect(server.port)

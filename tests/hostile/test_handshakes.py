@@ -88,12 +88,12 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_what_is_no_handshake_is_refused_once_and_closed(plain_server: ServerProcess, case: str) -> None:
+def test_an_invalid_handshake_is_refused_once_and_closed(plain_server: ServerProcess, case: str) -> None:
     data, status = MALFORMED[case]
     assert statuses_of(answers_to(plain_server, data)) == [status]
 
 
-def test_a3_a_refusal_says_what_would_be_right(plain_server: ServerProcess) -> None:
+def test_a3_a_refusal_says_what_is_expected(plain_server: ServerProcess) -> None:
     assert b"Allow: GET" in answers_to(plain_server, MALFORMED["A3 POST"][0])
     assert b"Sec-WebSocket-Version: 13" in answers_to(plain_server, MALFORMED["A2 version 12"][0])
 
@@ -259,7 +259,7 @@ def test_a12_pages_of_other_origins_do_not_connect(shared: Run, origin: str) -> 
     assert server.metric("fastws_handshakes_refused_total", status="403", reason="origin") == before + 1
 
 
-def test_hosts_that_are_not_ours_are_misdirected_but_probes_are_answered(run: Run) -> None:
+def test_foreign_hosts_are_misdirected_but_probes_are_answered(run: Run) -> None:
     server = run("--allow-anonymous", "true", "--allowed-hosts", "live.example", "--allowed-hosts", "*.wild.example")
     with RawClient(server.port) as client:
         assert client.upgrade("/", host="live.example:8000") == 101
@@ -406,7 +406,7 @@ def test_pipelined_requests_are_answered_one_a_turn(plain_server: ServerProcess,
     canary.check()
 
 
-def test_who_does_not_read_its_answers_is_answered_no_more(run: Run, raw: Connect) -> None:
+def test_a_client_that_does_not_read_its_responses_gets_no_more(run: Run, raw: Connect) -> None:
     server = run("--handshake-timeout", "4")
     descriptors, before = server.descriptors(), server.rss()
     client = raw(server.port, receive_buffer=4096)

@@ -79,7 +79,7 @@ def test_d1_long_names_are_not_kept(run: Run, connect: Connect) -> None:
     assert server.rss() - before < 16 * MIB
 
 
-def test_d1_sixty_thousand_keys_beside_the_request_are_ignored(plain_server: ServerProcess, connect: Connect) -> None:
+def test_d1_sixty_thousand_additional_keys_are_ignored(plain_server: ServerProcess, connect: Connect) -> None:
     client = connect(plain_server.port)
     message = {"action": "ping", **{f"{n}": n for n in range(60_000)}}
     assert client.say(message)["type"] == "pong"
@@ -166,7 +166,9 @@ def nested(depth: int) -> object:
     return value
 
 
-def test_d4_what_cannot_be_said_to_a_subscriber_is_refused_and_everybody_stays(run: Run, connect: Connect) -> None:
+def test_d4_data_that_cannot_be_encoded_for_a_subscriber_is_refused_and_closes_no_client(
+    run: Run, connect: Connect
+) -> None:
     server = run()
     subscriber = connect(server.port)
     subscriber.say(PUBLIC)

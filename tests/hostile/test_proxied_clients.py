@@ -35,7 +35,7 @@ PROXY_V2 = V2 + b"\x21\x11\x00\x0c" + bytes((198, 51, 100, 7, 127, 0, 0, 1)) + b
 
 
 @pytest.mark.parametrize("header", [b"PROXY TCP4 198.51.100.7 127.0.0.1 8080 80\r\n", PROXY_V2], ids=["v1", "v2"])
-def test_the_proxy_protocol_says_who_the_client_is(shared: Run, header: bytes) -> None:
+def test_the_proxy_protocol_names_the_client(shared: Run, header: bytes) -> None:
     server = shared("--trusted-proxies", "127.0.0.2", "--proxy-protocol", "true", "--allow-anonymous", "true")
     with RawClient(server.port, source="127.0.0.2") as client:
         for byte in header:  # however it is cut
@@ -90,7 +90,7 @@ def test_by_default_only_local_clients_are_anonymous(shared: Run, header: str) -
         assert client.upgrade("/") == 101
 
 
-def test_behind_trusted_proxies_nobody_is_anonymous_by_default(shared: Run) -> None:
+def test_behind_trusted_proxies_all_clients_need_a_token_by_default(shared: Run) -> None:
     server = shared("--trusted-proxies", PROXY)
     for header in ("X-Forwarded-For: 127.0.0.1", "X-Direct: 1"):
         with RawClient(server.port) as client:
@@ -104,7 +104,7 @@ def test_a_host_that_is_no_loopback_name_came_through_a_proxy_or_a_page(shared: 
         assert client.upgrade("/", host=host) == 401
 
 
-def test_what_no_claim_speaks_of_is_as_closed_to_a_proxied_client_as_to_an_anonymous_one(run: Run) -> None:
+def test_a_proxied_client_with_a_token_without_claims_has_the_rights_of_an_anonymous_one(run: Run) -> None:
     server = run()
     subscribe = {"action": "subscribe", "channel": "news"}
     publish = {"action": "send", "channel": "news", "event": "e"}
@@ -121,7 +121,7 @@ def test_what_no_claim_speaks_of_is_as_closed_to_a_proxied_client_as_to_an_anony
             assert client.say(publish)["type"] == answers[1]
 
 
-def test_who_has_reset_its_connection_is_nobody_on_this_machine(run: Run, raw: Connect) -> None:
+def test_a_client_that_has_reset_its_connection_does_not_count_as_local(run: Run, raw: Connect) -> None:
     """The kernel still hands on what such a peer has sent, but knows its address no more."""
     server = run(has_keys=False)
     victim = raw(server.port)

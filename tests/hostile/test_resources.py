@@ -115,7 +115,7 @@ runpy.run_module("fastws", run_name="__main__", alter_sys=True)
 """
 
 
-def test_i6_a_stepped_wall_clock_closes_nobody_and_freezes_nothing(tmp_path: Path, connect: Connect) -> None:
+def test_i6_a_stepped_wall_clock_closes_no_client_and_blocks_nothing(tmp_path: Path, connect: Connect) -> None:
     script = tmp_path / "jumping.py"
     script.write_text(WALL_CLOCK_THAT_JUMPS)
     flags = ("--ping-interval", "0.5", "--idle-timeout", "60", "--flush-interval", "20")
@@ -163,7 +163,7 @@ def flood_of_log_lines(server: ServerProcess, count: int) -> None:
 
 
 @pytest.mark.parametrize("stream", ["a pipe that nobody reads", "a pipe that is closed", "a full disk"])
-def test_i8_a_log_that_cannot_be_written_stops_nobody(stream: str, watch: Watch) -> None:
+def test_i8_a_log_that_cannot_be_written_stops_nothing(stream: str, watch: Watch) -> None:
     reader, writer = os.pipe()
     if stream == "a full disk":
         os.close(writer)
@@ -182,7 +182,7 @@ def test_i8_a_log_that_cannot_be_written_stops_nobody(stream: str, watch: Watch)
         os.close(reader)
 
 
-def test_i8_a_closed_stdout_stops_nobody(run: Run) -> None:
+def test_i8_a_closed_stdout_stops_nothing(run: Run) -> None:
     server = run()
     assert server.process.stdout is not None
     server.process.stdout.close()

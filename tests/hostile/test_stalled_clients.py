@@ -151,7 +151,7 @@ def frames_of(client: RawClient) -> Iterator[tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("policy", ["disconnect", "drop_oldest", "drop_newest", "conflate"])
-def test_g8_who_reads_again_after_a_pause_hears_whole_messages_and_is_told_of_each_loss(
+def test_g8_a_client_that_reads_again_after_a_pause_gets_whole_messages_and_a_notice_of_each_loss(
     run: Run, stall: Stall, policy: str
 ) -> None:
     server = run("--slow-policy", policy, "--max-queue-messages", "20")
@@ -189,9 +189,7 @@ def test_g8_who_reads_again_after_a_pause_hears_whole_messages_and_is_told_of_ea
             assert len(numbers) + lost == total
 
 
-def test_f3_half_the_subscribers_reset_inside_a_broadcast_and_the_others_hear_everything(
-    run: Run, watch: Watch
-) -> None:
+def test_f3_half_the_subscribers_reset_inside_a_broadcast_and_the_others_get_everything(run: Run, watch: Watch) -> None:
     server = run()
     with Crowd(server.port, 200, "a") as crowd:
         doomed = [connected(server.port) for _ in range(200)]
@@ -211,7 +209,7 @@ def test_f3_half_the_subscribers_reset_inside_a_broadcast_and_the_others_hear_ev
 
 @pytest.mark.parametrize("is_with_redis", [False, True])
 @pytest.mark.parametrize("asked", ["filters", "figures"])
-def test_small_requests_with_large_answers_wait_for_who_asks_to_read(
+def test_small_requests_with_large_responses_wait_until_their_client_reads(
     run: Run, connect: Connect, redis_server: RedisServer, asked: str, *, is_with_redis: bool
 ) -> None:
     server = run(*(("--redis-url", redis_server.url) if is_with_redis else ()))

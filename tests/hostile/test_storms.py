@@ -56,7 +56,7 @@ class Storm:
         self._selector.close()
 
 
-def test_f10_everybody_comes_back_at_once_after_a_crash(run: Run) -> None:
+def test_f10_all_clients_reconnect_at_once_after_a_crash(run: Run) -> None:
     count = 4000
     first = run()
     before = Storm(first.port, count, bound_seconds=60)
@@ -93,7 +93,9 @@ def test_a13_over_a_limit_a_storm_is_turned_away_at_once_and_those_inside_are_se
     canary.check(ping_seconds=5.0)
 
 
-def test_i4_with_little_memory_those_who_do_not_read_are_dropped_and_the_process_lives(run: Run, watch: Watch) -> None:
+def test_i4_with_little_memory_clients_that_do_not_read_are_closed_and_the_process_lives(
+    run: Run, watch: Watch
+) -> None:
     server = run("--max-queue-messages", "100000", address_space=700 * MIB)
     canary = watch(server)
     stalled = []

@@ -26,7 +26,9 @@ def certificate(tmp_path: Path) -> Certificate:
     return Certificate(tmp_path)
 
 
-def test_clients_connect_by_wss_and_hear_each_other(run: Run, connect: Connect, certificate: Certificate) -> None:
+def test_clients_connect_by_wss_and_receive_each_others_messages(
+    run: Run, connect: Connect, certificate: Certificate
+) -> None:
     server = run(*certificate.flags)
     one, other = (connect(server.port, tls=certificate.client_context()) for _ in range(2))
     assert one.say({"action": "subscribe", "channel": "a"})["type"] == "subscription_succeeded"
@@ -83,7 +85,7 @@ def test_a_handshake_that_does_not_come_to_its_end_is_cut_off(run: Run, raw: Con
     server.assert_clean_log()
 
 
-def test_sighup_reads_the_certificate_again_and_drops_nobody(
+def test_sighup_reads_the_certificate_again_and_closes_no_client(
     run: Run, connect: Connect, certificate: Certificate
 ) -> None:
     server = run(*certificate.flags, "--log-format", "json")

@@ -17,7 +17,7 @@ FORM = LineForm("all")
 Maker = Callable[..., Listener]
 
 
-def test_nobody_hears_what_was_said_before_it_subscribed_or_after_it_left(
+def test_members_get_nothing_from_before_they_subscribed_or_after_they_left(
     hub: Hub, wheel: Wheel, listener: Maker
 ) -> None:
     early, late = listener("early"), listener("late")
@@ -64,7 +64,7 @@ def test_the_last_to_leave_is_reported_once(wheel: Wheel, listener: Maker) -> No
     assert emptied == ["news"]
 
 
-def test_a_receipt_counts_those_who_hear_and_not_those_a_filter_or_exclusion_leaves_out(
+def test_a_receipt_does_not_count_members_that_a_filter_or_exclusion_leaves_out(
     hub: Hub, wheel: Wheel, listener: Maker
 ) -> None:
     for name in "abc":
@@ -80,7 +80,7 @@ def test_a_receipt_counts_those_who_hear_and_not_those_a_filter_or_exclusion_lea
     assert nobody.outcomes == [(0, 0)]
 
 
-def test_what_one_form_cannot_say_is_refused_and_all_others_hear_it(
+def test_a_publication_that_one_form_cannot_encode_is_refused_there_and_reaches_all_others(
     hub: Hub, wheel: Wheel, counters: Counters, listener: Maker
 ) -> None:
     able, unable = listener("able"), listener("unable")
@@ -97,7 +97,7 @@ def test_what_one_form_cannot_say_is_refused_and_all_others_hear_it(
     assert counters.dropped["unencodable"] == 1
 
 
-def test_slow_member_is_cut_off_and_others_still_hear(
+def test_a_slow_member_is_closed_and_others_still_receive(
     hub: Hub, wheel: Wheel, counters: Counters, listener: Maker
 ) -> None:
     slow, quick = listener("slow", room=1), listener("quick")
@@ -147,7 +147,7 @@ def test_what_is_taken_of_a_run_is_counted_by_publication(
 
 
 @pytest.mark.parametrize("name", ["news", "slow:1"])
-def test_who_is_cut_off_while_unsubscribing_is_gone_once(hub: Hub, listener: Maker, name: str) -> None:
+def test_a_member_that_is_closed_while_unsubscribing_leaves_once(hub: Hub, listener: Maker, name: str) -> None:
     slow, other = listener("slow", room=0), listener("other")
     hub.subscribe(slow, name, FORM)
     hub.subscribe(slow, "elsewhere", FORM)
@@ -160,7 +160,7 @@ def test_who_is_cut_off_while_unsubscribing_is_gone_once(hub: Hub, listener: Mak
     assert set(hub.channels) == {"elsewhere"}
 
 
-def test_who_is_cut_off_while_changing_its_filter_does_not_come_back(hub: Hub, listener: Maker) -> None:
+def test_a_member_that_is_closed_while_changing_its_filter_is_not_subscribed_again(hub: Hub, listener: Maker) -> None:
     slow = listener("slow", room=0)
     hub.subscribe(slow, "slow:1", FORM)
     slow.reads = False
@@ -171,7 +171,7 @@ def test_who_is_cut_off_while_changing_its_filter_does_not_come_back(hub: Hub, l
     assert hub.subscriptions == 0
 
 
-def test_a_gap_is_told_to_every_member_after_what_was_said_before(hub: Hub, listener: Maker) -> None:
+def test_every_member_gets_a_gap_after_earlier_publications(hub: Hub, listener: Maker) -> None:
     first, second = listener("first"), listener("second")
     hub.subscribe(first, "news", FORM)
     hub.subscribe(second, "news", FORM, EventFilter(frozenset({"x"})))

@@ -19,7 +19,7 @@ def test_the_first_pattern_that_covers_a_name_decides() -> None:
     assert rules.flush_seconds("news") == 0.0
 
 
-def test_a_default_holds_for_names_that_no_pattern_covers_wherever_it_stands() -> None:
+def test_a_default_applies_to_names_that_no_pattern_covers_in_any_position() -> None:
     for table in ([(None, "drop_newest"), ("logs", "conflate")], [("logs", "conflate"), (None, "drop_newest")]):
         rules = Rules(table)
         assert rules.policy("logs") == "conflate"

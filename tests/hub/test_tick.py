@@ -44,7 +44,7 @@ def test_an_interval_holds_back_and_other_channels_do_not_wait(hub: Hub, wheel: 
     assert member.heard == ["news|e|2", "slow:1|e|1", "slow:1|e|3"]
 
 
-def test_the_interval_begins_anew_with_the_next_publication(hub: Hub, wheel: Wheel, listener: Maker) -> None:
+def test_the_interval_begins_again_with_the_next_publication(hub: Hub, wheel: Wheel, listener: Maker) -> None:
     member = listener("a")
     hub.subscribe(member, "slow:1", FORM)
     for number in range(3):
@@ -81,7 +81,7 @@ def test_a_long_write_phase_yields_to_the_loop_after_a_slice(hub: Hub, wheel: Wh
     assert note.outcomes == [(len(members), 0)]
 
 
-def test_who_leaves_between_two_slices_hears_no_more_and_others_miss_nothing(
+def test_a_member_that_leaves_between_two_slices_gets_no_more_and_others_lose_nothing(
     hub: Hub, wheel: Wheel, listener: Maker, counters: Counters
 ) -> None:
     members = [listener(str(number)) for number in range(2 * SLICE)]
@@ -103,7 +103,7 @@ def test_who_leaves_between_two_slices_hears_no_more_and_others_miss_nothing(
 
 @pytest.mark.parametrize("exclude", [frozenset(), frozenset({"nobody"})])
 @pytest.mark.parametrize("place", [0, SLICE - 1, SLICE, 2 * SLICE - 1])
-def test_who_falters_for_one_turn_of_a_long_write_phase_misses_nothing(
+def test_a_member_blocked_for_one_turn_of_a_long_write_phase_loses_nothing(
     hub: Hub, wheel: Wheel, listener: Maker, exclude: frozenset[str], place: int
 ) -> None:
     members = [listener(str(number)) for number in range(2 * SLICE)]
@@ -122,7 +122,9 @@ def test_who_falters_for_one_turn_of_a_long_write_phase_misses_nothing(
     assert note.outcomes == [(len(members), 0)]
 
 
-def test_who_falters_while_other_channels_are_written_misses_nothing(hub: Hub, wheel: Wheel, listener: Maker) -> None:
+def test_a_member_blocked_while_other_channels_are_written_loses_nothing(
+    hub: Hub, wheel: Wheel, listener: Maker
+) -> None:
     jittery = listener("jittery")
     hub.subscribe(jittery, "small", FORM)
     for number in range(SLICE):
@@ -139,7 +141,7 @@ def test_who_falters_while_other_channels_are_written_misses_nothing(hub: Hub, w
     assert jittery.heard == ["small|e|1", "small|e|2", "small|e|3"]
 
 
-def test_who_is_cut_off_in_one_slice_is_not_counted_in_the_next_run(
+def test_a_member_closed_in_one_slice_is_not_counted_in_the_next_run(
     hub: Hub, wheel: Wheel, listener: Maker, counters: Counters
 ) -> None:
     slow = listener("slow", room=0)
@@ -157,7 +159,9 @@ def test_who_is_cut_off_in_one_slice_is_not_counted_in_the_next_run(
     assert counters.deliveries == 2 * SLICE
 
 
-def test_a_subscription_between_two_slices_hears_only_what_comes_after(hub: Hub, wheel: Wheel, listener: Maker) -> None:
+def test_a_subscription_between_two_slices_gets_only_later_publications(
+    hub: Hub, wheel: Wheel, listener: Maker
+) -> None:
     members = [listener(str(number)) for number in range(2 * SLICE)]
     for member in members:
         hub.subscribe(member, "news", FORM)
@@ -194,7 +198,7 @@ class Broken(LineForm):
         raise RuntimeError("a bug in a wire form")
 
 
-def test_an_error_of_ours_in_one_channel_is_reported_and_the_others_are_written(wheel: Wheel, listener: Maker) -> None:
+def test_an_internal_error_in_one_channel_is_reported_and_the_others_are_written(wheel: Wheel, listener: Maker) -> None:
     errors: list[Exception] = []
     hub = Hub(counters=Counters(), schedule=wheel.schedule, schedule_later=wheel.schedule_later, failed=errors.append)
     well, unwell = listener("well"), listener("unwell")
@@ -242,7 +246,7 @@ def a_hub_of(
 
 @pytest.mark.parametrize("form", [FORM, Broken("broken")])
 @pytest.mark.parametrize("exclude", [frozenset(), frozenset({"x"})])
-def test_a_receipt_that_raises_is_told_once_and_so_are_its_neighbours(
+def test_a_receipt_that_raises_is_called_once_and_so_are_its_neighbours(
     wheel: Wheel, form: LineForm, exclude: frozenset[str]
 ) -> None:
     errors: list[Exception] = []
@@ -260,7 +264,7 @@ def test_a_receipt_that_raises_is_told_once_and_so_are_its_neighbours(
     assert hub.tick.is_empty
 
 
-def test_a_receipt_that_raises_where_nobody_hears_is_reported(wheel: Wheel) -> None:
+def test_a_receipt_that_raises_without_subscribers_is_reported(wheel: Wheel) -> None:
     errors: list[Exception] = []
     a_hub_of(wheel, errors).deliver(Publication("empty", "e", 1), BrokenNote())
     assert [str(error) for error in errors] == ["a bug in a receipt"]
@@ -279,7 +283,7 @@ class BrokenListener(Listener):
 
 
 @pytest.mark.parametrize("breaks", ["send", "enqueue", "cut_off"])
-def test_a_member_that_raises_has_failed_and_the_others_hear(wheel: Wheel, breaks: str) -> None:
+def test_a_member_that_raises_counts_as_failed_and_the_others_receive(wheel: Wheel, breaks: str) -> None:
     errors: list[Exception] = []
     hub = a_hub_of(wheel, errors)
     members = [Listener("a", room=0), BrokenListener("b", breaks), Listener("c"), Listener("d", room=1)]
@@ -296,7 +300,7 @@ def test_a_member_that_raises_has_failed_and_the_others_hear(wheel: Wheel, break
     assert note.outcomes == [(2, 2)]
 
 
-def test_a_member_that_raises_is_told_of_a_gap_and_so_are_the_others(wheel: Wheel) -> None:
+def test_a_member_that_raises_gets_a_gap_and_so_do_the_others(wheel: Wheel) -> None:
     errors: list[Exception] = []
     hub = a_hub_of(wheel, errors)
     other = Listener("other")
@@ -346,7 +350,7 @@ def test_callbacks_after_a_flush_and_for_empty_channels_may_raise(wheel: Wheel) 
     assert {str(error) for error in errors} == {"a bug above the hub"}
 
 
-def test_the_hub_goes_on_whatever_its_own_report_raises(wheel: Wheel, listener: Maker) -> None:
+def test_the_hub_continues_whatever_its_own_report_raises(wheel: Wheel, listener: Maker) -> None:
     def report(error: Exception) -> None:
         raise error
 
@@ -365,7 +369,7 @@ def test_the_hub_goes_on_whatever_its_own_report_raises(wheel: Wheel, listener: 
 
 
 @pytest.mark.parametrize("name", ["news", "slow:1"])
-def test_settling_a_channel_writes_what_it_holds(hub: Hub, listener: Maker, name: str) -> None:
+def test_flushing_a_channel_writes_its_pending_publications(hub: Hub, listener: Maker, name: str) -> None:
     member = listener("a")
     hub.subscribe(member, name, FORM)
     assert hub.is_flushed(name)
@@ -387,7 +391,7 @@ def written(members: list[Listener]) -> int:
     return sum(len(member.heard) for member in members)
 
 
-def test_what_one_channel_has_to_say_at_once_leaves_the_slices_of_others_alone(
+def test_an_immediate_flush_of_one_channel_does_not_affect_the_slices_of_others(
     hub: Hub, wheel: Wheel, listener: Maker
 ) -> None:
     members = crowd(hub, listener, "news", 3 * SLICE)
@@ -432,9 +436,7 @@ def test_a_channel_amid_its_slices_is_written_to_its_end_and_its_next_run_too(
     assert all(member.heard == ["news|e|1", "news|e|2", "news|e|3"] for member in members)
 
 
-def test_what_is_said_to_one_member_alone_waits_for_its_own_channels_only(
-    hub: Hub, wheel: Wheel, listener: Maker
-) -> None:
+def test_a_direct_message_waits_only_for_the_channels_of_its_member(hub: Hub, wheel: Wheel, listener: Maker) -> None:
     members = crowd(hub, listener, "news", 2 * SLICE)
     member = listener("a")
     for name in ("x", "slow:1"):

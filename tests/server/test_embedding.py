@@ -22,7 +22,7 @@ async def subscribed(join: Join, server: Server, channel: str, **options: Any) -
     return client
 
 
-async def test_clients_hear_data_as_it_was_when_it_was_published(serve: Serve, join: Join) -> None:
+async def test_clients_get_data_as_it_was_when_it_was_published(serve: Serve, join: Join) -> None:
     server = await serve(flush_interval=("20",))
     client = await subscribed(join, server, "counts")
     data = {"count": 0}
@@ -78,7 +78,7 @@ async def test_an_admin_event_reaches_subscribers_and_the_registered_once_each(s
         await client.hears_nothing()
 
 
-async def test_what_is_said_beside_the_data_goes_along(serve: Serve, join: Join) -> None:
+async def test_fields_other_than_data_are_delivered_too(serve: Serve, join: Join) -> None:
     server = await serve()
     token = server.tokens.sign("ada", workspaces=["w1"])
     client = await join(server, "/ws", token=token)
@@ -89,7 +89,7 @@ async def test_what_is_said_beside_the_data_goes_along(serve: Serve, join: Join)
     assert (publication.key, publication.type, publication.exclude) == ("k", "t", {"x"})
 
 
-async def test_a_job_update_reaches_those_who_asked_for_its_status(serve: Serve, join: Join) -> None:
+async def test_a_job_update_reaches_clients_that_filter_for_its_status(serve: Serve, join: Join) -> None:
     server = await serve()
     client = await join(server, "/ws", greets=False)
     await client.ask({"type": "subscribe", "statuses": ["completed"]})
@@ -110,7 +110,7 @@ async def test_the_last_metrics_are_those_that_the_application_published(serve: 
     assert server.broadcaster.get_workspace_connections("w1") == [client.id]
 
 
-async def test_a_call_from_another_event_loop_is_told_where_it_belongs(serve: Serve) -> None:
+async def test_a_call_from_another_event_loop_raises_an_error_that_names_the_right_one(serve: Serve) -> None:
     server = await serve()
 
     def from_a_thread() -> None:

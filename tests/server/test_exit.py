@@ -42,7 +42,7 @@ def processes(server: ServerProcess) -> list[int]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("signals", [1, 2])
-def test_a_log_that_nobody_reads_holds_up_no_end(workers: int, signals: int, redis_server: RedisServer) -> None:
+def test_an_unread_log_does_not_delay_the_exit(workers: int, signals: int, redis_server: RedisServer) -> None:
     flags = ("--log-level", "debug", "--workers", str(workers), "--redis-url", redis_server.url, "--drain-timeout", "1")
     with full_pipe() as (_, writer), ServerProcess(*flags, stderr=writer) as server:
         with RawClient(server.port) as client:
@@ -76,7 +76,7 @@ def full_terminal() -> Iterator[tuple[int, int]]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("full", [full_pipe, full_terminal])
-def test_a_stdout_that_nobody_reads_stops_neither_the_start_nor_the_end(
+def test_an_unread_stdout_stops_neither_the_start_nor_the_exit(
     workers: int, full: Callable[[], AbstractContextManager[tuple[int, int]]], redis_server: RedisServer
 ) -> None:
     flags = ("--workers", str(workers), "--redis-url", redis_server.url)
@@ -127,7 +127,9 @@ def subscribed(server: ServerProcess) -> RawClient:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_hook_that_never_returns_holds_up_no_end(tmp_path: Path, workers: int, redis_server: RedisServer) -> None:
+def test_a_hook_that_never_returns_does_not_delay_the_exit(
+    tmp_path: Path, workers: int, redis_server: RedisServer
+) -> None:
     flags = ("--authorizer", "an_application:authorize", "--workers", str(workers), "--redis-url", redis_server.url)
     flags = (*flags, "--log-format", "json", "--drain-timeout", "1", "--authorizer-timeout", "60")
     with ServerProcess(*flags, environment=in_application(tmp_path)) as server, subscribed(server):
@@ -157,7 +159,7 @@ def test_atexit_functions_of_the_application_are_called(tmp_path: Path) -> None:
         assert server.wait(PATIENCE_SECONDS) == 0
 
 
-def test_an_atexit_function_that_hangs_holds_up_no_end(tmp_path: Path) -> None:
+def test_an_atexit_function_that_hangs_does_not_delay_the_exit(tmp_path: Path) -> None:
     environment = in_application(tmp_path, "atexit.register(at_exit_hangs)\n")
     with ServerProcess("--authorizer", "an_application:authorize", environment=environment) as server:
         server.signal(signal.SIGTERM)

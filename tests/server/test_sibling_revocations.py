@@ -80,7 +80,7 @@ async def test_a_hundred_thousand_are_learned(sibling: Sibling, tmp_path: Path) 
     assert len(own) == count > 50 * PAGE
 
 
-async def test_siblings_that_hang_exit_or_do_not_know_the_request_hold_up_nothing(
+async def test_siblings_that_hang_exit_or_do_not_know_the_request_delay_nothing(
     sibling: Sibling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sibling_revocations, "LEARN_SECONDS", 0.2)

@@ -74,7 +74,7 @@ def test_a_name_in_the_abstract_namespace_is_reached() -> None:
         assert manager.recv(100) == b"READY=1\nSTATUS=here"
 
 
-def test_a_manager_that_is_gone_harms_nobody(tmp_path: Path) -> None:
+def test_a_service_manager_that_is_gone_does_no_harm(tmp_path: Path) -> None:
     Notifier({"NOTIFY_SOCKET": str(tmp_path / "nothing")}).ready("here")
     Notifier({}).stopping()
 
@@ -127,13 +127,13 @@ def test_the_file_of_an_inherited_unix_socket_stays(workers: int, redis_server: 
         assert path.exists()
 
 
-def test_sockets_for_another_process_are_left_alone() -> None:
+def test_sockets_for_another_process_are_not_used() -> None:
     environment = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "x"}
     assert take_sockets(environment) == []
     assert environment == {}
 
 
-def test_the_address_of_inherited_sockets_decides_who_is_local() -> None:
+def test_the_address_of_inherited_sockets_decides_which_clients_are_local() -> None:
     config = Config(unix_socket="/configured")
     with socket.create_server(("127.0.0.1", 0)) as here, socket.create_server(("0.0.0.0", 0)) as everywhere:
         assert with_address_of(config, [here]).host == "127.0.0.1"

@@ -96,7 +96,7 @@ async def test_one_record_over_several_segments_and_several_records_in_one(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_record_that_holds_the_request_and_frames_too(serve_tls: Serve, dial: Dial, version: str) -> None:
+async def test_a_record_that_contains_the_request_and_frames(serve_tls: Serve, dial: Dial, version: str) -> None:
     server = await serve_tls()
     peer = dial(server, version)
     finished = await peer.shake_hands()
@@ -139,7 +139,7 @@ async def test_requests_on_a_connection_kept_alive_and_then_an_upgrade(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_large_answers_to_who_reads_late(serve_tls: Serve, dial: Dial, version: str) -> None:
+async def test_large_responses_to_a_client_that_reads_late(serve_tls: Serve, dial: Dial, version: str) -> None:
     """More than the kernel, TLS and our transport hold together: each of them says stop and go on."""
     server = await serve_tls()
     request = b"GET /client/fastws.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -156,7 +156,7 @@ async def test_large_answers_to_who_reads_late(serve_tls: Serve, dial: Dial, ver
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("cuts", range(4))
-async def test_a_slow_reader_of_large_publications_hears_all_and_is_heard(
+async def test_a_slow_reader_of_large_publications_gets_all_and_is_answered(
     serve_tls: Serve, dial: Dial, version: str, cuts: int
 ) -> None:
     server = await serve_tls(max_queue_bytes=64_000_000, max_queue_messages=10_000)

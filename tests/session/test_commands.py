@@ -51,7 +51,7 @@ async def test_a_token_that_allows_no_publishing_allows_no_direct_sends(serve: S
 
 
 @pytest.mark.parametrize("anonymous", [True, False])
-async def test_a_token_without_the_claim_allows_direct_sends_where_anonymous_clients_are_let_in(
+async def test_a_token_without_the_claim_allows_direct_sends_if_anonymous_clients_are_allowed(
     serve: Serve, join: Join, anonymous: bool
 ) -> None:
     server = await serve(allow_anonymous=anonymous)

@@ -26,7 +26,7 @@ async def heard_in_order(client: Talker, count: int) -> list[object]:
     return [(await client.hear()).get("id") for _ in range(count)]
 
 
-async def test_a_subscription_is_confirmed_when_the_broker_hears_and_nothing_overtakes_it(
+async def test_a_subscription_is_confirmed_when_the_broker_receives_the_channel_and_nothing_overtakes_it(
     serve_late: ServeLate, join: Join
 ) -> None:
     server = await serve_late()
@@ -69,7 +69,7 @@ async def test_the_requests_of_one_frame_are_done_in_order_though_one_has_to_wai
     assert [message["type"] for message in heard] == ["subscription_succeeded", "pong", "error", "pong", "pong"]
 
 
-async def test_two_that_wait_for_the_same_channel_both_hear_it(serve_late: ServeLate, join: Join) -> None:
+async def test_two_clients_that_wait_for_the_same_channel_both_receive_it(serve_late: ServeLate, join: Join) -> None:
     server = await serve_late()
     clients = [await join(server) for _ in range(2)]
     for client in clients:
@@ -82,7 +82,7 @@ async def test_two_that_wait_for_the_same_channel_both_hear_it(serve_late: Serve
     assert (await clients[1].hear())["event"] == "e"
 
 
-async def test_who_leaves_while_it_waits_is_not_subscribed_and_the_broker_is_told(
+async def test_a_client_that_leaves_while_it_waits_is_not_subscribed_and_the_broker_unlistens(
     serve_late: ServeLate, join: Join
 ) -> None:
     server = await serve_late()
@@ -96,7 +96,7 @@ async def test_who_leaves_while_it_waits_is_not_subscribed_and_the_broker_is_tol
     assert server.hub.channels == {}
 
 
-async def test_who_waits_can_be_closed_at_once(serve_late: ServeLate, join: Join) -> None:
+async def test_a_waiting_client_can_be_closed_at_once(serve_late: ServeLate, join: Join) -> None:
     """Its reading is paused, and yet its answer to our close is read: nobody waits for a deadline."""
     server = await serve_late()
     client = await join(server)
@@ -108,7 +108,9 @@ async def test_who_waits_can_be_closed_at_once(serve_late: ServeLate, join: Join
         await server.gate.until_empty()
 
 
-async def test_a_room_client_is_greeted_when_its_own_room_is_heard(serve_late: ServeLate, join: Join) -> None:
+async def test_a_rooms_client_is_greeted_once_the_broker_receives_its_own_room(
+    serve_late: ServeLate, join: Join
+) -> None:
     server = await serve_late()
     client = await join(server, "/api/v1/ws", token=server.tokens.sign("u1"), greets=False)
     await client.say({"type": "ping", "id": "early"})
@@ -160,7 +162,7 @@ def application() -> Iterator[Application]:
 AUTHORIZER = "an_application_that_decides:decide"
 
 
-async def test_while_an_authorizer_is_asked_nothing_of_that_client_is_done_and_others_go_on(
+async def test_while_an_authorizer_is_asked_only_that_client_waits(
     serve_late: ServeLate, join: Join, application: Application
 ) -> None:
     server = await serve_late(authorizer=AUTHORIZER)
@@ -223,7 +225,7 @@ async def test_an_answer_is_asked_once_for_a_while(serve_late: ServeLate, join: 
     assert application.asked == [(None, "publish", "a")]
 
 
-async def test_who_leaves_while_an_authorizer_is_asked_leaves_nothing_behind(
+async def test_a_client_that_leaves_while_an_authorizer_is_asked_leaves_nothing_behind(
     serve_late: ServeLate, join: Join, application: Application
 ) -> None:
     server = await serve_late(authorizer=AUTHORIZER)
@@ -238,7 +240,7 @@ async def test_who_leaves_while_an_authorizer_is_asked_leaves_nothing_behind(
     assert server.hub.channels == {}
 
 
-async def test_nobody_but_backends_may_send_to_the_jobs_feed_whatever_an_authorizer_says(
+async def test_only_backends_may_send_to_the_jobs_feed_whatever_an_authorizer_answers(
     serve_late: ServeLate, join: Join, application: Application
 ) -> None:
     server = await serve_late(authorizer=AUTHORIZER)
@@ -316,7 +318,7 @@ async def passed(client: Talker, count: int) -> int:
     return sum(reply["type"] == "pong" for reply in replies)
 
 
-async def test_the_rate_holds_after_the_first_burst(serve_late: ServeLate, join: Join) -> None:
+async def test_the_rate_applies_after_the_first_burst(serve_late: ServeLate, join: Join) -> None:
     server = await serve_late(message_rate=8.0, message_burst=4)
     server.services.clock = clock = Clock()
     client = await join(server)

@@ -61,7 +61,7 @@ async def test_so_many_begin_in_one_turn_and_the_others_in_the_next_ones_in_thei
     assert budget.may_begin(token())
 
 
-async def test_nobody_overtakes_those_who_wait() -> None:
+async def test_waiting_tokens_are_not_overtaken() -> None:
     budget = verifications()
     budget._spend(HOLD)
     waiting = asyncio.create_task(budget.turn(token()))
@@ -182,7 +182,7 @@ async def test_a_refresh_waits_for_its_turn_and_what_comes_after_it_waits_behind
     assert [(reply["type"], reply["id"]) for reply in replies] == [("refreshed", 1), ("pong", 2)]
 
 
-async def test_a_refresh_that_waited_and_does_not_hold_is_an_error(serve: Serve, join: Join) -> None:
+async def test_a_refresh_that_waited_with_an_invalid_token_is_an_error(serve: Serve, join: Join) -> None:
     server = await serve(jwt_public_key=PEM)
     client = await join(server, token=token())
     budget = held(server)
@@ -209,7 +209,9 @@ async def test_a_client_without_a_token_refreshes_nothing_and_nothing_is_verifie
 
 
 @pytest.mark.parametrize("given", ["good", "forged"])
-async def test_a_token_is_refreshed_once_a_second_whether_it_holds_or_not(serve: Serve, join: Join, given: str) -> None:
+async def test_a_token_is_refreshed_once_per_second_whether_it_is_valid_or_not(
+    serve: Serve, join: Join, given: str
+) -> None:
     server = await serve()
     server.services.clock = clock = Clock()
     text = token(algorithm="HS256")

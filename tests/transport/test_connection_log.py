@@ -57,7 +57,9 @@ async def test_a_connection_is_logged_with_user_address_channels_and_why_it_ende
     assert token not in str(lines)
 
 
-async def test_who_is_gone_without_a_close_is_logged_as_lost(serve: Serve, open_raw: OpenRaw, lines: Lines) -> None:
+async def test_a_client_that_disappears_without_a_close_is_logged_as_lost(
+    serve: Serve, open_raw: OpenRaw, lines: Lines
+) -> None:
     server = await serve()
     raw = await open_raw(server)
     raw.writer.transport.abort()
@@ -113,7 +115,7 @@ async def test_one_refusal_needs_no_sum(lines: Lines) -> None:
     assert [line["event"] for line in lines] == ["handshake refused"]
 
 
-async def test_different_causes_of_one_status_are_told_apart(lines: Lines) -> None:
+async def test_different_causes_of_one_status_are_distinguished(lines: Lines) -> None:
     log = connection_log.ConnectionLog(LogLevel("info"))
     for cause in ("expired", "expired", "wrong key"):
         log.refused(Unauthorized("no", cause=cause), "192.0.2.1", route="/broadcast")

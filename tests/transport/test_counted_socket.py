@@ -76,7 +76,7 @@ async def test_connections_kept_alive_give_way_where_the_process_runs_short(serv
     assert await status(silent[0], HEALTH) == 200
 
 
-async def test_a_proxys_sockets_count_for_the_client_that_asks_and_for_nobody_between_requests(
+async def test_a_proxys_sockets_count_for_the_client_of_the_request_and_for_none_between_requests(
     serve: Serve, open_raw: OpenRaw
 ) -> None:
     server = await serve(max_connections_per_ip=1, trusted_proxies=("127.0.0.1",), allow_anonymous=True)
@@ -93,7 +93,7 @@ async def test_a_proxys_sockets_count_for_the_client_that_asks_and_for_nobody_be
     assert await status(kept[0], HEALTH) == 200
 
 
-async def test_the_proxy_protocol_says_for_whom_a_socket_counts(serve: Serve, open_raw: OpenRaw) -> None:
+async def test_a_socket_counts_for_the_client_that_the_proxy_protocol_names(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve(max_connections_per_ip=1, trusted_proxies=("127.0.0.1",), proxy_protocol=True)
     header = b"PROXY TCP4 192.0.2.%d 127.0.0.1 1000 80\r\n"
     first = await open_raw(server, None)

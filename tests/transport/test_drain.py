@@ -109,7 +109,7 @@ def test_in_no_second_more_leave_than_their_share(loop: VirtualTime, count: int,
     assert world.is_draining
 
 
-def test_they_are_told_in_how_many_seconds_to_come_back(loop: VirtualTime) -> None:
+def test_the_close_reason_says_within_how_many_seconds_to_reconnect(loop: VirtualTime) -> None:
     world = World(loop, 5)
     drained(loop, world, 8.0)
     assert {client.reason for client in world.roster} == {"restart; reconnect in 0-8 s"}
@@ -121,11 +121,11 @@ def test_what_was_accepted_is_written_before_each_close(loop: VirtualTime) -> No
     assert world.flushes >= 5
 
 
-def test_with_nobody_there_it_is_over_at_once(loop: VirtualTime) -> None:
+def test_without_clients_the_drain_is_over_at_once(loop: VirtualTime) -> None:
     assert drained(loop, World(loop, 0), 60.0) == 0.0
 
 
-def test_who_does_not_answer_its_close_holds_it_up_for_a_second_at_most(loop: VirtualTime) -> None:
+def test_a_client_that_does_not_answer_its_close_delays_the_drain_by_at_most_a_second(loop: VirtualTime) -> None:
     assert drained(loop, World(loop, 5, answers=False), 8.0) == pytest.approx(8.0 + ANSWER_SECONDS)
 
 

@@ -72,7 +72,7 @@ def beat(heartbeat: Heartbeat, times: int = 1) -> None:
         heartbeat._beat()
 
 
-async def test_everybody_is_looked_at_once_a_round_and_the_work_is_spread(
+async def test_each_client_is_checked_once_per_round_and_the_work_is_spread(
     roster: Roster, beating: list[Heartbeat]
 ) -> None:
     heartbeat = heartbeat_of(roster, beating)
@@ -89,7 +89,7 @@ async def test_everybody_is_looked_at_once_a_round_and_the_work_is_spread(
     assert clients[0].looks[0] == (4, True)
 
 
-async def test_who_comes_during_a_round_has_its_turn_in_the_next_and_who_is_gone_has_none(
+async def test_clients_that_connect_during_a_round_are_checked_in_the_next_and_closed_ones_not_at_all(
     roster: Roster, beating: list[Heartbeat]
 ) -> None:
     heartbeat = heartbeat_of(roster, beating)
@@ -122,7 +122,7 @@ async def test_rounds_follow_from_the_settings(
     assert client.looks == [(rounds, pings)]
 
 
-async def test_what_is_not_gone_by_its_deadline_is_aborted_and_the_earlier_deadline_holds(
+async def test_connections_past_their_deadline_are_aborted_and_the_earliest_deadline_counts(
     roster: Roster, beating: list[Heartbeat]
 ) -> None:
     heartbeat = heartbeat_of(roster, beating)
@@ -175,7 +175,7 @@ def test_a_peer_is_advancing_while_it_receives_what_was_waiting(
     assert now.is_advancing(before) is is_advancing
 
 
-async def test_only_uptakes_of_who_has_something_waiting_are_remembered_until_it_is_gone(
+async def test_progress_is_remembered_only_for_clients_with_waiting_data_until_they_have_left(
     serve: Serve, open_raw: OpenRaw
 ) -> None:
     server = await serve(allow_anonymous=True, max_queue_bytes=64_000_000)

@@ -23,7 +23,7 @@ async def read_response(raw: RawSocket) -> tuple[str, bytes]:
     return head, await raw.reader.readexactly(int(length or 0))
 
 
-async def test_an_upgrade_behind_answers_that_nobody_has_read_yet_is_answered_like_any_other(
+async def test_an_upgrade_after_unread_responses_is_answered_like_any_other(
     serve: Serve, open_raw: OpenRaw, tmp_path: Path
 ) -> None:
     """However much of those answers the transport still holds when the connection changes hands."""
@@ -60,7 +60,9 @@ async def asked(server: Server, open_raw: OpenRaw) -> RawSocket:
     return raw
 
 
-async def test_who_had_an_answer_stays_longer_than_who_has_said_nothing(serve: Serve, open_raw: OpenRaw) -> None:
+async def test_a_connection_with_a_response_stays_longer_than_one_without_a_request(
+    serve: Serve, open_raw: OpenRaw
+) -> None:
     server = await serve(handshake_timeout=0.2)
     raw = await asked(server, open_raw)
     for _ in range(2):
@@ -101,7 +103,7 @@ async def test_without_a_keep_alive_each_connection_is_for_one_request(serve: Se
     assert await raw.receive_end() == b""
 
 
-async def test_a_drain_closes_who_is_idle_and_answers_who_has_asked(serve: Serve, open_raw: OpenRaw) -> None:
+async def test_a_drain_closes_idle_connections_and_answers_pending_requests(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve()
     idle, begun = await asked(server, open_raw), await asked(server, open_raw)
     await begun.send_bytes(HEALTH[:-1])
@@ -114,7 +116,7 @@ async def test_a_drain_closes_who_is_idle_and_answers_who_has_asked(serve: Serve
     assert "Connection: close" in head
 
 
-async def test_who_reads_a_large_answer_late_is_idle_from_then_on(
+async def test_a_client_that_reads_a_large_response_late_is_idle_from_then_on(
     serve: Serve, open_raw: OpenRaw, tmp_path: Path
 ) -> None:
     server = await serve(unix_socket=str(tmp_path / "socket"))
@@ -159,7 +161,7 @@ def head_of(line: str, *headers: str) -> bytes:
 
 
 @pytest.mark.parametrize(("line", "headers", "status"), REFUSED_BY_THE_HEAD.values(), ids=REFUSED_BY_THE_HEAD)
-async def test_what_the_head_decides_is_answered_without_the_body_which_is_let_go(
+async def test_a_request_decided_by_its_head_is_answered_and_its_body_discarded(
     serve: Serve, open_raw: OpenRaw, line: str, headers: tuple[str, ...], status: int
 ) -> None:
     server = await serve(allowed_hosts=("localhost",))
@@ -174,14 +176,14 @@ async def test_what_the_head_decides_is_answered_without_the_body_which_is_let_g
         assert await raw.reader.read() == b""  # a reset would raise
 
 
-async def test_a_chunked_body_that_nobody_wants_is_not_waited_for(serve: Serve, open_raw: OpenRaw) -> None:
+async def test_an_unwanted_chunked_body_is_not_waited_for(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve()
     raw = await open_raw(server, None)
     await raw.send_bytes(head_of("POST /broadcast", "Transfer-Encoding: chunked") + b"5\r\nhello\r\n")
     assert (await read_response(raw))[0].startswith("HTTP/1.1 401 ")
 
 
-async def test_a_short_body_that_nobody_wants_leaves_the_connection_for_the_next_request(
+async def test_after_a_short_unwanted_body_the_connection_serves_the_next_request(
     serve: Serve, open_raw: OpenRaw
 ) -> None:
     server = await serve()
@@ -197,7 +199,7 @@ async def test_a_short_body_that_nobody_wants_leaves_the_connection_for_the_next
 
 
 @pytest.mark.parametrize(("key", "statuses"), [(KEY, ["100", "200"]), ("x", ["401"])])
-async def test_who_asks_whether_to_go_on_is_told_so_or_refused_at_once(
+async def test_expect_100_continue_is_answered_or_refused_at_once(
     serve: Serve, open_raw: OpenRaw, key: str, statuses: list[str]
 ) -> None:
     server = await serve()
@@ -218,7 +220,7 @@ async def test_who_asks_whether_to_go_on_is_told_so_or_refused_at_once(
     assert heard == statuses
 
 
-async def test_a_body_that_comes_bit_by_bit_from_who_may_send_it_is_read(serve: Serve, open_raw: OpenRaw) -> None:
+async def test_a_body_that_arrives_in_pieces_from_an_authorized_client_is_read(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve()
     raw = await open_raw(server, None)
     body = b'{"channel":"a","event":"e"}'

@@ -222,7 +222,7 @@ def test_bytes_in_the_transport_count_as_waiting() -> None:
 
 
 @pytest.mark.parametrize("channel", ["d", "o", "n"])
-def test_a_message_larger_than_the_whole_queue_is_skipped_with_a_notice_and_nobody_is_cut_off(channel: str) -> None:
+def test_a_message_larger_than_the_whole_queue_is_skipped_with_a_notice_and_closes_no_client(channel: str) -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
     outbox.enqueue(frames_of(channel, "small"), 0)
     assert outbox.enqueue(frames_of(channel, "x" * (BYTES + 1)), 0) == (Enqueued([0]), 1)
@@ -231,7 +231,7 @@ def test_a_message_larger_than_the_whole_queue_is_skipped_with_a_notice_and_nobo
     assert drain(outbox) == b"small"
 
 
-def test_clearing_forgets_everything_and_says_how_many_messages_waited() -> None:
+def test_clearing_returns_the_number_of_messages_that_waited() -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
     outbox.enqueue(frames_of("d", "one", "two"), 0)
     outbox.control(b"pong")
@@ -268,13 +268,13 @@ def test_many_messages_at_once_are_no_slowness_before_a_tenth_of_a_second_is_ove
         assert outbox.enqueue(frames_of(channel, "x"), 0)[1] == 1
 
 
-def test_what_the_transport_was_given_while_it_took_everything_is_no_slowness_at_first() -> None:
+def test_data_given_to_a_writable_transport_does_not_count_as_slow_at_first() -> None:
     outbox = Outbox(Bounds(MESSAGES, BYTES))
     assert outbox.enqueue(frames_of("d", "x" * (BYTES - 1)), 100 * BYTES) == (ENQUEUED, 0)
     assert outbox.enqueue(frames_of("d", "xx"), 100 * BYTES)[0].is_slow
 
 
-def test_one_run_larger_than_an_empty_queue_cuts_nobody_off() -> None:
+def test_one_run_larger_than_an_empty_queue_closes_no_client() -> None:
     many = frames_of("d", *map(str, range(MESSAGES + 2)))
     outbox = old_outbox()
     outbox.control(b"pong")

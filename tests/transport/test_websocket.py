@@ -44,7 +44,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     return QUEUE if request.param == "tcp" else {**QUEUE, "unix_socket": str(tmp_path / "socket")}
 
 
-async def test_who_reads_what_waits_for_it_is_not_idle_however_long_that_takes(
+async def test_a_client_that_reads_its_queue_is_not_idle_however_long_that_takes(
     serve: Serve, open_raw: OpenRaw, place: dict[str, Any]
 ) -> None:
     server = await serve(**place)
@@ -62,7 +62,7 @@ async def test_who_reads_what_waits_for_it_is_not_idle_however_long_that_takes(
     await raw.send(PONG, b"")
 
 
-async def test_who_stops_reading_is_idle_after_the_rounds_there_are(
+async def test_a_client_that_stops_reading_is_idle_after_the_usual_rounds(
     serve: Serve, open_raw: OpenRaw, place: dict[str, Any]
 ) -> None:
     server = await serve(**place)
@@ -88,7 +88,7 @@ async def _until_still(connection: Connection) -> None:
             await asyncio.sleep(0)
 
 
-async def test_a_program_that_hangs_is_idle_though_its_kernel_takes_what_comes(serve: Serve, open_raw: OpenRaw) -> None:
+async def test_a_hanging_program_is_idle_although_its_kernel_accepts_data(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve(**QUEUE)
     _, connection = await subscribed(server, open_raw)
     for count in range(1, 100):
@@ -99,7 +99,7 @@ async def test_a_program_that_hangs_is_idle_though_its_kernel_takes_what_comes(s
     assert count == ROUNDS + 1
 
 
-async def test_a_ping_goes_behind_what_waits(serve: Serve, open_raw: OpenRaw) -> None:
+async def test_a_ping_is_queued_behind_waiting_data(serve: Serve, open_raw: OpenRaw) -> None:
     server = await serve(**QUEUE)
     raw, connection = await subscribed(server, open_raw)
     count = 0

@@ -26,7 +26,7 @@ def publish(server: Server, channel: str, *events: str) -> None:
         server.hub.deliver(Publication(channel, event, "x"))
 
 
-async def test_who_has_read_in_between_gets_what_it_was_to_hold(serve: Serve) -> None:
+async def test_a_client_that_has_read_meanwhile_gets_the_chunk_directly(serve: Serve) -> None:
     pipe, connection = connect(await serve(), "c")
     pipe.take(0)
     connection.write_control(FRAME)
@@ -36,7 +36,7 @@ async def test_who_has_read_in_between_gets_what_it_was_to_hold(serve: Serve) ->
     assert pipe.events == ["subscription_succeeded", "e", "e"]
 
 
-async def test_who_is_gone_holds_nothing_and_has_refused_nothing(serve: Serve) -> None:
+async def test_a_closed_client_queues_and_refuses_nothing(serve: Serve) -> None:
     pipe, connection = connect(await serve(), "c")
     pipe.take(0)
     connection.write_control(FRAME)
@@ -46,7 +46,7 @@ async def test_who_is_gone_holds_nothing_and_has_refused_nothing(serve: Serve) -
     assert pipe.events == ["subscription_succeeded", "e", 1000]
 
 
-async def test_what_waits_goes_out_in_order_when_the_client_reads(serve: Serve) -> None:
+async def test_queued_data_is_written_in_order_when_the_client_reads(serve: Serve) -> None:
     server = await serve()
     pipe, connection = connect(server, "c")
     pipe.take(0)
@@ -118,7 +118,7 @@ async def test_a_late_notice_does_not_wait_for_other_channels(serve: Serve) -> N
     assert pipe.events == ["subscription_succeeded", "1", "gap", "2"]
 
 
-async def test_who_is_cut_off_by_what_a_direct_message_waits_for_does_not_get_it(serve: Serve) -> None:
+async def test_a_client_closed_by_the_flush_before_a_direct_message_does_not_get_it(serve: Serve) -> None:
     server = await serve(max_queue_messages=1)
     pipe, slow = connect(server, "c")
     asker, connection = connect(server)
@@ -187,7 +187,7 @@ async def test_a_direct_message_that_is_refused_is_no_slow_policy(serve: Serve) 
     assert server.counters.dropped == {"direct": 1}
 
 
-async def test_a_bulk_publisher_goes_on_as_soon_as_its_slow_subscriber_has_read(serve: Serve) -> None:
+async def test_a_bulk_publisher_is_read_again_as_soon_as_its_slow_subscriber_has_read(serve: Serve) -> None:
     server = await serve()
     pipe, _ = connect(server, "c")
     publishing, publisher = connect(server)

@@ -98,7 +98,7 @@ def scrape_of_another(server: Supervised) -> str:
     return answer.decode()
 
 
-def test_scrapes_go_on_while_workers_die_and_come_back(supervise: Supervise) -> None:
+def test_scrapes_continue_while_workers_die_and_come_back(supervise: Supervise) -> None:
     server = supervise()
     assert server.get("/metrics")[0] == 200
     for _ in range(3):

@@ -34,7 +34,7 @@ def upgrade(port: int) -> bytes:
         return client.recv(4096).partition(b"\r\n")[0]
 
 
-def test_every_worker_is_replaced_and_its_clients_are_told_to_reconnect(supervise: Supervise) -> None:
+def test_every_worker_is_replaced_and_its_clients_are_asked_to_reconnect(supervise: Supervise) -> None:
     server = supervise()
     before = server.pids()
     clients = [server.connect() for _ in range(8)]
@@ -49,7 +49,7 @@ def test_every_worker_is_replaced_and_its_clients_are_told_to_reconnect(supervis
     server.assert_clean_log()
 
 
-def test_a_thousand_connects_during_rolls_are_all_let_in(supervise: Supervise) -> None:
+def test_a_thousand_connects_during_rolls_are_all_accepted(supervise: Supervise) -> None:
     server = supervise()
     answers: list[bytes | OSError] = []
     enough = threading.Event()
@@ -75,7 +75,7 @@ def test_a_thousand_connects_during_rolls_are_all_let_in(supervise: Supervise) -
     assert set(answers) == {b"HTTP/1.1 101 Switching Protocols"}
 
 
-def test_connects_over_tls_during_a_roll_are_all_let_in(supervise: Supervise, tmp_path: Path) -> None:
+def test_connects_over_tls_during_a_roll_are_all_accepted(supervise: Supervise, tmp_path: Path) -> None:
     certificate = Certificate(tmp_path)
     server = supervise(*certificate.flags)
     trust = ssl.create_default_context(cafile=certificate.cert)
@@ -108,7 +108,7 @@ def test_connects_over_tls_during_a_roll_are_all_let_in(supervise: Supervise, tm
     assert set(answers) == {b"HTTP/1.1 101 Switching Protocols"}
 
 
-def test_who_had_connected_and_not_yet_asked_is_let_in_too(supervise: Supervise) -> None:
+def test_a_client_that_has_connected_but_not_yet_sent_its_request_is_accepted_too(supervise: Supervise) -> None:
     server = supervise()
     early = [socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) for _ in range(12)]
     try:
@@ -272,7 +272,7 @@ def test_settings_that_cannot_be_used_leave_all_as_it_was(supervise: Supervise, 
     assert ask(server.connect(), {"action": "ping"})["type"] == "pong"
 
 
-def test_new_worker_that_dies_at_once_leaves_the_old_ones_alone(supervise: Supervise, tmp_path: Path) -> None:
+def test_a_new_worker_that_dies_at_once_does_not_affect_the_old_ones(supervise: Supervise, tmp_path: Path) -> None:
     server = supervise()
     before = server.pids()
     client = server.connect()

@@ -40,7 +40,7 @@ def test_pending_signals_are_taken_once_and_in_order(inbox: SignalInbox) -> None
     assert inbox.take() == []
 
 
-def test_more_signals_than_the_socket_holds_are_all_taken(inbox: SignalInbox) -> None:
+def test_more_signals_than_the_socket_can_store_are_all_handled(inbox: SignalInbox) -> None:
     for _ in range(3000):
         signal.raise_signal(signal.SIGUSR1)
     assert len(inbox.take()) == 3000

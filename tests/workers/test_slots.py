@@ -64,7 +64,7 @@ def test_a_slot_that_waits_long_closes_its_sockets_until_it_is_reopened() -> Non
         slot.close()
 
 
-def test_slots_share_one_port_that_nobody_else_gets() -> None:
+def test_slots_share_one_port_that_no_other_program_gets() -> None:
     slots = open_slots(Config(host="127.0.0.1", port=0, workers=3))
     try:
         ports = {listener.getsockname()[1] for slot in slots for listener in slot.sockets}

@@ -160,7 +160,7 @@ def test_sigterm_drains_all_and_exits_with_0(supervise: Supervise) -> None:
     server.assert_clean_log()
 
 
-def test_who_comes_while_all_drain_is_refused_at_once(supervise: Supervise) -> None:
+def test_a_client_that_connects_while_all_workers_drain_is_refused_at_once(supervise: Supervise) -> None:
     server = supervise("--drain-timeout", str(4 * PATIENCE_SECONDS))
     staying = server.worker_of(server.connect()).pid
     while server.worker_of(second := server.connect()).pid != staying:
@@ -314,7 +314,9 @@ def test_settings_larger_than_any_pipe_reach_the_workers(supervise: Supervise, t
         assert client.recv(100).startswith(b"HTTP/1.1 101 ")
 
 
-def test_modules_beside_the_server_are_not_taken_for_those_of_python(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_modules_in_the_working_directory_do_not_replace_those_of_python(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
     (tmp_path / "socket.py").write_text("raise SystemExit('the wrong socket')")
     command = [sys.executable, "-P", "-m", "fastws", "serve", "--port", "0", "--workers", "2", "--log-format", "json"]
     server = subprocess.Popen(
@@ -349,6 +351,6 @@ def test_lines_of_the_log_say_which_worker_wrote_them(supervise: Supervise) -> N
     assert {line["worker"] for line in server.log_lines("connection opened")} == {0, 1}
 
 
-def test_terminal_s_interrupt_reaches_the_supervisor_alone(supervise: Supervise) -> None:
+def test_the_interrupt_of_a_terminal_reaches_only_the_supervisor(supervise: Supervise) -> None:
     server = supervise()
     assert all(os.getpgid(worker.pid) != os.getpgid(server.pid) for worker in server.workers())

@@ -112,7 +112,7 @@ async def test_channels_of_several_processes_are_counted_once(
         assert a.cluster.registry.channels == {"z": 1}
 
 
-async def test_sent_counts_others_where_nobody_listens_here(redis_server: RedisServer) -> None:
+async def test_sent_counts_other_processes_without_local_subscribers(redis_server: RedisServer) -> None:
     async with processes(redis_server.url, "node_a", "node_b") as (a, b):
         await subscribed(b.broker, b.hub, "admin")
         await passes(lambda: a.cluster.registry.remote_count("admin") == 1)
@@ -325,7 +325,7 @@ def refused_commands(server: RedisServer) -> int:
         return int(figures["rejected_calls"])
 
 
-async def test_what_redis_did_not_take_is_told_the_others_later(own_redis_server: RedisServer) -> None:
+async def test_a_change_that_redis_refused_reaches_the_others_later(own_redis_server: RedisServer) -> None:
     async with processes(own_redis_server.url, "node_a", "node_b") as (a, b):
         with own_redis_server.client() as client:
             client.execute_command("ACL", "SETUSER", "default", "-zadd")
@@ -336,7 +336,7 @@ async def test_what_redis_did_not_take_is_told_the_others_later(own_redis_server
             await passes(lambda: b.revocations.is_revoked(Identity("bob", issued_at=1.0)))
 
 
-async def test_revoking_without_redis_holds_here_and_says_that_others_do_not_know(
+async def test_a_revocation_without_redis_is_effective_here_and_the_error_says_that_others_lack_it(
     own_redis_server: RedisServer,
 ) -> None:
     async with processes(own_redis_server.url, "node_a") as (a,):
@@ -405,7 +405,7 @@ async def test_an_error_of_another_process_is_the_same_error_here_and_only_our_o
         assert ("Traceback" in caplog.text) is isinstance(raised, RuntimeError)
 
 
-async def test_a_question_that_cannot_be_said_is_refused_once_and_leaves_nothing_waiting(
+async def test_an_unencodable_request_is_refused_once_and_leaves_nothing_waiting(
     redis_server: RedisServer,
 ) -> None:
     async with processes(redis_server.url, "node_a", "node_b") as (a, b):
@@ -417,7 +417,7 @@ async def test_a_question_that_cannot_be_said_is_refused_once_and_leaves_nothing
 
 
 @pytest.mark.parametrize("publication", [Publication("", "\ud800"), Publication("", "e", priority=2**64)])
-async def test_a_publication_whose_header_cannot_be_said_is_refused_and_raises_nothing(
+async def test_a_publication_with_an_unencodable_header_is_refused_and_raises_nothing(
     redis_server: RedisServer, publication: Publication
 ) -> None:
     async with processes(redis_server.url, "node_a", "node_b") as (a, b):

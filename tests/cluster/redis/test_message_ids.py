@@ -18,7 +18,7 @@ DONE = {"sent": 5, "failed": 0, "stale": 0}
 KEY = "fastws:message:m1"
 
 
-async def test_one_process_is_first_and_the_others_hear_how_it_ended(redis_server: RedisServer) -> None:
+async def test_one_process_is_first_and_the_others_get_its_outcome(redis_server: RedisServer) -> None:
     async with processes(redis_server.url, "node_a", "node_b") as (a, b):
         assert await a.cluster.reserve("m1") is None
         other = asyncio.ensure_future(b.cluster.reserve("m1"))
@@ -48,7 +48,7 @@ async def test_a_process_that_dies_meanwhile_blocks_the_id_for_seconds_only(redi
         assert await a.cluster.reserve("m1") is None
 
 
-async def test_an_id_that_redis_took_after_we_gave_up_is_ours_again(own_redis_server: RedisServer) -> None:
+async def test_an_id_that_redis_stored_after_we_gave_up_can_be_reserved_again(own_redis_server: RedisServer) -> None:
     async with processes(own_redis_server.url, "node_a") as (a,):
         own_redis_server.pause()
         with pytest.raises(BrokerUnavailable):
@@ -126,7 +126,7 @@ async def test_process_that_dies_after_its_publication_leaves_the_id_taken(redis
         assert await b.cluster.reserve("m1") == DUPLICATE
 
 
-async def test_second_try_hears_the_outcome_of_a_first_that_ends_in_time(redis_server: RedisServer) -> None:
+async def test_a_second_try_gets_the_outcome_of_a_first_that_ends_in_time(redis_server: RedisServer) -> None:
     async with processes(redis_server.url, "node_a", "node_b") as (a, b):
         assert await a.cluster.reserve("m1") is None
         await publish(a).outcome()
@@ -160,7 +160,7 @@ async def test_publication_whose_answer_is_lost_is_not_made_twice(own_redis_serv
         assert b.hub.heard["news"].count(1) == 1
 
 
-async def test_process_that_was_held_up_does_not_trust_its_old_claim(
+async def test_a_process_that_was_delayed_does_not_trust_its_old_reservation(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It reads that it was first when Redis has let go of that: somebody else may have been first since."""

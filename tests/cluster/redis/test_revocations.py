@@ -28,7 +28,7 @@ def calls(server: RedisServer, command: str) -> int:
 
 
 @pytest.mark.parametrize("loss", ["FLUSHDB", f"DEL {TOKENS}", f"DEL {USERS}", f"ZREM {TOKENS} t2"])
-async def test_what_redis_has_lost_is_put_back(redis_server: RedisServer, loss: str) -> None:
+async def test_revocations_that_redis_has_lost_are_restored(redis_server: RedisServer, loss: str) -> None:
     async with processes(redis_server.url, "node_a", "node_b", timeouts=COMPARES_OFTEN) as (a, _):
         for token in ("t1", "t2"):
             await a.cluster.revoke(token_id=token, user=None)
@@ -44,7 +44,7 @@ async def test_what_redis_has_lost_is_put_back(redis_server: RedisServer, loss: 
             assert c.revocations.is_revoked(Identity("x", token_id="t2"))
 
 
-async def test_what_a_process_has_missed_is_found_by_the_count(redis_server: RedisServer) -> None:
+async def test_revocations_that_a_process_has_missed_are_found_by_their_number(redis_server: RedisServer) -> None:
     async with processes(redis_server.url, "node_a", timeouts=COMPARES_OFTEN) as (a,):
         client = a.connect("bob")
         with redis_server.client() as redis:
@@ -84,7 +84,7 @@ async def test_a_redis_that_returns_empty_is_filled_again_at_once(own_redis_serv
             await passes(lambda: client.zscore(TOKENS, "t1") and client.zscore(USERS, "bob"))
 
 
-async def test_who_is_told_of_less_puts_it_right(redis_server: RedisServer) -> None:
+async def test_a_process_that_learns_of_fewer_revocations_restores_them(redis_server: RedisServer) -> None:
     """The counts are the same where another process has put back a revocation that it knows for less long."""
     async with processes(redis_server.url, "node_a", timeouts=NEVER_COMPARES) as (a,):
         await a.cluster.revoke(token_id="t1", user="bob", expires_at=time.time() + 90 * DAY)
