@@ -85,7 +85,11 @@ class Assembly:
         self._log_level = log_level
         self.tasks = Tasks()
         self.heartbeat = Heartbeat(
-            roster, counters, ping_seconds=config.ping_interval, idle_seconds=config.idle_timeout
+            roster,
+            counters,
+            ping_seconds=config.ping_interval,
+            idle_seconds=config.idle_timeout,
+            max_message_bytes=config.max_message_bytes,
         )
         self.batch = WriteBatch()
         self.hub = self._make_hub()

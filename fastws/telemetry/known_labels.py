@@ -16,7 +16,14 @@ _CLOSED: Final = (
     *((1000, "client"), (1001, "client"), (1005, "client"), (1000, "operator"), (1001, "idle")),
     *((1002, "protocol_error"), (1003, "unsupported_data"), (1006, "lost")),
     *((1007, "invalid_text"), (1007, "protocol_error"), (1008, "protocol_error"), (1008, "rate_limited")),
-    *((1009, "protocol_error"), (1011, "internal"), (1012, "drain"), (1012, "stop"), (1013, "slow_consumer")),
+    *(
+        (1009, "protocol_error"),
+        (1011, "internal"),
+        (1012, "drain"),
+        (1012, "stop"),
+        (1013, "slow_consumer"),
+        (1013, "unavailable"),
+    ),
     *((4401, "expired"), (4401, "revoked")),
 )
 _REFUSED: Final = (

@@ -30,6 +30,8 @@ def transition(connection: Connection, event: Event) -> None:
     was_open = connection.state is State.OPEN
     connection.state = TRANSITIONS[(connection.state, event)]
     if was_open:
+        if connection.parser is not None:
+            connection.services.heartbeat.unfinished.forget(connection)
         connection.send = discard
         connection.resume_publishers(connection.outbox)
         connection.session.backlog = None
@@ -58,6 +60,7 @@ def close_for_violation(connection: Connection, error: FastWSError) -> None:
     connection.session.uncork()
     connection.write_control(close_frame(code, error.message))
     transition(connection, Event.PEER_FAILS)
+    connection.parser = None  # which may hold most of a message
     _close_our_half(connection)
 
 

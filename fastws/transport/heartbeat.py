@@ -18,6 +18,7 @@ import structlog
 from fastws.counters import Counters
 from fastws.hub.roster import Roster
 from fastws.session.ports import Peer
+from fastws.transport.unfinished import UnfinishedMessages
 
 if TYPE_CHECKING:
     from fastws.transport.outbox import Outbox
@@ -108,10 +109,20 @@ class Heartbeat:
     """Checks every connection once per round. The connections of a round are spread evenly over its beats.
 
     A round takes half of `ping_seconds` or a quarter of `idle_seconds`, whichever is shorter. Also aborts connections
-    whose deadline for the handshake or the close has passed, and closes connections whose token has expired.
+    whose deadline for the handshake or the close has passed, and closes connections whose token has expired or whose
+    message does not arrive.
     """
 
-    def __init__(self, roster: Roster, counters: Counters, *, ping_seconds: float, idle_seconds: float) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        counters: Counters,
+        *,
+        ping_seconds: float,
+        idle_seconds: float,
+        max_message_bytes: int = 0,
+    ) -> None:
+        self.unfinished = UnfinishedMessages(max_message_bytes)
         self._roster = roster
         self._counters = counters
         wanted = [seconds for seconds in (ping_seconds / 2, idle_seconds / 4) if seconds > 0]
@@ -191,6 +202,7 @@ class Heartbeat:
         try:
             self._abort_overdue()
             self._close_expired()
+            self.unfinished.close_overdue(self.now)
             # Before the round, which makes every connection a round more silent.
             self._check_probes()
             self._check_some()

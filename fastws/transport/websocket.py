@@ -123,11 +123,16 @@ class Connection(Writer):
             return
         if parser.failure is not None:
             self.fail(parser.failure)
-        elif parser.is_idle:
+            return
+        heartbeat = self.services.heartbeat
+        if parser.is_idle:
             self.parser = None
-        elif parser.has_backlog:
+            heartbeat.unfinished.forget(self)
+            return
+        if parser.has_backlog:
             self.pause_reading()
             asyncio.get_running_loop().call_soon(self._next_turn)
+        heartbeat.unfinished.note(self, parser, heartbeat.now)
 
     def _next_turn(self) -> None:
         """Process the rest of one read, after other connections had their turn."""
@@ -165,6 +170,11 @@ class Connection(Writer):
             asyncio.get_running_loop().call_soon(self._next_turn)
         else:
             self.transport.resume_reading()
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the client is read from, so that what is missing is up to the client."""
+        return self.session.backlog is None and self.publisher_pause is None and not self.is_crowded
 
     # --- heartbeat
 

@@ -56,6 +56,7 @@ class FrameParser:
         "_protocol",
         "_wire_bytes",
         "failure",
+        "finished_messages",
     )
 
     def __init__(self, max_message_bytes: int, max_fragments: int, inflater: Inflater | None = None) -> None:
@@ -63,6 +64,8 @@ class FrameParser:
         self._max_fragments = max_fragments
         self._protocol = FrameProtocol(client=True, extensions=[] if inflater is None else [inflater])
         self.failure: ProtocolViolation | None = None
+        # Counts data messages and frames between messages: it changes when another message may begin.
+        self.finished_messages = 0
         self._finished = False
         self._backlogged = False
         self._data = b""
@@ -88,6 +91,11 @@ class FrameParser:
             and self._position == len(self._data)
             and not self._finished
         )
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of an unfinished message, or of the rest of a read, that are held."""
+        return len(self._data) - self._position + (0 if self._message is None else self._message.tell())
 
     @property
     def has_backlog(self) -> bool:
@@ -163,6 +171,7 @@ class FrameParser:
                 except UnicodeDecodeError:
                     raise ProtocolViolation(_REASONS[1007], violation_code=1007) from None
             events.append(event)
+        self.finished_messages += len(found)
         return len(found)
 
     def _read_header(self, events: list[tuple[int, bytes]]) -> bool:
@@ -262,6 +271,7 @@ class FrameParser:
             events.append((opcode, part))
             self._message = None
             self._in_message = False
+            self.finished_messages += 1
             self._fragments = self._wire_bytes = 0
         elif part:
             if message is None:

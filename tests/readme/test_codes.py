@@ -41,7 +41,7 @@ def closes() -> set[tuple[str, str]]:
     for call in calls("ProtocolViolation"):
         if isinstance(argument(call, "violation_code"), int):
             found.add((str(argument(call, "violation_code")), ProtocolViolation.code))
-    raised_and_failed = {errors.InvalidText, errors.UnsupportedData}
+    raised_and_failed = {errors.InvalidText, errors.UnsupportedData, errors.Unavailable}
     return found | {(str(kind.close_code), kind.code) for kind in raised_and_failed}
 
 
