@@ -28,6 +28,7 @@ MEANINGS: Final = {
     "kubernetes.yml": "Kubernetes: Deployment, Service, PodDisruptionBudget, HorizontalPodAutoscaler",
     "nginx.conf": "nginx as a load balancer",
     "haproxy.cfg": "HAProxy as a load balancer",
+    "Caddyfile": "Caddy as a load balancer",
     "prometheus-alerts.yml": "alert rules for Prometheus",
     "grafana-dashboard.json": "dashboard for Grafana",
 }

@@ -1,4 +1,4 @@
-"""nginx and HAProxy in processes of their own, with the configurations that the package brings."""
+"""nginx, HAProxy and Caddy in processes of their own, with the configurations that the package brings."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from tests.redis_server import free_port
 
 PATIENCE_SECONDS = 20.0
 PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/opt/homebrew/bin")
+FILES = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "caddy": "Caddyfile"}
+# A client at this address is outside: the shipped configurations count all of 127.0.0.0/8 as an internal network.
+OUTSIDE = "127.0.0.9"
 
 
 class ProxyProcess:
@@ -35,7 +38,11 @@ class ProxyProcess:
         path.write_text(_configured(kind, self.port, ports))
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [program, *_arguments(kind, path)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [program, *_arguments(kind, path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "HOME": self.directory.name, "XDG_CONFIG_HOME": "", "XDG_DATA_HOME": ""},
             )
 
     async def until_it_listens(self) -> None:
@@ -65,8 +72,9 @@ class ProxyProcess:
 
 
 def _configured(kind: str, port: int, servers: Sequence[int]) -> str:
-    text = content({"nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[kind])
+    text = content(FILES[kind])
     changes = {f"fastws-{number}:8000": f"127.0.0.1:{server}" for number, server in enumerate(servers, 1)}
+    changes["127.0.0.0/8"] = "127.0.0.0/29"
     if kind == "nginx":
         # Descriptors: as many as there are here. Two processes do for two cores.
         changes |= {
@@ -75,6 +83,8 @@ def _configured(kind: str, port: int, servers: Sequence[int]) -> str:
             "worker_processes auto": "worker_processes 2",
         }
         changes["worker_rlimit_nofile 1048576;"] = ""
+    elif kind == "caddy":
+        changes[":80 {\n"] = f":{port} {{\n\tbind 127.0.0.1\n"
     else:
         changes |= {"bind :80\n": f"bind 127.0.0.1:{port}\n", "maxconn 500000": "maxconn 2000"}
         changes["maxconn 200000"] = "maxconn 1000"
@@ -87,6 +97,8 @@ def _configured(kind: str, port: int, servers: Sequence[int]) -> str:
 def _arguments(kind: str, path: Path) -> list[str]:
     if kind == "haproxy":
         return ["-db", "-f", str(path)]
+    if kind == "caddy":
+        return ["run", "--config", str(path), "--adapter", "caddyfile"]
     directives = f"daemon off; pid {path.parent}/pid; error_log stderr;"
     if os.geteuid() == 0:
         directives += " user root;"

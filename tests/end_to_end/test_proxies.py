@@ -1,4 +1,4 @@
-"""Behind nginx and HAProxy as shipped: sessions work, only addresses from the proxy are trusted, and a rolling
+"""Behind nginx, HAProxy and Caddy as shipped: sessions work, only addresses from the proxy are trusted, and a rolling
 restart loses no client silently."""
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fastws.config import Config
 from fastws.server.server import Server
-from tests.end_to_end.proxy_process import ProxyProcess
+from tests.end_to_end.proxy_process import FILES, OUTSIDE, ProxyProcess
 from tests.redis_server import free_port
 from tests.serving import KEY, PATIENCE_SECONDS
 
-KINDS = ("nginx", "haproxy")
+KINDS = tuple(FILES)
 CLIENTS = 12
 
 
@@ -113,21 +113,21 @@ async def test_a_session_works_through_the_proxy(site: Site) -> None:
 
 
 async def test_the_clients_own_address_is_known_behind_a_trusted_proxy(site: Site) -> None:
-    async with site.dial(local_addr=("127.0.0.9", 0)) as client:
+    async with site.dial(local_addr=(OUTSIDE, 0)) as client:
         await hear(client)
-        assert site.addresses == ["127.0.0.9"]
+        assert site.addresses == [OUTSIDE]
 
 
 async def test_a_forged_address_of_the_client_is_not_trusted(site: Site) -> None:
     forged = {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=203.0.113.7"}
-    async with site.dial(local_addr=("127.0.0.9", 0), additional_headers=forged) as client:
+    async with site.dial(local_addr=(OUTSIDE, 0), additional_headers=forged) as client:
         await hear(client)
-        assert site.addresses == ["127.0.0.9"]
+        assert site.addresses == [OUTSIDE]
 
 
 @pytest.mark.parametrize("trusted", [("10.0.0.1",)])
 async def test_a_forwarded_address_is_ignored_from_a_proxy_that_is_not_trusted(site: Site) -> None:
-    async with site.dial(local_addr=("127.0.0.9", 0)) as client:
+    async with site.dial(local_addr=(OUTSIDE, 0)) as client:
         await hear(client)
         assert site.addresses == ["127.0.0.1"]
 
