@@ -228,6 +228,16 @@ class Config:
         minimum=0,
         maximum=60_000,
     )
+    history: tuple[str, ...] = setting(
+        (),
+        "keep the last COUNT publications of such channels until SECONDS after the newest, for clients that return; "
+        "the first pattern that matches decides; PATTERN=off for exceptions",
+        kind="pattern table",
+        placeholder="[PATTERN=]COUNT/SECONDS",
+        group="History",
+    )
+    history_bytes: int = setting(268_435_456, "memory for all histories of this process", unit="bytes", minimum=1)
+    recover_limit: int = setting(1000, "publications replayed to one subscription; 0 means none", minimum=0)
     compression: str = setting("off", "permessage-deflate", choices=("off", "on"))
     compression_min_bytes: int = setting(256, "minimum size of a compressed message", unit="bytes", minimum=0)
     compression_level: int = setting(6, "zlib compression level", minimum=1, maximum=9, placeholder="LEVEL")

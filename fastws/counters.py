@@ -22,7 +22,9 @@ class Counters:
         "publications",
         "rate_limited",
         "received",
+        "recoveries",
         "refused",
+        "replayed_messages",
         "requests_refused",
         "slow_consumers",
     )
@@ -31,6 +33,8 @@ class Counters:
         self.deliveries = 0
         self.delivered_bytes = 0
         self.broker_reconnects = 0
+        self.replayed_messages = 0
+        self.recoveries: dict[str, int] = defaultdict(int)
         self.received: dict[str, int] = defaultdict(int)
         self.publications: dict[str, int] = defaultdict(int)
         self.opened: dict[str, int] = defaultdict(int)

@@ -90,6 +90,14 @@ class Gone(FastWSError):
     close_code = 1008
 
 
+class Unrecoverable(FastWSError):
+    """A position in a history is gone or has never been: nothing can be continued from it."""
+
+    code = "unrecoverable"
+    status = 409
+    close_code = 1008
+
+
 class TooLarge(FastWSError):
     code = "too_large"
     status = 413

@@ -18,6 +18,8 @@ from fastws.vocabulary.channels import compile_pattern
 
 # Host and port of a URL, without a user.
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+# A year: keys in Redis live that long at most, and a timer of the loop can wait for it.
+MAX_HISTORY_SECONDS: Final = 31_536_000.0
 
 
 def load(
@@ -153,6 +155,11 @@ def _check_timeouts(config: Config) -> None:
         )
 
 
+def _check_history(config: Config) -> None:
+    if config.redis_url is not None and any(rule is not None for _, rule in history_rules(config)):
+        raise ConfigError("history: works in one process without Redis so far; unset redis_url or history")
+
+
 def slow_policies(config: Config) -> list[tuple[str | None, str]]:
     """Return slow_policy as (pattern or None, policy)."""
     setting = SETTINGS["slow_policy"]
@@ -165,6 +172,27 @@ def flush_intervals(config: Config) -> list[tuple[str | None, float]]:
     setting = SETTINGS["flush_interval"]
     table = _table(setting, config.flush_interval)
     return [(pattern, float(parse_scalar(setting, text, "flush_interval")) / 1000) for pattern, text in table]
+
+
+def history_rules(config: Config) -> list[tuple[str | None, tuple[int, float] | None]]:
+    """Return history as (pattern or None, (count, seconds) or None for no history)."""
+    return [(pattern, _history_rule(text)) for pattern, text in _table(SETTINGS["history"], config.history)]
+
+
+def _history_rule(text: str) -> tuple[int, float] | None:
+    if text == "off":
+        return None
+    count, _, seconds = text.partition("/")
+    try:
+        rule = (int(count), float(seconds))
+    except ValueError:
+        rule = (0, 0.0)
+    if not (rule[0] >= 1 and 0 < rule[1] <= MAX_HISTORY_SECONDS):
+        raise ConfigError(
+            f"history: must be COUNT/SECONDS such as 100/300 (at least 1; at most {MAX_HISTORY_SECONDS:g} seconds) "
+            f"or off, not {text!r}"
+        )
+    return rule
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -198,6 +226,8 @@ def _table(setting: Setting, entries: Sequence[str]) -> list[tuple[str | None, s
 _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Config], object]], ...]] = (
     (("slow_policy",), slow_policies),
     (("flush_interval",), flush_intervals),
+    (("history",), history_rules),
+    (("history", "redis_url"), _check_history),
     (("metrics_address",), _check_metrics_address),
     (("public_url",), public_host),
     (("aws_credentials",), _check_aws_credentials),

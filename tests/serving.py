@@ -50,6 +50,10 @@ async def serve() -> AsyncIterator[Serve]:
         yield start
 
 
+# Options of `join` that go into the query of the upgrade.
+QUERY = ("token", "workspace_id", "offset", "epoch", "replay", "event_types", "job_ids", "statuses")
+
+
 class Talker:
     """A client of the `websockets` package that speaks in messages."""
 
@@ -104,7 +108,7 @@ async def join() -> AsyncIterator[Join]:
 
         async def enter(server: Server, path: str = "/", *, greets: bool = True, **options: Any) -> Talker:
             is_msgpack = options.pop("format", "json") == "msgpack"
-            query = {name: options.pop(name) for name in ("token", "workspace_id") if name in options}
+            query = {name: options.pop(name) for name in QUERY if name in options}
             if is_msgpack:
                 query["format"] = "msgpack"
             text = "&".join(f"{name}={value}" for name, value in query.items())

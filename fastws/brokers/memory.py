@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from fastws.brokers.history import MemoryHistory
 from fastws.brokers.last_metrics import METRICS_UPDATE, LastMetrics, is_kept
 from fastws.config import Config
 from fastws.dialects.feeds import job_of
@@ -21,14 +22,17 @@ class MemoryBroker:
     Publications on `jobs_channel` get a sequence number, as those that arrive through Redis do.
     """
 
-    __slots__ = ("_deliverer", "_jobs_channel", "_seq", "_workspaces", "last_metrics")
+    __slots__ = ("_deliverer", "_jobs_channel", "_seq", "_workspaces", "history", "last_metrics")
 
-    def __init__(self, deliverer: Deliverer, config: Config | None = None) -> None:
+    def __init__(
+        self, deliverer: Deliverer, config: Config | None = None, history: MemoryHistory | None = None
+    ) -> None:
         config = config or Config()
         self._deliverer = deliverer
         self._jobs_channel = config.jobs_channel
         self._workspaces = workspace_channels(config.workspace_channel)
         self._seq = 0
+        self.history = history
         self.last_metrics = LastMetrics()
 
     @property
@@ -47,6 +51,13 @@ class MemoryBroker:
             self.last_metrics.note(publication)
         if publication.channel == self._jobs_channel:
             publication = self._number(publication)
+        if self.history is not None and not publication.is_ephemeral:
+            try:
+                publication = self._keep(self.history, publication, receipt)
+            except FastWSError as error:
+                if receipt is not None:
+                    receipt.refused(error)
+                return
         self._deliverer.deliver(publication, receipt)
 
     def listen(
@@ -60,7 +71,9 @@ class MemoryBroker:
         return None
 
     def unlisten(self, channel: str) -> None:
-        """Does nothing: there is no subscription outside this process."""
+        """The last local subscriber of `channel` has left."""
+        if self.history is not None:
+            self.history.left(channel)
 
     def find_metrics(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
         """Call `answer` with the data of the last `metrics_update` of that type on `channel`, {} if there is none."""
@@ -69,6 +82,15 @@ class MemoryBroker:
     def remote_count(self, channel: str) -> int:
         """Return 0: there are no other processes."""
         return 0
+
+    def _keep(self, history: MemoryHistory, publication: Publication, receipt: Receipt | None) -> Publication:
+        rule = history.rule(publication.channel)
+        if rule is None:
+            return publication
+        kept, position = history.keep(publication, rule)
+        if receipt is not None:
+            receipt.kept(position)
+        return kept
 
     def _number(self, publication: Publication) -> Publication:
         self._seq += 1

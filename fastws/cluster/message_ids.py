@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
+
+from fastws.cluster.port import Outcome
 
 REMEMBERED_SECONDS: Final = 300.0
 MAX_MESSAGE_IDS: Final = 100_000
 
-Outcome = Mapping[str, int]
 # The outcome for an id that was published with an unknown result.
 UNKNOWN_OUTCOME: Final[Outcome] = {"sent": 0, "failed": 0, "stale": 0, "duplicate": 1}
 

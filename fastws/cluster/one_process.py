@@ -10,7 +10,7 @@ from itertools import chain
 from fastws.access.revocation import Revocations
 from fastws.cluster.channel_list import SLICE, ChannelList, list_channels
 from fastws.cluster.message_ids import MessageIds
-from fastws.cluster.port import Totals
+from fastws.cluster.port import Outcome, Totals
 from fastws.errors import FastWSError
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
@@ -55,6 +55,9 @@ class OneProcess:
 
     async def channels(self, is_wanted: Callable[[str], bool], limit: int) -> ChannelList:
         return await list_channels(self._hub.channels, is_wanted, limit)
+
+    def subscribers(self, channel: str) -> int:
+        return self._hub.count(channel)
 
     async def connections_of(self, user: str) -> int:
         return self._roster.by_user.count(user)
@@ -120,10 +123,10 @@ class OneProcess:
                     if client.identity is not None and self._revocations.is_revoked(client.identity):
                         client.revoke()
 
-    async def reserve(self, message_id: str) -> Mapping[str, int] | None:
+    async def reserve(self, message_id: str) -> Outcome | None:
         return await self._message_ids.reserve(message_id)
 
-    async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+    async def record_outcome(self, message_id: str, outcome: Outcome | None) -> None:
         self._message_ids.record_outcome(message_id, outcome)
 
     def publishing(self, message_id: str) -> None:

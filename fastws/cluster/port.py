@@ -10,6 +10,9 @@ from fastws.cluster.channel_list import ChannelList
 from fastws.hub.ports import Receipt
 from fastws.vocabulary.publication import Publication
 
+# The answer to POST /broadcast for one message: figures, and the position if history keeps it.
+Outcome = Mapping[str, int | str]
+
 
 @dataclass(slots=True, frozen=True)
 class Totals:
@@ -28,6 +31,10 @@ class Cluster(Protocol):
 
     async def channels(self, is_wanted: Callable[[str], bool], limit: int) -> ChannelList:
         """Return the first `limit` channels with subscribers on any process for which `is_wanted` is true."""
+        ...
+
+    def subscribers(self, channel: str) -> int:
+        """Return the number of subscribers of `channel`, over all processes."""
         ...
 
     async def connections_of(self, user: str) -> int:
@@ -64,7 +71,7 @@ class Cluster(Protocol):
         """Revoke a token, a user or both on every process. `expires_at` is the `exp` of the token, if known."""
         ...
 
-    async def reserve(self, message_id: str) -> Mapping[str, int] | None:
+    async def reserve(self, message_id: str) -> Outcome | None:
         """Return None if this is the first try with this id in 5 minutes, on any process. The caller must then call
         `record_outcome` or `leave`.
 
@@ -81,6 +88,6 @@ class Cluster(Protocol):
         """The outcome of the publication with this id is unknown. It is not published again."""
         ...
 
-    async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+    async def record_outcome(self, message_id: str, outcome: Outcome | None) -> None:
         """Store the outcome for this id. None: it was not published, so the next try may publish. Never raises."""
         ...

@@ -7,6 +7,7 @@ from typing import Final
 
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import SingleRequestDialect, parse_ping, parse_refresh
+from fastws.dialects.history import history_parser, offset_field, page_fields, past_of, position_fields, standing_fields
 from fastws.errors import BadRequest, UnknownAction
 from fastws.vocabulary.channels import check_channel_name, is_channel_name
 from fastws.vocabulary.commands import (
@@ -22,6 +23,7 @@ from fastws.vocabulary.replies import (
     Connected,
     Failure,
     Gap,
+    HistoryPage,
     Lag,
     Left,
     Pong,
@@ -71,6 +73,8 @@ class Channels(SingleRequestDialect):
         message["data"] = publication.data
         if publication.sender is not None:
             message["from"] = publication.sender
+        if publication.offset is not None:
+            message["offset"] = publication.offset
         return message
 
 
@@ -84,7 +88,7 @@ def _unknown_action_text(action: object) -> str:
 
 
 def _subscribe(message: dict[str, object]) -> Command:
-    return Subscribe(check_channel_name(message.get("channel")))
+    return Subscribe(check_channel_name(message.get("channel")), past_of(message))
 
 
 def _unsubscribe(message: dict[str, object]) -> Command:
@@ -103,11 +107,15 @@ def _send(message: dict[str, object]) -> Command:
     exclude_self = message.get("exclude_self", False)
     if not isinstance(exclude_self, bool):
         raise BadRequest("`exclude_self` must be true or false")
+    is_ephemeral = message.get("ephemeral", False)
+    if not isinstance(is_ephemeral, bool):
+        raise BadRequest("`ephemeral` must be true or false")
     key = message.get("key")
     # Limited, because the keys of queued frames are kept in memory.
     if key is not None and (not isinstance(key, str) or len(key) > MAX_KEY_LENGTH):
         raise BadRequest(f"`key` must be a string of at most {MAX_KEY_LENGTH} characters")
-    return Send(channel, event, message.get("data"), exclude_self, None, key)  # type: ignore[arg-type] # checked above
+    data = message.get("data")
+    return Send(channel, event, data, exclude_self, None, key, is_ephemeral)  # type: ignore[arg-type] # checked above
 
 
 def _send_direct(message: dict[str, object], event: str, channel: object) -> Command:
@@ -125,6 +133,7 @@ _PARSERS: Final[Mapping[str, Callable[[dict[str, object]], Command]]] = {
     "send": _send,
     "ping": parse_ping,
     "refresh": parse_refresh,
+    "history": history_parser(lambda message: check_channel_name(message.get("channel"))),
 }
 
 
@@ -136,7 +145,13 @@ def _sent(reply: Sent) -> dict[str, object]:
             "sent": reply.sent,
             "failed": reply.failed,
         }
-    return {"type": "send_success", "channel": reply.channel, "sent": reply.sent, "failed": reply.failed}
+    return {
+        "type": "send_success",
+        "channel": reply.channel,
+        "sent": reply.sent,
+        "failed": reply.failed,
+        **offset_field(reply.position),
+    }
 
 
 def _failure(reply: Failure) -> dict[str, object]:
@@ -146,14 +161,23 @@ def _failure(reply: Failure) -> dict[str, object]:
     return message
 
 
+def _history(reply: HistoryPage) -> dict[str, object]:
+    return {"type": "history", "channel": reply.channel, **page_fields(reply, CHANNELS.delivery)}
+
+
 _RENDERERS: Final[Mapping[type, Callable[..., dict[str, object]]]] = {
     Connected: lambda reply: {"type": "connection_id", "connection_id": reply.connection_id},
-    Subscribed: lambda reply: {"type": "subscription_succeeded", "channel": reply.channel},
+    Subscribed: lambda reply: {
+        "type": "subscription_succeeded",
+        "channel": reply.channel,
+        **standing_fields(reply.standing),
+    },
     Unsubscribed: lambda reply: {"type": "unsubscribe_succeeded", "channel": reply.channel},
     Sent: _sent,
     Pong: lambda reply: {"type": "pong", "timestamp": timestamp()},
     Failure: _failure,
-    Gap: lambda reply: {"type": "gap", "channel": reply.channel},
+    Gap: lambda reply: {"type": "gap", "channel": reply.channel, **position_fields(reply.position)},
+    HistoryPage: _history,
     Lag: lambda reply: {"type": "lag", "channel": reply.channel, "dropped": reply.dropped},
     Refreshed: lambda reply: {"type": "refreshed", "expires": int(reply.expires)},
     Left: lambda reply: {"type": "unsubscribe_succeeded", "channel": reply.channel, "reason": "forbidden"},

@@ -8,21 +8,33 @@ from typing import Protocol
 
 from fastws.codec.codec import Codec
 from fastws.vocabulary.commands import Request, RequestId
+from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.positions import Past
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
+
+
+@dataclass(slots=True, frozen=True)
+class Wanted:
+    """Requests of a client for its first channel: the `past` to replay, and a `filter` from the start."""
+
+    past: Past = None
+    filter: Filter | None = None
 
 
 @dataclass(slots=True, frozen=True)
 class StartingChannels:
     """The channels that a client is subscribed to when it connects, and its workspace.
 
-    `home` is the channel to which `ChangeFilter` applies, or None if the dialect has no filters.
+    `home` is the channel to which `ChangeFilter` applies, or None if the dialect has no filters. `wanted` is None if
+    the client wants nothing in particular.
     """
 
     channels: tuple[str, ...] = ()
     home: str | None = None
     workspace: str | None = None
+    wanted: Wanted | None = None
 
 
 class Dialect(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fastws.dialects.dialect import StartingChannels
@@ -18,11 +18,31 @@ from fastws.dialects.fields import (
     parse_refresh,
     timestamp_of,
 )
+from fastws.dialects.history import (
+    history_parser,
+    offset_field,
+    page_fields,
+    position_fields,
+    standing_fields,
+    wanted,
+)
 from fastws.errors import BadRequest
 from fastws.vocabulary.commands import ChangeFilter, Command
+from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.publication import Publication
-from fastws.vocabulary.replies import Failure, FilterChanged, Gap, Lag, Left, Pong, Refreshed, Reply
+from fastws.vocabulary.replies import (
+    Connected,
+    Failure,
+    FilterChanged,
+    Gap,
+    HistoryPage,
+    Lag,
+    Left,
+    Pong,
+    Refreshed,
+    Reply,
+)
 from fastws.vocabulary.values import timestamp
 
 DEFAULT_CHANNEL: Final = "botrix:jobs:updates"
@@ -53,14 +73,17 @@ class Jobs(SingleRequestDialect):
         self.starting = StartingChannels(channels=(channel,), home=channel)
 
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
-        return self.starting
+        if not query:
+            return self.starting
+        wishes = wanted(query, _filter_of(query))
+        return self.starting if wishes is None else replace(self.starting, wanted=wishes)
 
     def parse(self, message: object) -> Command:
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","statuses":["failed"]}')
 
     def reply(self, reply: Reply, starting: StartingChannels) -> Message | None:
         renderer = _RENDERERS.get(type(reply))
-        return None if renderer is None else renderer(reply)
+        return None if renderer is None else renderer(reply, starting)
 
     def delivery(self, publication: Publication) -> Message:
         """Return a job update. A publication without a job, such as a direct message, has its `event` instead."""
@@ -75,13 +98,27 @@ class Jobs(SingleRequestDialect):
         message["timestamp"] = timestamp_of(None) if publication.timestamp is None else publication.timestamp
         if publication.seq is not None:
             message["seq"] = publication.seq
+        if publication.offset is not None:
+            message["channel"] = publication.channel
+            message["offset"] = publication.offset
         return message
+
+
+def _filter_of(query: Mapping[str, str]) -> Filter | None:
+    """Return the first filter, from `job_ids` and `statuses`, lists with commas. Raises BadRequest."""
+    fields: Message = {field: query[field].split(",") for field in ("job_ids", "statuses") if query.get(field)}
+    return _narrowed(fields) if fields else None
+
+
+def _narrowed(fields: Message) -> Filter | None:
+    """Return the filter in `job_ids` and `statuses`; None if both are absent or empty."""
+    chosen = JobFilter(_entries(fields, "job_ids"), _entries(fields, "statuses"))
+    return None if chosen == JobFilter() else chosen
 
 
 def _parse_subscribe(message: Message) -> Command:
     """Replace the filter. A field that is absent or empty matches all updates."""
-    wanted = JobFilter(_entries(message, "job_ids"), _entries(message, "statuses"))
-    narrowed = None if wanted == JobFilter() else wanted
+    narrowed = _narrowed(message)
     return ChangeFilter(lambda now: narrowed)
 
 
@@ -113,28 +150,43 @@ def _entry(value: object, field: str) -> str:
 _PARSERS: Final[Mapping[str, Parser]] = {
     "subscribe": _parse_subscribe,
     "unsubscribe": _parse_unsubscribe,
+    "history": history_parser(lambda message: ""),
     "ping": parse_ping,
     "refresh": parse_refresh,
 }
 
 
-def _filter_changed(reply: FilterChanged) -> Message:
-    wanted = reply.filter if isinstance(reply.filter, JobFilter) else JobFilter()
+def _greeting(reply: Connected, starting: StartingChannels) -> Message | None:
+    """Return `subscribed` for a client that asks for the past in its query. Clients of the seed get no greeting."""
+    if starting.wanted is None or starting.wanted.past is None:
+        return None
+    return _filter_changed(FilterChanged(starting.wanted.filter, standing=reply.standing), starting)
+
+
+def _filter_changed(reply: FilterChanged, starting: StartingChannels) -> Message:
+    chosen = reply.filter if isinstance(reply.filter, JobFilter) else JobFilter()
     return {
         "type": "subscribed",
-        "job_ids": sorted(wanted.job_ids or ()),
-        "statuses": sorted(wanted.statuses or ()),
+        "job_ids": sorted(chosen.job_ids or ()),
+        "statuses": sorted(chosen.statuses or ()),
+        **standing_fields(reply.standing),
     }
 
 
-_RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
+def _history(reply: HistoryPage, starting: StartingChannels) -> Message:
+    return {"type": "history", **page_fields(reply, JOBS.delivery)}
+
+
+_RENDERERS: Final[Mapping[type, Callable[..., Message | None]]] = {
+    Connected: _greeting,
     FilterChanged: _filter_changed,
-    Pong: lambda reply: {"type": "pong", "timestamp": timestamp()},
-    Failure: lambda reply: {"type": "error", "message": reply.message},
-    Gap: lambda reply: {"type": "gap"},
-    Lag: lambda reply: {"type": "lag", "dropped": reply.dropped},
-    Refreshed: lambda reply: {"type": "refreshed", "expires": int(reply.expires)},
-    Left: lambda reply: {"type": "error", "message": "the new token does not allow this feed"},
+    HistoryPage: _history,
+    Pong: lambda reply, starting: {"type": "pong", **offset_field(reply.position), "timestamp": timestamp()},
+    Failure: lambda reply, starting: {"type": "error", "message": reply.message},
+    Gap: lambda reply, starting: {"type": "gap", **position_fields(reply.position)},
+    Lag: lambda reply, starting: {"type": "lag", "dropped": reply.dropped},
+    Refreshed: lambda reply, starting: {"type": "refreshed", "expires": int(reply.expires)},
+    Left: lambda reply, starting: {"type": "error", "message": "the new token does not allow this feed"},
 }
 
 JOBS: Final = Jobs()

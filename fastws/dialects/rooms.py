@@ -15,6 +15,14 @@ from fastws.dialects.fields import (
     parse_refresh,
     timestamp_of,
 )
+from fastws.dialects.history import (
+    history_parser,
+    page_fields,
+    past_of,
+    position_fields,
+    standing_fields,
+    wanted,
+)
 from fastws.errors import Unauthorized
 from fastws.vocabulary.channels import check_channel_name
 from fastws.vocabulary.commands import Command, Subscribe, Unsubscribe
@@ -24,11 +32,13 @@ from fastws.vocabulary.replies import (
     Connected,
     Failure,
     Gap,
+    HistoryPage,
     Lag,
     Left,
     Pong,
     Refreshed,
     Reply,
+    Standing,
     Subscribed,
     Unsubscribed,
 )
@@ -54,7 +64,7 @@ class Rooms(SingleRequestDialect):
     def admit(self, identity: Identity | None, query: Mapping[str, str]) -> StartingChannels:
         if identity is None:
             raise Unauthorized("a token is required")
-        return StartingChannels(channels=(f"user:{identity.user}",))
+        return StartingChannels(channels=(f"user:{identity.user}",), wanted=wanted(query))
 
     def parse(self, message: object) -> Command:
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","room_id":"execution:1"}')
@@ -64,12 +74,16 @@ class Rooms(SingleRequestDialect):
         return None if renderer is None else renderer(reply)
 
     def delivery(self, publication: Publication) -> Message:
-        return {
+        message: Message = {
             "type": publication.type or type_of_room(publication.channel),
             "event": publication.event,
             "data": publication.data,
             "timestamp": timestamp_of(publication.timestamp),
         }
+        if publication.offset is not None:
+            message["room_id"] = publication.channel
+            message["offset"] = publication.offset
+        return message
 
 
 def type_of_room(room: str) -> str:
@@ -78,16 +92,22 @@ def type_of_room(room: str) -> str:
     return TYPE_OF_KIND.get(kind, DEFAULT_TYPE) if colon else DEFAULT_TYPE
 
 
+def _room_of(message: Message) -> str:
+    return check_channel_name(message.get("room_id"), field="room_id")
+
+
 _PARSERS: Final[Mapping[str, Parser]] = {
-    "subscribe": lambda message: Subscribe(check_channel_name(message.get("room_id"), field="room_id")),
-    "unsubscribe": lambda message: Unsubscribe(check_channel_name(message.get("room_id"), field="room_id")),
+    "subscribe": lambda message: Subscribe(_room_of(message), past_of(message)),
+    "unsubscribe": lambda message: Unsubscribe(_room_of(message)),
+    "history": history_parser(_room_of),
     "ping": parse_ping,
     "refresh": parse_refresh,
 }
 
 
-def _subscription(event: str, room: str) -> Message:
-    return {"type": "subscription", "event": event, "room_id": room, "timestamp": timestamp()}
+def _subscription(event: str, room: str, standing: Standing | None = None) -> Message:
+    position = standing_fields(standing)
+    return {"type": "subscription", "event": event, "room_id": room, **position, "timestamp": timestamp()}
 
 
 def _connected(reply: Connected) -> Message:
@@ -95,6 +115,7 @@ def _connected(reply: Connected) -> Message:
         "type": "connection",
         "event": "connected",
         "connection_id": reply.connection_id,
+        **standing_fields(reply.standing),
         "timestamp": timestamp(),
     }
 
@@ -107,14 +128,20 @@ def _failure(reply: Failure) -> Message:
     return {"type": "error", "message": text, "room_id": reply.channel}
 
 
+def _history(reply: HistoryPage) -> Message:
+    page = page_fields(reply, ROOMS.delivery)
+    return {"type": "history", "room_id": reply.channel, **page, "timestamp": timestamp()}
+
+
 _RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
     Connected: _connected,
-    Subscribed: lambda reply: _subscription("subscribed", reply.channel),
+    Subscribed: lambda reply: _subscription("subscribed", reply.channel, reply.standing),
     Unsubscribed: lambda reply: _subscription("unsubscribed", reply.channel),
     Left: lambda reply: {**_subscription("unsubscribed", reply.channel), "reason": ACCESS_DENIED},
     Pong: lambda reply: {"type": "pong", "timestamp": timestamp()},
     Failure: _failure,
-    Gap: lambda reply: {"type": "gap", "room_id": reply.channel},
+    Gap: lambda reply: {"type": "gap", "room_id": reply.channel, **position_fields(reply.position)},
+    HistoryPage: _history,
     Lag: lambda reply: {"type": "lag", "room_id": reply.channel, "dropped": reply.dropped},
     Refreshed: lambda reply: {"type": "refreshed", "expires": int(reply.expires)},
 }

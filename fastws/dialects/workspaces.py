@@ -18,6 +18,7 @@ from fastws.dialects.fields import (
     parse_refresh,
     timestamp_of,
 )
+from fastws.dialects.history import history_parser, offset_field, page_fields, position_fields, standing_fields, wanted
 from fastws.errors import BadRequest, Forbidden, Unauthorized
 from fastws.vocabulary.channels import check_channel_name, workspace_channels
 from fastws.vocabulary.commands import ChangeFilter, Command, RequestMetrics
@@ -29,6 +30,7 @@ from fastws.vocabulary.replies import (
     Failure,
     FilterChanged,
     Gap,
+    HistoryPage,
     Lag,
     Left,
     Metrics,
@@ -63,7 +65,18 @@ class Workspaces(SingleRequestDialect):
     needs_token = True
     # Values of `event` in messages of the server itself, and `metrics_update`.
     reserved_events = frozenset(
-        {"connected", "subscribed", "unsubscribed", "pong", "error", "gap", "lag", "refreshed", "metrics_update"}
+        {
+            "connected",
+            "subscribed",
+            "unsubscribed",
+            "pong",
+            "error",
+            "gap",
+            "lag",
+            "refreshed",
+            "metrics_update",
+            "history",
+        }
     )
 
     def __init__(self, template: str = DEFAULT_TEMPLATE) -> None:
@@ -84,7 +97,12 @@ class Workspaces(SingleRequestDialect):
         if workspace != identity.workspace and workspace not in identity.workspaces:
             raise Forbidden("no access to this workspace")
         channel = check_channel_name(self.template.replace("{workspace_id}", workspace), field="workspace_id")
-        return StartingChannels(channels=(channel,), home=channel, workspace=workspace)
+        return StartingChannels(
+            channels=(channel,),
+            home=channel,
+            workspace=workspace,
+            wanted=wanted(query, _filter_of(query)),
+        )
 
     def parse(self, message: object) -> Command:
         return parse_by_type(message, _PARSERS, example='{"type":"subscribe","event_types":["alert"]}')
@@ -101,10 +119,24 @@ class Workspaces(SingleRequestDialect):
         }
         if publication.priority is not None:
             message["priority"] = publication.priority
+        if publication.offset is not None:
+            message["channel"] = publication.channel
+            message["offset"] = publication.offset
         return message
 
     def reserves(self, channel: str) -> bool:
         return self._channels.fullmatch(channel) is not None
+
+
+def _filter_of(query: Mapping[str, str]) -> Filter | None:
+    """Return the first filter, from `event_types` or `except_event_types`, lists with commas. Raises BadRequest."""
+    for field, excluding in (("event_types", False), ("except_event_types", True)):
+        if field in query:
+            names = frozenset(check_texts(query[field].split(","), field=field, at_most=MAX_EVENT_NAMES))
+            if ALL in names:
+                return EventFilter(frozenset()) if excluding else None
+            return EventFilter(names, excluding=excluding)
+    return None
 
 
 def _parse_subscribe(message: Message) -> Command:
@@ -154,6 +186,7 @@ def _parse_request_metrics(message: Message) -> Command:
 _PARSERS: Final[Mapping[str, Parser]] = {
     "subscribe": _parse_subscribe,
     "unsubscribe": _parse_unsubscribe,
+    "history": history_parser(lambda message: ""),
     "ping": parse_ping,
     "request_metrics": _parse_request_metrics,
     "refresh": parse_refresh,
@@ -165,6 +198,7 @@ def _connected(reply: Connected, starting: StartingChannels) -> Message:
         "event": "connected",
         "connection_id": reply.connection_id,
         "workspace_id": starting.workspace,
+        **standing_fields(reply.standing),
         "timestamp": timestamp(),
     }
 
@@ -196,6 +230,10 @@ def _metrics(reply: Metrics, starting: StartingChannels) -> Message:
     }
 
 
+def _history(reply: HistoryPage, starting: StartingChannels) -> Message:
+    return {"event": "history", **page_fields(reply, WORKSPACES.delivery), "timestamp": timestamp()}
+
+
 def _lag(reply: Lag, starting: StartingChannels) -> Message:
     return {"event": "lag", "workspace_id": starting.workspace, "dropped": reply.dropped}
 
@@ -207,10 +245,15 @@ def _left(reply: Left, starting: StartingChannels) -> Message:
 _RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
     Connected: _connected,
     FilterChanged: _filter_changed,
-    Pong: lambda reply, starting: {"event": "pong", "timestamp": timestamp()},
+    HistoryPage: _history,
+    Pong: lambda reply, starting: {"event": "pong", **offset_field(reply.position), "timestamp": timestamp()},
     Metrics: _metrics,
     Failure: lambda reply, starting: {"event": "error", "message": reply.message},
-    Gap: lambda reply, starting: {"event": "gap", "workspace_id": starting.workspace},
+    Gap: lambda reply, starting: {
+        "event": "gap",
+        "workspace_id": starting.workspace,
+        **position_fields(reply.position),
+    },
     Lag: _lag,
     Refreshed: lambda reply, starting: {"event": "refreshed", "expires": int(reply.expires)},
     Left: _left,

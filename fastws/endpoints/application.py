@@ -17,7 +17,7 @@ from fastws.access.tokens import Tokens
 from fastws.cluster.port import Cluster
 from fastws.counters import Counters
 from fastws.hub.hub import Hub
-from fastws.hub.ports import Broker
+from fastws.hub.ports import Broker, History
 from fastws.hub.roster import Roster
 from fastws.logs import LogLevel
 from fastws.vocabulary.identity import Identity
@@ -40,6 +40,8 @@ class Application:
 
     hub: Hub
     broker: Broker
+    # None without the setting `history`.
+    history: History | None
     roster: Roster
     counters: Counters
     log_level: LogLevel

@@ -13,6 +13,7 @@ from fastws.errors import BadRequest, FastWSError, OutcomeUnknown, RateLimited
 from fastws.hub.ports import Receipt
 from fastws.hub.publication_log import LoggedReceipt
 from fastws.vocabulary.channels import check_channel_name
+from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import NOBODY, Publication
 from fastws.wire.request import Request
 from fastws.wire.response import Response
@@ -69,6 +70,7 @@ def _read(item: object, where: str) -> tuple[Publication, str | None, str | None
         priority=_priority(item, prefix),
         key=_text(item, "key", prefix),
         exclude=_excluded(item, prefix),
+        is_ephemeral=_flag(item, "ephemeral", prefix),
     )
     return publication, connection_id, _text(item, "message_id", prefix)
 
@@ -91,6 +93,13 @@ def _priority(item: dict[str, object], prefix: str) -> str | int | None:
     raise BadRequest(f"`{prefix}priority` must be a string or an integer")
 
 
+def _flag(item: dict[str, object], field: str, prefix: str) -> bool:
+    value = item.get(field, False)
+    if not isinstance(value, bool):
+        raise BadRequest(f"`{prefix}{field}` must be true or false")
+    return value
+
+
 def _excluded(item: dict[str, object], prefix: str) -> frozenset[str]:
     value = item.get("exclude")
     if value is None:
@@ -102,7 +111,7 @@ def _excluded(item: dict[str, object], prefix: str) -> frozenset[str]:
 
 async def _publish(
     application: Application, publication: Publication, connection_id: str | None, message_id: str | None
-) -> dict[str, int]:
+) -> dict[str, int | str]:
     """Publish once per message_id. A repeated message_id gets the outcome of the first try, unless it was refused."""
     if message_id is None:
         return await _publish_now(application, publication, connection_id)
@@ -123,7 +132,9 @@ async def _publish(
     return outcome
 
 
-async def _publish_now(application: Application, publication: Publication, connection_id: str | None) -> dict[str, int]:
+async def _publish_now(
+    application: Application, publication: Publication, connection_id: str | None
+) -> dict[str, int | str]:
     application.counters.publications["http"] += 1
     awaited = AwaitedReceipt()
     receipt: Receipt = awaited
@@ -132,13 +143,14 @@ async def _publish_now(application: Application, publication: Publication, conne
     if connection_id is None:
         application.broker.publish(publication, receipt)
         sent, failed = await awaited.outcome
-        return {"sent": sent, "failed": failed, "stale": 0}
+        outcome: dict[str, int | str] = {"sent": sent, "failed": failed, "stale": 0}
+        return outcome if awaited.position is None else outcome | awaited.position._asdict()
     application.cluster.send(connection_id, publication, receipt)
     sent, failed = await awaited.outcome
     return {"sent": sent, "failed": failed, "stale": int(not sent and not failed)}
 
 
-def _result(result: dict[str, int] | BaseException) -> dict[str, object]:
+def _result(result: dict[str, int | str] | BaseException) -> dict[str, object]:
     if isinstance(result, FastWSError):
         return {"sent": 0, "failed": 0, "stale": 0, "error": {"code": result.code, "message": result.message}}
     if isinstance(result, BaseException):
@@ -147,12 +159,19 @@ def _result(result: dict[str, int] | BaseException) -> dict[str, object]:
 
 
 class AwaitedReceipt:
-    """A receipt for coroutines: `await receipt.outcome` returns (sent, failed) or raises the error."""
+    """A receipt for coroutines: `await receipt.outcome` returns (sent, failed) or raises the error.
 
-    __slots__ = ("outcome",)
+    `position` is that of the publication if history keeps it.
+    """
+
+    __slots__ = ("outcome", "position")
 
     def __init__(self) -> None:
         self.outcome: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+        self.position: Position | None = None
+
+    def kept(self, position: Position) -> None:
+        self.position = position
 
     def done(self, sent: int, failed: int) -> None:
         if not self.outcome.done():

@@ -32,7 +32,7 @@ async def list_connections(application: Application, request: Request, **_: str)
         user=query.get("user"),
         channel=query.get("channel"),
         cursor=query.get("cursor"),
-        limit=_limit(query.get("limit")),
+        limit=limit_of(query.get("limit")),
     )
     return json_response({"connections": connections, "cursor": cursor})
 
@@ -52,7 +52,8 @@ async def delete_connection(application: Application, request: Request, *, id: s
     return Response(204)
 
 
-def _limit(text: str | None) -> int:
+def limit_of(text: str | None) -> int:
+    """Return the size of a page in the query parameter `limit`. Raises BadRequest."""
     if text is None:
         return PAGE_SIZE
     if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= MAX_PAGE_SIZE:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
-from fastws.endpoints import aws_connections, connections, console, health, revocations, statistics
+from fastws.endpoints import aws_connections, channels, connections, console, health, revocations, statistics
 from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application
 from fastws.endpoints.broadcast import broadcast
@@ -23,6 +23,7 @@ Handler = Callable[..., "Response | Awaitable[Response]"]
 MayReadBody = Callable[[Application, Request, str], bool]
 
 
+_SLASH: Final = re.compile("%2f", re.IGNORECASE)
 # A stage of API Gateway, `$default` included, but no dot segment, which proxies resolve.
 _STAGE: Final = r"(?!\.{1,2}/)[A-Za-z0-9._~$-]+"
 
@@ -55,6 +56,8 @@ def routes(metrics: Handler, log_level: LogLevelEndpoint, upgrade_check: Upgrade
             "/connections/{id}",
             {"GET": connections.get_connection, "DELETE": connections.delete_connection},
         ),
+        Route("/channels", {"GET": channels.list_all}),
+        Route("/channels/{channel}/history", {"GET": channels.read_history, "DELETE": channels.clear_history}),
         Route("/@connections/{id}", aws_connections.METHODS, {"POST": aws_connections.may_post}),
         Route("/{stage}/@connections/{id}", aws_connections.METHODS, {"POST": aws_connections.may_post}),
         Route("/revocations", {"POST": revocations.revoke}, {"POST": connections.has_key}),
@@ -140,7 +143,8 @@ class Router:
         if route is not None:
             return route, {}
         if "%" in path:
-            check_path(path)
+            # The name of a channel may contain slashes. No other path begins like this, so no rule is bypassed.
+            check_path(_SLASH.sub("", path) if path.startswith("/channels/") else path)
         for expression, route in self._patterns:
             match = expression.fullmatch(path)
             if match is not None:

@@ -14,6 +14,7 @@ from fastws.hub.ports import Member, Receipt, WireForm
 from fastws.hub.rules import Rules
 from fastws.hub.tick import Schedule, ScheduleLater, Tick
 from fastws.vocabulary.filters import Filter
+from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Failure, Gap
 
@@ -145,11 +146,14 @@ class Hub:
             if name not in self.channels:
                 self._guarded(self.emptied, name)
 
-    def gap(self, name: str) -> None:
-        """Notify every member of `name`, before any newer publication, that it may have missed some."""
+    def gap(self, name: str, position: Position | None = None) -> None:
+        """Notify every member of `name`, before any newer publication, that it may have missed some.
+
+        With a history, the next publication has the offset after `position`.
+        """
         self.flush_channel(name)
         for member in self.members(name):
-            self._guarded(member.notify, Gap(name))
+            self._guarded(member.notify, Gap(name, position))
 
     def _guarded(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Run a callback; report what it raises, so that one failing callback does not affect the others."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fastws.errors import FastWSError
+from fastws.vocabulary.positions import Page, Past, Position, Recovery
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
 
@@ -70,7 +71,11 @@ class Member(Protocol):
 
 
 class Receipt(Protocol):
-    """Gets the result of one publication: exactly one of the two methods is called, once."""
+    """Gets the result of one publication: exactly one of `done` and `refused` is called, once."""
+
+    def kept(self, position: Position) -> None:
+        """History keeps the publication at `position`. Called before `done`, if at all."""
+        ...
 
     def done(self, sent: int, failed: int) -> None:
         """The publication was handed to `sent` subscribers; the queues of `failed` subscribers refused it."""
@@ -106,6 +111,50 @@ class Broker(Protocol):
         ...
 
 
+class History(Protocol):
+    """Numbers and keeps the publications of some channels, so that subscribers can catch up on what they missed.
+
+    What is passed to `answer` is complete at that moment: every publication up to its position has been delivered to
+    the hub, and everything that is delivered later is newer.
+    """
+
+    def keeps(self, channel: str) -> bool:
+        """Whether `channel` has a history."""
+        ...
+
+    def heard(self, channel: str) -> Position | None:
+        """Return the position up to which this process has heard `channel`; None if it has no history."""
+        ...
+
+    async def channels(self) -> list[str]:
+        """Return the names of the channels with a numbering."""
+        ...
+
+    def recover(self, channel: str, past: Past, answer: Callable[[Recovery | FastWSError], None]) -> None:
+        """Call `answer` with what a subscriber of `channel` gets of its past, now or later."""
+        ...
+
+    def page(
+        self,
+        channel: str,
+        position: Position | None,
+        limit: int,
+        *,
+        is_reverse: bool,
+        answer: Callable[[Page | FastWSError], None],
+    ) -> None:
+        """Call `answer` with at most `limit` publications: from the oldest, or those after `position`.
+
+        In reverse from the newest, or those before `position`. The answer is Unrecoverable for a position that is gone
+        and BadRequest for a channel without history.
+        """
+        ...
+
+    def clear(self, channel: str, answer: Callable[[Position | FastWSError], None]) -> None:
+        """Forget the publications of `channel` and begin a new numbering. Call `answer` with its position."""
+        ...
+
+
 class Deliverer(Protocol):
     """The hub as a broker sees it. Every publication enters the hub through `deliver`."""
 
@@ -113,8 +162,11 @@ class Deliverer(Protocol):
         """Hand `publication` to the local subscribers of its channel; `receipt` gets their number."""
         ...
 
-    def gap(self, channel: str) -> None:
-        """Notify the subscribers of `channel`, before any newer publication, that they may have missed some."""
+    def gap(self, channel: str, position: Position | None = None) -> None:
+        """Notify the subscribers of `channel`, before any newer publication, that they may have missed some.
+
+        The next publication has the offset after `position`, if the channel has a history.
+        """
         ...
 
     def fail(self, channel: str, error: FastWSError) -> None:

@@ -7,6 +7,7 @@ import structlog
 from fastws.errors import FastWSError
 from fastws.hub.channel import rough_bytes
 from fastws.hub.ports import Receipt
+from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import Publication
 
 log = structlog.stdlib.get_logger("fastws.publications")
@@ -28,6 +29,11 @@ class LoggedReceipt:
         self._source = source
         self._receipt = receipt
         self._connection_id = connection_id
+
+    def kept(self, position: Position) -> None:
+        """Pass the position on."""
+        if self._receipt is not None:
+            self._receipt.kept(position)
 
     def done(self, sent: int, failed: int) -> None:
         """Log `sent` and `failed`."""

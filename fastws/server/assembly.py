@@ -14,6 +14,7 @@ from fastws.access.rate_limit import Bucket
 from fastws.access.sigv4 import AwsCredentials
 from fastws.admission.capacity import free_descriptors
 from fastws.admission.gate import Gate, GateRules
+from fastws.brokers.history import HistoryRule, HistoryRules, MemoryHistory
 from fastws.brokers.memory import MemoryBroker
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.callouts.authorizer import Authorizer
@@ -42,7 +43,7 @@ from fastws.session.commands import COMMANDS
 from fastws.session.metrics_source import MetricsSource
 from fastws.session.services import Services
 from fastws.session.verifications import Verifications
-from fastws.settings import flush_intervals, slow_policies
+from fastws.settings import flush_intervals, history_rules, slow_policies
 from fastws.telemetry.all_workers import AllWorkerMetrics, WorkerMetrics
 from fastws.telemetry.exposition import Exposition, OnHosts, not_on_this_port
 from fastws.transport.connection_log import ConnectionLog
@@ -132,8 +133,21 @@ class Assembly:
 
     def _make_broker(self, node_id: str) -> MemoryBroker | RedisBroker:
         if self._config.redis_url is None:
-            return MemoryBroker(self.hub, self._config)
+            return MemoryBroker(self.hub, self._config, self._make_history())
         return RedisBroker(self.hub, self._config, node_id=node_id, counters=self._counters, log_level=self._log_level)
+
+    def _make_history(self) -> MemoryHistory | None:
+        config = self._config
+        table = history_rules(config)
+        if not any(rule for _, rule in table):
+            return None
+        return MemoryHistory(
+            HistoryRules([(pattern, rule and HistoryRule(*rule)) for pattern, rule in table]),
+            max_bytes=config.history_bytes,
+            recover_limit=config.recover_limit,
+            count=self.hub.count,
+            gap=self.hub.gap,
+        )
 
     def _make_cluster(self) -> OneProcess | RedisCluster:
         revocations = self._admittance.revocations
@@ -162,6 +176,7 @@ class Assembly:
             mounts=admittance.mounts,
             hub=self.hub,
             broker=self.broker,
+            history=self.broker.history,
             roster=self._roster,
             counters=self._counters,
             permissions=admittance.permissions,
@@ -236,6 +251,7 @@ class Assembly:
         return Application(
             hub=self.hub,
             broker=self.broker,
+            history=self.broker.history,
             roster=self._roster,
             counters=self._counters,
             log_level=self._log_level,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fastws.errors import FastWSError
 from fastws.session.services import ACK_CACHE_SIZE
 from fastws.vocabulary.commands import RequestId
+from fastws.vocabulary.positions import Position
 from fastws.vocabulary.replies import Sent
 
 if TYPE_CHECKING:
@@ -16,16 +17,24 @@ if TYPE_CHECKING:
 class Acknowledgement:
     """The receipt of a send to a channel."""
 
-    __slots__ = ("channel", "request_id", "session")
+    __slots__ = ("channel", "position", "request_id", "session")
 
     def __init__(self, session: Session, channel: str, request_id: RequestId) -> None:
         self.session = session
         self.channel = channel
         self.request_id = request_id
+        self.position: Position | None = None
+
+    def kept(self, position: Position) -> None:
+        """Tell the sender the position."""
+        self.position = position
 
     def done(self, sent: int, failed: int) -> None:
         """Send the reply. Cost: 0.4 µs if the same reply is in the cache."""
-        acknowledge(self.session, self.channel, None, sent, failed, self.request_id)
+        if self.position is None:
+            acknowledge(self.session, self.channel, None, sent, failed, self.request_id)
+        else:
+            self.session.send_reply(Sent(self.channel, None, sent, failed, self.position), self.request_id)
 
     def refused(self, error: FastWSError) -> None:
         """Send the error."""
@@ -42,6 +51,9 @@ class DirectAcknowledgement:
         self.session = session
         self.connection_id = connection_id
         self.request_id = request_id
+
+    def kept(self, position: Position) -> None:
+        """Does nothing: a message to one connection is not kept."""
 
     def done(self, sent: int, failed: int) -> None:
         """Send the reply; a connection that does not exist counts as failed (spec 3.1)."""

@@ -11,12 +11,14 @@ from fastws.hub.ports import Receipt
 from fastws.hub.publication_log import LoggedReceipt
 from fastws.session.acknowledgements import Acknowledgement, DirectAcknowledgement
 from fastws.session.authorization import authorize, leave_forbidden_channels
-from fastws.session.joining import join
+from fastws.session.joining import Joining
+from fastws.session.recovery import read_history
 from fastws.session.waiting import proceed, suspend, wait_for
 from fastws.vocabulary.commands import (
     ChangeFilter,
     Echo,
     Ping,
+    ReadHistory,
     Refresh,
     RequestId,
     RequestMetrics,
@@ -26,8 +28,9 @@ from fastws.vocabulary.commands import (
     Unsubscribe,
 )
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.positions import Past
 from fastws.vocabulary.publication import NOBODY, Publication
-from fastws.vocabulary.replies import FilterChanged, Left, Metrics, Pong, Refreshed, Subscribed, Unsubscribed
+from fastws.vocabulary.replies import FilterChanged, Left, Metrics, Pong, Refreshed, Standing, Subscribed, Unsubscribed
 
 if TYPE_CHECKING:
     from fastws.session.session import Session
@@ -39,10 +42,10 @@ CONNECTION_PREFIX: Final = "connection:"
 
 def subscribe(session: Session, command: Subscribe, request_id: RequestId) -> None:
     name = command.channel
-    authorize(session, "subscribe", name, lambda: _join(session, name, request_id), request_id)
+    authorize(session, "subscribe", name, lambda: _join(session, name, command.past, request_id), request_id)
 
 
-def _join(session: Session, name: str, request_id: RequestId) -> None:
+def _join(session: Session, name: str, past: Past, request_id: RequestId) -> None:
     peer, config = session.peer, session.services.config
     hub = session.services.hub
     is_member = hub.audience_of(peer, name) is not None
@@ -52,12 +55,19 @@ def _join(session: Session, name: str, request_id: RequestId) -> None:
             "unsubscribe from one first",
             channel=name,
         )
-    join(
+    Joining(
         session,
         name,
-        lambda: session.send_reply(Subscribed(name), request_id),
+        past,
+        lambda standing: session.send_reply(Subscribed(name, standing), request_id),
         lambda error: session.refuse(error, request_id),
-    )
+    ).run()
+
+
+def history(session: Session, command: ReadHistory, request_id: RequestId) -> None:
+    """Read the history of a channel that the client may subscribe to."""
+    name = command.channel or session.starting.home or ""
+    authorize(session, "subscribe", name, lambda: read_history(session, name, command, request_id), request_id)
 
 
 def unsubscribe(session: Session, command: Unsubscribe, request_id: RequestId) -> None:
@@ -97,6 +107,9 @@ def _publish(session: Session, command: Send, request_id: RequestId) -> None:
         None,
         command.key,
         frozenset((sender,)) if command.exclude_self else NOBODY,
+        None,
+        None,
+        command.is_ephemeral,
     )
     receipt: Receipt = Acknowledgement(session, command.channel, request_id)
     if services.log_level.is_debug:
@@ -142,7 +155,11 @@ def echo(session: Session, command: Echo, request_id: RequestId) -> None:
 
 
 def ping(session: Session, command: Ping, request_id: RequestId) -> None:
-    session.send_reply(Pong(), request_id)
+    home = session.starting.home
+    if home is None or session.services.history is None:
+        session.send_reply(Pong(), request_id)
+    elif session.flush_before_reply(home):
+        session.send_reply(Pong(session.services.history.heard(home)), request_id)
 
 
 def refresh(session: Session, command: Refresh, request_id: RequestId) -> None:
@@ -215,7 +232,10 @@ def change_filter(session: Session, command: ChangeFilter, request_id: RequestId
     changed = command.change(audience.filter)
     if session.flush_before_reply(home):
         hub.subscribe(session.peer, home, session.form, changed)
-        session.send_reply(FilterChanged(changed, command.subscribed), request_id)
+        history = session.services.history
+        position = None if history is None else history.heard(home)
+        standing = None if position is None else Standing(position)
+        session.send_reply(FilterChanged(changed, command.subscribed, standing), request_id)
 
 
 def request_metrics(session: Session, command: RequestMetrics, request_id: RequestId) -> None:
@@ -242,6 +262,7 @@ COMMANDS: Final[Mapping[type, Callable[[Session, Any, RequestId], None]]] = {
     Unsubscribe: unsubscribe,
     Send: send,
     SendDirect: send_direct,
+    ReadHistory: history,
     Ping: ping,
     Echo: echo,
     Refresh: refresh,

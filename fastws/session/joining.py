@@ -3,79 +3,125 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fastws.dialects.dialect import Wanted
 from fastws.errors import FastWSError, TooManyChannels
+from fastws.session.recovery import Joined, replay
 from fastws.session.waiting import wait_for
-from fastws.vocabulary.replies import Connected
+from fastws.vocabulary.filters import Filter
+from fastws.vocabulary.positions import Past, Recovery
+from fastws.vocabulary.replies import Connected, Standing
 
 if TYPE_CHECKING:
+    from fastws.hub.ports import History
     from fastws.session.session import Session
 
 _TOO_MANY: Final = "the server has reached its maximum number of channels; subscribe to an existing one"
 
 OnError = Callable[[FastWSError], None]
+NOTHING: Final = Wanted()
 
 
 def join_starting_channels(session: Session) -> None:
     """Join the channels that the client's path implies, send the greeting, then report the channels that failed."""
-    names = list(session.starting.channels)
-    if not names:
-        session.send_reply(Connected(session.peer.id, session.starting.workspace))
-        return
+    starting = session.starting
+    names = list(starting.channels)
     errors: list[FastWSError] = []
 
-    def join_next() -> None:
+    def join_next(standing: Standing | None) -> None:
         if names:
-            join(session, names.pop(0), join_next, errors.append, stays=True)
+            name, wanted = names.pop(0), starting.wanted or NOTHING
+            Joining(session, name, wanted.past, join_next, errors.append, wanted.filter, stays=True).run()
             return
-        session.send_reply(Connected(session.peer.id, session.starting.workspace))
+        session.send_reply(Connected(session.peer.id, starting.workspace, standing))
         for error in errors:
             session.refuse(error, None)
 
-    join_next()
+    join_next(None)
 
 
-def join(session: Session, name: str, joined: Callable[[], None], refused: OnError, *, stays: bool = False) -> None:
-    """Make the client a member of `name`, then call `joined`.
+@dataclass(slots=True)
+class Joining:
+    """A client that is about to become a member of the channel `name`.
 
-    Happens immediately, or when the broker confirms that it receives the channel; the session is suspended until then.
-    If the broker cannot receive the channel, calls `refused`. With `stays` the client becomes a member even then, and
-    gets publications as soon as the broker receives them. If the server has `max_channels`, calls `refused`, too, and
-    with `stays` also `joined`, though the client does not become a member.
+    `past` is what it asks for of the history of the channel, `filter` selects its deliveries. `joined` is called once
+    it is a member, with its standing if the channel has a history, and `refused` with an error.
+
+    If the broker cannot receive the channel, the client is refused. With `stays` it becomes a member even then, and
+    gets publications as soon as the broker receives them. If the server has `max_channels`, it is refused, and with
+    `stays` also `joined` is called, though the client does not become a member.
     """
-    services = session.services
-    hub, broker, pending = services.hub, services.broker, services.pending_channels
 
-    def finish(error: FastWSError | None) -> None:
+    session: Session
+    name: str
+    past: Past
+    joined: Joined
+    refused: OnError
+    filter: Filter | None = None
+    stays: bool = False
+
+    def run(self) -> None:
+        """Join at once, or when the broker confirms that it receives the channel; the session waits until then."""
+        name, services = self.name, self.session.services
+        hub, broker, pending = services.hub, services.broker, services.pending_channels
+        if hub.count(name):
+            self._listening(broker.refusal(name))
+        elif name not in pending and len(hub.channels) + len(pending) >= services.config.max_channels:
+            self.refused(TooManyChannels(_TOO_MANY, channel=name))
+            if self.stays:
+                self.joined(None)
+        else:
+            pending[name] = pending.get(name, 0) + 1
+            wait_for(self.session, lambda answer: broker.listen(name, lambda: answer(None), answer), self._answered)
+
+    def _answered(self, error: FastWSError | None) -> None:
+        pending = self.session.services.pending_channels
+        pending[self.name] -= 1
+        if not pending[self.name]:
+            del pending[self.name]
+        self._listening(error)
+
+    def _listening(self, error: FastWSError | None) -> None:
+        """The broker receives the channel, or refuses to."""
         if error is not None:
-            refused(error)
-        if error is None or stays:
-            _enter(session, name, joined)
-        elif not hub.count(name):
-            broker.unlisten(name)
+            self.refused(error)
+            if not self.stays:
+                self._give_up()
+                return
+        history = self.session.services.history
+        if history is not None and history.keeps(self.name):
+            self._recover(history)
+        elif self._enter():
+            self.joined(None)
 
-    def answered(error: FastWSError | None) -> None:
-        pending[name] -= 1
-        if not pending[name]:
-            del pending[name]
-        finish(error)
+    def _recover(self, history: History) -> None:
+        """Ask `history`, and join in one step when it answers.
 
-    if hub.count(name):
-        finish(broker.refusal(name))
-    elif name not in pending and len(hub.channels) + len(pending) >= services.config.max_channels:
-        refused(TooManyChannels(_TOO_MANY, channel=name))
-        if stays:
-            joined()
-    else:
-        pending[name] = pending.get(name, 0) + 1
-        wait_for(session, lambda answer: broker.listen(name, lambda: answer(None), answer), answered)
+        The answer is complete at that moment, so nothing is missed and nothing is delivered twice. For a client that is
+        a member already, `past` is ignored.
+        """
+        if self.session.services.hub.audience_of(self.session.peer, self.name) is not None:
+            self.past = None
+        wait_for(self.session, lambda answer: history.recover(self.name, self.past, answer), self._recovered)
 
+    def _recovered(self, recovery: Recovery | FastWSError) -> None:
+        if isinstance(recovery, FastWSError):
+            self.refused(recovery)
+            self._give_up()
+        elif self._enter():
+            replay(self.session, recovery, self.past, self.filter, self.joined)
 
-def _enter(session: Session, name: str, joined: Callable[[], None]) -> None:
-    hub = session.services.hub
-    if session.flush_before_reply(name):
-        hub.subscribe(session.peer, name, session.form)
-        joined()
-    elif not hub.count(name):
-        session.services.broker.unlisten(name)
+    def _enter(self) -> bool:
+        """Become a member. Returns False if the client has gone meanwhile."""
+        session = self.session
+        if session.flush_before_reply(self.name):
+            session.services.hub.subscribe(session.peer, self.name, session.form, self.filter)
+            return True
+        self._give_up()
+        return False
+
+    def _give_up(self) -> None:
+        if not self.session.services.hub.count(self.name):
+            self.session.services.broker.unlisten(self.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from fastws.errors import FastWSError
@@ -45,6 +45,10 @@ class Peer(Member, Protocol):
 
     def write_control(self, frames: bytes) -> None:
         """Write replies, pongs and closes, which are never dropped."""
+        ...
+
+    def replay(self, frames: Iterator[bytes]) -> None:
+        """Write `frames` of the past as the client reads, before anything newer and outside the queue's bounds."""
         ...
 
     def deliver(self, frame: bytes, publication: Publication) -> bool:

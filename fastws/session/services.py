@@ -18,7 +18,7 @@ from fastws.counters import Counters
 from fastws.dialects.mount import Mounts
 from fastws.dialects.wire_form import DialectForm
 from fastws.hub.hub import Hub
-from fastws.hub.ports import Broker, Receipt
+from fastws.hub.ports import Broker, History, Receipt
 from fastws.hub.roster import Roster
 from fastws.logs import LogLevel
 from fastws.session.ports import ExpiryWatch, ReplyBatch, Spawn
@@ -50,6 +50,8 @@ class Services:
     mounts: Mounts
     hub: Hub
     broker: Broker
+    # None without the setting `history`.
+    history: History | None
     roster: Roster
     counters: Counters
     permissions: Permissions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from fastws.dialects.dialect import StartingChannels
@@ -223,6 +223,11 @@ class Session:
         self.uncork()
         if cork is not None:
             self.cork = []
+
+    def replay(self, frames: Iterator[bytes]) -> None:
+        """Write `frames` of the past after the replies so far, as the client reads."""
+        self._uncork_in_turn()
+        self.peer.replay(frames)
 
     # --- publications for this client only
 

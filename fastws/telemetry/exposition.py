@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sized
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
@@ -39,6 +39,7 @@ _LABELLED: Final = (
     ("fastws_requests_refused", "HTTP requests refused, by route and status", ("route", "status"), "requests_refused"),
     ("fastws_messages_received", "Messages received from clients", ("dialect",), "received"),
     ("fastws_publications", "Publications accepted, by source", ("source",), "publications"),
+    ("fastws_recoveries", "Subscriptions with a position, by outcome", ("outcome",), "recoveries"),
     ("fastws_slow_consumers", "Client queues that overflowed, by slow_policy", ("policy",), "slow_consumers"),
     ("fastws_dropped_messages", "Messages dropped, by reason", ("reason",), "dropped"),
     ("fastws_rate_limited", "Messages and requests over a rate limit, by kind", ("kind",), "rate_limited"),
@@ -53,8 +54,16 @@ _LABELLED: Final = (
 _UNLABELLED: Final = (
     ("fastws_deliveries", "Messages delivered to clients", "deliveries"),
     ("fastws_delivered_bytes", "Bytes of frames delivered to clients", "delivered_bytes"),
+    ("fastws_replayed_messages", "Messages of the past sent to new subscribers", "replayed_messages"),
     ("fastws_broker_reconnects", "Reconnects to Redis", "broker_reconnects"),
 )
+
+
+class HistoryState(Sized, Protocol):
+    """The part of a history that is exposed: its length is the number of channels."""
+
+    @property
+    def bytes(self) -> int: ...
 
 
 class BrokerState(Protocol):
@@ -62,6 +71,8 @@ class BrokerState(Protocol):
 
     @property
     def is_up(self) -> bool: ...
+    @property
+    def history(self) -> HistoryState | None: ...
 
 
 class ServerCollector(Collector):
@@ -93,10 +104,12 @@ class ServerCollector(Collector):
             connections.add_metric(list(key), count)
         yield connections
         messages, size = _queued(self._roster)
-        hub = self._hub
+        hub, history = self._hub, self._broker.history
         for name, help_text, value in (
             ("fastws_channels", "Channels with at least one subscriber", len(hub.channels)),
             ("fastws_subscriptions", "Subscriptions", hub.subscriptions),
+            ("fastws_history_channels", "Channels with a numbering", 0 if history is None else len(history)),
+            ("fastws_history_bytes", "Memory that histories take", 0 if history is None else history.bytes),
             ("fastws_queue_messages", "Messages queued for slow clients", messages),
             (
                 "fastws_queue_bytes",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -33,7 +33,8 @@ class Waiting(NamedTuple):
     """One entry of the queue: a frame, or `messages` frames joined.
 
     Entries with `messages` 0 belong to the control lane and are never dropped. An empty `channel` marks a direct
-    message to this client.
+    message to this client. An entry with `past` stands for frames of the past, which are made when they are taken and
+    do not count towards the bounds.
     """
 
     data: bytes
@@ -41,6 +42,7 @@ class Waiting(NamedTuple):
     channel: str
     policy: str
     key: str
+    past: Iterator[bytes] | None = None
 
 
 class Outbox:
@@ -51,6 +53,7 @@ class Outbox:
         "_bytes",
         "_entries",
         "_messages",
+        "_past_taken",
         "_since",
         "control_bytes",
         "has_overflowed",
@@ -67,6 +70,8 @@ class Outbox:
         self._messages = 0
         self._since = time.monotonic()
         self._bytes = 0
+        # Bytes of the past in the last batch: the transport's buffer may consist of them, and they count nowhere.
+        self._past_taken = 0
         self.control_bytes = 0
         self.is_blocked = True
         # Publishers that are paused until this outbox is empty; they are paused at most once.
@@ -99,6 +104,7 @@ class Outbox:
         message that is larger than the whole queue is skipped with a lag notice under every policy: disconnecting
         would only make the client reconnect and be cut off again.
         """
+        transport_bytes = max(transport_bytes - self._past_taken, 0)
         if chunk.policy == "conflate":
             return self._conflate(chunk, transport_bytes)
         if self._fits(len(chunk.frames), len(chunk.data), transport_bytes) or self._is_burst(chunk, transport_bytes):
@@ -139,21 +145,40 @@ class Outbox:
         self._bytes += len(data)
         self.control_bytes += len(data)
 
+    def replay(self, frames: Iterator[bytes]) -> None:
+        """Queue `frames` of the past: before anything newer, outside the bounds."""
+        self._entries.append(Waiting(b"", 0, "", "", "", frames))
+
     def take(self) -> list[bytes]:
         """Remove and return the next batch for the transport, oldest first; [] if the queue is empty."""
         taken: list[bytes] = []
-        size = 0
+        size = past_size = 0
         entries = self._entries
-        while entries and size < BATCH_BYTES:
+        while entries and size + past_size < BATCH_BYTES:
             entry = entries.popleft()
+            if entry.past is not None:
+                past_size += self._take_past(entry, entry.past, taken, BATCH_BYTES - size - past_size)
+                continue
             taken.append(entry.data)
             size += len(entry.data)
             self._messages -= entry.messages
             if not entry.messages:
                 self.control_bytes -= len(entry.data)
         self._bytes -= size
-        self.taken += size
+        self._past_taken = past_size
+        self.taken += size + past_size
         return taken
+
+    def _take_past(self, entry: Waiting, frames: Iterator[bytes], taken: list[bytes], wanted: int) -> int:
+        """Move about `wanted` bytes of the past to `taken`. The rest stays in its place. Returns the bytes moved."""
+        size = 0
+        for frame in frames:
+            taken.append(frame)
+            size += len(frame)
+            if size >= wanted:
+                self._entries.appendleft(entry)
+                break
+        return size
 
     def clear(self) -> int:
         """Empty the queue. Returns the number of messages dropped."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final, cast
 
 from fastws.hub.channel import Audience, Chunk
@@ -102,6 +102,19 @@ class Writer(asyncio.Protocol):
         chunk = Chunk(publication.channel, "drop_newest", [frame], frame, [publication.event])
         outbox = self.outbox
         return outbox is not None and not outbox.enqueue(chunk, self.transport.get_write_buffer_size())[0].refused
+
+    def replay(self, frames: Iterator[bytes]) -> None:
+        """Write `frames` of the past as the client reads, before anything newer and outside the bounds."""
+        if self.state is not State.OPEN:
+            return
+        outbox = self.outbox
+        if outbox is not None:
+            outbox.replay(frames)
+            return
+        self.pause_writing()
+        if self.outbox is not None:
+            self.outbox.replay(frames)
+        self.resume_writing()
 
     def enqueue(self, chunk: Chunk) -> Enqueued:
         """Queue `chunk` within the bounds of the outbox, or write it if the socket is writable again."""

@@ -6,12 +6,16 @@ from collections.abc import Callable
 
 from fastws.errors import FastWSError
 from fastws.vocabulary.filters import Filter
+from fastws.vocabulary.positions import Past, Position
 from fastws.vocabulary.values import fast_dataclass
 
 
 @fast_dataclass
 class Subscribe:
+    """Join a channel. `past` is what the client wants of its history: None for nothing."""
+
     channel: str
+    past: Past = None
 
 
 @fast_dataclass
@@ -29,6 +33,7 @@ class Send:
     exclude_self: bool = False
     type: str | None = None
     key: str | None = None
+    is_ephemeral: bool = False
 
 
 @fast_dataclass
@@ -38,6 +43,16 @@ class SendDirect:
     connection_id: str
     event: str
     data: object = None
+
+
+@fast_dataclass
+class ReadHistory:
+    """Read the past of a channel: `limit` publications from the oldest, or after `position`; in reverse before it."""
+
+    channel: str
+    limit: int
+    position: Position | None = None
+    is_reverse: bool = False
 
 
 @fast_dataclass
@@ -77,7 +92,9 @@ class Echo:
     payload: bytes
 
 
-Command = Subscribe | Unsubscribe | Send | SendDirect | Ping | Refresh | ChangeFilter | RequestMetrics | Echo
+Command = (
+    Subscribe | Unsubscribe | Send | SendDirect | ReadHistory | Ping | Refresh | ChangeFilter | RequestMetrics | Echo
+)
 # The `id` that a client gives a request and receives in the reply. None: the request has no id.
 RequestId = str | int | None
 # An invalid request has an error instead of a command; the error is the reply.

@@ -16,7 +16,8 @@ class Publication:
     `type` is the message type for rooms clients, `sender` the connection id of the publishing client, `timestamp` ISO
     8601 text or seconds since the epoch, `seq` the sequence number within a feed, and `exclude` the connection ids
     that must not receive it. Of publications with the same `key` (default: the event) the `conflate` policy keeps only
-    the latest. `attributes` are fields of a feed in addition to the data (jobs: `job_id`, `status`).
+    the latest. `attributes` are fields of a feed in addition to the data (jobs: `job_id`, `status`). `offset` is its
+    number in the history of the channel; one that `is_ephemeral` is not kept there.
     """
 
     channel: str
@@ -30,6 +31,8 @@ class Publication:
     key: str | None = None
     exclude: frozenset[str] = NOBODY
     attributes: Mapping[str, object] | None = None
+    offset: int | None = None
+    is_ephemeral: bool = False
 
 
 @fast_dataclass

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastws.vocabulary.filters import Filter
+from fastws.vocabulary.positions import Position
+from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.values import fast_dataclass
 
 
 @dataclass(slots=True, frozen=True)
+class Standing:
+    """The place of a new subscriber in a channel with a history: `position` is that of the newest publication.
+
+    The next `replayed` deliveries are of the past. `recovered` says whether they are everything after the position
+    that the client gave; None if it gave none.
+    """
+
+    position: Position
+    recovered: bool | None = None
+    replayed: int | None = None
+
+
+@dataclass(slots=True, frozen=True)
 class Connected:
-    """The first message to a client."""
+    """The first message to a client. `standing` is where it stands in its first channel, if that has a history."""
 
     connection_id: str
     workspace: str | None = None
+    standing: Standing | None = None
 
 
 @dataclass(slots=True, frozen=True)
 class Subscribed:
     channel: str
+    standing: Standing | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -34,11 +52,14 @@ class Sent:
     connection_id: str | None
     sent: int
     failed: int
+    position: Position | None = None
 
 
 @dataclass(slots=True, frozen=True)
 class Pong:
-    pass
+    """The answer to a ping. Everything up to `position` of the client's home channel was handed over before it."""
+
+    position: Position | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,9 +73,19 @@ class Failure:
 
 @dataclass(slots=True, frozen=True)
 class Gap:
-    """The client may have missed publications on `channel`."""
+    """The client may have missed publications on `channel`. With a history, deliveries continue after `position`."""
 
     channel: str
+    position: Position | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class HistoryPage:
+    """Publications of the past of `channel`. `position` is that of the newest publication of the channel."""
+
+    channel: str
+    publications: Sequence[Publication]
+    position: Position
 
 
 @dataclass(slots=True, frozen=True)
@@ -85,6 +116,7 @@ class FilterChanged:
 
     filter: Filter | None
     subscribed: bool = True
+    standing: Standing | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -101,6 +133,7 @@ Reply = (
     | Pong
     | Failure
     | Gap
+    | HistoryPage
     | Lag
     | Refreshed
     | Left

@@ -63,9 +63,9 @@ def test_an_invalid_message_names_the_fault(message: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("message", "text"),
     [
-        ({}, "`action` is missing: one of ping, refresh, send, subscribe, unsubscribe"),
-        ({"action": 1}, "`action` must be a string: one of ping"),
-        ({"action": "x" * 100}, f"unknown action '{'x' * 64}': one of ping"),
+        ({}, "`action` is missing: one of history, ping, refresh, send, subscribe, unsubscribe"),
+        ({"action": 1}, "`action` must be a string: one of history, ping"),
+        ({"action": "x" * 100}, f"unknown action '{'x' * 64}': one of history, ping"),
     ],
 )
 def test_an_unknown_action_lists_the_known_ones_and_may_be_the_applications(message: object, text: str) -> None:

@@ -10,22 +10,25 @@ from typing import Any
 import pytest
 
 from fastws.dialects import channels, jobs, rooms, workspaces
-from fastws.dialects.dialect import Dialect, StartingChannels
+from fastws.dialects.dialect import Dialect, StartingChannels, Wanted
 from fastws.dialects.jobs import JobFilter
 from fastws.dialects.workspaces import EventFilter
 from fastws.errors import BadRequest
+from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
     Connected,
     Failure,
     FilterChanged,
     Gap,
+    HistoryPage,
     Lag,
     Left,
     Metrics,
     Pong,
     Refreshed,
     Sent,
+    Standing,
     Subscribed,
     Unsubscribed,
 )
@@ -38,16 +41,27 @@ DIALECTS: dict[str, Dialect] = {
     "jobs": jobs.JOBS,
 }
 MODULES = {"channels": channels, "rooms": rooms, "workspaces": workspaces, "jobs": jobs}
+POSITION = Position(17, "x3Gh")
+STANDINGS = (
+    None,
+    Standing(POSITION),
+    Standing(POSITION, recovered=True, replayed=5),
+    Standing(POSITION, replayed=10),
+)
 REPLIES = (
-    Connected("…"),
-    Subscribed("c"),
+    *(Connected("…", standing=standing) for standing in STANDINGS),
+    *(Subscribed("c", standing) for standing in STANDINGS),
     Unsubscribed("c"),
     Sent("c", None, 5, 0),
+    Sent("c", None, 5, 0, POSITION),
     Sent(None, "…", 1, 0),
     Pong(),
+    Pong(POSITION),
     Failure("bad_request", "…"),
     Failure("forbidden", "…", "c"),
     Gap("c"),
+    Gap("c", POSITION),
+    HistoryPage("c", (), POSITION),
     Lag("c", 7),
     Refreshed(1.0),
     Left("c"),
@@ -55,6 +69,7 @@ REPLIES = (
     FilterChanged(EventFilter(frozenset({"alert"})), subscribed=False),
     FilterChanged(EventFilter(frozenset({"alert"}), excluding=True), subscribed=False),
     FilterChanged(JobFilter(frozenset({"…"}), frozenset({"failed"}))),
+    FilterChanged(JobFilter(frozenset({"…"}), frozenset({"failed"})), standing=Standing(POSITION)),
     Metrics("executions", {}),
 )
 PUBLICATIONS = {
@@ -63,11 +78,17 @@ PUBLICATIONS = {
         Publication("c", "e", sender="…"),
         Publication("", "e"),
         Publication("", "e", sender="…"),
+        Publication("c", "e", offset=18),
+        Publication("c", "e", sender="…", offset=18),
     ),
-    "rooms": (Publication("execution:1", "…"),),
-    "workspaces": (Publication("w", "execution_started", priority="high"), Publication("w", "execution_started")),
+    "rooms": (Publication("execution:1", "…"), Publication("execution:1", "…", offset=18)),
+    "workspaces": (
+        Publication("w", "execution_started", priority="high", offset=18),
+        Publication("w", "execution_started"),
+    ),
     "jobs": (
         Publication("j", "job_update", seq=1, attributes={"job_id": "…", "status": "…"}),
+        Publication("j", "job_update", seq=1, offset=1, attributes={"job_id": "…", "status": "…"}),
         Publication("", "e"),
     ),
 }
@@ -139,7 +160,7 @@ def test_every_message_that_a_client_may_say_is_in_the_table_and_every_one_there
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_message_that_the_server_says_is_in_the_table_and_no_other(dialect: str) -> None:
-    translator, place = DIALECTS[dialect], StartingChannels(workspace="W")
+    translator, place = DIALECTS[dialect], StartingChannels(workspace="W", wanted=Wanted(past=1))
     replies = (translator.reply(reply, place) for reply in REPLIES if type(reply) in MODULES[dialect]._RENDERERS)
     deliveries = (translator.delivery(publication) for publication in PUBLICATIONS[dialect])
     said = {kind(message) for message in (*replies, *deliveries) if message is not None}

@@ -23,6 +23,7 @@ REQUEST = Request("GET", "/metrics", "1.1", {})
 @dataclass
 class Broker:
     is_up: bool = True
+    history: None = None
 
 
 async def exposition(counters: Counters, broker: Broker) -> Exposition:

@@ -76,6 +76,8 @@ class RedisBroker:
         self.counters = counters or Counters()
         self._log_level = log_level or LogLevel("info")
         # Set by the registry, which knows the other nodes.
+        # Refused by the settings so far.
+        self.history: None = None
         self.remote_count: Callable[[str], int] = _no_remote_subscribers
         self._deliverer = deliverer
         self._services: dict[bytes, Service] = {}

@@ -7,6 +7,7 @@ from typing import Final
 
 from fastws.errors import FastWSError, OutcomeUnknown
 from fastws.hub.ports import Receipt
+from fastws.vocabulary.positions import Position
 
 # A publication that Redis has accepted comes back within a round trip. After this time the listener has lost it.
 ECHO_SECONDS: Final = 1.0
@@ -105,6 +106,9 @@ class _WithRemote:
     def __init__(self, receipt: Receipt, remote: int) -> None:
         self._receipt = receipt
         self._remote = remote
+
+    def kept(self, position: Position) -> None:
+        self._receipt.kept(position)
 
     def done(self, sent: int, failed: int) -> None:
         self._receipt.done(sent + self._remote, failed)

@@ -12,7 +12,7 @@ from fastws.access.revocation import Revocations
 from fastws.brokers import envelope
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.cluster.channel_list import ChannelList, list_channels
-from fastws.cluster.port import Totals
+from fastws.cluster.port import Outcome, Totals
 from fastws.cluster.redis.message_ids import RedisMessageIds
 from fastws.cluster.redis.nodes import RedisNodes
 from fastws.cluster.redis.registry import RedisRegistry
@@ -22,6 +22,7 @@ from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
 from fastws.hub.roster import Roster
 from fastws.vocabulary.connection_ids import NODE_ID_LENGTH, node_of
+from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import Publication
 
 Page = tuple[list[dict[str, object]], str | None]
@@ -91,6 +92,9 @@ class RedisCluster:
         names = heapq.nsmallest(limit, {*here.names, *others.names})
         return ChannelList(names, here.total + others.total)
 
+    def subscribers(self, channel: str) -> int:
+        return self._hub.count(channel) + self.registry.remote_count(channel)
+
     async def connections_of(self, user: str) -> int:
         return self._roster.by_user.count(user) + self.registry.users.get(user, 0)
 
@@ -148,10 +152,10 @@ class RedisCluster:
         tokens, users = (() if name is None else (name,) for name in (token_id, user))
         await self.revocations.publish(self._revoked.of(tokens=tokens, users=users))
 
-    async def reserve(self, message_id: str) -> Mapping[str, int] | None:
+    async def reserve(self, message_id: str) -> Outcome | None:
         return await self.message_ids.reserve(message_id)
 
-    async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+    async def record_outcome(self, message_id: str, outcome: Outcome | None) -> None:
         await self.message_ids.record_outcome(message_id, outcome)
 
     def publishing(self, message_id: str) -> None:
@@ -222,6 +226,9 @@ class _Outcome:
 
     def __init__(self) -> None:
         self.counts: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+
+    def kept(self, position: Position) -> None:
+        """Does nothing: a message to one connection is not kept."""
 
     def done(self, sent: int, failed: int) -> None:
         self.counts.set_result([sent, failed])

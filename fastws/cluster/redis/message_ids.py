@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -12,6 +11,7 @@ import structlog
 
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.wire.resp import pack
+from fastws.cluster.port import Outcome
 from fastws.errors import BrokerUnavailable, Unavailable
 from fastws.throttled_log import ThrottledLog
 
@@ -43,7 +43,7 @@ class RedisMessageIds:
         self._under_way: set[str] = set()
         self._failures = ThrottledLog(_log)
 
-    async def reserve(self, message_id: str) -> Mapping[str, int] | None:
+    async def reserve(self, message_id: str) -> Outcome | None:
         """Return None for the first try, which must then call `record_outcome` or `leave`, or the outcome of the first.
 
         If the first try has published but has no outcome after WAIT_SECONDS, the outcome is that of a duplicate.
@@ -79,7 +79,7 @@ class RedisMessageIds:
         """The outcome of the try with this id is unknown. Its state in Redis stays as it is."""
         self._under_way.discard(message_id)
 
-    async def record_outcome(self, message_id: str, outcome: Mapping[str, int] | None) -> None:
+    async def record_outcome(self, message_id: str, outcome: Outcome | None) -> None:
         """Store the outcome of the try with this id. None: nothing was published, so the next try may publish."""
         call, key = self._broker.commander.call, self._key(message_id)
         try:
@@ -97,7 +97,7 @@ class RedisMessageIds:
         return self._broker.names.service("message", message_id)
 
 
-def _outcome(value: bytes) -> Mapping[str, int]:
+def _outcome(value: bytes) -> Outcome:
     try:
         outcome = orjson.loads(value)
     except orjson.JSONDecodeError:

@@ -1,0 +1,76 @@
+"""Recovery: a new member of a channel gets what it asks for of the past, before live publications."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from fastws.errors import BadRequest, FastWSError, Unencodable
+from fastws.session.waiting import wait_for
+from fastws.vocabulary.commands import ReadHistory, RequestId
+from fastws.vocabulary.filters import Filter
+from fastws.vocabulary.positions import Page, Past, Recovery
+from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.replies import HistoryPage, Standing
+
+if TYPE_CHECKING:
+    from fastws.session.session import Session
+
+Joined = Callable[[Standing | None], None]
+
+
+def replay(session: Session, recovery: Recovery, past: Past, filter_: Filter | None, joined: Joined) -> None:
+    """Call `joined` with the standing of a client that has just become a member, then send it what it missed."""
+    counters = session.services.counters
+    publications = _wanted(session, recovery.publications, filter_)
+    if recovery.outcome is not None:
+        counters.recoveries[recovery.outcome] += 1
+    replayed = None if past is None else len(publications)
+    joined(Standing(recovery.position, recovery.is_recovered, replayed))
+    if publications:
+        counters.replayed_messages += len(publications)
+        session.replay(_frames(session, publications))
+
+
+def _wanted(session: Session, past: Sequence[Publication], filter_: Filter | None) -> list[Publication]:
+    """Return what the client would have heard of `past`."""
+    own_id = session.peer.id
+    return [
+        publication
+        for publication in past
+        if own_id not in publication.exclude and (filter_ is None or filter_.accepts(publication))
+    ]
+
+
+def _frames(session: Session, publications: Sequence[Publication]) -> Iterator[bytes]:
+    form, counters = session.form, session.services.counters
+    for publication in publications:
+        try:
+            frame = form.frame(publication)
+        except Unencodable:
+            counters.dropped["unencodable"] += 1
+            continue
+        counters.deliveries += 1
+        counters.delivered_bytes += len(frame)
+        yield frame
+
+
+def read_history(session: Session, channel: str, command: ReadHistory, request_id: RequestId) -> None:
+    """Reply with a page of the history of `channel`, which the client may subscribe to."""
+    history = session.services.history
+    if history is None:
+        raise BadRequest("this server keeps no history: the setting `history` is not set", channel=channel)
+
+    def answer(page: Page | FastWSError) -> None:
+        if isinstance(page, FastWSError):
+            session.refuse(page, request_id)
+        else:
+            session.send_reply(HistoryPage(channel, page.publications, page.position), request_id)
+
+    wait_for(
+        session,
+        lambda receive: history.page(
+            channel, command.position, command.limit, is_reverse=command.is_reverse, answer=receive
+        ),
+        answer,
+    )
