@@ -1,4 +1,4 @@
-"""What one dialect says, subscribers of every other hear, each in its own words and codec."""
+"""Messages of each dialect reach subscribers of all others, each in its own format and codec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The management API of API Gateway, called by boto3 as it stands."""
+"""The management API of API Gateway, called by unmodified boto3."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Management = Callable[..., Any]
 
 @pytest.fixture
 def management() -> Iterator[Management]:
-    """boto3's client of a server: `management(server)`; without a pair it signs with keys nobody knows."""
+    """boto3's client of a server: `management(server)`; without a pair it signs with unknown keys."""
     with ExitStack() as stack:
 
         def client(server: Server, pair: tuple[str, str] = ("AKIDX", "x"), stage: str = "/production") -> Any:

@@ -1,4 +1,4 @@
-"""Bearer tokens of HTTP requests: who is let in, and that a refusal does not tell why."""
+"""Bearer tokens of HTTP requests: valid ones are accepted, and refusals do not reveal the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GET and DELETE /connections: who is connected, by user and channel, page by page."""
+"""GET and DELETE /connections: the connected clients, by user and channel, page by page."""
 
 from __future__ import annotations
 

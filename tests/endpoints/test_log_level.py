@@ -1,4 +1,4 @@
-"""GET and PUT /log-level: who may, what is answered, and that lines follow."""
+"""GET and PUT /log-level: access, answers, and the log lines that result."""
 
 from __future__ import annotations
 

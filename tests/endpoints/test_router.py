@@ -1,4 +1,4 @@
-"""Every address: who may, which methods, and what HTTP itself asks of a server."""
+"""Every path: access, methods, and the requirements of HTTP."""
 
 from __future__ import annotations
 

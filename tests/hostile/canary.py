@@ -1,4 +1,4 @@
-"""The canary: a well-behaved client beside an attack, in a thread, whose pings must always be answered."""
+"""The canary: a well-behaved client during an attack, in a thread. Its pings must always be answered."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Canary:
     """Pings without pause over one connection, and now and then opens a new one.
 
     `slowest_ping` and `slowest_handshake` are in seconds of the server's processor time: what it did for others while
-    this one waited. How long that took is for the machine to say, which others use too; one that does nothing and does
-    not answer either is found out by the client's own time limit.
+    this one waited. The elapsed time depends on other programs on the machine. A server that does nothing and does not
+    answer is found by the client's own time limit.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Fixtures of the hostile world: server processes, clients down to their bytes, a good client beside the attack."""
+"""Fixtures for hostile tests: server processes, clients that send raw bytes, a good client during the attack."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def connect() -> Iterator[Connect]:
 
 @pytest.fixture
 def raw() -> Iterator[Connect]:
-    """Connects and says nothing yet; closed after the test."""
+    """Connects without sending anything; closed after the test."""
     with ExitStack() as stack:
         yield lambda *args, **options: stack.enter_context(RawClient(*args, **options))
 
 
 @pytest.fixture
 def watch() -> Iterator[Watch]:
-    """`watch(server)` lets a good client begin; `.check()` says how it fared."""
+    """`watch(server)` starts a good client; `.check()` checks that it was served."""
     with ExitStack() as stack:
         yield lambda server, **options: stack.enter_context(Canary(server, **options))

@@ -29,7 +29,7 @@ class Crowd:
         self._thread = threading.Thread(target=self._read, daemon=True)
 
     def wait_until_all_heard(self, count: int, seconds: float = 60.0) -> None:
-        """Until every client has heard `count` publications, without a gap."""
+        """Wait until every client has received `count` publications, without a gap."""
         with self._heard_all:
             done = self._heard_all.wait_for(lambda: self.faults or min(self.heard) >= count, seconds)
         assert not self.faults, self.faults[:5]

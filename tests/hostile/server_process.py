@@ -38,8 +38,8 @@ class ServerProcess:
     """`fastws serve --port 0 FLAGS`, from its first line to its exit. Its log is kept in a file.
 
     `descriptors` is its RLIMIT_NOFILE, `address_space` its RLIMIT_AS in bytes, `interpreter` the options of python,
-    `program` what stands for `-m fastws`, `stdout` and `stderr` descriptors in place of a pipe and the file,
-    `command` what stands for all words before the flags, `preparation` runs in the process before that.
+    `program` replaces `-m fastws`, `stdout` and `stderr` are descriptors in place of a pipe and the file, `command`
+    replaces all words before the flags, and `preparation` runs in the process before that.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class ServerProcess:
         return self.process.poll() is None
 
     def rss(self) -> int:
-        """Bytes of memory that the process holds now."""
+        """The bytes of memory that the process has now."""
         return int(self.watched.memory_info().rss)
 
     def descriptors(self) -> int:
@@ -132,7 +132,7 @@ class ServerProcess:
         return self.log_path.read_text()
 
     def log_lines(self, event: str) -> list[dict[str, object]]:
-        """The lines of the JSON log that say `event`."""
+        """The lines of the JSON log with `event`."""
         # The last line may be half written.
         whole = self.log().rpartition("\n")[0]
         lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
@@ -178,7 +178,7 @@ class ServerProcess:
         return total
 
     def wait_until(self, is_so: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
-        """Until `is_so` returns something true; a generous bound says that it never will."""
+        """Wait until `is_so` returns something true; fail after a generous time."""
         deadline = time.monotonic() + seconds
         while not is_so():
             assert self.is_alive, self.log()

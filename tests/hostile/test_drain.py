@@ -1,4 +1,4 @@
-"""Row I1: a stop under load. Clients leave evenly and lose nothing, and nobody can hold it up."""
+"""Row I1: a stop under load. Clients are closed evenly and lose nothing, and no client can delay it."""
 
 from __future__ import annotations
 

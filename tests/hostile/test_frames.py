@@ -1,4 +1,4 @@
-"""Rows B and C at a real process: frames that break the protocol, floods, bombs, and closes that nobody answers."""
+"""Rows B and C, with a real process: frames that violate the protocol, floods, bombs, and unanswered closes."""
 
 from __future__ import annotations
 

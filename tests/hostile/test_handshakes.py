@@ -1,4 +1,4 @@
-"""Rows A: requests that are no honest opening handshake, against a real process."""
+"""Rows A, with a real process: requests that are not valid opening handshakes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 
 def answers_to(server: ServerProcess, data: bytes) -> bytes:
-    """Everything the server says to `data` until it ends the connection, or has said its 101."""
+    """Return all that the server sends in response to `data`, until it closes the connection or has sent a 101."""
     with RawClient(server.port) as client:
         with contextlib.suppress(ConnectionError):  # it has heard enough
             client.send(data)

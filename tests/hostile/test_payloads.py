@@ -1,4 +1,4 @@
-"""Rows D at a real process: payloads that no codec or dialect may trip over, and bombs beside a canary."""
+"""Rows D, with a real process: payloads that codecs and dialects must survive, and bombs during which a canary runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a client is when others speak for it: forwarded addresses, the PROXY protocol, and peers already gone."""
+"""The address of proxied clients: forwarded addresses, the PROXY protocol, and peers that have already left."""
 
 from __future__ import annotations
 

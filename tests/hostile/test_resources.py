@@ -1,4 +1,4 @@
-"""Rows I3, I6 and I8 to I10: too few descriptors, clocks that jump, logs that nobody reads, settings that are wrong."""
+"""Rows I3, I6 and I8 to I10: too few descriptors, jumping clocks, unread logs, invalid settings."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_i6_a_stepped_wall_clock_closes_no_client_and_blocks_nothing(tmp_path: P
 
 
 class Quiet:
-    """A subscriber and a sender, who answer the server's pings."""
+    """A subscriber and a sender that answer the server's pings."""
 
     def __init__(self, server: ServerProcess) -> None:
         self.subscriber = connected(server.port)

@@ -1,4 +1,4 @@
-"""Rows G: clients that do not read are bounded, dropped and said; nobody else notices."""
+"""Rows G: clients that do not read are limited, closed and logged; others are not affected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Stall = Callable[[ServerProcess, int], list[RawClient]]
 
 @pytest.fixture
 def stall() -> Iterator[Stall]:
-    """`stall(server, count)`: subscribers who never read again; closed after the test."""
+    """`stall(server, count)`: subscribers that never read again; closed after the test."""
     with ExitStack() as stack:
 
         def begin(server: ServerProcess, count: int) -> list[RawClient]:
@@ -114,7 +114,7 @@ def test_g4_g5_five_hundred_stalled_among_a_thousand_readers(run: Run, watch: Wa
 
 
 def test_g7_memory_of_a_stalled_client(run: Run, stall: Stall) -> None:
-    """Most of what waits is shared by all who wait for it; what is not is within the bound and 64 KiB."""
+    """Most of the queued bytes are shared by all clients; the rest is within the limit and 64 KiB."""
     bound, count = 256 * KIB, 100
     server = run("--max-queue-bytes", str(bound), "--max-queue-messages", "1000000")
     before = server.rss()

@@ -1,4 +1,4 @@
-"""Rows A13, F10 and I4: everybody at once, and too little memory for everybody."""
+"""Rows A13, F10 and I4: all clients at once, and too little memory for all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 
 class Storm:
-    """`count` clients who connect and upgrade at the same time; `left` are those who have no answer in the end."""
+    """`count` clients that connect and upgrade at the same time; `left` are those without an answer at the end."""
 
     def __init__(self, port: int, count: int, *, bound_seconds: float) -> None:
         self._selector = selectors.DefaultSelector()

@@ -1,4 +1,4 @@
-"""TLS: what is spoken, how long a handshake may take, and a certificate replaced under open connections."""
+"""TLS: versions, the time limit of handshakes, and a certificate replaced while connections are open."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def counters() -> Counters:
 
 @pytest.fixture
 def hub(wheel: Wheel, counters: Counters) -> Hub:
-    """A hub whose `slow:…` channels are held back for 50 ms, up to 4 messages and 1000 bytes.
+    """A hub whose `slow:…` channels collect for 50 ms, up to 4 messages and 1000 bytes.
 
     Its `drop:…` channels refuse when full.
     """

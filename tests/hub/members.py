@@ -48,7 +48,7 @@ class Wheel:
 
 
 class LineForm:
-    """A wire form whose frame is one line: channel, event and data. It cannot say events that begin with "un"."""
+    """A wire form whose frame is one line: channel, event and data. It cannot encode events that begin with "un"."""
 
     def __init__(self, name: str, *, says_everything: bool = True) -> None:
         self.name = name
@@ -68,8 +68,8 @@ class LineForm:
 class Listener:
     """A member. While `reads` it takes everything; else `room` messages wait, and the channel's policy decides.
 
-    It stops and goes on reading when the test says so, between any two turns, or stops by itself with a write, as a
-    socket does, `writes_left` writes from now. `heard` and `refused` are the lines in the order in which they came.
+    It stops and resumes reading when the test wants it to, between any two turns, or stops during a write, as a socket
+    does, after `writes_left` writes. `heard` and `refused` are the lines in the order in which they arrived.
     """
 
     def __init__(self, name: str, room: int = 4) -> None:
@@ -117,7 +117,7 @@ class Listener:
         return Enqueued(range(taken, len(lines)))
 
     def apply_backpressure(self, senders: Collection[str]) -> None:
-        """Nobody publishes through it."""
+        """It publishes nothing."""
 
     def notify(self, reply: Reply) -> None:
         self.told.append(reply)

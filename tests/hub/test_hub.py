@@ -1,4 +1,4 @@
-"""Who hears what: subscribing, leaving, being cut off, receipts."""
+"""Deliveries to members: subscribing, leaving, slow consumers, receipts."""
 
 from __future__ import annotations
 

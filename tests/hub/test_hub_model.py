@@ -1,4 +1,4 @@
-"""The hub against a naive model: nobody hears what it should not, nobody misses what it should, all in one order."""
+"""The hub compared with a naive model: members get exactly the right publications, all in one order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ sayings = st.tuples(channels, st.sampled_from(EVENTS), st.one_of(st.none(), st.n
 
 
 class HubMachine(RuleBasedStateMachine):
-    """Every rule says what it does to the hub, and what that means in lists. A seat has always somebody in it."""
+    """Each rule does something to the hub and the same to the lists of the model. A seat always has a member."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(seat=seats)
     def leave(self, seat: int) -> None:
-        """Somebody goes, somebody new takes the seat."""
+        """A member leaves, and a new one takes the seat."""
         self._leaves(self.seats[seat])
         self.seats[seat] = self._newcomer()
 
@@ -133,7 +133,7 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(seat=seats)
     def flush_channels_of(self, seat: int) -> None:
-        """Before something that is said to one member alone."""
+        """Before a direct message to one member."""
         member = self.seats[seat]
         self.hub.flush_channels_of(member)
         for name in CHANNELS:
@@ -240,7 +240,7 @@ class SlicedHubMachine(HubMachine):
 
     @rule(said=st.lists(sayings, min_size=1, max_size=3), faltering=st.lists(seats, min_size=1, max_size=4))
     def falter_amid_slices(self, said: list[tuple[str, str, int | None, bool]], faltering: list[int]) -> None:
-        """Something is published, and while it is written somebody else takes nothing in each turn."""
+        """Publish, and block another member in each turn while it is written."""
         self.publish(said)
         for seat in faltering:
             self.falter(seat, 6)

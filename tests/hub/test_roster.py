@@ -1,4 +1,4 @@
-"""Who is connected."""
+"""The roster of connected clients."""
 
 from __future__ import annotations
 

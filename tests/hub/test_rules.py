@@ -1,4 +1,4 @@
-"""What holds for a channel by its name."""
+"""The rules for a channel, found by its name."""
 
 from __future__ import annotations
 

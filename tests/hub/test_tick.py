@@ -216,7 +216,7 @@ def test_an_internal_error_in_one_channel_is_reported_and_the_others_are_written
 
 
 class BrokenNote(Note):
-    """A receipt that raises whatever it is told."""
+    """A receipt that raises for every result."""
 
     def done(self, sent: int, failed: int) -> None:
         super().done(sent, failed)

@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 60.0
 
 @contextmanager
 def full_pipe() -> Iterator[tuple[int, int]]:
-    """A pipe that takes nothing more, and that nobody reads."""
+    """A full pipe without a reader."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.write(writer, b"\n" * 4096)
@@ -57,7 +57,7 @@ def test_an_unread_log_does_not_delay_the_exit(workers: int, signals: int, redis
 
 @contextmanager
 def full_terminal() -> Iterator[tuple[int, int]]:
-    """A terminal that takes nothing more, as after Ctrl-S, and that nobody reads."""
+    """A full terminal without a reader, as after Ctrl-S."""
     reader, writer = os.openpty()
     os.set_blocking(writer, False)
     with suppress(BlockingIOError):

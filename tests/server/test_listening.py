@@ -1,4 +1,4 @@
-"""Listening: which addresses, and what an error says."""
+"""Listening: the addresses, and the texts of errors."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_an_ipv6_socket_leaves_ipv4_to_its_own() -> None:
 
 
 class Greeter(asyncio.Protocol):
-    """Says what it is and closes."""
+    """Sends a greeting and closes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.write(b"hello")  # type: ignore[attr-defined] # a stream

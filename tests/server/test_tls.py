@@ -82,7 +82,7 @@ async def test_finished_request_and_frames_in_every_grouping(
 async def test_one_record_over_several_segments_and_several_records_in_one(
     serve_tls: Serve, dial: Dial, version: str, compression: str
 ) -> None:
-    """The whole of what a client says, cut once at every place."""
+    """All bytes of a client, split once at every position."""
     server = await serve_tls(compression=compression, compression_min_bytes=1_000_000)
     size = 1
     while size > 0:
@@ -140,7 +140,7 @@ async def test_requests_on_a_connection_kept_alive_and_then_an_upgrade(
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_large_responses_to_a_client_that_reads_late(serve_tls: Serve, dial: Dial, version: str) -> None:
-    """More than the kernel, TLS and our transport hold together: each of them says stop and go on."""
+    """More than the buffers of the kernel, TLS and our transport together: each of them pauses and resumes."""
     server = await serve_tls()
     request = b"GET /client/fastws.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     peer = dial(server, version, receive_buffer=4096)

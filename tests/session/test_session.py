@@ -1,4 +1,4 @@
-"""A session whose answers come late: from the broker, from an authorizer, from both; and what it says meanwhile."""
+"""Sessions that wait for the broker, an authorizer or both, and the messages that arrive meanwhile."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_subscription_is_confirmed_when_the_broker_receives_the_channel_
 
 
 class Lines(Channels):
-    """A dialect of which a frame holds several requests, one a line."""
+    """A dialect with several requests per frame, one per line."""
 
     name = "lines"
 
@@ -97,7 +97,7 @@ async def test_a_client_that_leaves_while_it_waits_is_not_subscribed_and_the_bro
 
 
 async def test_a_waiting_client_can_be_closed_at_once(serve_late: ServeLate, join: Join) -> None:
-    """Its reading is paused, and yet its answer to our close is read: nobody waits for a deadline."""
+    """Reading is paused, but the answer to our close is read, so the close needs no deadline."""
     server = await serve_late()
     client = await join(server)
     await client.say({"action": "subscribe", "channel": "a"})
@@ -136,7 +136,7 @@ async def test_a_publication_that_the_broker_does_not_take_is_an_error_with_its_
 
 
 class Application:
-    """An authorizer that answers when the test says so."""
+    """An authorizer that answers when the test sets `may_answer`."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str | None, str, str]] = []
@@ -302,7 +302,7 @@ async def test_messages_over_the_rate_are_refused_when_they_are_read_and_a_ping_
 
 
 class Clock:
-    """Time that passes when the test says so."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -349,7 +349,7 @@ async def test_refusals_are_forgotten_when_the_whole_burst_is_there_again(serve_
 async def test_a_client_that_reads_nothing_is_charged_once_for_what_waits_for_it(
     serve_late: ServeLate, open_raw: OpenRaw, tmp_path: Path
 ) -> None:
-    """Its messages wait until it has read; taken up again, they are no new messages."""
+    """Its messages wait until it has read, and are not charged again when they are processed."""
     count = 5000
     path = str(tmp_path / "socket")
     server = await serve_late(message_rate=0.001, message_burst=count, unix_socket=path, allow_anonymous=True)

@@ -126,7 +126,7 @@ async def test_a_token_that_many_keys_may_have_signed_is_paid_by_several_turns()
 
 
 def held(server: Server) -> Verifications:
-    """Nobody's token is verified until `release`."""
+    """No token is verified until `release`."""
     server.services.verifications._spend(HOLD)
     return server.services.verifications
 

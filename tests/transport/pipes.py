@@ -1,4 +1,4 @@
-"""Connections of a real server on a transport whose peer takes as many bytes as the test says."""
+"""Connections of a real server on a transport whose peer takes as many bytes as the test allows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDLESS = 1 << 40
 class Pipe(asyncio.Transport):
     """A transport that calls `pause_writing` as soon as its peer takes less than all, and `resume_writing` after.
 
-    The peer takes `room` bytes; `take(n)` makes it take more, as the loop does between two turns.
+    The peer takes `room` bytes; `take(n)` makes it take more, as happens between two turns of the loop.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Pipe(asyncio.Transport):
         self.write(b"".join(list_of_data))
 
     def take(self, room: int = ENDLESS) -> None:
-        """The peer takes `room` bytes more."""
+        """Let the peer take `room` more bytes."""
         self.room = room
         self._flow()
 

@@ -1,4 +1,4 @@
-"""What the log says of connections: who, where, why; bounded in a storm; nothing secret."""
+"""The log lines of connections: user, address and reason; limited in number; without secrets."""
 
 from __future__ import annotations
 

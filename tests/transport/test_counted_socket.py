@@ -24,7 +24,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 async def held(server: Server, open_raw: OpenRaw, count: int) -> list[RawSocket]:
-    """Sockets that have said nothing, each accepted before the next."""
+    """Sockets that have sent nothing, each accepted before the next."""
     raws = []
     for _ in range(count):
         raws.append(await open_raw(server, None))

@@ -1,4 +1,4 @@
-"""The heartbeat over a roster of the test's own: everyone once a round, evenly; deadlines; expiries."""
+"""The heartbeat over the roster of the test: each client once per round, evenly; deadlines; token expiry."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ async def read_response(raw: RawSocket) -> tuple[str, bytes]:
 async def test_an_upgrade_after_unread_responses_is_answered_like_any_other(
     serve: Serve, open_raw: OpenRaw, tmp_path: Path
 ) -> None:
-    """However much of those answers the transport still holds when the connection changes hands."""
+    """However much of the responses is still in the transport when the WebSocket connection takes it over."""
     server = await serve(unix_socket=str(tmp_path / "socket"), allow_anonymous=True)
     request = b"GET /client/fastws.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     for count in range(1, 16):

@@ -12,7 +12,7 @@ from tests.transport.pipes import connect
 
 
 def numbers(server: Server) -> tuple[int, int, int]:
-    """Connections in the roster, connections that hold a socket, and subscriptions."""
+    """The numbers of connections in the roster, of connections with an open socket, and of subscriptions."""
     return len(server.roster), server.gate.open_connections, server.hub.subscriptions
 
 

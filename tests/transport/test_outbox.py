@@ -1,4 +1,4 @@
-"""The outbox against a naive model: bounds hold, control frames are never dropped, what was lost is counted."""
+"""The outbox compared with a naive model: bounds are kept, control frames never dropped, and losses counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client's socket does not take at once: held, written in order, and counted as what became of it."""
+"""Data that a socket does not take at once: it is queued, written in order, and counted by its outcome."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class TlsPeer:
 
 
 def joined(pieces: Iterable[bytes], cuts: int) -> list[bytes]:
-    """`pieces` put together into segments; bit n of `cuts` says whether a segment ends after piece n."""
+    """Join `pieces` into segments; bit n of `cuts` is set if a segment ends after piece n."""
     segments = [b""]
     for position, piece in enumerate(pieces):
         segments[-1] += piece

@@ -1,4 +1,4 @@
-"""Fixtures of the workers' room: supervisors that end with their test."""
+"""Fixtures for tests of workers: supervisors that end with their test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Supervise = Callable[..., Supervised]
 
 @pytest.fixture
 def supervise(redis_server: RedisServer) -> Iterator[Supervise]:
-    """Starts supervisors: `supervise("--flag", workers=3)`, on the Redis of the test run unless told otherwise."""
+    """Starts supervisors: `supervise("--flag", workers=3)`, on the Redis of the test run by default."""
     with ExitStack() as stack:
 
         def start(*flags: str, redis_url: str | None = None, **more: object) -> Supervised:

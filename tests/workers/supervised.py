@@ -41,7 +41,7 @@ class Supervised(ServerProcess):
         )
 
     def wait_for(self, event: str, count: int = 1, seconds: float = PATIENCE_SECONDS) -> list[dict[str, object]]:
-        """The lines of the log that say `event`, once there are `count`."""
+        """Wait for `count` log lines with `event`, and return them."""
         self.wait_until(lambda: len(self.log_lines(event)) >= count, seconds)
         return self.log_lines(event)
 
@@ -71,7 +71,7 @@ def command_of(process: psutil.Process) -> list[str]:
 
 
 def ask(client: ClientConnection, message: object) -> dict[str, object]:
-    """Say something, hear one message."""
+    """Send a message and return the next one received."""
     client.send(json.dumps(message))
     answer: dict[str, object] = json.loads(client.recv(PATIENCE_SECONDS))
     return answer

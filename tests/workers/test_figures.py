@@ -84,7 +84,7 @@ def test_a_scrape_waits_for_no_worker_that_hangs(supervise: Supervise) -> None:
 
 
 def scrape_of_another(server: Supervised) -> str:
-    """What the first worker to answer says; the one that is stuck has a socket whose connections nobody accepts."""
+    """The response of the first worker to answer; connections to the socket of the blocked one are not accepted."""
     with ExitStack() as stack:
         asked = []
         for _ in range(12):

@@ -1,4 +1,4 @@
-"""SIGHUP: every worker is replaced, all at one moment, and nobody who connects meanwhile is refused."""
+"""SIGHUP: every worker is replaced, all at one moment, and clients that connect meanwhile are not refused."""
 
 from __future__ import annotations
 

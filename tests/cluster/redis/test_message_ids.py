@@ -137,7 +137,7 @@ async def test_a_second_try_gets_the_outcome_of_a_first_that_ends_in_time(redis_
 
 @pytest.mark.usefixtures("impatient")
 async def test_publication_whose_answer_is_lost_is_not_made_twice(own_redis_server: RedisServer) -> None:
-    """Redis stops between claim and answer. Whether it had carried it out or not, it is heard once after a retry."""
+    """Redis stops between request and answer. Whether it was carried out or not, a retry delivers the message once."""
     async with processes(own_redis_server.url, "node_a", "node_b") as (a, b):
         await subscribed(b.broker, b.hub, "news")
         assert await a.cluster.reserve("m1") is None
@@ -163,7 +163,7 @@ async def test_publication_whose_answer_is_lost_is_not_made_twice(own_redis_serv
 async def test_a_process_that_was_delayed_does_not_trust_its_old_reservation(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It reads that it was first when Redis has let go of that: somebody else may have been first since."""
+    """It reads that it was first after the entry expired in Redis: another process may have been first since."""
     monkeypatch.setattr(redis_message_ids, "UNDER_WAY_SECONDS", 1)
     async with processes(redis_server.url, "node_a", "node_b") as (a, b):
         call = a.broker.commander.call

@@ -1,4 +1,4 @@
-"""Revocations in Redis: what Redis loses is put back, what nobody lost costs two counts."""
+"""Revocations in Redis: lost ones are restored; if none is lost, a check costs two counts."""
 
 from __future__ import annotations
 
