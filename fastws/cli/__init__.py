@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -50,8 +51,20 @@ class OneLineParser(argparse.ArgumentParser):
     """Prints errors as one line on stderr, without the usage, and exits with code 2."""
 
     def error(self, message: str) -> NoReturn:
+        message = re.sub(r"^argument (\S+): ", r"\1: ", message)
+        message = re.sub(r"invalid int value: (.*)", r"must be an integer, not \1", message)
+        message = re.sub(r"invalid float value: (.*)", r"must be a number, not \1", message)
         print(f"fastws: {message}; see {self.prog} --help", file=sys.stderr)
         sys.exit(2)
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Refuse a value that is not one of the choices, in the form that settings have."""
+        choices = list(map(str, action.choices or ()))
+        if action.choices is None or value in action.choices:
+            return
+        close = get_close_matches(str(value), choices, n=1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        raise argparse.ArgumentError(action, f"must be one of {', '.join(choices)}, not {value!r}{meant}")
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         """Print without hiding errors, as argparse does: a help text on a full disk would be a success."""

@@ -54,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _write(Path(options.directory), options.name or list(MEANINGS), overwrites=options.force)
     except OSError as error:
-        print(f"fastws: {error.filename or options.directory}: {error.strerror}", file=sys.stderr)
+        place = error.filename or options.directory
+        print(f"fastws: cannot write {place}: {error.strerror}; choose another directory", file=sys.stderr)
         return 1
 
 

@@ -28,7 +28,7 @@ CONNECT_SECONDS = 3.0  # short, because a person is waiting
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("url", metavar="URL", help="address of the server, for example ws://127.0.0.1:8000/")
-    parser.add_argument("channel", nargs="*", metavar="CHANNEL", help="channels to subscribe to")
+    parser.add_argument("channel", nargs="*", default=[], metavar="CHANNEL", help="channels to subscribe to")
     parser.add_argument("--token", metavar="JWT", help="token (JWT); see `fastws token`")
     parser.add_argument("--format", choices=("json", "msgpack"), default="json", help="message format [json]")
     parser.add_argument(
@@ -60,7 +60,8 @@ async def _listen(options: argparse.Namespace) -> int:
             connect_timeout=CONNECT_SECONDS,
         )
     except FastWSError as error:
-        raise ConfigError(str(error)) from None  # invalid arguments; no connection was attempted
+        # Invalid arguments; no connection was attempted.
+        raise ConfigError(str(error).replace("`url`", "URL:")) from None
     try:
         async with connection as client:
             channels = f", subscribed to {', '.join(options.channel)}" if options.channel else ""
@@ -82,10 +83,13 @@ def _explain(error: FastWSError, options: argparse.Namespace) -> str:
     """Return the error text with the options of this command instead of the arguments of the Python client."""
     if isinstance(error, Unauthorized):
         return f"{options.url} requires a valid token (401): give one with --token; see `fastws token --help`"
+    if isinstance(error, Forbidden) and options.dialect == "workspaces":
+        return f"{error}; the token must name the workspace (fastws token --workspace)"
     if isinstance(error, Forbidden):
-        return f"{error}; a protected channel requires a token that allows it (fastws token --channel)"
+        named = f"{options.channel[0]}: " if len(options.channel) == 1 else ""
+        return f"{named}{error}; a protected channel requires a token that allows it (fastws token --channel)"
     if "WRONG_VERSION_NUMBER" in str(error):  # OpenSSL's answer to a reply that is not TLS
         return f"{options.url}: the server speaks ws:// at this address, not wss://"
     if isinstance(error, Unavailable) and options.dialect == "channels" and urlsplit(options.url).path.strip("/"):
-        return f"{error} (if this path speaks another dialect than channels, add --dialect)"
-    return str(error)
+        return f"{options.url}: {error}; if this path speaks another dialect than channels, add --dialect"
+    return str(error).replace("`dialect`", "--dialect")

@@ -119,4 +119,6 @@ def _with_options(error: FastWSError) -> str:
     text = str(error)
     for option in ("key", "url", "redis_url"):
         text = text.replace(f"`{option}`", f"--{option.replace('_', '-')}")
+    if "WRONG_VERSION_NUMBER" in text:  # OpenSSL's answer to a reply that is not TLS
+        return "the server speaks http:// at this address, not https://"
     return text

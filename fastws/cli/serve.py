@@ -39,6 +39,7 @@ _REMEDIES: Final = {
     errno.EACCES: "; ports below 1024 require root, CAP_NET_BIND_SERVICE or fastws.socket, Unix sockets a directory "
     "that this user may write to",
     errno.ENOENT: "; create its directory",
+    socket.EAI_NONAME: "; use an address of this machine, or a name that resolves to one",
 }
 
 # The default of drain_timeout on a terminal.

@@ -28,5 +28,5 @@ def negotiate(subprotocols: Sequence[str], format_name: str | None) -> tuple[Cod
         return JSON, None
     codec = CODECS.get(format_name)
     if codec is None:
-        raise BadRequest("`format` must be json or msgpack")
+        raise BadRequest(f"`format` must be json or msgpack, not {format_name[:32]!r}")
     return codec, None

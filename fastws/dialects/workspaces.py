@@ -95,7 +95,7 @@ class Workspaces(SingleRequestDialect):
         if not workspace:
             raise Forbidden("no workspace: set workspace_id in the query or in the token")
         if workspace != identity.workspace and workspace not in identity.workspaces:
-            raise Forbidden("no access to this workspace")
+            raise Forbidden(f"no access to workspace {workspace[:64]!r}: the token's claims must name it")
         channel = check_channel_name(self.template.replace("{workspace_id}", workspace), field="workspace_id")
         return StartingChannels(
             channels=(channel,),

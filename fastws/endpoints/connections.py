@@ -41,14 +41,14 @@ async def get_connection(application: Application, request: Request, *, id: str,
     check_key(application, request)
     found = await application.cluster.describe(id)
     if found is None:
-        raise NotFound("no connection with this id")
+        raise NotFound("no connection with this id; it may have closed")
     return json_response(found)
 
 
 async def delete_connection(application: Application, request: Request, *, id: str, **_: str) -> Response:  # noqa: A002
     check_key(application, request)
     if not await application.cluster.close(id):
-        raise NotFound("no connection with this id")
+        raise NotFound("no connection with this id; it may have closed")
     return Response(204)
 
 

@@ -38,7 +38,7 @@ class LogLevelEndpoint:
         check_key(application, request)
         level = read_object(request).get("level")
         if level not in LEVELS or not isinstance(level, str):
-            raise BadRequest(f"`level` must be one of {', '.join(LEVELS)}")
+            raise BadRequest(f"`level` must be one of {', '.join(LEVELS)}, not {str(level)[:32]!r}")
         self._level.set(level)
         if self._forward is not None:
             await self._forward(_internal_request(level, request.header("authorization") or ""))

@@ -117,7 +117,9 @@ class Router:
             method = "GET" if request.method == "HEAD" else request.method
             handler = methods.get(method)
             if handler is None:
-                raise MethodNotAllowed(f"method {request.method[:32]} is not allowed here", allow=_allow(methods))
+                allow = _allow(methods)
+                found = request.method[:32]
+                raise MethodNotAllowed(f"method {found} is not allowed here; use {', '.join(allow)}", allow=allow)
             return handler(self._application, request, address=address, **parameters)
         except FastWSError as error:
             return error_response(error)

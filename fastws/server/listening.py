@@ -105,7 +105,10 @@ class Listeners:
         try:
             sockets = await bind_all(host, port, is_shared=is_shared)
         except OSError as error:
-            raise ConfigError(f"metrics_address: {CannotListen(address, error)}") from None
+            cannot = CannotListen(address, error)
+            raise ConfigError(
+                f"metrics_address: cannot listen on {address}: {cannot.reason}; choose an address that is free"
+            ) from None
         for listening in sockets:
             self._servers.append(await asyncio.get_running_loop().create_server(make, sock=listening))
 

@@ -48,11 +48,22 @@ class Tls:
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
         context.set_ciphers(CIPHERS)
         context.set_alpn_protocols(["http/1.1"])
+        for setting, path in (("tls_cert", self._cert), ("tls_key", self._key)):
+            _check_readable(setting, path)
         try:
             context.load_cert_chain(self._cert, self._key, password=_no_password)
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"tls_cert, tls_key: cannot load certificate and key: {error}") from None
         return context
+
+
+def _check_readable(setting: str, path: str) -> None:
+    """Raise ConfigError if a file cannot be read: OpenSSL does not say which of the two."""
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise ConfigError(f"{setting}: cannot read {path}: {error.strerror}") from None
 
 
 def _no_password() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -51,61 +52,19 @@ def test_serve_has_a_flag_for_every_setting_with_its_meaning(run: Run) -> None:
         assert setting.meaning in said
 
 
-MISTAKES: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
-    (("nonsense",), ("nonsense",)),
-    (("serve", "--nonsense"), ("--nonsense",)),
-    (("serve", "--por", "1"), ("--por",)),
-    (("serve", "--max-conections=5"), ("--max-conections", "did you mean --max-connections?", "fastws serve --help")),
-    (("publish", "a", "e", "1", "--kee", "x"), ("--kee", "did you mean --key?")),
-    (("doctor", "extra"), ("extra", "fastws doctor --help")),
-    (("serve", "--port"), ("--port",)),
-    (("serve", "--port", "abc"), ("--port: must be an integer from 0 to 65535, not 'abc'",)),
-    (("serve", "--port", "70000"), ("port", "70000", "65535")),
-    (("serve", "--port", "-1"), ("port",)),
-    (("serve", "--workers", "0"), ("workers",)),
-    (("serve", "--workers", "2"), ("workers", "--redis-url")),
-    (("serve", "--tls-cert", "x.pem"), ("tls_key",)),
-    (("serve", "--tls-key", "x.pem"), ("tls_cert",)),
-    (("serve", "--tls-cert", "/nowhere", "--tls-key", "/nowhere"), ("tls_cert",)),
-    (("serve", "--slow-policy", "fastest"), ("slow_policy", "fastest", "disconnect")),
-    (("serve", "--slow-policy", "=disconnect"), ("slow_policy",)),
-    (("serve", "--flush-interval", "soon"), ("flush_interval",)),
-    (("serve", "--flush-interval", "a=-1"), ("flush_interval",)),
-    (("serve", "--mount", "live=channels"), ("mounts", "live")),
-    (("serve", "--mount", "/live"), ("mounts", "/live")),
-    (("serve", "--mount", "/live=chanels"), ("mounts", "chanels", "channels")),
-    (("serve", "--ping-interval", "60", "--idle-timeout", "30"), ("idle_timeout", "ping_interval")),
-    (("serve", "--idle-timeout", "nan"), ("--idle-timeout",)),
-    (("serve", "--compression", "maybe"), ("--compression", "maybe", "off, on")),
-    (("serve", "--log-level", "loud"), ("--log-level: must be one of debug, info, warning, error, not 'loud'",)),
-    (("serve", "--enable-realtime", "perhaps"), ("--enable-realtime", "perhaps")),
-    (("serve", "--allow-anonymous", "perhaps"), ("--allow-anonymous",)),
-    (("serve", "--aws-credentials", "nocolon"), ("aws_credentials", "KEY_ID:SECRET")),
-    (("serve", "--jwt-algorithms", "RS256"), ("jwt_algorithms", "RS256")),
-    (("serve", "--jwt-secret", "x" * 40, "--jwt-algorithms", "none"), ("jwt_algorithms", "none")),
-    (("serve", "--jwt-public-key", "/nowhere.pem"), ("jwt_public_key",)),
-    (("serve", "--workspace-channel", "workspace"), ("workspace_channel", "{workspace_id}")),
-    (("serve", "--authorizer", "nowhere:function"), ("authorizer", "nowhere")),
-    (("serve", "--redis-url", "http://127.0.0.1"), ("redis_url",)),
-    (("serve", "--config", "/nowhere.toml"), ("/nowhere.toml: cannot read the file",)),
-    (("token",), ("--sub",)),
-    (("token", "--sub", "u1"), ("jwt_secret",)),
-    (("token", "--sub", "u1", "--jwt-secret", "x" * 40, "--ttl", "soon"), ("--ttl", "soon")),
-    (("token", "--sub", "u1", "--jwt-secret", "x" * 40, "--ttl", "0s"), ("--ttl",)),
-    (("token", "--sub", "", "--jwt-secret", "x" * 40), ("sub",)),
-    (("publish", "a", "e"), ("JSON",)),
-    (("publish", "a", "e", "{"), ("JSON",)),
-    (("publish", "a", "e", "text"), ("JSON", "'\"text\"'")),
-    (("listen",), ("URL",)),
-    (("listen", "nowhere"), ("ws://host:8000", "nowhere")),
-    (("listen", "ws://127.0.0.1:1/", "--format", "xml"), ("--format", "xml")),
-    (("listen", "ws://127.0.0.1:1/", "--dialect", "klingon"), ("--dialect", "klingon")),
-]
+def table(name: str) -> list[tuple[list[str], str]]:
+    """What is typed, and the text that answers it: pairs of lines in a file of this folder."""
+    lines = [line for line in (Path(__file__).parent / name).read_text().splitlines() if line and line[0] != "#"]
+    return [(shlex.split(typed.removeprefix("$ ")), text) for typed, text in zip(lines[::2], lines[1::2], strict=True)]
 
 
-@pytest.mark.parametrize(("words", "named"), MISTAKES)
-def test_a_mistake_is_one_line_that_names_it(run: Run, words: tuple[str, ...], named: tuple[str, ...]) -> None:
-    one_line(run(*words), *named)
+MISTAKES = table("mistakes.txt")
+
+
+@pytest.mark.parametrize(("words", "text"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
+def test_a_mistake_is_one_line_that_says_what_was_wrong_and_what_to_do(run: Run, words: list[str], text: str) -> None:
+    outcome = run(*words[1:])
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", f"fastws: {text}\n")
 
 
 @pytest.mark.parametrize(
