@@ -52,6 +52,7 @@ class Client:
     closes with 1000, and raises the error if the client cannot go on.
     """
 
+    # Longer than other functions only because each option is a parameter of its own.
     def __init__(
         self,
         url: str,
@@ -84,8 +85,9 @@ class Client:
         self._request_timeout = request_timeout
         address = find_url(url, self._dialect, workspace_id)
         form = find_format(format_in(address) or format)
+        connector = Connector(address, form, self._dialect, max_message_bytes, connect_timeout, websocket_options)
         self._connection = ReconnectingConnection(
-            Connector(address, form, self._dialect, max_message_bytes, connect_timeout, websocket_options),
+            connector,
             self._subscriptions,
             TokenSource(token, token_provider),
             ReconnectBackoff(first_delay, longest_delay),

@@ -99,7 +99,7 @@ async def subscribed(broker: Any, hub: RecordingHub, *channels: str) -> None:
 
 
 async def passes(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait for what nobody tells: Redis's own state, asked again every 10 ms."""
+    """Wait for a state that no event reports: Redis's own, or what a broker knows and tells no hub. No time decides."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

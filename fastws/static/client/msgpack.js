@@ -172,6 +172,7 @@ class Reader {
     return this.#typed(type, depth);
   }
 
+  /** Reads a value by its first byte: one case for each format of the specification. */
   #typed(type, depth) {
     switch (type) {
       case 0xc0:

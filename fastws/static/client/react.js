@@ -193,6 +193,11 @@ export function useWebSocket(options = {}) {
     if (token) shared.current?.useToken(token);
   }, [token]);
 
+  return { connectionStatus: status, ...useActions(shared, member) };
+}
+
+/** The functions that useWebSocket returns, the same ones on every render. */
+function useActions(shared, member) {
   const sendMessage = useCallback((message) => {
     const client = shared.current?.client;
     return client ? client.post(typeof message === "string" ? JSON.parse(message) : message) : false;
@@ -207,7 +212,7 @@ export function useWebSocket(options = {}) {
   const subscribe = useCallback((types) => change(widen, types), [change]);
   const unsubscribe = useCallback((types) => change(narrowed, types), [change]);
   const requestMetrics = useCallback(async (type) => shared.current?.client.requestMetrics(type), []);
-  return { connectionStatus: status, sendMessage, subscribe, unsubscribe, requestMetrics };
+  return { sendMessage, subscribe, unsubscribe, requestMetrics };
 }
 
 /** The last update of one execution, over a connection of its own: updates do not say which room they came from. */
@@ -225,17 +230,9 @@ export function useWorkflowWebSocket(token, executionId, options = {}) {
 
   useEffect(() => {
     if (!mayConnect) return undefined;
-    const room = `execution:${executionId}`;
-    const ask = latest.current.getToken && ((why) => latest.current.getToken(why));
-    const opened = connect({
-      ...given({ url, format, auth, getToken: ask }),
-      dialect: "rooms",
-      token: latest.current.token ?? null,
-      channels: [room],
+    const opened = openRoom({ url, format, auth }, executionId, latest, {
       onMessage: (message) => isAbout(message, executionId) && setExecutionStatus(message.data),
       onStatus: ({ status }) => setIsConnected(status === "connected"),
-      onGap: (gap) => latest.current.onGap?.(gap),
-      onError: (error) => (latest.current.onError ?? warn)(error),
     });
     client.current = opened;
     return () => {
@@ -252,6 +249,20 @@ export function useWorkflowWebSocket(token, executionId, options = {}) {
   }, [token]);
 
   return { executionStatus, isConnected };
+}
+
+/** A client in the room of one execution. */
+function openRoom(settings, executionId, latest, listeners) {
+  const ask = latest.current.getToken && ((why) => latest.current.getToken(why));
+  return connect({
+    ...given({ ...settings, getToken: ask }),
+    dialect: "rooms",
+    token: latest.current.token ?? null,
+    channels: [`execution:${executionId}`],
+    ...listeners,
+    onGap: (gap) => latest.current.onGap?.(gap),
+    onError: (error) => (latest.current.onError ?? warn)(error),
+  });
 }
 
 function isAbout({ type, data }, executionId) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -44,8 +45,14 @@ def wait_until(is_so: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def is_running(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+def wait_for_end(pid: int) -> None:
+    """Wait until the process has ended, also if it is not a child of this one."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    with open(descriptor, closefd=True) as process:
+        assert select.select([process], [], [], PATIENCE_SECONDS)[0]
 
 
 def socket_of(server: EmbeddedRedis) -> Path:
@@ -87,7 +94,7 @@ def test_it_does_not_outlive_us_however_we_end() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, timeout=30, check=False)
     assert ended.returncode == -signal.SIGKILL
-    wait_until(lambda: not is_running(int(ended.stdout)))
+    wait_for_end(int(ended.stdout))
 
 
 @pytest.mark.parametrize("program", ["/bin/false", "/no/such/program"])
