@@ -32,6 +32,8 @@ def check_configuration(config: Config) -> Iterator[Finding]:
     yield _proxies(config)
     yield _clients(config)
     yield _backends(config)
+    if config.trusted_proxies or not is_local(config):
+        yield from _exposure(config)
 
 
 def is_local(config: Config) -> bool:
@@ -114,6 +116,30 @@ def _is_too_wide(entry: str) -> bool:
     except ValueError:
         return False  # reported by the check `settings`
     return network.prefixlen < MIN_PREFIX_LENGTH[network.version]
+
+
+def _exposure(config: Config) -> Iterator[Finding]:
+    """Yield the findings on what the README lists under "Before the internet sees it"."""
+    if config.allowed_origins is None or "*" in config.allowed_origins:
+        state = "all: the script of any web page may connect from its visitors' browsers"
+        yield warn("origins", state, "set allowed_origins, for example to https://app.example.com")
+    else:
+        yield ok("origins", ", ".join(config.allowed_origins) or "none")
+    if config.allowed_hosts is None or "*" in config.allowed_hosts:
+        state = "all: any name that leads to this address is accepted"
+        yield warn("hosts", state, "set allowed_hosts, for example to live.example.com")
+    else:
+        yield ok("hosts", ", ".join(config.allowed_hosts) or "none")
+    if not config.max_connections_per_ip:
+        state = "no limit: one address may take all connections"
+        yield warn("address limit", state, "set max_connections_per_ip, and trusted_proxies if there is a proxy")
+    else:
+        yield ok("address limit", f"{config.max_connections_per_ip} connections per address")
+    if config.metrics_address is None:
+        state = "/metrics is public: a scrape takes milliseconds, and shows numbers of clients and publications"
+        yield warn("metrics", state, "set metrics_address to an internal address, or let the proxy refuse /metrics")
+    else:
+        yield ok("metrics", f"on {config.metrics_address} only")
 
 
 def _clients(config: Config) -> Finding:

@@ -29,6 +29,9 @@ OLDEST: Final = (6, 0)
 MIN_BUFFER_BYTES: Final = 32 << 20
 CONNECTIONS_PER_PROCESS: Final = 2
 SKEW_SECONDS: Final = 1.0
+NO_EVICTION: Final = "noeviction"
+# Part of maxmemory from which it is a warning.
+NEARLY_FULL: Final = 0.9
 _START: Final = (
     "check redis_url and its password, or start Redis (apt install redis-server, or docker run -p 6379:6379 redis:7)"
 )
@@ -75,19 +78,27 @@ def _check_server(config: Config, url: str, address: RedisAddress) -> Iterator[F
         decode_responses=True,
     )
     with client:
+        user = address.username or "default"
         try:
             seconds = ping_seconds(client.ping)
-            info = _info(client)
+            yield from _findings(client, config, str(address), user)
+            yield _latency(seconds)
+        except NoPermissionError as error:
+            yield fail("redis", f"{address} refuses what fastws needs: {error}", acl_rule(config, user))
         except (RedisError, OSError) as error:
             yield fail("redis", f"{address} does not answer: {error}", _START)
-            return
-        yield _server(str(address), info)
-        yield _permissions(client, config, address.username or "default")
-        yield _latency(seconds)
-        yield buffer_finding(_setting(client, "client-output-buffer-limit"))
-        yield _clients(_setting(client, "maxclients"), info, config.workers)
-        if _may(client, ("TIME",)):
-            yield _clock(client, config.jwt_leeway)
+
+
+def _findings(client: Untyped, config: Config, address: str, user: str) -> Iterator[Finding]:
+    """Yield the findings on a server that answers. Raises RedisError if it stops answering."""
+    info = _info(client)
+    yield _server(address, info)
+    yield _permissions(client, config, user)
+    yield memory_finding(info)
+    yield buffer_finding(_setting(client, "client-output-buffer-limit"))
+    yield _clients(_setting(client, "maxclients"), info, config.workers)
+    if _may(client, ("TIME",)):
+        yield _clock(client, config.jwt_leeway)
 
 
 def ping_seconds(ping: Callable[[], object]) -> float:
@@ -118,8 +129,12 @@ def _permissions(client: Untyped, config: Config, user: str) -> Finding:
     missing = [command[0] for command in _commands(f"{prefix}doctor") if not _may(client, command)]
     feeds = (config.jobs_channel, config.workspace_channel.replace(WORKSPACE_ID, "doctor"))
     channels = (f"{prefix}doctor", *(feed_prefix(config) + feed for feed in feeds))
-    missing += [f"SUBSCRIBE {channel}" for channel in channels if not _may_subscribe(client, channel)]
+    subscribes = {f"SUBSCRIBE {channel}": _may_subscribe(client, channel) for channel in channels}
+    missing += [command for command, may in subscribes.items() if may is False]
+    unknown = [command for command, may in subscribes.items() if may is None]
     remedy = acl_rule(config, user)
+    if unknown and not missing:
+        return warn(check, f"cannot tell whether {user} may use {', '.join(unknown)}: no answer", remedy)
     if not missing:
         unsure = [command[0] for command in (("ROLE",), ("CLIENT", "ID")) if not _may(client, command)]
         if unsure:
@@ -154,14 +169,15 @@ def _may(client: Untyped, command: tuple[str, ...]) -> bool:
     return True
 
 
-def _may_subscribe(client: Untyped, channel: str) -> bool:
+def _may_subscribe(client: Untyped, channel: str) -> bool | None:
+    """Whether Redis confirms a subscription to `channel`; None if it does not answer in time."""
     with client.pubsub() as listener:
         listener.subscribe(channel)
         try:
-            listener.get_message(timeout=CONNECT_SECONDS)
+            message = listener.get_message(timeout=CONNECT_SECONDS)
         except NoPermissionError:
             return False
-    return True
+    return None if message is None else True
 
 
 def _server(address: str, info: Answers) -> Finding:
@@ -173,6 +189,8 @@ def _server(address: str, info: Answers) -> Finding:
             f"{name} is a replica: messages from the primary may not arrive",
             "use the primary's address",
         )
+    if "role" not in info:
+        return warn("redis", f"{name}: cannot tell whether it is a primary, without ROLE and INFO", "allow ROLE")
     if version and version < OLDEST:
         return warn("redis", f"{name} is old", "run Redis 6 or newer; fastws is tested with 6.2 and 7")
     if info.get("cluster_enabled"):
@@ -206,7 +224,9 @@ def buffer_finding(setting: str | None) -> Finding:
     words = (setting or "").split()
     if "pubsub" not in words:
         return warn(
-            check, "unknown: no permission for CONFIG GET", "check client-output-buffer-limit at your Redis provider"
+            check,
+            "cannot tell: no permission for CONFIG GET",
+            "check client-output-buffer-limit at your Redis provider",
         )
     hard, soft, seconds = (int(word) for word in words[words.index("pubsub") + 1 :][:3])
     if hard == 0 and soft == 0:
@@ -217,12 +237,37 @@ def buffer_finding(setting: str | None) -> Finding:
     return ok(check, state)
 
 
+def memory_finding(info: Answers) -> Finding:
+    """Return the finding on the memory of Redis and on what it does when that is full, from INFO."""
+    check = "redis memory"
+    if "used_memory" not in info:
+        return warn(check, "cannot tell: no permission for INFO", "check used_memory and maxmemory at your provider")
+    used, limit = int(info["used_memory"]), int(info.get("maxmemory", 0))
+    policy = str(info.get("maxmemory_policy", NO_EVICTION))
+    if not limit:
+        return ok(check, f"{_size(used)} used, no maxmemory")
+    state = f"{_size(used)} of {_size(limit)} used, maxmemory-policy {policy}"
+    if policy != NO_EVICTION:
+        return warn(
+            check,
+            f"{state}: revocations may be evicted, and revoked tokens accepted until they are put back",
+            f"use a separate Redis for fastws, with CONFIG SET maxmemory-policy {NO_EVICTION}",
+        )
+    if used >= limit:
+        return fail(check, f"{state}: publications with a message_id are refused with 503", "raise maxmemory")
+    if used >= limit * NEARLY_FULL:
+        return warn(check, f"{state}: when it is full, publications with a message_id are refused", "raise maxmemory")
+    return ok(check, state)
+
+
 def _clients(setting: str | None, info: Answers, workers: int) -> Finding:
     connected, wanted = int(info.get("connected_clients", 0)), workers * CONNECTIONS_PER_PROCESS
     limit = int(setting) if setting is not None else int(info.get("maxclients", 0))
-    if not limit:
+    if not limit or "connected_clients" not in info:
         return warn(
-            "redis maxclients", "unknown: no permission for CONFIG GET", "check maxclients at your Redis provider"
+            "redis maxclients",
+            "cannot tell: no permission for CONFIG GET or INFO",
+            "check maxclients at your Redis provider",
         )
     state = f"{connected:,} of {limit:,} clients; each fastws process uses {CONNECTIONS_PER_PROCESS}"
     if connected + wanted > limit:

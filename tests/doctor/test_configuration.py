@@ -50,9 +50,31 @@ def test_the_defaults_need_nothing() -> None:
     assert {finding.verdict for finding in look().values()} == {Verdict.OK}
 
 
+EXPOSED = ("origins", "hosts", "address limit", "metrics")
+
+
+@pytest.mark.parametrize("settings", [{"host": "0.0.0.0"}, {"trusted_proxies": ("127.0.0.1",)}])
+def test_an_exposed_server_with_defaults_gets_the_whole_list(settings: dict[str, object]) -> None:
+    findings = look(jwt_secret=SECRET, broadcast_key=("a key of 16 bytes",), **settings)
+    assert {check: findings[check].verdict for check in EXPOSED} == dict.fromkeys(EXPOSED, Verdict.WARN)
+    assert "any web page" in look(allowed_origins=("https://a.example", "*"), **settings)["origins"].state
+
+
+@pytest.mark.parametrize("settings", [{}, {"host": "::1"}, {"unix_socket": "/tmp/x", "host": "0.0.0.0"}])
+def test_a_server_of_this_machine_does_not(settings: dict[str, object]) -> None:
+    assert not set(EXPOSED) & set(look(**settings))
+
+
 def test_a_server_for_the_world_with_keys_needs_nothing() -> None:
     findings = look(
-        host="0.0.0.0", jwt_secret=SECRET, broadcast_key=("a key of 16 bytes",), trusted_proxies=("10.1.2.3",)
+        host="0.0.0.0",
+        jwt_secret=SECRET,
+        broadcast_key=("a key of 16 bytes",),
+        trusted_proxies=("10.1.2.3",),
+        allowed_origins=("https://app.example.com",),
+        allowed_hosts=("live.example.com",),
+        max_connections_per_ip=100,
+        metrics_address="10.1.2.4:9100",
     )
     assert {finding.verdict for finding in findings.values()} == {Verdict.OK}
     assert "10.1.2.3" in findings["proxy headers"].state

@@ -8,7 +8,7 @@ from fastws.brokers.redis.acl import acl_rule
 from fastws.config import Config
 from fastws.doctor import redis_server as redis_server_checks
 from fastws.doctor.finding import Finding, Verdict
-from fastws.doctor.redis_server import buffer_finding, check_redis, clock_finding
+from fastws.doctor.redis_server import buffer_finding, check_redis, clock_finding, memory_finding
 from tests.brokers.redis.documented_user import url_of_documented_user
 from tests.name_server import NameServer
 from tests.redis_server import RedisServer, free_port
@@ -24,10 +24,11 @@ def test_a_good_redis_is_named_with_its_version(redis_server: RedisServer) -> No
     assert list(findings) == [
         "redis",
         "redis permissions",
-        "redis latency",
+        "redis memory",
         "redis output buffer",
         "redis maxclients",
         "clock",
+        "redis latency",
     ]
     assert {finding.verdict for finding in findings.values()} == {Verdict.OK}
     with redis_server.client() as client:
@@ -139,3 +140,51 @@ def test_replica_is_found_by_its_role_where_info_is_not_allowed(own_redis_server
     with own_redis_server.client() as client:
         client.replicaof("127.0.0.1", str(free_port()))
     assert look(url)["redis"].verdict is Verdict.FAIL
+
+
+def test_what_a_limited_user_cannot_find_out_is_a_warning(own_redis_server: RedisServer) -> None:
+    url = url_of_documented_user(own_redis_server)
+    with own_redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "fastws", "-role")
+    findings = look(url)
+    for check in ("redis", "redis memory", "redis output buffer", "redis maxclients"):
+        assert findings[check].verdict is Verdict.WARN, check
+        assert "cannot tell" in findings[check].state
+
+
+def test_a_redis_that_works_but_forbids_ping_needs_no_start(own_redis_server: RedisServer) -> None:
+    url = url_of_documented_user(own_redis_server)
+    with own_redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "fastws", "-ping")
+    (finding,) = look(url).values()
+    assert finding.verdict is Verdict.FAIL
+    assert finding.remedy == acl_rule(Config(), "fastws")
+
+
+def test_a_redis_that_stops_answering_during_the_checks_is_a_finding(own_redis_server: RedisServer) -> None:
+    found = check_redis(Config(redis_url=own_redis_server.url))
+    assert next(found).verdict is Verdict.OK
+    own_redis_server.kill()
+    *_, last = found
+    assert last.verdict is Verdict.FAIL
+    assert "does not answer" in last.state
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "policy", "verdict", "word"),
+    [
+        (5 << 20, 0, "noeviction", Verdict.OK, "no maxmemory"),
+        (5 << 20, 100 << 20, "noeviction", Verdict.OK, "5 MB of 100 MB"),
+        (89 << 20, 100 << 20, "noeviction", Verdict.OK, ""),
+        (90 << 20, 100 << 20, "noeviction", Verdict.WARN, "when it is full"),
+        (100 << 20, 100 << 20, "noeviction", Verdict.FAIL, "message_id"),
+        (5 << 20, 100 << 20, "allkeys-lru", Verdict.WARN, "revocations may be evicted"),
+        (5 << 20, 100 << 20, "volatile-ttl", Verdict.WARN, "revocations may be evicted"),
+    ],
+)
+def test_memory_that_is_nearly_full_or_evicts_is_found(
+    used: int, limit: int, policy: str, verdict: Verdict, word: str
+) -> None:
+    finding = memory_finding({"used_memory": used, "maxmemory": limit, "maxmemory_policy": policy})
+    assert finding.verdict is verdict
+    assert word in finding.state
