@@ -12,6 +12,7 @@ import pytest
 from fastws.server.server import Server
 from fastws.session.verifications import OPERATIONS_PER_TURN
 from fastws.transport.websocket import Connection
+from tests.admission.test_capacity import Client
 from tests.serving import Serve
 from tests.session.late_broker import until
 from tests.session.test_verifications import PEM, token
@@ -112,12 +113,13 @@ async def test_a_server_that_fills_up_meanwhile_refuses_and_says_so_to_the_appli
     server = await serve(event_hook=HOOK, max_connections=1)
     pipe = open_pipe(server)
     await until(lambda: application.asked)
-    server.gate.capacity.enter(None, "192.0.2.1")
+    other = Client()
+    server.gate.capacity.enter(other, None, "192.0.2.1")
     application.may_answer.set()
     await until(lambda: pipe.writes and application.ended)
     assert status_of(pipe) == b"503"
     assert application.ended == [1006]
-    server.gate.capacity.leave(None, "192.0.2.1")
+    server.gate.capacity.leave(other, None, "192.0.2.1")
 
 
 async def test_an_unexpected_error_while_a_client_is_opened_is_a_500_without_internals(

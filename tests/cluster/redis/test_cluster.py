@@ -162,17 +162,25 @@ async def test_an_answer_in_parts_that_lacks_one_is_asked_for_again(redis_server
     async with processes(redis_server.url, "node_a") as (a,):
         for number in range(size):
             a.hub.subscribers[f"c{number}"] = 1
-        async with processes(redis_server.url, "node_b") as (b,):
-            take, answers = b.cluster.nodes.notices["figures"], []
+        await passes(lambda: len(a.cluster.registry._sent.channels) == size)
+        b = Process(redis_server.url, "node_b")
+        take, answers = b.cluster.nodes.notices["figures"], []
 
-            def take_all_but_one(body: object) -> None:
-                answers.append(len(answers))
-                if answers[-1] != lost:
-                    take(body)
+        def take_all_but_one(body: object) -> None:
+            answers.append(len(answers))
+            if answers[-1] != lost:
+                take(body)
 
-            b.cluster.nodes.notices["figures"] = take_all_but_one
-            await passes(lambda: b.cluster.registry.connections == 0 and len(answers) >= 4)
+        # Before it hears the first answer.
+        b.cluster.nodes.notices["figures"] = take_all_but_one
+        await b.broker.start()
+        try:
+            await b.cluster.start()
+            await passes(lambda: len(answers) >= 4)
             await passes(lambda: len(b.cluster.registry.channels) == size)
+        finally:
+            await b.cluster.stop()
+            await b.broker.stop()
 
 
 async def test_figures_heal_after_redis_was_replaced(own_redis_server: RedisServer) -> None:
