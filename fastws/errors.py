@@ -148,7 +148,12 @@ class ServerFull(Unavailable):
     """The process has as many connections or sockets as it may have."""
 
     def __init__(self) -> None:
-        super().__init__("the server is full; try again later", reason="full", retry_after_seconds=5)
+        super().__init__(
+            "the server is full; try again later",
+            reason="full",
+            cause="max_connections or the file limit is reached: raise it, or add processes",
+            retry_after_seconds=5,
+        )
 
 
 class Draining(Unavailable):

@@ -225,7 +225,10 @@ class Gate:
             if not may_subscribe(identity, name, needs_token=dialect.needs_token, anonymous_allowed=anonymous_allowed):
                 if identity is None:
                     raise Unauthorized(HOW_TO_AUTHENTICATE, cause=f"this path joins {name!r}, which requires a token")
-                raise Forbidden("the token does not allow the channels of this path")
+                raise Forbidden(
+                    "the token does not allow the channels of this path: get one whose claim `channels` names them",
+                    cause=f"this path joins {name!r}",
+                )
 
     def _refuse_without_token(self, request: Request, dialect: Dialect) -> NoReturn:
         """Raise Unauthorized, and tell the operator which setting decides. Behind a proxy that is often a riddle."""

@@ -41,6 +41,7 @@ log = structlog.stdlib.get_logger("fastws.callouts")
 # Route, function that creates the event when its turn comes, and function that gets the answer or _FAILED.
 _Job = tuple[str, Callable[[], Event], Callable[[object], None]]
 _FAILED: Final = object()
+_HOOK_FAILED: Final = "event_hook failed: see the log line `callout failed`"
 _NO_ANSWER: Final = "the application did not answer; try again later"
 
 
@@ -65,12 +66,12 @@ class EventHook:
         """Ask whether this client may connect. Raises Unauthorized, Forbidden, or Unavailable without an answer."""
         answer = await self._ask("$connect", lambda: event, CONNECT_SECONDS)
         if answer is _FAILED:
-            raise Unavailable(_NO_ANSWER, reason="hook")
+            raise Unavailable(_NO_ANSWER, reason="hook", cause=_HOOK_FAILED)
         try:
             refusal = refusal_in(answer)
         except (TypeError, ValueError) as error:
             self._note("$connect", "failed", error)
-            raise Unavailable(_NO_ANSWER, reason="hook") from None
+            raise Unavailable(_NO_ANSWER, reason="hook", cause=_HOOK_FAILED) from None
         self._note("$connect", "done" if refusal is None else "refused")
         if refusal is not None:
             raise refusal

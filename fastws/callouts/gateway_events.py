@@ -112,7 +112,7 @@ def refusal_in(answer: object) -> FastWSError | None:
     if answer is None or answer is True:
         return None
     if answer is False:
-        return Forbidden("the application refuses this connection", reason="hook")
+        return _refusal(Forbidden, "false")
     status = answer.get("statusCode", 200) if isinstance(answer, dict) else None
     if not isinstance(status, int | str) or isinstance(status, bool):
         raise TypeError(f"must be an object with statusCode, true, false or nothing, not {type(answer).__name__}")
@@ -120,8 +120,16 @@ def refusal_in(answer: object) -> FastWSError | None:
     if status < _FIRST_REFUSAL:
         return None
     if status == Unauthorized.status:
-        return Unauthorized("the application refuses this connection", reason="hook")
-    return Forbidden("the application refuses this connection", reason="hook")
+        return _refusal(Unauthorized, str(status))
+    return _refusal(Forbidden, str(status))
+
+
+def _refusal(kind: type[FastWSError], answer: str) -> FastWSError:
+    return kind(
+        "the application refuses this connection: ask its operator, or connect with other credentials",
+        reason="hook",
+        cause=f"event_hook answered {answer} to $connect",
+    )
 
 
 def body_in(answer: object) -> str | bytes | None:

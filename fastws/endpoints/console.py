@@ -58,7 +58,7 @@ def _answer(request: Request, folder: str, name: str, headers: tuple[tuple[str, 
     """Return file `name` of fastws/static/`folder`, or 304 if the browser has this version. Raises NotFound."""
     found = _files(folder).get(name)
     if found is None:
-        raise NotFound("no such file")
+        raise NotFound("no such file; the console is at /, the browser client at /client/fastws.js")
     body, tag = found
     headers = (("ETag", tag), *_COMMON, *headers)
     # Weak comparison (RFC 9110 section 13.1.2): compressing proxies turn our ETag into a weak one.

@@ -126,7 +126,9 @@ def _check_websocket_headers(headers: Mapping[str, str]) -> None:
     if version is None:
         raise BadRequest("the request needs `Sec-WebSocket-Version: 13`")
     if version != "13":
-        raise UpgradeRequired(f"only version 13 of the WebSocket protocol is supported, not {version[:16]!r}")
+        raise UpgradeRequired(
+            f"only version 13 of the WebSocket protocol is supported, not {version[:16]!r}: update the client"
+        )
     if not _KEY.fullmatch(headers.get("sec-websocket-key", "")):
         raise BadRequest("the request needs one `Sec-WebSocket-Key` of 16 bytes in base64")
     for name in _HANDSHAKE_LISTS:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from fastws.server.server import Server
 from tests.serving import KEY, PATIENCE_SECONDS, Join, OpenRaw, Serve
@@ -78,6 +80,56 @@ REFUSALS: list[tuple[Mapping[str, Any], str, Mapping[str, str | None], int, str]
     ({"allowed_origins": ("https://good.example",)}, "/", {"Origin": "null"}, 403, "forbidden"),
     ({"allowed_origins": ("https://*.good.example",)}, "/", {"Origin": "https://good.example.evil"}, 403, "forbidden"),
 ]
+
+
+# By status: what a client is told to do, in one of these ways.
+NEXT_STEPS = {
+    401: r"send it as|get a new one|ask its operator",
+    403: r"allowed_origins lists|get one whose|workspace_id|ask its operator",
+    404: r"by default they are /",
+    426: r"update the client",
+    503: r"try again|enable_realtime|connect again",
+}
+
+
+def hook_that_refuses(event: object, context: object) -> bool:
+    return False
+
+
+def hook_with_status_401(event: object, context: object) -> dict[str, int]:
+    return {"statusCode": 401}
+
+
+def hook_that_fails(event: object, context: object) -> None:
+    raise RuntimeError
+
+
+MORE_REFUSALS: list[tuple[Mapping[str, Any], str, Mapping[str, str | None], int]] = [
+    *((settings, path, headers, status) for settings, path, headers, status, _ in REFUSALS if status in NEXT_STEPS),
+    *(
+        ({"event_hook": f"{__name__}:{hook.__name__}"}, "/", {}, status)
+        for hook, status in ((hook_that_refuses, 403), (hook_with_status_401, 401), (hook_that_fails, 503))
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "path", "headers", "status"), MORE_REFUSALS)
+async def test_a_refusal_says_what_to_do_next_and_the_log_repeats_it(
+    serve: Serve,
+    open_raw: OpenRaw,
+    settings: Mapping[str, Any],
+    path: str,
+    headers: Mapping[str, str | None],
+    status: int,
+) -> None:
+    with capture_logs() as lines:
+        server = await serve(**settings)
+        answered, _, error = await knock(open_raw, server, path, **headers)
+    assert answered == status
+    assert re.search(NEXT_STEPS[status], error["message"]), error["message"]
+    (line,) = [line for line in lines if line["event"] == "handshake refused"]
+    assert line["answer"] == error["message"]
+    assert line["cause"] or status in (404, 426) or not server.config.enable_realtime
 
 
 @pytest.mark.parametrize(("settings", "path", "headers", "status", "code"), REFUSALS)

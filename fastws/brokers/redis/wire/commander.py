@@ -108,10 +108,10 @@ class RedisCommander(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         now = loop.time()
         if not self.is_up and now - self._down_since > self._timeouts.answer_seconds:
-            answered(BrokerUnavailable("Redis is unavailable; nothing was published"))
+            answered(BrokerUnavailable("Redis is unavailable; nothing was published: try again"))
             return
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(packed) > MAX_WAITING_BYTES:
-            answered(BrokerUnavailable("too many commands wait for Redis; nothing was published"))
+            answered(BrokerUnavailable("too many commands wait for Redis; nothing was published: try again later"))
             return
         self._waiting.append(_Command(packed, answered, now + self._timeouts.answer_seconds))
         self._waiting_bytes += len(packed)
@@ -246,7 +246,7 @@ class RedisCommander(asyncio.Protocol):
             command = self._waiting.popleft()
             self._waiting_bytes -= len(command.packed)
             self._down_since = min(self._down_since, now) if not self.is_up else self._down_since
-            self._answer(command, BrokerUnavailable("Redis did not answer; nothing was published"))
+            self._answer(command, BrokerUnavailable("Redis did not answer; nothing was published: try again"))
         self._arm()
 
     def _answer(self, command: _Command, reply: object) -> None:
