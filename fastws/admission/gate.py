@@ -135,10 +135,7 @@ class Gate:
         token = _token_of(request, offered)
         dialect = self._mounts.find(request.path, has_token=token is not None)
         if dialect is None:
-            raise NotFound(
-                f"no WebSocket endpoint at {request.path[:200]!r}; "
-                "by default they are /, /ws and /api/v1/ws, and the server's setting mounts adds others"
-            )
+            raise _unknown_path(request)
         anonymous_allowed = self._may_be_anonymous(request, address)
         if token is None and (dialect.needs_token or not anonymous_allowed):
             self._refuse_without_token(request, dialect)
@@ -261,3 +258,10 @@ class Gate:
 
 def _token_of(request: Request, offered: list[str]) -> str | None:
     return token_from(request.header("authorization"), request.query, offered)
+
+
+def _unknown_path(request: Request) -> NotFound:
+    return NotFound(
+        f"no WebSocket endpoint at {request.path[:200]!r}; "
+        "by default they are /, /ws and /api/v1/ws, and the server's setting mounts adds others"
+    )

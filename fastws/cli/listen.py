@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from fastws.cli.colours import paint, printable
 from fastws.codec.json_text import JSON
 from fastws.errors import ConfigError, FastWSError, Forbidden, Unauthorized, Unavailable
 from fastws.resolver import run as run_loop
+
+if TYPE_CHECKING:
+    from fastws.client import Client
 
 EPILOG: Final = """\
 examples:
@@ -47,21 +50,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _listen(options: argparse.Namespace) -> int:
-    from fastws.client import connect
-
     left = options.count or -1
-    try:
-        connection = connect(
-            options.url,
-            options.channel,
-            options.token,
-            options.format,
-            dialect=options.dialect,
-            connect_timeout=CONNECT_SECONDS,
-        )
-    except FastWSError as error:
-        # Invalid arguments; no connection was attempted.
-        raise ConfigError(str(error).replace("`url`", "URL:")) from None
+    connection = _client(options)
     try:
         async with connection as client:
             channels = f", subscribed to {', '.join(options.channel)}" if options.channel else ""
@@ -77,6 +67,23 @@ async def _listen(options: argparse.Namespace) -> int:
         print(f"fastws: {printable(_explain(error, options))}", file=sys.stderr)
         return 1
     return 0
+
+
+def _client(options: argparse.Namespace) -> Client:
+    """Create the client, without connecting. Raises ConfigError for invalid arguments."""
+    from fastws.client import connect
+
+    try:
+        return connect(
+            options.url,
+            options.channel,
+            options.token,
+            options.format,
+            dialect=options.dialect,
+            connect_timeout=CONNECT_SECONDS,
+        )
+    except FastWSError as error:
+        raise ConfigError(str(error).replace("`url`", "URL:")) from None
 
 
 def _explain(error: FastWSError, options: argparse.Namespace) -> str:

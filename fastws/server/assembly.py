@@ -85,13 +85,7 @@ class Assembly:
         self._roster = roster
         self._log_level = log_level
         self.tasks = Tasks()
-        self.heartbeat = Heartbeat(
-            roster,
-            counters,
-            ping_seconds=config.ping_interval,
-            idle_seconds=config.idle_timeout,
-            max_message_bytes=config.max_message_bytes,
-        )
+        self.heartbeat = self._make_heartbeat()
         self.batch = WriteBatch()
         self.hub = self._make_hub()
         self.broker = self._make_broker(node_id)
@@ -116,6 +110,16 @@ class Assembly:
             self.tasks.spawn,
             max_body_bytes,
             is_internal=is_internal,
+        )
+
+    def _make_heartbeat(self) -> Heartbeat:
+        config = self._config
+        return Heartbeat(
+            self._roster,
+            self._counters,
+            ping_seconds=config.ping_interval,
+            idle_seconds=config.idle_timeout,
+            max_message_bytes=config.max_message_bytes,
         )
 
     def _make_hub(self) -> Hub:

@@ -97,14 +97,7 @@ async def serve_until_stopped(
     """
     raise_descriptor_limit()
     shutdown = Shutdown()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, shutdown.stop)
-    loop.add_signal_handler(signal.SIGHUP, _reload, server, notifier)
-    loop.add_signal_handler(signal.SIGUSR1, server.log_level.toggle_debug)
-    if lifeline is not None:
-        loop.add_signal_handler(signal.SIGUSR2, shutdown.hand_over)
-        loop.add_reader(lifeline, shutdown.supervisor_lost, lifeline)
+    _handle_signals(server, shutdown, lifeline, notifier)
     try:
         if await _start(server, shutdown):
             _tune_gc()
@@ -123,6 +116,17 @@ async def serve_until_stopped(
     if notifier is not None:
         log.info("stopped")
     return shutdown.is_orphan
+
+
+def _handle_signals(server: Server, shutdown: Shutdown, lifeline: int | None, notifier: Notifier | None) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, shutdown.stop)
+    loop.add_signal_handler(signal.SIGHUP, _reload, server, notifier)
+    loop.add_signal_handler(signal.SIGUSR1, server.log_level.toggle_debug)
+    if lifeline is not None:
+        loop.add_signal_handler(signal.SIGUSR2, shutdown.hand_over)
+        loop.add_reader(lifeline, shutdown.supervisor_lost, lifeline)
 
 
 def _reload(server: Server, notifier: Notifier | None) -> None:

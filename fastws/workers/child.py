@@ -48,22 +48,13 @@ class Child:
         self._unread = b""
         self.report, write_end = os.pipe()
         os.set_blocking(self.report, False)
-        path = list(map(os.path.abspath, sys.path))
-        order_on_stdin = {**order, "path": path, "sockets": sockets, "lifeline": lifeline, "report": write_end}
-        with _file_of(json.dumps(order_on_stdin)) as stdin:
-            try:
-                self.process = subprocess.Popen(  # noqa: S603 our own program
-                    # -P keeps the working directory out of sys.path. The last argument is for `ps` and `pgrep`.
-                    [sys.executable, "-P", "-c", _PROGRAM, "fastws.workers.worker"],
-                    stdin=stdin,
-                    pass_fds=(*sockets, lifeline, write_end),
-                    start_new_session=True,  # Ctrl-C on a terminal must reach only the supervisor
-                )
-            except OSError:
-                os.close(self.report)
-                raise
-            finally:
-                os.close(write_end)
+        try:
+            self.process = _start(order, sockets, lifeline, write_end)
+        except OSError:
+            os.close(self.report)
+            raise
+        finally:
+            os.close(write_end)
 
     @property
     def pid(self) -> int:
@@ -112,6 +103,20 @@ class Child:
     def close(self) -> None:
         """Close the report pipe. The process must have exited."""
         os.close(self.report)
+
+
+def _start(order: Mapping[str, object], sockets: Sequence[int], lifeline: int, report: int) -> subprocess.Popen[bytes]:
+    """Start the worker, which reads its order from stdin and inherits the descriptors."""
+    path = list(map(os.path.abspath, sys.path))
+    order_on_stdin = {**order, "path": path, "sockets": sockets, "lifeline": lifeline, "report": report}
+    with _file_of(json.dumps(order_on_stdin)) as stdin:
+        return subprocess.Popen(  # noqa: S603 our own program
+            # -P keeps the working directory out of sys.path. The last argument is for `ps` and `pgrep`.
+            [sys.executable, "-P", "-c", _PROGRAM, "fastws.workers.worker"],
+            stdin=stdin,
+            pass_fds=(*sockets, lifeline, report),
+            start_new_session=True,  # Ctrl-C on a terminal must reach only the supervisor
+        )
 
 
 def _file_of(text: str) -> BinaryIO:

@@ -68,10 +68,7 @@ class Supervisor:
         inherited: Sequence[socket.socket] = (),
         redis: EmbeddedRedis | None = None,
     ) -> None:
-        try:
-            self.slots = open_slots(config, inherited)
-        except OSError as error:
-            raise CannotListen(place_of(config), error) from None
+        self.slots = _open_slots(config, inherited)
         self._notifier = notifier
         self._redis = redis
         # The file of a Unix socket that this process has not created stays.
@@ -311,3 +308,10 @@ class Supervisor:
         os.close(self._lifeline)
         os.close(self._lifeline_end)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _open_slots(config: Config, inherited: Sequence[socket.socket]) -> list[Slot]:
+    try:
+        return open_slots(config, inherited)
+    except OSError as error:
+        raise CannotListen(place_of(config), error) from None
