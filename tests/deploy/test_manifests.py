@@ -15,6 +15,7 @@ import yaml
 
 from fastws.cli.deploy_files import MEANINGS, content
 from fastws.config import SETTINGS, Config
+from fastws.server.unix_socket import BACKLOG
 from fastws.settings import load
 
 ADDRESSES = ("/health", "/ready", "/metrics")
@@ -154,6 +155,19 @@ def test_only_the_supervisor_is_told_to_stop() -> None:
     configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True).read_string(
         content("fastws.service")
     )
+
+
+def test_systemd_is_told_how_the_service_does_and_may_listen_for_it() -> None:
+    assert (unit()["Type"], unit()["NotifyAccess"]) == (["notify"], ["main"])
+    assert int(unit()["WatchdogSec"][0]) >= 10  # the supervisor reports every second at most
+    address = environment_of_unit()
+    listen = re.findall(r"(?m)^ListenStream=(.*)$", content("fastws.socket"))
+    assert listen == [f"{address['FASTWS_HOST']}:{address['FASTWS_PORT']}"]
+    assert f"Backlog={BACKLOG}" in content("fastws.socket").splitlines()
+
+
+def test_process_1_of_the_image_is_an_init() -> None:
+    assert 'ENTRYPOINT ["tini", "--", "fastws"]' in content("Containerfile").splitlines()
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
