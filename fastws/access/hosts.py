@@ -10,7 +10,7 @@ from fastws.access.host_patterns import MAX_LENGTH, host_expression
 from fastws.access.local_peers import is_loopback, is_loopback_host, is_loopback_only
 from fastws.config import Config
 from fastws.errors import ConfigError
-from fastws.settings import host_and_port
+from fastws.settings import host_and_port, public_host
 
 ANY: Final = "*"
 _ENTRY: Final = re.compile(r"([a-z0-9*._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -30,10 +30,13 @@ class AllowedHosts:
 
     @classmethod
     def of(cls, config: Config) -> AllowedHosts:
-        """Return the setting; if it is not set, the names of this machine for a server on loopback, else all hosts."""
+        """Return the setting; if it is not set, `public_url` and this machine for a server on loopback, else all."""
         if config.allowed_hosts is not None:
             return cls(config.allowed_hosts)
-        return cls((), allows_loopback=True) if is_loopback_only(config) else cls((ANY,))
+        if not is_loopback_only(config):
+            return cls((ANY,))
+        own = public_host(config)
+        return cls(() if own is None else (own,), allows_loopback=True)
 
     def allows(self, host: str | None) -> bool:
         """Whether requests with this `Host` are allowed. Names are case-insensitive (RFC 9110 section 4.2.3)."""

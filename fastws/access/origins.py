@@ -10,6 +10,7 @@ from fastws.access.host_patterns import MAX_LENGTH, host_expression
 from fastws.access.local_peers import is_loopback_host, is_loopback_only
 from fastws.config import Config
 from fastws.errors import ConfigError
+from fastws.settings import public_host
 
 ANY: Final = "*"
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9*._-]+|\[[0-9a-f:.]+\])(?::(?:[0-9]{1,5}|\*))?")
@@ -40,10 +41,13 @@ class AllowedOrigins:
 
     @classmethod
     def of(cls, config: Config) -> AllowedOrigins:
-        """Return the setting; if it is not set, the origins on this machine for a server on loopback, else all."""
+        """Return the setting; if it is not set, `public_url` and this machine for a server on loopback, else all."""
         if config.allowed_origins is not None:
             return cls(config.allowed_origins)
-        return cls((), allows_loopback=True) if is_loopback_only(config) else cls((ANY,))
+        if not is_loopback_only(config):
+            return cls((ANY,))
+        own = public_host(config)
+        return cls(() if own is None else (f"http://{own}", f"https://{own}"), allows_loopback=True)
 
     def allows(self, origin: str | None) -> bool:
         """Whether a request with this `Origin` may connect.

@@ -119,6 +119,13 @@ def test_elsewhere_every_host_is_served(config: Config) -> None:
     assert AllowedHosts.of(config).is_open
 
 
+def test_the_host_of_public_url_is_our_own() -> None:
+    hosts = AllowedHosts.of(Config(public_url="https://live.example:8443"))
+    assert hosts.allows("live.example:8443")
+    assert hosts.allows("localhost")
+    assert not hosts.allows("rebound.example")
+
+
 def test_hosts_that_are_set_replace_the_names_of_this_machine() -> None:
     hosts = AllowedHosts.of(Config(allowed_hosts=("live.example",)))
     assert hosts.allows("live.example")

@@ -177,6 +177,14 @@ def test_elsewhere_every_page_may_connect(config: Config) -> None:
     assert AllowedOrigins.of(config).is_open
 
 
+@pytest.mark.parametrize("scheme", ["https", "wss", "http"])
+def test_pages_of_public_url_are_our_own(scheme: str) -> None:
+    origins = AllowedOrigins.of(Config(public_url=f"{scheme}://live.example"))
+    assert origins.allows("https://live.example")
+    assert origins.allows("http://localhost:5173")
+    assert not origins.allows("https://evil.example")
+
+
 def test_origins_that_are_set_replace_those_of_this_machine() -> None:
     origins = AllowedOrigins.of(Config(allowed_origins=("https://good.example",)))
     assert origins.allows("https://good.example")
