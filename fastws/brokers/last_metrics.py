@@ -47,13 +47,10 @@ class LastMetrics:
 
         Other publications, and data that is not an object or cannot be encoded, are ignored.
         """
-        metric_type = metric_type_of(publication)
-        if metric_type is None:
+        kept = encoded_metrics(publication)
+        if kept is None:
             return
-        try:
-            body = encode_body(publication.data)
-        except FastWSError:
-            return
+        metric_type, body = kept
         key = (publication.channel, metric_type)
         before = self._kept.pop(key, None)
         if before is not None:
@@ -71,6 +68,18 @@ class LastMetrics:
 
 def _size(key: tuple[str, str], body: Encoded) -> int:
     return len(key[0]) + len(key[1]) + len(body.body)
+
+
+def encoded_metrics(publication: Publication) -> tuple[str, Encoded] | None:
+    """Return the `metric_type` of a `metrics_update` and its encoded data.
+
+    Returns None for other publications, and for data that is not an object or cannot be encoded.
+    """
+    metric_type = metric_type_of(publication)
+    try:
+        return None if metric_type is None else (metric_type, encode_body(publication.data))
+    except FastWSError:
+        return None
 
 
 def metric_type_of(publication: Publication) -> str | None:

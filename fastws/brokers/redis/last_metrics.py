@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from fastws.brokers.envelope import encode_body
-from fastws.brokers.last_metrics import metric_type_of
+from fastws.brokers.last_metrics import encoded_metrics
 from fastws.brokers.redis.channels import RedisNames
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.resp import pack
-from fastws.errors import FastWSError
 from fastws.vocabulary.publication import Encoded, Publication
 
 KEPT_SECONDS: Final = 86_400
@@ -26,13 +24,10 @@ class RedisMetrics:
 
     def note(self, publication: Publication) -> None:
         """Store the data of a `metrics_update`. Other publications are ignored."""
-        metric_type = metric_type_of(publication)
-        if metric_type is None:
+        kept = encoded_metrics(publication)
+        if kept is None:
             return
-        try:
-            body = encode_body(publication.data)
-        except FastWSError:
-            return
+        metric_type, body = kept
         value = body.codec[:1].encode() + body.body
         key = self._key(publication.channel, metric_type)
         self._commander.send(pack(b"SET", key, value, b"EX", KEPT_SECONDS), self._stored)
