@@ -27,12 +27,14 @@ class Counters:
         "replayed_messages",
         "requests_refused",
         "slow_consumers",
+        "undelivered_closes",
     )
 
     def __init__(self) -> None:
         self.deliveries = 0
         self.delivered_bytes = 0
         self.broker_reconnects = 0
+        self.undelivered_closes = 0
         self.replayed_messages = 0
         self.recoveries: dict[str, int] = defaultdict(int)
         self.received: dict[str, int] = defaultdict(int)

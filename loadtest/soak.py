@@ -69,7 +69,7 @@ class Soak:
             self._note_failures([*clients, *background])
         await self._end(clients, background)
         self._progress.clear()
-        self.ledger.evaluate()
+        self.ledger.evaluate(set().union(*(server.undelivered_closes() for server in self.servers.own().values())))
         return self._unexpected + await self._verdict({name: sample for name, sample in before.items() if sample})
 
     async def _end(self, clients: list[asyncio.Task[None]], background: list[asyncio.Task[Any]]) -> None:

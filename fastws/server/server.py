@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Collection, Sequence
@@ -24,7 +25,7 @@ from fastws.server.sibling_revocations import learn_revocations
 from fastws.settings import check
 from fastws.standard_streams import open_closed_descriptors
 from fastws.telemetry.siblings import SOCKET_SUFFIX
-from fastws.transport.drain import drain
+from fastws.transport.drain import ANSWER_SECONDS, drain
 from fastws.vocabulary.connection_ids import new_node_id
 
 log = structlog.stdlib.get_logger("fastws.server")
@@ -181,6 +182,10 @@ class Server:
             client.end(1012, "restart", label="stop")
         await asyncio.sleep(0)
         self.heartbeat.abort_all()
+        # Until the loop has reported the end of each connection, so that all are counted.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self.gate.until_empty()
         await self.cluster.stop()
         await self.broker.stop()
         self.heartbeat.stop()

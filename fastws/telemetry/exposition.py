@@ -56,6 +56,11 @@ _UNLABELLED: Final = (
     ("fastws_delivered_bytes", "Bytes of frames delivered to clients", "delivered_bytes"),
     ("fastws_replayed_messages", "Messages of the past sent to new subscribers", "replayed_messages"),
     ("fastws_broker_reconnects", "Reconnects to Redis", "broker_reconnects"),
+    (
+        "fastws_close_frames_undelivered",
+        "Connections that were reset before the client had received their close frame",
+        "undelivered_closes",
+    ),
 )
 
 

@@ -56,6 +56,7 @@ class ConnectionLog:
         "_refused",
         "_refusing",
         "_second",
+        "_undelivered_suppressed",
     )
 
     def __init__(self, level: LogLevel) -> None:
@@ -63,6 +64,7 @@ class ConnectionLog:
         self._lines_left = LINES_PER_SECOND
         self._opened_suppressed = 0
         self._closed_suppressed = 0
+        self._undelivered_suppressed = 0
         self._second: asyncio.TimerHandle | None = None
         self._refused: dict[_Refusal, int] = defaultdict(int)
         self._refusing: asyncio.TimerHandle | None = None
@@ -88,6 +90,14 @@ class ConnectionLog:
             return
         seconds = round(time.time() - connection.connected_at, 3)
         log.info("connection closed", code=code, reason=reason, seconds=seconds, **client_fields(connection))
+
+    def close_undelivered(self, connection: Connection) -> None:
+        """Log a connection that was reset before the client had received its close frame."""
+        if not self._may_log():
+            self._undelivered_suppressed += 1
+            return
+        user, address = _user(connection), connection.address
+        log.info("close frame not delivered", connection=connection.id, user=user, address=address)
 
     def refused(self, error: FastWSError, address: str, *, route: str = "") -> None:
         """Log a request to `route`, or without one a handshake or an unreadable request, refused with `error`."""
@@ -134,9 +144,10 @@ class ConnectionLog:
     def _next_second(self) -> None:
         self._second = None
         self._lines_left = LINES_PER_SECOND
-        if self._opened_suppressed or self._closed_suppressed:
-            log.info("connection log sampled", opened=self._opened_suppressed, closed=self._closed_suppressed)
-            self._opened_suppressed = self._closed_suppressed = 0
+        opened, closed, undelivered = self._opened_suppressed, self._closed_suppressed, self._undelivered_suppressed
+        if opened or closed or undelivered:
+            log.info("connection log sampled", opened=opened, closed=closed, undelivered=undelivered)
+            self._opened_suppressed = self._closed_suppressed = self._undelivered_suppressed = 0
 
     def _log_refusals(self) -> None:
         self._refusing = None

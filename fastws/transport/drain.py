@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -11,7 +12,7 @@ import structlog
 
 from fastws.admission.gate import Gate
 from fastws.hub.hub import Hub
-from fastws.hub.roster import Roster
+from fastws.hub.roster import Client, Roster
 
 log = structlog.stdlib.get_logger("fastws.drain")
 
@@ -32,6 +33,8 @@ async def drain(
     is_replaced: bool,
 ) -> None:
     """Close all clients with 1012, evenly over `seconds`; returns immediately if there are none. Idempotent.
+
+    Clients whose socket is blocked come first.
 
     Closes idle HTTP connections first, and waits up to ANSWER_SECONDS for close frames and `tasks_done`. `is_replaced`:
     another process listens on our sockets, and ours are closed. Connections accepted before may still be upgraded, so
@@ -62,12 +65,27 @@ async def _close_all(roster: Roster, hub: Hub, seconds: float) -> None:
     loop = asyncio.get_running_loop()
     begun = loop.time()
     reason = f"restart; reconnect in 0-{max(1, round(seconds))} s"
-    for position, client in enumerate(clients):
-        due = begun + seconds * position / len(clients)
+    waiting = deque(clients)
+    position = 0
+    while _next(roster, waiting) is not None:
+        due = begun + seconds * min(position / len(clients), 1.0)
         if due > loop.time():
             await asyncio.sleep(due - loop.time())
-        hub.flush_channels_of(client)
-        client.end(1012, reason, label="drain")
+        client = _next(roster, waiting)
+        if client is not None:
+            hub.flush_channels_of(client)
+            client.end(1012, reason, label="drain")
+        position += 1
+
+
+def _next(roster: Roster, waiting: deque[Client]) -> Client | None:
+    """Return a client whose socket is blocked now, else the first one in `waiting` that is still there.
+
+    The close frame of a blocked client waits behind its queue, so that client needs the rest of the drain period most.
+    """
+    while waiting and waiting[0].is_gone:
+        waiting.popleft()
+    return next(iter(roster.blocked), waiting[0] if waiting else None)
 
 
 async def _accept_pending_upgrades(gate: Gate, deadline: float) -> None:

@@ -41,25 +41,37 @@ class Ending(Protocol):
         """The transport to abort."""
         ...
 
+    def was_cut(self) -> None:
+        """The connection was reset, and data that the peer had not received was thrown away."""
+        ...
 
-def reset(transport: asyncio.Transport) -> None:
+
+def reset(transport: asyncio.Transport) -> bool:
     """Close a connection immediately, with a reset if the peer has not received everything.
 
     A close, and also uvloop's abort, would keep up to 4 MB of send buffer in the kernel for minutes, waiting for a peer
-    that does not read. A peer that has received everything sees an ordinary end.
+    that does not read. A peer that has received everything sees an ordinary end. Returns whether it had not.
     """
+    is_cut = transport.get_write_buffer_size() > 0
     connection = transport.get_extra_info("socket")
     if connection is not None and connection.family != socket.AF_UNIX:
         with contextlib.suppress(OSError):  # the socket is closed already
             if _unsent(connection.fileno()):
+                is_cut = True
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     transport.abort()
+    return is_cut
 
 
 def _unsent(descriptor: int) -> int:
     """Return the number of bytes that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
     waiting: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
     return waiting
+
+
+def _reset(ending: Ending) -> None:
+    if reset(ending.transport):
+        ending.was_cut()
 
 
 class ReadProgress(NamedTuple):
@@ -164,9 +176,16 @@ class Heartbeat:
         self._probes.pop(ending, None)  # type: ignore[call-overload] # as above
 
     def abort_all(self) -> None:
-        """Abort all connections that have a deadline."""
+        """Abort all connections that have a deadline.
+
+        What the kernel has taken completely, with the close frame at its end, is still delivered. Without a reset it
+        stays in the kernel for a minute or two at most if the peer does not read.
+        """
         for ending in list(self._endings):
-            reset(ending.transport)
+            if ending.transport.get_write_buffer_size():
+                _reset(ending)
+            else:
+                ending.transport.abort()
 
     def watch_expiry(self, peer: Peer, expires_at: float) -> None:
         """Close `peer` with 4401 at `expires_at` (seconds since the epoch). A later call replaces the time."""
@@ -214,7 +233,7 @@ class Heartbeat:
         overdue = [ending for ending, deadline in self._endings.items() if deadline <= self.now]
         for ending in overdue:
             del self._endings[ending]
-            reset(ending.transport)
+            _reset(ending)
 
     def _close_expired(self) -> None:
         wall = time.time()

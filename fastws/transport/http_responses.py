@@ -120,6 +120,9 @@ class HttpResponder(CountedSocket):
         self.services.heartbeat.forget(self)
         self.services.heartbeat.abort_after(self, self.gate.handshake_seconds)
 
+    def was_cut(self) -> None:
+        """Does nothing: a client whose response is incomplete sees that by its length."""
+
     def evict(self) -> None:
         """Close this idle connection, because another one needs its place."""
         self.is_idle = False

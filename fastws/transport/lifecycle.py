@@ -61,6 +61,11 @@ class Lifecycle:
         if self.hook is not None:
             self.hook.disconnected(connection.id, code, reason)
 
+    def close_undelivered(self, connection: Connection) -> None:
+        """`connection` was reset before the client had received its close frame."""
+        self._counters.undelivered_closes += 1
+        self.log.close_undelivered(connection)
+
     def left(self, connection: Connection) -> None:
         """`connection` gets no further publications: remove it from the roster and its channels."""
         self._roster.remove(connection)

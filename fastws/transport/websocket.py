@@ -198,8 +198,8 @@ class Connection(Writer):
         self.end(1001, "idle", label="idle")
         if self.outbox is None:
             self.transport.abort()
-        else:
-            reset(self.transport)
+        elif reset(self.transport):
+            self.was_cut()
 
     def probe(self, seconds: float) -> None:
         """Ping the client now, and close the connection as idle unless there is a sign of life within `seconds`."""
@@ -248,10 +248,16 @@ class Connection(Writer):
         """Close as a slow consumer of `channel`."""
         closing.close_slow_consumer(self, channel)
 
+    def was_cut(self) -> None:
+        """The connection was reset, and data that the peer had not received was thrown away."""
+        if self.state is State.CLOSING:
+            self.services.lifecycle.close_undelivered(self)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         if self.state is State.OPEN:
             self.services.lifecycle.closed(self, 1006, "lost")
+        closing.drop_outbox(self)
         closing.transition(self, Event.LOST)
         self.parser = None
         self.outbox = None

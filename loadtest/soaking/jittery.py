@@ -61,6 +61,7 @@ class CrowdMember:
         self._ledger, self._name, self._rng = ledger, name, rng
         self.check: DeliveryCheck | None = None
         self.is_stopping = False
+        self._connection_id = ""
         self._subscribed = asyncio.Event()
         self._client: RawClient
 
@@ -77,6 +78,7 @@ class CrowdMember:
         """Connect, subscribe and read until the connection ends."""
         conversation = Conversation(self._on_message)
         self._subscribed.clear()
+        self._connection_id = ""
         self._client = RawClient(f"{self._host}:{self._port}", conversation)
         await asyncio.wait_for(self._open(self._client), OPEN_SECONDS)
         try:
@@ -94,11 +96,12 @@ class CrowdMember:
         await client.closed.wait()
 
     def _note_end(self, close_code: int | None) -> None:
-        self._ledger.lost(self._name, close_code)
+        self._ledger.lost(self._name, close_code, self._connection_id)
 
     def _on_message(self, message: Message) -> None:
         kind = message.get("type")
         if kind == "connection_id":
+            self._connection_id = message["connection_id"]
             self._client.transport.write(text_frame(action="subscribe", channel=CHANNEL))
         elif kind == "subscription_succeeded":
             self.check = DeliveryCheck(self._ledger, self._name, CHANNEL)

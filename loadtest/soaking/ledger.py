@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 # How many examples of each kind of fault are kept.
@@ -44,6 +44,8 @@ class Ledger:
     killed_at: float = float("-inf")
     _missing: list[MissingMessage] = field(default_factory=list)
     _late: list[tuple[str, int, str]] = field(default_factory=list)
+    # Connection id, or "" if it is unknown, and the words for a fault.
+    _unclosed: list[tuple[str, str]] = field(default_factory=list)
 
     def enter(self, publisher: str, channel: str) -> None:
         self.publishers_of[channel].append(publisher)
@@ -54,14 +56,18 @@ class Ledger:
         self.counts[what] += 1
         self.disruptions.append(f"{what} {_clock()}")
 
-    def lost(self, name: str, close_code: int | None) -> None:
-        """A connection of `name` has ended. Only a killed worker may end it without a close frame."""
+    def lost(self, name: str, close_code: int | None, connection_id: str = "") -> None:
+        """A connection of `name` has ended.
+
+        Only a killed worker may end it without a close frame, or a server that has logged that it reset this very
+        connection, because its client did not read in time. `evaluate` decides about the latter.
+        """
         if close_code not in (None, 1006):
             self.counts[f"closed with {close_code}"] += 1
         elif time.monotonic() - self.killed_at < KILL_SECONDS:
             self.counts["lost with a killed worker"] += 1
         else:
-            self.fault("connection lost without a close frame", f"{name} at {_clock()}")
+            self._unclosed.append((connection_id, f"{name} at {_clock()}"))
 
     def fault(self, kind: str, words: str) -> None:
         """Record something that must never happen."""
@@ -79,11 +85,18 @@ class Ledger:
         """A number arrived again, or after a higher one."""
         self._late.append((publisher, number, words))
 
-    def evaluate(self) -> None:
-        """Turn acknowledged messages that are missing or out of order into faults.
+    def evaluate(self, undelivered_closes: Collection[str] = ()) -> None:
+        """Turn acknowledged messages that are missing or out of order into faults, and connections without a close.
 
+        `undelivered_closes` are the ids of connections that a server has reset before their close frame was received.
         A message without a reply may still be delivered after its publisher has reconnected to another worker.
         """
+        for connection_id, words in self._unclosed:
+            if connection_id in undelivered_closes:
+                self.counts["logged by the server: close frame not delivered"] += 1
+            else:
+                self.fault("connection lost without a close frame", words)
+        self._unclosed.clear()
         for publisher, number, words in self._late:
             if (publisher, number) in self.uncertain:
                 self.counts["late without a reply"] += 1

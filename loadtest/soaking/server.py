@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import ssl
@@ -17,6 +18,7 @@ from fastws.bench.usage import descendants
 from soaking.redis_server import RedisServer, free_port
 
 START_SECONDS = 90.0
+UNDELIVERED_CLOSE = "close frame not delivered"
 
 
 class OwnServer:
@@ -78,6 +80,11 @@ class OwnServer:
     @property
     def log(self) -> bytes:
         return (self.folder / "log").read_bytes()
+
+    def undelivered_closes(self) -> set[str]:
+        """The ids of the connections that it has reset before their close frame was received, from its log."""
+        lines = self.log.decode(errors="replace").splitlines()
+        return {json.loads(line)["connection"] for line in lines if f'"{UNDELIVERED_CLOSE}"' in line}
 
     def roll(self) -> None:
         """Replace the workers one by one."""

@@ -32,6 +32,7 @@ PROMISED = {
     "fastws_rate_limited_total": ("kind",),
     "fastws_broker_up": (),
     "fastws_broker_reconnects_total": (),
+    "fastws_close_frames_undelivered_total": (),
     "fastws_broker_lag_seconds": (),
     "fastws_loop_lag_seconds": (),
     "fastws_feed_rejected_total": ("feed",),

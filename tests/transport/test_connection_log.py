@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -154,3 +155,23 @@ async def test_many_channels_are_shown_as_some_and_a_number(serve: Serve, join: 
     (closed,) = said(lines, "connection closed")
     assert len(closed["channels"]) == connection_log.MAX_CHANNELS_SHOWN
     assert closed["more_channels"] == 2
+
+
+async def test_close_frames_that_were_not_sent_are_sampled_too(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_log, "LINES_PER_SECOND", 2)
+    log = connection_log.ConnectionLog(LogLevel("info"))
+    connection: Any = SimpleNamespace(id="c1", identity=None, address="192.0.2.1")
+    for _ in range(5):
+        log.close_undelivered(connection)
+    log.close()
+    assert said(lines, "close frame not delivered") == 2 * [
+        {
+            "event": "close frame not delivered",
+            "log_level": "info",
+            "connection": "c1",
+            "user": None,
+            "address": "192.0.2.1",
+        }
+    ]
+    (summed,) = said(lines, "connection log sampled")
+    assert (summed["opened"], summed["closed"], summed["undelivered"]) == (0, 0, 3)

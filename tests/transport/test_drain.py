@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -40,20 +40,31 @@ class Client:
         self._answers = answers
         self.left_at = -1.0
         self.reason = ""
+        self.is_gone = False
 
     def end(self, code: int, reason: str, *, label: str) -> None:
         assert code == 1012
         self.left_at = self._loop.time()
         self.reason = reason
+        self.is_gone = True
+        self._world.roster.blocked.discard(self)
         if self._answers:
             self._world.left()
+
+
+class Roster(list[Client]):
+    """All clients, and those whose socket is blocked."""
+
+    def __init__(self, clients: Iterable[Client]) -> None:
+        super().__init__(clients)
+        self.blocked: set[Client] = set()
 
 
 class World:
     """The roster, hub, gate and tasks of a server, as far as a drain uses them."""
 
     def __init__(self, loop: VirtualTime, count: int, *, answers: bool = True) -> None:
-        self.roster = [Client(loop, self, answers=answers) for _ in range(count)]
+        self.roster = Roster(Client(loop, self, answers=answers) for _ in range(count))
         self.is_leaving = self.is_draining = False
         self.flushes = 0
         self._left = count
@@ -109,6 +120,20 @@ def test_in_no_second_more_leave_than_their_share(loop: VirtualTime, count: int,
     assert world.is_draining
 
 
+def test_blocked_clients_leave_first_and_the_others_in_turn(loop: VirtualTime) -> None:
+    world = World(loop, 10)
+    clients = world.roster
+    clients[7].is_gone = True  # it has left by itself
+    world.left()
+    world.roster.blocked.add(clients[8])
+    loop.call_later(2.5, world.roster.blocked.update, {clients[4], clients[9]})
+    drained(loop, world, 10.0)
+    assert [clients[number].left_at for number in (8, 0, 1)] == [0.0, 1.0, 2.0]
+    assert {clients[4].left_at, clients[9].left_at} == {3.0, 4.0}
+    assert [clients[number].left_at for number in (2, 3, 5, 6)] == [5.0, 6.0, 7.0, 8.0]
+    assert clients[7].left_at == -1.0
+
+
 def test_the_close_reason_says_within_how_many_seconds_to_reconnect(loop: VirtualTime) -> None:
     world = World(loop, 5)
     drained(loop, world, 8.0)
@@ -133,6 +158,6 @@ def test_a_second_drain_does_nothing(loop: VirtualTime) -> None:
     world = World(loop, 2)
     drained(loop, world, 1.0)
     for client in world.roster:
-        client.left_at = -1.0
+        client.left_at, client.is_gone = -1.0, False
     drained(loop, world, 1.0)
     assert [client.left_at for client in world.roster] == [-1.0, -1.0]

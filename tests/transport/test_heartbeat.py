@@ -25,7 +25,9 @@ class Client:
         self.is_gone = False
         self.is_expired = False
         self.is_aborted = False
-        self.transport = SimpleNamespace(abort=self._abort, get_extra_info=lambda name: None)
+        self.transport = SimpleNamespace(
+            abort=self._abort, get_extra_info=lambda name: None, get_write_buffer_size=lambda: 0
+        )
 
     def _abort(self) -> None:
         self.is_aborted = True

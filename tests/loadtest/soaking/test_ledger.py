@@ -140,8 +140,18 @@ def test_end_without_a_close_frame_is_a_fault_unless_a_worker_was_killed(
     ledger: Ledger, close_code: int | None
 ) -> None:
     ledger.lost("l", close_code)
+    ledger.evaluate()
     assert dict(ledger.faults) == {"connection lost without a close frame": 1}
     ledger.killed_at = time.monotonic()
     ledger.lost("l", close_code)
+    ledger.evaluate()
     assert ledger.faults["connection lost without a close frame"] == 1
     assert ledger.counts["lost with a killed worker"] == 1
+
+
+def test_end_without_a_close_frame_is_right_for_the_connections_that_the_server_has_logged(ledger: Ledger) -> None:
+    for connection_id in ("a", "b", ""):
+        ledger.lost("l", None, connection_id)
+    ledger.evaluate({"a", "c"})
+    assert ledger.counts["logged by the server: close frame not delivered"] == 1
+    assert ledger.faults["connection lost without a close frame"] == 2
