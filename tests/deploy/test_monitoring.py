@@ -37,6 +37,10 @@ PROMISED = {
     "fastws_loop_lag_seconds": (),
     "fastws_feed_rejected_total": ("feed",),
     "fastws_hook_calls_total": ("route", "outcome"),
+    "fastws_history_channels": (),
+    "fastws_history_bytes": (),
+    "fastws_replayed_messages_total": (),
+    "fastws_recoveries_total": ("outcome",),
 }
 HISTOGRAMS = ("fastws_broker_lag_seconds", "fastws_loop_lag_seconds")
 OF_THE_PROCESS = ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds", "process_max_fds")

@@ -130,7 +130,7 @@ async def test_a_deleted_connection_is_closed_and_then_gone(serve: Serve, join: 
         assert gone.value.response["Error"]["Message"] == "no connection with this id; it may have closed"
 
 
-@pytest.mark.parametrize("connection_id", ["L0SM9cOFvHcCIhw=", "a/b", "ü", "x" * 300])
+@pytest.mark.parametrize("connection_id", ["L0SM9cOFvHcCIhw=", "a+b", "ü", "x" * 300])
 async def test_foreign_ids_are_gone_whatever_they_contain(
     serve: Serve, management: Management, connection_id: str
 ) -> None:
@@ -140,7 +140,7 @@ async def test_foreign_ids_are_gone_whatever_they_contain(
         await call(api.post_to_connection, ConnectionId=connection_id, Data=b"x")
 
 
-@pytest.mark.parametrize("stage", ["/production", "/prod", "", "/%2B"])
+@pytest.mark.parametrize("stage", ["/production", "/prod", "", "/$default"])
 async def test_every_stage_is_served_and_so_is_none(
     serve: Serve, join: Join, management: Management, stage: str
 ) -> None:
