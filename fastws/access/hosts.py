@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from fastws.access.host_patterns import MAX_LENGTH, host_expression
@@ -19,11 +20,13 @@ _ENTRY: Final = re.compile(r"([a-z0-9*._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 class AllowedHosts:
     """The setting `allowed_hosts`. `*.example.com` allows all names below it, an entry without a port any port."""
 
-    __slots__ = ("_allows_loopback", "_pattern", "is_open")
+    __slots__ = ("_allows_loopback", "_pattern", "allows", "is_open")
 
     def __init__(self, entries: Iterable[str], *, allows_loopback: bool = False) -> None:
         """`allows_loopback` adds all names of this machine. Raises ConfigError for an invalid entry."""
         self._allows_loopback = allows_loopback
+        # Cached, since most clients send the same.
+        self.allows = lru_cache(maxsize=64)(self._allows)
         lower = [entry.lower() for entry in entries]
         self.is_open = ANY in lower
         self._pattern = re.compile("|".join(map(_expression, lower)) or "(?!)")
@@ -38,7 +41,7 @@ class AllowedHosts:
         own = public_host(config)
         return cls(() if own is None else (own,), allows_loopback=True)
 
-    def allows(self, host: str | None) -> bool:
+    def _allows(self, host: str | None) -> bool:
         """Whether requests with this `Host` are allowed. Names are case-insensitive (RFC 9110 section 4.2.3)."""
         if self.is_open:
             return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from fastws.access.host_patterns import MAX_LENGTH, host_expression
@@ -28,11 +29,13 @@ class AllowedOrigins:
     are listed.
     """
 
-    __slots__ = ("_allows_loopback", "_exact", "_pattern", "is_open")
+    __slots__ = ("_allows_loopback", "_exact", "_pattern", "allows", "is_open")
 
     def __init__(self, entries: Iterable[str], *, allows_loopback: bool = False) -> None:
         """`allows_loopback` adds all origins on this machine. Raises ConfigError for an invalid entry."""
         self._allows_loopback = allows_loopback
+        # Cached, since most clients send the same.
+        self.allows = lru_cache(maxsize=64)(self._allows)
         normal = [_normal(entry) for entry in entries]
         self.is_open = ANY in normal
         self._exact = frozenset(entry for entry in normal if "*" not in entry)
@@ -49,7 +52,7 @@ class AllowedOrigins:
         own = public_host(config)
         return cls(() if own is None else (f"http://{own}", f"https://{own}"), allows_loopback=True)
 
-    def allows(self, origin: str | None) -> bool:
+    def _allows(self, origin: str | None) -> bool:
         """Whether a request with this `Origin` may connect.
 
         None is allowed: browsers always send an Origin, other clients need not (RFC 6455 section 10.2). Tokens, not
