@@ -238,6 +238,24 @@ class Config:
     )
     history_bytes: int = setting(268_435_456, "memory for all histories of this process", unit="bytes", minimum=1)
     recover_limit: int = setting(1000, "publications replayed to one subscription; 0 means none", minimum=0)
+    presence: tuple[str, ...] = setting(
+        (),
+        "channels in which clients may ask for the other members; PATTERN=count shows only their number, PATTERN=off "
+        "none; the first pattern that matches decides",
+        kind="pattern table",
+        placeholder="PATTERN[=count]",
+    )
+    presence_updates: tuple[str, ...] = setting(
+        (),
+        "tell the subscribers of such channels who joined and left, at most once in SECONDS; 0 means once per turn of "
+        "the event loop; needs presence",
+        kind="pattern table",
+        scalar=float,
+        placeholder="[PATTERN=]SECONDS",
+        unit="seconds",
+        minimum=0,
+        maximum=3600,
+    )
     compression: str = setting("off", "permessage-deflate", choices=("off", "on"))
     compression_min_bytes: int = setting(256, "minimum size of a compressed message", unit="bytes", minimum=0)
     compression_level: int = setting(6, "zlib compression level", minimum=1, maximum=9, placeholder="LEVEL")

@@ -19,6 +19,7 @@ class Counters:
         "hook_calls",
         "loop_lag",
         "opened",
+        "presence_updates",
         "publications",
         "rate_limited",
         "received",
@@ -36,6 +37,7 @@ class Counters:
         self.broker_reconnects = 0
         self.undelivered_closes = 0
         self.replayed_messages = 0
+        self.presence_updates = 0
         self.recoveries: dict[str, int] = defaultdict(int)
         self.received: dict[str, int] = defaultdict(int)
         self.publications: dict[str, int] = defaultdict(int)

@@ -15,6 +15,7 @@ from fastws.setting_definition import Setting
 from fastws.setting_sources import from_environment, from_toml, suggestion
 from fastws.setting_values import check_secret, is_allowed, parse, parse_scalar
 from fastws.vocabulary.channels import compile_pattern
+from fastws.vocabulary.presence import PresenceMode
 
 # Host and port of a URL, without a user.
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -195,6 +196,41 @@ def _history_rule(text: str) -> tuple[int, float] | None:
     return rule
 
 
+def presence_modes(config: Config) -> list[tuple[str | None, PresenceMode | None]]:
+    """Return presence as (pattern or None, what such channels show or None for no presence)."""
+    return [_presence_mode(entry) for entry in config.presence]
+
+
+def _presence_mode(entry: str) -> tuple[str | None, PresenceMode | None]:
+    pattern, equals, value = entry.rpartition("=")
+    if not equals and value not in ("count", "off"):
+        pattern, value = value, "members"
+    elif value not in ("count", "off") or (equals and not pattern):
+        raise ConfigError(f"presence: must be PATTERN, PATTERN=count or PATTERN=off, not {entry!r}")
+    if pattern:
+        compile_pattern(pattern)
+    modes: dict[str, PresenceMode | None] = {"members": "members", "count": "count", "off": None}
+    return pattern or None, modes[value]
+
+
+def presence_intervals(config: Config) -> list[tuple[str | None, float | None]]:
+    """Return presence_updates as (pattern or None, seconds or None for no updates)."""
+    setting = SETTINGS["presence_updates"]
+    table = _table(setting, config.presence_updates)
+    return [
+        (pattern, None if text == "off" else float(parse_scalar(setting, text, "presence_updates")))
+        for pattern, text in table
+    ]
+
+
+def _check_presence(config: Config) -> None:
+    if not any(mode for _, mode in presence_modes(config)):
+        if any(seconds is not None for _, seconds in presence_intervals(config)):
+            raise ConfigError("presence_updates: needs presence; set presence to the same patterns")
+    elif config.redis_url is not None:
+        raise ConfigError("presence: works in one process without Redis so far; unset redis_url or presence")
+
+
 def host_and_port(address: str) -> tuple[str, int]:
     """Return metrics_address as a host (without brackets) and a port."""
     host, colon, port = address.rpartition(":")
@@ -228,6 +264,9 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Config], object]], ...]] =
     (("flush_interval",), flush_intervals),
     (("history",), history_rules),
     (("history", "redis_url"), _check_history),
+    (("presence",), presence_modes),
+    (("presence_updates",), presence_intervals),
+    (("presence", "presence_updates", "redis_url"), _check_presence),
     (("metrics_address",), _check_metrics_address),
     (("public_url",), public_host),
     (("aws_credentials",), _check_aws_credentials),

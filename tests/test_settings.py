@@ -9,7 +9,16 @@ import pytest
 from fastws.config import SETTINGS, Config
 from fastws.errors import ConfigError
 from fastws.setting_definition import Setting
-from fastws.settings import check, flush_intervals, load, load_config, public_host, slow_policies
+from fastws.settings import (
+    check,
+    flush_intervals,
+    load,
+    load_config,
+    presence_intervals,
+    presence_modes,
+    public_host,
+    slow_policies,
+)
 
 
 def test_without_any_source_the_defaults_hold() -> None:
@@ -125,6 +134,14 @@ def test_redis_url_is_read_where_ours_is_not_set() -> None:
     assert load({}, {"ENABLE_REALTIME": "false", "FASTWS_ENABLE_REALTIME": "true"}).enable_realtime is True
 
 
+def test_presence_by_pattern() -> None:
+    config = Config(presence=("a=off", "b:*=count", "c:**"), presence_updates=("a=0.5", "b=off", "2"), redis_url=None)
+    assert presence_modes(config) == [("a", None), ("b:*", "count"), ("c:**", "members")]
+    assert presence_intervals(config) == [("a", 0.5), ("b", None), (None, 2.0)]
+    assert presence_modes(Config(presence=("count",))) == [(None, "count")]
+    check(config)
+
+
 def test_policies_and_intervals_by_pattern() -> None:
     config = load({"slow_policy": ["logs:*=drop_oldest", "conflate"], "flush_interval": ["10", "logs:a=b:*=20"]})
     assert slow_policies(config) == [("logs:*", "drop_oldest"), (None, "conflate")]
@@ -185,6 +202,10 @@ def test_an_error_says_what_is_expected_and_what_was_found(name: str, value: obj
         ({"metrics_address": "9100"}, "metrics_address: must be HOST:PORT, for example 127.0.0.1:9100, not '9100'"),
         ({"tls_cert": "x"}, "tls_key: must be set together with tls_cert"),
         ({"ping_interval": 9, "idle_timeout": 5}, "idle_timeout: must be at least ping_interval (9 s), not 5 s"),
+        ({"presence": ["a=all"]}, "presence: must be PATTERN, PATTERN=count or PATTERN=off, not 'a=all'"),
+        ({"presence": ["=count"]}, "presence: must be PATTERN, PATTERN=count or PATTERN=off, not '=count'"),
+        ({"presence": ["a"], "presence_updates": ["a=-1"]}, "presence_updates: must be a number from 0 to 3600"),
+        ({"presence_updates": ["a=1"]}, "presence_updates: needs presence"),
         ({"workspace_channel": "w"}, "workspace_channel: must be {workspace_id} with a prefix or suffix, not 'w'"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Final
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import SingleRequestDialect, parse_ping, parse_refresh
 from fastws.dialects.history import history_parser, offset_field, page_fields, past_of, position_fields, standing_fields
+from fastws.dialects.presence import presence_fields, presence_parser, update_fields
 from fastws.errors import BadRequest, UnknownAction
 from fastws.vocabulary.channels import check_channel_name, is_channel_name
 from fastws.vocabulary.commands import (
@@ -18,6 +19,7 @@ from fastws.vocabulary.commands import (
     Unsubscribe,
 )
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.presence import PresencePage, PresenceUpdate
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
     Connected,
@@ -134,6 +136,7 @@ _PARSERS: Final[Mapping[str, Callable[[dict[str, object]], Command]]] = {
     "ping": parse_ping,
     "refresh": parse_refresh,
     "history": history_parser(lambda message: check_channel_name(message.get("channel"))),
+    "presence": presence_parser(lambda message: check_channel_name(message.get("channel"))),
 }
 
 
@@ -178,6 +181,8 @@ _RENDERERS: Final[Mapping[type, Callable[..., dict[str, object]]]] = {
     Failure: _failure,
     Gap: lambda reply: {"type": "gap", "channel": reply.channel, **position_fields(reply.position)},
     HistoryPage: _history,
+    PresencePage: lambda reply: {"type": "presence", "channel": reply.channel, **presence_fields(reply)},
+    PresenceUpdate: lambda reply: {"type": "presence_update", "channel": reply.channel, **update_fields(reply)},
     Lag: lambda reply: {"type": "lag", "channel": reply.channel, "dropped": reply.dropped},
     Refreshed: lambda reply: {"type": "refreshed", "expires": int(reply.expires)},
     Left: lambda reply: {"type": "unsubscribe_succeeded", "channel": reply.channel, "reason": "forbidden"},

@@ -26,10 +26,12 @@ from fastws.dialects.history import (
     standing_fields,
     wanted,
 )
+from fastws.dialects.presence import presence_fields, presence_parser, update_fields
 from fastws.errors import BadRequest
 from fastws.vocabulary.commands import ChangeFilter, Command
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.presence import PresencePage, PresenceUpdate
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
     Connected,
@@ -151,6 +153,7 @@ _PARSERS: Final[Mapping[str, Parser]] = {
     "subscribe": _parse_subscribe,
     "unsubscribe": _parse_unsubscribe,
     "history": history_parser(lambda message: ""),
+    "presence": presence_parser(lambda message: ""),
     "ping": parse_ping,
     "refresh": parse_refresh,
 }
@@ -181,6 +184,8 @@ _RENDERERS: Final[Mapping[type, Callable[..., Message | None]]] = {
     Connected: _greeting,
     FilterChanged: _filter_changed,
     HistoryPage: _history,
+    PresencePage: lambda reply, starting: {"type": "presence", **presence_fields(reply)},
+    PresenceUpdate: lambda reply, starting: {"type": "presence_update", **update_fields(reply)},
     Pong: lambda reply, starting: {"type": "pong", **offset_field(reply.position), "timestamp": timestamp()},
     Failure: lambda reply, starting: {"type": "error", "message": reply.message},
     Gap: lambda reply, starting: {"type": "gap", **position_fields(reply.position)},

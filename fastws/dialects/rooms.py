@@ -23,10 +23,12 @@ from fastws.dialects.history import (
     standing_fields,
     wanted,
 )
+from fastws.dialects.presence import presence_fields, presence_parser, update_fields
 from fastws.errors import Unauthorized
 from fastws.vocabulary.channels import check_channel_name
 from fastws.vocabulary.commands import Command, Subscribe, Unsubscribe
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.presence import PresencePage, PresenceUpdate
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
     Connected,
@@ -100,6 +102,7 @@ _PARSERS: Final[Mapping[str, Parser]] = {
     "subscribe": lambda message: Subscribe(_room_of(message), past_of(message)),
     "unsubscribe": lambda message: Unsubscribe(_room_of(message)),
     "history": history_parser(_room_of),
+    "presence": presence_parser(_room_of),
     "ping": parse_ping,
     "refresh": parse_refresh,
 }
@@ -133,6 +136,10 @@ def _history(reply: HistoryPage) -> Message:
     return {"type": "history", "room_id": reply.channel, **page, "timestamp": timestamp()}
 
 
+def _presence(event: str, room: str, fields: Message) -> Message:
+    return {"type": "presence", "event": event, "room_id": room, **fields, "timestamp": timestamp()}
+
+
 _RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
     Connected: _connected,
     Subscribed: lambda reply: _subscription("subscribed", reply.channel, reply.standing),
@@ -142,6 +149,8 @@ _RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
     Failure: _failure,
     Gap: lambda reply: {"type": "gap", "room_id": reply.channel, **position_fields(reply.position)},
     HistoryPage: _history,
+    PresencePage: lambda reply: _presence("members", reply.channel, presence_fields(reply)),
+    PresenceUpdate: lambda reply: _presence("update", reply.channel, update_fields(reply)),
     Lag: lambda reply: {"type": "lag", "room_id": reply.channel, "dropped": reply.dropped},
     Refreshed: lambda reply: {"type": "refreshed", "expires": int(reply.expires)},
 }

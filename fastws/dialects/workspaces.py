@@ -19,11 +19,13 @@ from fastws.dialects.fields import (
     timestamp_of,
 )
 from fastws.dialects.history import history_parser, offset_field, page_fields, position_fields, standing_fields, wanted
+from fastws.dialects.presence import presence_fields, presence_parser, update_fields
 from fastws.errors import BadRequest, Forbidden, Unauthorized
 from fastws.vocabulary.channels import check_channel_name, workspace_channels
 from fastws.vocabulary.commands import ChangeFilter, Command, RequestMetrics
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.presence import PresencePage, PresenceUpdate
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
     Connected,
@@ -76,6 +78,8 @@ class Workspaces(SingleRequestDialect):
             "refreshed",
             "metrics_update",
             "history",
+            "presence",
+            "presence_update",
         }
     )
 
@@ -187,6 +191,7 @@ _PARSERS: Final[Mapping[str, Parser]] = {
     "subscribe": _parse_subscribe,
     "unsubscribe": _parse_unsubscribe,
     "history": history_parser(lambda message: ""),
+    "presence": presence_parser(lambda message: ""),
     "ping": parse_ping,
     "request_metrics": _parse_request_metrics,
     "refresh": parse_refresh,
@@ -246,6 +251,12 @@ _RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
     Connected: _connected,
     FilterChanged: _filter_changed,
     HistoryPage: _history,
+    PresencePage: lambda reply, starting: {"event": "presence", **presence_fields(reply), "timestamp": timestamp()},
+    PresenceUpdate: lambda reply, starting: {
+        "event": "presence_update",
+        **update_fields(reply),
+        "timestamp": timestamp(),
+    },
     Pong: lambda reply, starting: {"event": "pong", **offset_field(reply.position), "timestamp": timestamp()},
     Metrics: _metrics,
     Failure: lambda reply, starting: {"event": "error", "message": reply.message},

@@ -1,4 +1,4 @@
-"""/channels: list the channels in use, read and clear their history."""
+"""/channels: list the channels in use, read and clear their history, read their presence."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fastws.cluster.channel_list import list_channels
 from fastws.codec.json_text import JSON
 from fastws.dialects.channels import CHANNELS
 from fastws.dialects.history import page_fields, position_of
+from fastws.dialects.presence import presence_fields
 from fastws.endpoints.answers import JSON_HEADERS, json_response
 from fastws.endpoints.application import Application
 from fastws.endpoints.connections import check_key, limit_of
@@ -18,6 +19,7 @@ from fastws.errors import BadRequest, FastWSError
 from fastws.hub.ports import History
 from fastws.vocabulary.channels import check_channel_name
 from fastws.vocabulary.positions import Page, Position
+from fastws.vocabulary.presence import PresencePage
 from fastws.vocabulary.replies import HistoryPage
 from fastws.wire.request import Request
 from fastws.wire.response import Response
@@ -41,14 +43,34 @@ async def list_all(application: Application, request: Request, **_: str) -> Resp
         names = (await application.cluster.channels(is_wanted, limit + 1)).names
         kept = [] if history is None else (await list_channels(await history.channels(), is_wanted, limit + 1)).names
     page = heapq.nsmallest(limit + 1, {*names, *kept})
-    described = [_description(application, name) for name in page[:limit]]
+    described = await asyncio.gather(*(_description(application, name) for name in page[:limit]))
     return json_response({"channels": described, "cursor": page[limit - 1] if len(page) > limit else None})
 
 
-def _description(application: Application, name: str) -> dict[str, object]:
+async def _description(application: Application, name: str) -> dict[str, object]:
     described: dict[str, object] = {"channel": name, "subscribers": application.cluster.subscribers(name)}
     position = None if application.history is None else application.history.heard(name)
-    return described if position is None else {**described, "offset": position.offset}
+    if position is not None:
+        described["offset"] = position.offset
+    presence = application.hub.presence
+    if presence is not None and presence.shows(name):
+        figures: PresencePage = await _answer(lambda receive: presence.page(name, 0, None, receive))
+        described["presence"] = presence_fields(figures)
+    return described
+
+
+async def read_presence(application: Application, request: Request, *, channel: str, **_: str) -> Response:
+    """GET /channels/{channel}/presence: as in the channels dialect, without `type`; with `?count=true` only figures."""
+    check_key(application, request)
+    name, query, presence = check_channel_name(channel), request.query, application.hub.presence
+    if presence is None:
+        raise BadRequest("this server keeps no presence: the setting `presence` is not set")
+    is_count = _FLAGS.get(query.get("count", "false"))
+    if is_count is None:
+        raise BadRequest("`count` must be true or false")
+    limit = 0 if is_count else limit_of(query.get("limit"))
+    page: PresencePage = await _answer(lambda receive: presence.page(name, limit, query.get("cursor"), receive))
+    return json_response({"channel": name, **presence_fields(page)})
 
 
 async def read_history(application: Application, request: Request, *, channel: str, **_: str) -> Response:

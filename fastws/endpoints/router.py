@@ -57,6 +57,7 @@ def routes(metrics: Handler, log_level: LogLevelEndpoint, upgrade_check: Upgrade
             {"GET": connections.get_connection, "DELETE": connections.delete_connection},
         ),
         Route("/channels", {"GET": channels.list_all}),
+        Route("/channels/{channel}/presence", {"GET": channels.read_presence}),
         Route("/channels/{channel}/history", {"GET": channels.read_history, "DELETE": channels.clear_history}),
         Route("/@connections/{id}", aws_connections.METHODS, {"POST": aws_connections.may_post}),
         Route("/{stage}/@connections/{id}", aws_connections.METHODS, {"POST": aws_connections.may_post}),

@@ -7,6 +7,7 @@ that carries the run, or a further function per slice, would be one more allocat
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import Final
 
@@ -15,9 +16,13 @@ from fastws.errors import BadRequest, FastWSError
 from fastws.hub.channel import Audience, Channel, Chunk
 from fastws.hub.ports import Enqueued, Member, Receipt, WireForm
 from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.replies import Reply
 
 # Number of members written to before the loop polls its sockets again: about 5 ms of sends.
 SLICE: Final = 512
+
+# Numbers of notices.
+_notices: Final = itertools.count()
 
 # Called with an unexpected exception from a receipt or a member.
 Failed = Callable[[Exception], None]
@@ -43,6 +48,16 @@ def fan_out(channel: Channel, counters: Counters, failed: Failed) -> Iterator[in
         outcome.fail(FastWSError("internal error", channel=channel.name))
     if receipts is not None:
         outcome.resolve(receipts, failed)
+
+
+def write_notice(channel: Channel, reply: Reply, counters: Counters, failed: Failed) -> Iterator[int]:
+    """Write `reply` to all members of `channel`, within the bounds of their queues. Yields as `fan_out` does."""
+    # Under the policy `conflate` each notice has a key of its own: none replaces another.
+    run = [Publication(channel.name, "", key=f"notice {next(_notices)}")]
+    for audience in list(channel.audiences.values()):
+        frame = audience.form.reply(reply)
+        if frame is not None:
+            yield from _write(audience, audience.members, [frame], run, (0,), _Outcome(1), counters, failed)
 
 
 def _fan_out(

@@ -10,13 +10,14 @@ from typing import ParamSpec
 from fastws.counters import Counters
 from fastws.errors import FastWSError
 from fastws.hub.channel import Audience, Channel, rough_bytes
-from fastws.hub.ports import Member, Receipt, WireForm
+from fastws.hub.fan_out import write_notice
+from fastws.hub.ports import Member, Presence, Receipt, WireForm
 from fastws.hub.rules import Rules
 from fastws.hub.tick import Schedule, ScheduleLater, Tick
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import Publication
-from fastws.vocabulary.replies import Failure, Gap
+from fastws.vocabulary.replies import Failure, Gap, Reply
 
 P = ParamSpec("P")
 
@@ -49,7 +50,18 @@ class Hub:
     Not thread-safe: everything runs on one event loop.
     """
 
-    __slots__ = ("_failed", "_longest_run", "_rules", "channels", "count_changed", "emptied", "subscriptions", "tick")
+    __slots__ = (
+        "_counters",
+        "_failed",
+        "_longest_run",
+        "_rules",
+        "channels",
+        "count_changed",
+        "emptied",
+        "presence",
+        "subscriptions",
+        "tick",
+    )
 
     def __init__(
         self,
@@ -67,6 +79,9 @@ class Hub:
         self.subscriptions = 0
         self.emptied = emptied
         self.count_changed: Callable[[str], object] | None = None
+        # Set if any channel has presence.
+        self.presence: Presence | None = None
+        self._counters = counters
         self._failed = failed
         self.tick = Tick(counters, schedule, schedule_later, after_flush, failed)
         self._rules = rules or Rules()
@@ -124,6 +139,8 @@ class Hub:
         self.subscriptions += 1
         if self.count_changed is not None:
             self.count_changed(name)
+        if self.presence is not None and current is None:
+            self._guarded(self.presence.joined, member.id, name)
 
     def unsubscribe(self, member: Member, name: str) -> bool:
         """Remove `member` from channel `name`. Returns whether it was a member."""
@@ -134,17 +151,14 @@ class Hub:
         if audience not in member.audiences:
             return False  # the flush was too much for it, and it was cut off
         self._leave(member, audience)
-        if name not in self.channels:
-            self._guarded(self.emptied, name)
+        self._left(member, name)
         return True
 
     def leave(self, member: Member) -> None:
         """Remove a disconnected `member` from every channel. Does not flush: other members are not affected."""
         for audience in member.audiences:
             self._leave(member, audience)
-            name = audience.channel.name
-            if name not in self.channels:
-                self._guarded(self.emptied, name)
+            self._left(member, audience.channel.name)
 
     def gap(self, name: str, position: Position | None = None) -> None:
         """Notify every member of `name`, before any newer publication, that it may have missed some.
@@ -154,6 +168,23 @@ class Hub:
         self.flush_channel(name)
         for member in self.members(name):
             self._guarded(member.notify, Gap(name, position))
+
+    def notify(self, name: str, reply: Reply) -> Iterator[int]:
+        """Write a notice to every member of `name`, framed once per wire form, as publications are written.
+
+        Yields the writes since the last yield, so that the caller can continue in a later loop iteration.
+        """
+        self.flush_channel(name)
+        channel = self.channels.get(name)
+        if channel is not None:
+            yield from write_notice(channel, reply, self._counters, self._failed)
+
+    def _left(self, member: Member, name: str) -> None:
+        """`member` has left channel `name` for good, perhaps as the last one."""
+        if self.presence is not None:
+            self._guarded(self.presence.left, member.id, name)
+        if name not in self.channels:
+            self._guarded(self.emptied, name)
 
     def _guarded(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Run a callback; report what it raises, so that one failing callback does not affect the others."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fastws.errors import FastWSError
 from fastws.vocabulary.positions import Page, Past, Position, Recovery
+from fastws.vocabulary.presence import PresencePage
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
 
@@ -36,6 +37,10 @@ class WireForm(Protocol):
 
     def frame(self, publication: Publication) -> bytes:
         """Return the WebSocket frame of `publication`. Raises Unencodable if this form cannot represent it."""
+        ...
+
+    def reply(self, reply: Reply) -> bytes | None:
+        """Return the WebSocket frame of a notice for all members; None if the dialect has no such notice."""
         ...
 
 
@@ -152,6 +157,36 @@ class History(Protocol):
 
     def clear(self, channel: str, answer: Callable[[Position | FastWSError], None]) -> None:
         """Forget the publications of `channel` and begin a new numbering. Call `answer` with its position."""
+        ...
+
+
+class Presence(Protocol):
+    """Knows the members of some channels, sends updates to their subscribers, and answers questions."""
+
+    @property
+    def members(self) -> int:
+        """Number of connections of this process in channels with presence."""
+        ...
+
+    def joined(self, connection_id: str, channel: str) -> None:
+        """The connection has become a subscriber of `channel`."""
+        ...
+
+    def left(self, connection_id: str, channel: str) -> None:
+        """The connection is no longer a subscriber of `channel`."""
+        ...
+
+    def shows(self, channel: str) -> bool:
+        """Whether `channel` has presence."""
+        ...
+
+    def page(
+        self, channel: str, limit: int, cursor: str | None, answer: Callable[[PresencePage | FastWSError], None]
+    ) -> None:
+        """Call `answer` with the figures of `channel` and up to `limit` members after `cursor`, now or later.
+
+        With `limit` 0 only with the figures. The answer is BadRequest for a channel without presence.
+        """
         ...
 
 

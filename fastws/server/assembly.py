@@ -20,7 +20,9 @@ from fastws.brokers.redis.broker import RedisBroker
 from fastws.callouts.authorizer import Authorizer
 from fastws.callouts.event_hook import EventHook
 from fastws.callouts.metrics_hook import MetricsHook
+from fastws.cluster.channel_presence import PresenceRule
 from fastws.cluster.one_process import OneProcess
+from fastws.cluster.presence import PresenceMembers, ProcessPresence
 from fastws.cluster.redis.cluster import RedisCluster
 from fastws.config import Config
 from fastws.counters import Counters
@@ -43,7 +45,7 @@ from fastws.session.commands import COMMANDS
 from fastws.session.metrics_source import MetricsSource
 from fastws.session.services import Services
 from fastws.session.verifications import Verifications
-from fastws.settings import flush_intervals, history_rules, slow_policies
+from fastws.settings import flush_intervals, history_rules, presence_intervals, presence_modes, slow_policies
 from fastws.telemetry.all_workers import AllWorkerMetrics, WorkerMetrics
 from fastws.telemetry.exposition import Exposition, OnHosts, not_on_this_port
 from fastws.transport.connection_log import ConnectionLog
@@ -54,6 +56,8 @@ from fastws.transport.opening import Opening
 from fastws.transport.outbox import Bounds
 from fastws.transport.services import TransportServices
 from fastws.transport.write_batch import WriteBatch
+from fastws.vocabulary.channel_table import ChannelTable
+from fastws.vocabulary.presence import PresenceMode
 
 log = structlog.stdlib.get_logger("fastws.server")
 
@@ -90,6 +94,7 @@ class Assembly:
         self.hub = self._make_hub()
         self.broker = self._make_broker(node_id)
         self.hub.emptied = self.broker.unlisten
+        self.hub.presence = self.presence = self._make_presence()
         self.cluster = self._make_cluster()
         self._make_callouts()
         self.services = self._make_services()
@@ -152,6 +157,20 @@ class Assembly:
             count=self.hub.count,
             gap=self.hub.gap,
         )
+
+    def _make_presence(self) -> ProcessPresence | None:
+        config, loop = self._config, asyncio.get_running_loop()
+        modes, intervals = presence_modes(config), ChannelTable(presence_intervals(config))
+        if not any(mode for _, mode in modes):
+            return None
+        find_mode: ChannelTable[PresenceMode] = ChannelTable(modes)
+
+        def rule(channel: str) -> PresenceRule | None:
+            mode = find_mode(channel)
+            return None if mode is None else PresenceRule(mode, intervals(channel))
+
+        members = PresenceMembers(self._roster)
+        return ProcessPresence(rule, members, self.hub.notify, loop.call_soon, loop.call_later, self._counters)
 
     def _make_cluster(self) -> OneProcess | RedisCluster:
         revocations = self._admittance.revocations

@@ -12,6 +12,7 @@ from fastws.hub.publication_log import LoggedReceipt
 from fastws.session.acknowledgements import Acknowledgement, DirectAcknowledgement
 from fastws.session.authorization import authorize, leave_forbidden_channels
 from fastws.session.joining import Joining
+from fastws.session.presence import read_presence
 from fastws.session.recovery import read_history
 from fastws.session.waiting import proceed, suspend, wait_for
 from fastws.vocabulary.commands import (
@@ -19,6 +20,7 @@ from fastws.vocabulary.commands import (
     Echo,
     Ping,
     ReadHistory,
+    ReadPresence,
     Refresh,
     RequestId,
     RequestMetrics,
@@ -68,6 +70,12 @@ def history(session: Session, command: ReadHistory, request_id: RequestId) -> No
     """Read the history of a channel that the client may subscribe to."""
     name = command.channel or session.starting.home or ""
     authorize(session, "subscribe", name, lambda: read_history(session, name, command, request_id), request_id)
+
+
+def presence(session: Session, command: ReadPresence, request_id: RequestId) -> None:
+    """Reply with the members of a channel that the client may subscribe to."""
+    name = command.channel or session.starting.home or ""
+    authorize(session, "subscribe", name, lambda: read_presence(session, name, command, request_id), request_id)
 
 
 def unsubscribe(session: Session, command: Unsubscribe, request_id: RequestId) -> None:
@@ -263,6 +271,7 @@ COMMANDS: Final[Mapping[type, Callable[[Session, Any, RequestId], None]]] = {
     Send: send,
     SendDirect: send_direct,
     ReadHistory: history,
+    ReadPresence: presence,
     Ping: ping,
     Echo: echo,
     Refresh: refresh,

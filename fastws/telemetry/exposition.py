@@ -55,6 +55,7 @@ _UNLABELLED: Final = (
     ("fastws_deliveries", "Messages delivered to clients", "deliveries"),
     ("fastws_delivered_bytes", "Bytes of frames delivered to clients", "delivered_bytes"),
     ("fastws_replayed_messages", "Messages of the past sent to new subscribers", "replayed_messages"),
+    ("fastws_presence_updates", "Presence updates sent to the subscribers of a channel", "presence_updates"),
     ("fastws_broker_reconnects", "Reconnects to Redis", "broker_reconnects"),
     (
         "fastws_close_frames_undelivered",
@@ -115,6 +116,11 @@ class ServerCollector(Collector):
             ("fastws_subscriptions", "Subscriptions", hub.subscriptions),
             ("fastws_history_channels", "Channels with a numbering", 0 if history is None else len(history)),
             ("fastws_history_bytes", "Memory that histories take", 0 if history is None else history.bytes),
+            (
+                "fastws_presence_members",
+                "Connections in channels with presence",
+                0 if hub.presence is None else hub.presence.members,
+            ),
             ("fastws_queue_messages", "Messages queued for slow clients", messages),
             (
                 "fastws_queue_bytes",

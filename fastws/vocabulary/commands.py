@@ -56,6 +56,15 @@ class ReadHistory:
 
 
 @fast_dataclass
+class ReadPresence:
+    """Ask for the members of a channel: up to `limit` with connection ids after `cursor`."""
+
+    channel: str
+    limit: int
+    cursor: str | None = None
+
+
+@fast_dataclass
 class Ping:
     pass
 
@@ -93,7 +102,17 @@ class Echo:
 
 
 Command = (
-    Subscribe | Unsubscribe | Send | SendDirect | ReadHistory | Ping | Refresh | ChangeFilter | RequestMetrics | Echo
+    Subscribe
+    | Unsubscribe
+    | Send
+    | SendDirect
+    | ReadHistory
+    | ReadPresence
+    | Ping
+    | Refresh
+    | ChangeFilter
+    | RequestMetrics
+    | Echo
 )
 # The `id` that a client gives a request and receives in the reply. None: the request has no id.
 RequestId = str | int | None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.positions import Position
+from fastws.vocabulary.presence import PresencePage, PresenceUpdate
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.values import fast_dataclass
 
@@ -134,6 +135,8 @@ Reply = (
     | Failure
     | Gap
     | HistoryPage
+    | PresencePage
+    | PresenceUpdate
     | Lag
     | Refreshed
     | Left

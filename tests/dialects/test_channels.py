@@ -63,7 +63,7 @@ def test_an_invalid_message_names_the_fault(message: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("message", "text"),
     [
-        ({}, "`action` is missing: one of history, ping, refresh, send, subscribe, unsubscribe"),
+        ({}, "`action` is missing: one of history, ping, presence, refresh, send, subscribe, unsubscribe"),
         ({"action": 1}, "`action` must be a string: one of history, ping"),
         ({"action": "x" * 100}, f"unknown action '{'x' * 64}': one of history, ping"),
     ],

@@ -15,6 +15,7 @@ from fastws.dialects.jobs import JobFilter
 from fastws.dialects.workspaces import EventFilter
 from fastws.errors import BadRequest
 from fastws.vocabulary.positions import Position
+from fastws.vocabulary.presence import PresencePage, PresenceUpdate
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
     Connected,
@@ -62,6 +63,11 @@ REPLIES = (
     Gap("c"),
     Gap("c", POSITION),
     HistoryPage("c", (), POSITION),
+    PresencePage("c", 3, 2, ()),
+    PresencePage("c", 3, 2),
+    PresenceUpdate("c", 3, 2, (), ()),
+    PresenceUpdate("c", 3, 2),
+    PresenceUpdate("c", 300, 2, is_partial=True),
     Lag("c", 7),
     Refreshed(1.0),
     Left("c"),

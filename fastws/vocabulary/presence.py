@@ -1,0 +1,50 @@
+"""Presence: the members of a channel, its figures, and what changes in both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+# What a channel shows: its members, or only its figures.
+PresenceMode = Literal["members", "count"]
+
+
+@dataclass(slots=True, frozen=True)
+class PresenceMember:
+    """One connection of a user. `info` is the claim `info` of its token, any JSON value; None if there is none."""
+
+    connection_id: str
+    user: str
+    client_id: str | None = None
+    info: object = None
+
+
+@dataclass(slots=True, frozen=True)
+class PresencePage:
+    """The number of connections in `channel` and of their distinct users, and a page of `members`, by connection id.
+
+    Connections without a token are in `count` only. `members` is None if only the figures are wanted or shown. `cursor`
+    continues after this page; None on the last one.
+    """
+
+    channel: str
+    count: int
+    users: int
+    members: Sequence[PresenceMember] | None = None
+    cursor: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class PresenceUpdate:
+    """The members that have joined and left since the last update of `channel`, and its figures now.
+
+    `joined` and `left` are None if the channel shows only figures, or if they are too many; then it `is_partial`.
+    """
+
+    channel: str
+    count: int
+    users: int
+    joined: Sequence[PresenceMember] | None = None
+    left: Sequence[PresenceMember] | None = None
+    is_partial: bool = False
