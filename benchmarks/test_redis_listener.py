@@ -17,10 +17,10 @@ import redis.asyncio
 import uvloop
 
 from fastws.brokers import envelope
-from fastws.brokers.redis.wire.address import parse_address
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.handshake import dial
 from fastws.brokers.redis.wire.listener import RedisListener
+from fastws.redis_address import parse_address
 from fastws.vocabulary.publication import Publication
 from tests.redis_server import RedisServer
 
