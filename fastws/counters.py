@@ -16,6 +16,7 @@ class Counters:
         "deliveries",
         "dropped",
         "feed_rejected",
+        "holes",
         "hook_calls",
         "loop_lag",
         "opened",
@@ -38,6 +39,7 @@ class Counters:
         self.undelivered_closes = 0
         self.replayed_messages = 0
         self.presence_updates = 0
+        self.holes: dict[str, int] = defaultdict(int)
         self.recoveries: dict[str, int] = defaultdict(int)
         self.received: dict[str, int] = defaultdict(int)
         self.publications: dict[str, int] = defaultdict(int)

@@ -156,11 +156,6 @@ def _check_timeouts(config: Config) -> None:
         )
 
 
-def _check_history(config: Config) -> None:
-    if config.redis_url is not None and any(rule is not None for _, rule in history_rules(config)):
-        raise ConfigError("history: works in one process without Redis so far; unset redis_url or history")
-
-
 def slow_policies(config: Config) -> list[tuple[str | None, str]]:
     """Return slow_policy as (pattern or None, policy)."""
     setting = SETTINGS["slow_policy"]
@@ -263,7 +258,6 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Config], object]], ...]] =
     (("slow_policy",), slow_policies),
     (("flush_interval",), flush_intervals),
     (("history",), history_rules),
-    (("history", "redis_url"), _check_history),
     (("presence",), presence_modes),
     (("presence_updates",), presence_intervals),
     (("presence", "presence_updates", "redis_url"), _check_presence),

@@ -4,10 +4,14 @@ It consists of `C1 01`, the codec of the body (`j` or `m`), the length of the he
 (a msgpack array, see `_header`) and the body as encoded by its codec, so that the body need not be decoded. Neither
 JSON text nor a msgpack value starts with C1, so the first byte distinguishes an envelope from the plain object of
 another publisher.
+
+In version 2, of channels with a history, `C1 02` is followed by the offset (8 bytes), the length of the epoch (1 byte)
+and the epoch, then by the same as in version 1. Instead of that, `g` announces that a new epoch has begun.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -17,13 +21,18 @@ from fastws.codec.codec import check_keys
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.errors import BadRequest, FastWSError, Unencodable
+from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import NOBODY, Encoded, Publication
 
 MAGIC: Final = b"\xc1"
 VERSION: Final = 1
+NUMBERED_VERSION: Final = 2
 DEFAULT_LIMIT_BYTES: Final = 4_194_304
 
 _START: Final = MAGIC + bytes([VERSION])
+_NUMBERED: Final = MAGIC + bytes([NUMBERED_VERSION])
+_EPOCH_AT: Final = 11
+_NEW_EPOCH: Final = b"g"
 _PREFIX_BYTES: Final = 7
 _CODEC_BYTE: Final = {"json": b"j", "msgpack": b"m"}
 _CODEC_NAME: Final = {0x6A: "json", 0x6D: "msgpack"}
@@ -40,6 +49,48 @@ class Decoded(NamedTuple):
     publication: Publication
     node: str | None
     number: int
+
+
+class Numbered(NamedTuple):
+    """A decoded publication with its position in the history of the channel."""
+
+    publication: Publication
+    position: Position
+    node: str
+    number: int
+
+
+class NewEpoch(NamedTuple):
+    """The announcement that the numbering of a channel has begun again."""
+
+    position: Position
+
+
+def encode_rest(publication: Publication, node: str, number: int) -> bytes:
+    """Encode `publication` without the version, offset and epoch, which Redis adds. Raises Unencodable."""
+    return encode(publication, node, number)[2:]
+
+
+def decode_numbered(payload: bytes, channel: str) -> Numbered | NewEpoch:
+    """Decode an envelope with an offset, or the announcement of a new epoch. Raises BadRequest."""
+    if not is_numbered(payload) or len(payload) < _EPOCH_AT + 1:
+        raise BadRequest(f"envelope: must be of version {NUMBERED_VERSION}, with a position")
+    offset, epoch_end = int.from_bytes(payload[2:10], "big"), _EPOCH_AT + payload[10]
+    try:
+        epoch = payload[_EPOCH_AT:epoch_end].decode()
+    except UnicodeDecodeError:
+        raise BadRequest("envelope: the epoch is not UTF-8") from None
+    rest = payload[epoch_end:]
+    position = Position(offset, epoch)
+    if rest == _NEW_EPOCH:
+        return NewEpoch(position)
+    found = _decode_envelope(_START + rest, channel)
+    return Numbered(replace(found.publication, offset=offset), position, found.node or "", found.number)
+
+
+def is_numbered(payload: bytes) -> bool:
+    """Whether `payload` is an envelope of a channel with a history."""
+    return payload[:2] == _NUMBERED
 
 
 def encode(publication: Publication, node: str = "", number: int = 0) -> bytes:

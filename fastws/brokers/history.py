@@ -35,11 +35,19 @@ class HistoryRule(NamedTuple):
     seconds: float
 
 
+def _no_channel(channel: str) -> bool:
+    return False
+
+
 class HistoryRules:
     """The rule for each channel, from (pattern, rule or None) pairs. The first pattern that matches decides."""
 
-    def __init__(self, table: Sequence[tuple[str | None, HistoryRule | None]]) -> None:
+    def __init__(
+        self, table: Sequence[tuple[str | None, HistoryRule | None]], without: Callable[[str], bool] = _no_channel
+    ) -> None:
+        """`without` returns whether a channel has no history whatever the table says."""
         self._table = tuple(table)
+        self._without = without
         self._known: dict[str, HistoryRule | None] = {}
 
     def __call__(self, channel: str) -> HistoryRule | None:
@@ -53,6 +61,8 @@ class HistoryRules:
             return rule
 
     def _find(self, channel: str) -> HistoryRule | None:
+        if self._without(channel):
+            return None
         for pattern, rule in self._table:
             if pattern is None or matches(pattern, channel):
                 return rule
@@ -82,7 +92,7 @@ class _Numbering:
         """Drop the oldest `count` publications. Returns their bytes."""
         freed = 0
         for _ in range(count):
-            freed += _size(self.kept.popleft())
+            freed += size_of(self.kept.popleft())
         self.bytes -= freed
         return freed
 
@@ -136,7 +146,7 @@ class MemoryHistory:
         # In a feed with a history, the sequence number is the offset.
         seq = None if publication.seq is None else offset
         kept = replace(publication, data=body, offset=offset, seq=seq, timestamp=_timestamp(publication))
-        size = _size(kept)
+        size = size_of(kept)
         numbering.top, numbering.last_at = offset, now
         numbering.kept.append(kept)
         numbering.bytes += size
@@ -153,31 +163,26 @@ class MemoryHistory:
         """Return the position of the last publication of `channel`; None if it has no history."""
         return self._numbering(channel, self._clock()).position if self.keeps(channel) else None
 
+    async def tops(self, channels: Sequence[str]) -> list[int | None]:
+        """Return the last offset of each of `channels`; None for one without history."""
+        positions = [self.heard(channel) for channel in channels]
+        return [None if position is None else position.offset for position in positions]
+
     async def channels(self) -> list[str]:
         """Return the names of the channels with a numbering."""
         self._expire(self._clock())
         return list(self._numberings)
 
-    def recover(self, channel: str, past: Past, answer: Callable[[Recovery | FastWSError], None]) -> None:
+    def recover(
+        self,
+        channel: str,
+        past: Past,
+        answer: Callable[[Recovery | FastWSError], None],
+        late: Callable[[Position], None],
+    ) -> None:
         """Call `answer` at once with the publications of `channel` that the subscriber asks for by `past`."""
-        answer(self._recover(self._numbering(channel, self._clock()), past))
-
-    def _recover(self, numbering: _Numbering, past: Past) -> Recovery:
-        top, limit = numbering.position, self._recover_limit
-        if past is None:
-            return Recovery(top)
-        if isinstance(past, int):
-            return Recovery(top, None, _last(numbering.kept, min(past, limit)))
-        missed = numbering.top - past.offset
-        if past.epoch != numbering.epoch:
-            return Recovery(top, "wrong_epoch")
-        if missed < 0:
-            return Recovery(top, "never_was")
-        if missed > len(numbering.kept):
-            return Recovery(top, "too_old")
-        if missed > limit:
-            return Recovery(top, "too_many")
-        return Recovery(top, "recovered", _last(numbering.kept, missed))
+        numbering = self._numbering(channel, self._clock())
+        answer(recovery(numbering.position, numbering.kept, past, self._recover_limit))
 
     def page(
         self,
@@ -204,7 +209,7 @@ class MemoryHistory:
         publications: list[Publication] = []
         size = 0
         for place in islice(places, limit):
-            size += _size(numbering.kept[place])
+            size += size_of(numbering.kept[place])
             if publications and size > MAX_PAGE_BYTES:
                 break
             publications.append(numbering.kept[place])
@@ -316,6 +321,24 @@ class MemoryHistory:
             heapq.heappush(self._due, entry)
 
 
+def recovery(top: Position, kept: deque[Publication], past: Past, limit: int) -> Recovery:
+    """Return what a subscriber gets that asks for `past`, if the publications up to `top` that are kept are `kept`."""
+    if past is None:
+        return Recovery(top)
+    if isinstance(past, int):
+        return Recovery(top, None, _last(kept, min(past, limit)))
+    missed = top.offset - past.offset
+    if past.epoch != top.epoch:
+        return Recovery(top, "wrong_epoch")
+    if missed < 0:
+        return Recovery(top, "never_was")
+    if missed > len(kept):
+        return Recovery(top, "too_old")
+    if missed > limit:
+        return Recovery(top, "too_many")
+    return Recovery(top, "recovered", _last(kept, missed))
+
+
 def new_epoch() -> str:
     """Return a name for a new life of a numbering: 8 characters that no other life has."""
     return secrets.token_urlsafe(6)
@@ -350,7 +373,7 @@ def _last(kept: deque[Publication], count: int) -> tuple[Publication, ...]:
     return tuple(islice(kept, len(kept) - min(count, len(kept)), None))
 
 
-def _size(publication: Publication) -> int:
+def size_of(publication: Publication) -> int:
     """Approximate bytes that a kept publication takes."""
     body = publication.data
     return PUBLICATION_BYTES + len(publication.event) + (len(body.body) if isinstance(body, Encoded) else 0)

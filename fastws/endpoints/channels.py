@@ -43,15 +43,16 @@ async def list_all(application: Application, request: Request, **_: str) -> Resp
         names = (await application.cluster.channels(is_wanted, limit + 1)).names
         kept = [] if history is None else (await list_channels(await history.channels(), is_wanted, limit + 1)).names
     page = heapq.nsmallest(limit + 1, {*names, *kept})
-    described = await asyncio.gather(*(_description(application, name) for name in page[:limit]))
+    tops = [None] * limit if history is None else await history.tops(page[:limit])
+    entries = zip(page[:limit], tops, strict=False)
+    described = await asyncio.gather(*(_description(application, name, top) for name, top in entries))
     return json_response({"channels": described, "cursor": page[limit - 1] if len(page) > limit else None})
 
 
-async def _description(application: Application, name: str) -> dict[str, object]:
+async def _description(application: Application, name: str, top: int | None) -> dict[str, object]:
     described: dict[str, object] = {"channel": name, "subscribers": application.cluster.subscribers(name)}
-    position = None if application.history is None else application.history.heard(name)
-    if position is not None:
-        described["offset"] = position.offset
+    if top is not None:
+        described["offset"] = top
     presence = application.hub.presence
     if presence is not None and presence.shows(name):
         figures: PresencePage = await _answer(lambda receive: presence.page(name, 0, None, receive))

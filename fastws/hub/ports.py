@@ -131,12 +131,25 @@ class History(Protocol):
         """Return the position up to which this process has heard `channel`; None if it has no history."""
         ...
 
+    async def tops(self, channels: Sequence[str]) -> list[int | None]:
+        """Return the last offset of each of `channels`; None for one without history. Raises BrokerUnavailable."""
+        ...
+
     async def channels(self) -> list[str]:
         """Return the names of the channels with a numbering."""
         ...
 
-    def recover(self, channel: str, past: Past, answer: Callable[[Recovery | FastWSError], None]) -> None:
-        """Call `answer` with what a subscriber of `channel` gets of its past, now or later."""
+    def recover(
+        self,
+        channel: str,
+        past: Past,
+        answer: Callable[[Recovery | FastWSError], None],
+        late: Callable[[Position], None],
+    ) -> None:
+        """Call `answer` with what a subscriber of `channel` gets of its past, now or later.
+
+        While the history cannot be read, the answer has no position. Then `late` is called with it later.
+        """
         ...
 
     def page(

@@ -143,15 +143,21 @@ class Assembly:
     def _make_broker(self, node_id: str) -> MemoryBroker | RedisBroker:
         if self._config.redis_url is None:
             return MemoryBroker(self.hub, self._config, self._make_history())
-        return RedisBroker(self.hub, self._config, node_id=node_id, counters=self._counters, log_level=self._log_level)
+        return RedisBroker(
+            self.hub,
+            self._config,
+            node_id=node_id,
+            counters=self._counters,
+            log_level=self._log_level,
+            rules=_history_table(self._config),
+        )
 
     def _make_history(self) -> MemoryHistory | None:
-        config = self._config
-        table = history_rules(config)
+        config, table = self._config, _history_table(self._config)
         if not any(rule for _, rule in table):
             return None
         return MemoryHistory(
-            HistoryRules([(pattern, rule and HistoryRule(*rule)) for pattern, rule in table]),
+            HistoryRules(table),
             max_bytes=config.history_bytes,
             recover_limit=config.recover_limit,
             count=self.hub.count,
@@ -320,3 +326,7 @@ class Assembly:
 
 def _log_channel_error(error: Exception) -> None:
     log.error("internal error while writing a channel", exc_info=error)
+
+
+def _history_table(config: Config) -> list[tuple[str | None, HistoryRule | None]]:
+    return [(pattern, rule and HistoryRule(*rule)) for pattern, rule in history_rules(config)]

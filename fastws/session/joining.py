@@ -11,8 +11,8 @@ from fastws.errors import FastWSError, TooManyChannels
 from fastws.session.recovery import Joined, replay
 from fastws.session.waiting import wait_for
 from fastws.vocabulary.filters import Filter
-from fastws.vocabulary.positions import Past, Recovery
-from fastws.vocabulary.replies import Connected, Standing
+from fastws.vocabulary.positions import Past, Position, Recovery
+from fastws.vocabulary.replies import Connected, Gap, Standing
 
 if TYPE_CHECKING:
     from fastws.hub.ports import History
@@ -104,7 +104,17 @@ class Joining:
         """
         if self.session.services.hub.audience_of(self.session.peer, self.name) is not None:
             self.past = None
-        wait_for(self.session, lambda answer: history.recover(self.name, self.past, answer), self._recovered)
+        wait_for(self.session, self._ask(history), self._recovered)
+
+    def _ask(self, history: History) -> Callable[[Callable[[Recovery | FastWSError], None]], None]:
+        return lambda answer: history.recover(self.name, self.past, answer, self._positioned)
+
+    def _positioned(self, position: Position) -> None:
+        """The history can be read again: tell the client, which has joined without a position."""
+        session = self.session
+        if not session.peer.is_gone and session.services.hub.audience_of(session.peer, self.name) is not None:
+            session.flush_before_reply(self.name)
+            session.send_reply(Gap(self.name, position))
 
     def _recovered(self, recovery: Recovery | FastWSError) -> None:
         if isinstance(recovery, FastWSError):

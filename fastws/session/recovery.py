@@ -23,7 +23,7 @@ def replay(session: Session, recovery: Recovery, past: Past, filter_: Filter | N
     """Call `joined` with the standing of a client that has just become a member, then send it what it missed."""
     counters = session.services.counters
     publications = _wanted(session, recovery.publications, filter_)
-    if recovery.outcome is not None:
+    if recovery.outcome not in (None, "unavailable"):
         counters.recoveries[recovery.outcome] += 1
     replayed = None if past is None else len(publications)
     joined(Standing(recovery.position, recovery.is_recovered, replayed))

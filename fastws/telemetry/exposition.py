@@ -40,6 +40,7 @@ _LABELLED: Final = (
     ("fastws_messages_received", "Messages received from clients", ("dialect",), "received"),
     ("fastws_publications", "Publications accepted, by source", ("source",), "publications"),
     ("fastws_recoveries", "Subscriptions with a position, by outcome", ("outcome",), "recoveries"),
+    ("fastws_holes", "Missing publications noticed by their offset, by outcome", ("outcome",), "holes"),
     ("fastws_slow_consumers", "Client queues that overflowed, by slow_policy", ("policy",), "slow_consumers"),
     ("fastws_dropped_messages", "Messages dropped, by reason", ("reason",), "dropped"),
     ("fastws_rate_limited", "Messages and requests over a rate limit, by kind", ("kind",), "rate_limited"),

@@ -51,6 +51,7 @@ KNOWN_LABELS: Final[Mapping[str, tuple[object, ...]]] = {
     "requests_refused": _REQUESTS_REFUSED,
     "received": _DIALECTS,
     "publications": ("application", "aws", "client", "http", "redis"),
+    "holes": ("filled", "gap"),
     "recoveries": ("never_was", "recovered", "too_many", "too_old", "wrong_epoch"),
     "slow_consumers": _POLICIES,
     "dropped": (*_POLICIES, "broker", "closed", "direct", "slow_consumer", "unencodable"),

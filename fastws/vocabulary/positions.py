@@ -20,7 +20,7 @@ class Position(NamedTuple):
 
 # What a subscriber asks for: everything after a position, the last publications by number, or nothing.
 Past = Position | int | None
-Outcome = Literal["recovered", "too_old", "never_was", "wrong_epoch", "too_many"]
+Outcome = Literal["recovered", "too_old", "never_was", "wrong_epoch", "too_many", "unavailable"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -29,10 +29,10 @@ class Recovery:
 
     `publications` are those up to `position`, and everything that is delivered from now on is newer. `outcome` says
     what became of the position that the subscriber gave; None if it gave none. Only "recovered" promises that
-    `publications` is everything after it.
+    `publications` is everything after it. `position` is None while the history cannot be read.
     """
 
-    position: Position
+    position: Position | None
     outcome: Outcome | None = None
     publications: Sequence[Publication] = ()
 

@@ -17,10 +17,10 @@ class Standing:
     """The place of a new subscriber in a channel with a history: `position` is that of the newest publication.
 
     The next `replayed` deliveries are of the past. `recovered` says whether they are everything after the position
-    that the client gave; None if it gave none.
+    that the client gave; None if it gave none. `position` is None while the history cannot be read.
     """
 
-    position: Position
+    position: Position | None
     recovered: bool | None = None
     replayed: int | None = None
 

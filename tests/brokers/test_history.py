@@ -47,7 +47,7 @@ class Channels:
 
     def recover(self, past: Past, channel: str = "c") -> Recovery:
         answers: list[Recovery | FastWSError] = []
-        self.history.recover(channel, past, answers.append)
+        self.history.recover(channel, past, answers.append, lambda position: None)
         (answer,) = answers
         assert isinstance(answer, Recovery)
         return answer

@@ -12,10 +12,21 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from fastws.server.server import Server
+from tests.redis_server import RedisServer
 from tests.serving import KEY, SECRET, Join, Message, OpenRaw, Serve, Talker
 
+Broker = dict[str, str]
 HISTORY = {"history": ("plain=off", "**=10/60")}
 FORMATS = ("json", "msgpack")
+
+
+@pytest.fixture(params=["memory", "redis"])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """The settings of each broker."""
+    if request.param == "memory":
+        return {}
+    redis: RedisServer = request.getfixturevalue("own_redis_server")
+    return {"redis_url": redis.url}
 
 
 def token(**claims: object) -> str:
@@ -38,9 +49,9 @@ async def hear_numbers(client: Talker, count: int) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("codec", FORMATS)
 async def test_a_client_that_returns_hears_what_it_missed_and_then_what_is_new(
-    serve: Serve, join: Join, codec: str
+    serve: Serve, broker: Broker, join: Join, codec: str
 ) -> None:
-    server = await serve(**HISTORY)
+    server = await serve(**HISTORY, **broker)
     client = await join(server, format=codec)
     reply = await client.ask({"action": "subscribe", "channel": "c", "id": 1})
     epoch = reply["epoch"]
@@ -66,9 +77,9 @@ async def test_a_client_that_returns_hears_what_it_missed_and_then_what_is_new(
 
 @pytest.mark.parametrize(("offset", "epoch"), [(2, None), (99, None), (12, "another")])
 async def test_a_client_that_cannot_recover_is_told_and_gets_nothing_of_the_past(
-    serve: Serve, join: Join, offset: int, epoch: str | None
+    serve: Serve, broker: Broker, join: Join, offset: int, epoch: str | None
 ) -> None:
-    server = await serve(**HISTORY)
+    server = await serve(**HISTORY, **broker)
     await publish(server, 13)
     client = await join(server)
     right = (await client.ask({"action": "history", "channel": "c", "limit": 1}))["epoch"]
@@ -78,8 +89,8 @@ async def test_a_client_that_cannot_recover_is_told_and_gets_nothing_of_the_past
     assert await hear_numbers(client, 1) == [(14, 14)]
 
 
-async def test_the_last_publications_are_replayed_on_request(serve: Serve, join: Join) -> None:
-    server = await serve(**HISTORY)
+async def test_the_last_publications_are_replayed_on_request(serve: Serve, broker: Broker, join: Join) -> None:
+    server = await serve(**HISTORY, **broker)
     await publish(server, 5)
     client = await join(server)
     reply = await client.ask({"action": "subscribe", "channel": "c", "replay": 2})
@@ -88,8 +99,10 @@ async def test_the_last_publications_are_replayed_on_request(serve: Serve, join:
     assert await hear_numbers(client, 2) == [(4, 4), (5, 5)]
 
 
-async def test_a_position_on_a_channel_that_is_heard_already_is_ignored(serve: Serve, join: Join) -> None:
-    server = await serve(**HISTORY)
+async def test_a_position_on_a_channel_that_is_heard_already_is_ignored(
+    serve: Serve, broker: Broker, join: Join
+) -> None:
+    server = await serve(**HISTORY, **broker)
     client = await join(server)
     epoch = (await client.ask({"action": "subscribe", "channel": "c"}))["epoch"]
     await publish(server, 1)
@@ -99,8 +112,8 @@ async def test_a_position_on_a_channel_that_is_heard_already_is_ignored(serve: S
     await client.hears_nothing()
 
 
-async def test_without_history_nothing_changes(serve: Serve, join: Join) -> None:
-    server = await serve(**HISTORY)
+async def test_without_history_nothing_changes(serve: Serve, broker: Broker, join: Join) -> None:
+    server = await serve(**HISTORY, **broker)
     client = await join(server)
     asked = {"action": "subscribe", "channel": "plain", "offset": 1, "epoch": "x"}
     assert await client.ask(asked) == {"type": "subscription_succeeded", "channel": "plain"}
@@ -109,8 +122,8 @@ async def test_without_history_nothing_changes(serve: Serve, join: Join) -> None
     assert (await client.ask({"action": "history", "channel": "plain"}))["code"] == "bad_request"
 
 
-async def test_an_ephemeral_message_is_heard_and_not_kept(serve: Serve, join: Join) -> None:
-    server = await serve(**HISTORY)
+async def test_an_ephemeral_message_is_heard_and_not_kept(serve: Serve, broker: Broker, join: Join) -> None:
+    server = await serve(**HISTORY, **broker)
     client = await join(server)
     await client.ask({"action": "subscribe", "channel": "c"})
     sent = {"action": "send", "channel": "c", "event": "typing", "data": 1}
@@ -124,8 +137,8 @@ async def test_an_ephemeral_message_is_heard_and_not_kept(serve: Serve, join: Jo
     assert "offset" not in await client.hear()
 
 
-async def test_who_was_excluded_before_gets_it_on_a_later_connection(serve: Serve, join: Join) -> None:
-    server = await serve(**HISTORY)
+async def test_who_was_excluded_before_gets_it_on_a_later_connection(serve: Serve, broker: Broker, join: Join) -> None:
+    server = await serve(**HISTORY, **broker)
     client = await join(server)
     epoch = (await client.ask({"action": "subscribe", "channel": "c"}))["epoch"]
     await client.ask({"action": "send", "channel": "c", "event": "e", "data": {"n": 1}, "exclude_self": True})
@@ -153,17 +166,17 @@ async def test_who_was_excluded_before_gets_it_on_a_later_connection(serve: Serv
     ],
 )
 async def test_a_position_that_is_none_is_refused_with_what_is_expected(
-    serve: Serve, join: Join, keys: dict[str, object]
+    serve: Serve, broker: Broker, join: Join, keys: dict[str, object]
 ) -> None:
-    server = await serve(**HISTORY)
+    server = await serve(**HISTORY, **broker)
     client = await join(server)
     reply = await client.ask({"action": "subscribe", "channel": "c", **keys})
     assert reply["code"] == "bad_request"
     assert "offset" in reply["message"] or "replay" in reply["message"]
 
 
-async def test_history_is_read_in_pages(serve: Serve, join: Join) -> None:
-    server = await serve(**HISTORY)
+async def test_history_is_read_in_pages(serve: Serve, broker: Broker, join: Join) -> None:
+    server = await serve(**HISTORY, **broker)
     await publish(server, 4)
     client = await join(server)
     page = await client.ask({"action": "history", "channel": "c", "limit": 2, "id": 5})
@@ -178,8 +191,8 @@ async def test_history_is_read_in_pages(serve: Serve, join: Join) -> None:
     assert (await client.ask({"action": "history", "channel": "user:1"}))["code"] == "forbidden"
 
 
-async def test_rooms_carry_positions_too(serve: Serve, join: Join) -> None:
-    server = await serve(**HISTORY)
+async def test_rooms_carry_positions_too(serve: Serve, broker: Broker, join: Join) -> None:
+    server = await serve(**HISTORY, **broker)
     await publish(server, 2, "execution:1")
     await publish(server, 2, "user:u1")
     client = await join(server, "/api/v1/ws", token=token(channels=["execution:*"]), greets=False, replay="1")
@@ -195,8 +208,11 @@ async def test_rooms_carry_positions_too(serve: Serve, join: Join) -> None:
     assert page["room_id"] == "execution:1"
 
 
-async def test_a_workspace_is_recovered_by_the_query_and_filtered_from_the_start(serve: Serve, join: Join) -> None:
-    server = await serve(**HISTORY)
+@pytest.mark.parametrize("broker", ["memory"], indirect=True)
+async def test_a_workspace_is_recovered_by_the_query_and_filtered_from_the_start(
+    serve: Serve, broker: Broker, join: Join
+) -> None:
+    server = await serve(**HISTORY, **broker)
     await publish(server, 1, "workspace:w1")
     first = await join(server, "/ws", token=token(), workspace_id="w1", greets=False, offset="1", epoch="gone")
     greeting = await first.hear()
@@ -214,8 +230,11 @@ async def test_a_workspace_is_recovered_by_the_query_and_filtered_from_the_start
     assert (page["event"], [message["offset"] for message in page["messages"]]) == ("history", [1, 2, 3, 4, 5])
 
 
-async def test_the_feed_of_jobs_is_recovered_and_its_seq_is_the_offset(serve: Serve, join: Join) -> None:
-    server = await serve(**HISTORY)
+@pytest.mark.parametrize("broker", ["memory"], indirect=True)
+async def test_the_feed_of_jobs_is_recovered_and_its_seq_is_the_offset(
+    serve: Serve, broker: Broker, join: Join
+) -> None:
+    server = await serve(**HISTORY, **broker)
 
     async def update(number: int, status: str) -> None:
         data = {"job_id": f"j{number}", "status": status, "n": number}
@@ -241,15 +260,17 @@ async def test_the_feed_of_jobs_is_recovered_and_its_seq_is_the_offset(serve: Se
 
 
 @pytest.mark.parametrize("path", ["/api/v1/ws", "/ws"])
-async def test_a_wrong_position_in_the_query_refuses_the_upgrade(serve: Serve, join: Join, path: str) -> None:
-    server = await serve(**HISTORY)
+async def test_a_wrong_position_in_the_query_refuses_the_upgrade(
+    serve: Serve, broker: Broker, join: Join, path: str
+) -> None:
+    server = await serve(**HISTORY, **broker)
     with pytest.raises(InvalidStatus) as refused:
         await join(server, path, token=token(), workspace_id="w1", offset="x", epoch="y")
     assert refused.value.response.status_code == 400
 
 
 async def test_a_replay_waits_for_a_slow_reader_outside_the_bounds_and_live_messages_wait_behind_it(
-    serve: Serve, join: Join, open_raw: OpenRaw
+    serve: Serve, broker: Broker, join: Join, open_raw: OpenRaw
 ) -> None:
     server = await serve(history=("**=200/60",), max_queue_messages=2, max_queue_bytes=40_000)
     await publish(server, 200, data={"text": "x" * 30_000})
@@ -264,8 +285,8 @@ async def test_a_replay_waits_for_a_slow_reader_outside_the_bounds_and_live_mess
         assert expected in payload
 
 
-async def test_channels_are_listed_read_and_cleared_over_http(serve: Serve, join: Join) -> None:
-    server = await serve(**HISTORY)
+async def test_channels_are_listed_read_and_cleared_over_http(serve: Serve, broker: Broker, join: Join) -> None:
+    server = await serve(**HISTORY, **broker)
     client = await join(server)
     await client.ask({"action": "subscribe", "channel": "plain"})
     await client.ask({"action": "subscribe", "channel": "a/b c"})

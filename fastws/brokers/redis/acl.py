@@ -12,6 +12,9 @@ COMMANDS: Final = (
     *("ping", "role", "select", "client|setname", "client|id", "client|list", "client|kill"),
     *("publish", "subscribe", "unsubscribe"),
     *("get", "set", "del", "zadd", "zcount", "zrange", "zremrangebyscore"),
+    # For `history`.
+    *("info", "script|load", "evalsha", "scan", "hget", "hmget", "hset", "expire", "pexpire", "pttl"),
+    *("xadd", "xrange", "xrevrange"),
 )
 
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
 
+from fastws.brokers.envelope import is_numbered
+from fastws.brokers.history import HistoryRule, HistoryRules
 from fastws.brokers.last_metrics import METRICS_UPDATE, is_kept
 from fastws.brokers.redis.acl import channel_rule
 from fastws.brokers.redis.channels import RedisNames
+from fastws.brokers.redis.history import RedisHistory
+from fastws.brokers.redis.history_scripts import HistoryKeys
 from fastws.brokers.redis.last_metrics import RedisMetrics
 from fastws.brokers.redis.monitor import RedisMonitor
 from fastws.brokers.redis.receipts import RedisReceipts
 from fastws.brokers.redis.refusals import RedisRefusals
 from fastws.brokers.redis.subscriptions import RedisSubscriptions, Refused
+from fastws.brokers.redis.tail import HistoryLimits
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.link import RedisLink
 from fastws.brokers.redis.wire.listener import Names, RedisListener
@@ -32,6 +37,7 @@ from fastws.logs import LogLevel
 from fastws.redis_address import parse_address
 from fastws.throttled_log import ThrottledLog
 from fastws.vocabulary.connection_ids import new_node_id
+from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import Publication
 
 # How long `start` waits for Redis before it returns without it.
@@ -40,6 +46,9 @@ START_SECONDS: Final = 1.0
 MAX_REASON_LENGTH: Final = 200
 
 _log = structlog.get_logger("fastws.redis")
+
+
+HistoryTable = Sequence[tuple[str | None, HistoryRule | None]]
 
 
 class Service(NamedTuple):
@@ -66,6 +75,7 @@ class RedisBroker:
         counters: Counters | None = None,
         log_level: LogLevel | None = None,
         timeouts: RedisTimeouts = DEFAULT_TIMEOUTS,
+        rules: HistoryTable = (),
     ) -> None:
         if config.redis_url is None:
             raise ConfigError("redis_url: must be set")
@@ -76,10 +86,10 @@ class RedisBroker:
         self.counters = counters or Counters()
         self._log_level = log_level or LogLevel("info")
         # Set by the registry, which knows the other nodes.
-        # Refused by the settings so far.
-        self.history: None = None
+        self._rules = rules
         self.remote_count: Callable[[str], int] = _no_remote_subscribers
         self._deliverer = deliverer
+        self._limits = HistoryLimits(config.recover_limit, config.history_bytes)
         self._services: dict[bytes, Service] = {}
         self._number = 0
         self._rejections = ThrottledLog(_log)
@@ -120,6 +130,22 @@ class RedisBroker:
             self._sweep,
         )
         self._metrics = RedisMetrics(self.commander, self.names)
+        self.history = self._make_history()
+        self.subscriptions.history = self.history
+
+    def _make_history(self) -> RedisHistory | None:
+        if not any(rule for _, rule in self._rules):
+            return None
+        return RedisHistory(
+            self._deliverer,
+            self.commander,
+            HistoryKeys(self.names.service("")),
+            HistoryRules(self._rules, self.names.is_feed),
+            self.counters,
+            self.subscriptions.is_confirmed,
+            limits=self._limits,
+            clock=lambda: asyncio.get_running_loop().time(),
+        )
 
     @property
     def is_up(self) -> bool:
@@ -144,6 +170,8 @@ class RedisBroker:
         self._tasks = []
         # The loop closes the sockets in its next iteration.
         await asyncio.sleep(0)
+        if self.history is not None:
+            self.history.publisher.stop()
         self.receipts.refuse_all()
 
     def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
@@ -151,17 +179,20 @@ class RedisBroker:
         channel = publication.channel
         if publication.event == METRICS_UPDATE and is_kept(publication, self.names.workspaces):
             self._metrics.note(publication)
-        redis_channel = self.names.redis_channels(channel)[-1]
+        history = self.history
+        rule = None if history is None or publication.is_ephemeral else history.rule(channel)
         self._number = number = self._number + 1
-        try:
-            payload = redis_channel.form.encode(publication, self.node_id, number)
-        except FastWSError as error:
-            if receipt is not None:
-                receipt.refused(error)
-            return
         if receipt is not None:
             self.receipts.expect(number, receipt, channel, awaits_echo=self.subscriptions.may_receive(channel))
-        self.commander.publish(redis_channel.name, payload, partial(self._published, number))
+        try:
+            if history is not None and rule is not None:
+                history.publish(publication, rule, self.node_id, number, partial(self._numbered, number))
+            else:
+                redis_channel = self.names.redis_channels(channel)[-1]
+                payload = redis_channel.form.encode(publication, self.node_id, number)
+                self.commander.publish(redis_channel.name, payload, partial(self._published, number))
+        except FastWSError as error:
+            self.receipts.refused(number, error)
 
     def listen(self, channel: str, ready: Callable[[], None], refused: Refused | None = None) -> None:
         self.subscriptions.listen(channel, ready, refused)
@@ -185,6 +216,14 @@ class RedisBroker:
         """Log a rejected message. The reason is cut because it may quote what another client published."""
         self._rejections.warning("message from redis rejected", kind=kind, reason=reason[:MAX_REASON_LENGTH])
 
+    def _numbered(self, number: int, result: Position | FastWSError) -> None:
+        if isinstance(result, Position):
+            self.receipts.kept(number, result)
+            self.receipts.answered(number, asyncio.get_running_loop().time())
+        else:
+            self.counters.dropped["broker"] += 1
+            self.receipts.refused(number, result)
+
     def _published(self, number: int, reply: object) -> None:
         if isinstance(reply, int):
             self.receipts.answered(number, asyncio.get_running_loop().time())
@@ -204,6 +243,9 @@ class RedisBroker:
             return
         channel, form = route
         try:
+            if self.history is not None and is_numbered(payload) and self.history.keeps(channel):
+                self.history.receive(channel, payload, self._echoed)
+                return
             publication, node, number = form.decode(payload, channel)
         except BadRequest as error:
             self.counters.feed_rejected[form.name] += 1
@@ -214,13 +256,16 @@ class RedisBroker:
             self.counters.publications["redis"] += 1
             if publication.event == METRICS_UPDATE and is_kept(publication, self.names.workspaces):
                 self._metrics.note(publication)
-        receipt = self.receipts.echoed(number) if node == self.node_id else None
+        receipt = self._echoed(node, number)
         if node is None and self._log_level.is_debug:
             receipt = LoggedReceipt(publication, "redis", None)
         try:
             self._deliverer.deliver(publication, receipt)
         except Exception:  # noqa: BLE001 a bug in one delivery must not cost the publications after it
             _log.exception("bug while delivering a publication", channel=channel)
+
+    def _echoed(self, node: str | None, number: int) -> Receipt | None:
+        return self.receipts.echoed(number) if node == self.node_id else None
 
     def _receive_service(self, name: bytes, payload: bytes) -> None:
         service = self._services.get(name)
@@ -259,6 +304,8 @@ class RedisBroker:
         self._reconnect_all()
 
     def _commander_up(self) -> None:
+        if self.history is not None:
+            self.history.publisher.commander_up()
         self._reconnect_all()
         self.monitor.commander_up()
 
@@ -273,14 +320,20 @@ class RedisBroker:
         self.monitor.listener_down()
         self.receipts.listener_lost()
         self.subscriptions.lost()
+        if self.history is not None:
+            self.history.lost()
 
     def _commander_down(self, reason: str) -> None:
         self.counters.broker_reconnects += 1
+        if self.history is not None:
+            self.history.publisher.commander_down()
 
     def _sweep(self, now: float) -> None:
         self.subscriptions.sweep(now)
         self.refusals.sweep(now)
         self.receipts.sweep(now)
+        if self.history is not None:
+            self.history.sweep(now)
 
 
 def _no_remote_subscribers(channel: str) -> int:

@@ -85,6 +85,10 @@ class RedisNames:
             return internal, RedisChannel(self._feed_prefix + raw, self._workspace_form)
         return (internal,)
 
+    def is_feed(self, channel: str) -> bool:
+        """Whether backends without fastws publish on `channel` under its own name."""
+        return len(self.redis_channels(channel)) > 1
+
     def service(self, *words: str) -> bytes:
         """The name of an internal Redis channel or key, for example `fastws:node:abc`."""
         return self._prefix + ":".join(words).encode("utf-8", "surrogatepass")

@@ -59,6 +59,12 @@ class RedisReceipts:
         missed = self._count(pending.channel) if pending.is_missed else 0
         pending.receipt.done(self._remote_count(pending.channel), missed)
 
+    def kept(self, number: int, position: Position) -> None:
+        """History keeps it at `position`."""
+        pending = self._pending.get(number)
+        if pending is not None:
+            pending.receipt.kept(position)
+
     def refused(self, number: int, error: FastWSError) -> None:
         pending = self._pending.pop(number, None)
         if pending is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fastws.brokers.redis.channels import Form, RedisNames
+from fastws.brokers.redis.history import RedisHistory
 from fastws.brokers.redis.refusals import RedisRefusals
 from fastws.brokers.redis.wire.listener import Names, RedisListener
 from fastws.errors import BrokerUnavailable
@@ -58,6 +59,8 @@ class RedisSubscriptions:
         self._listener = listener
         self._refusals = refusals
         self._linger_seconds = linger_seconds
+        # Set by the broker if channels have a history.
+        self.history: RedisHistory | None = None
         self._subscriptions: dict[str, _Subscription] = {}
         # Channels without local subscribers and the times at which they are dropped, in the order of these times.
         self._lingering: dict[str, float] = {}
@@ -143,7 +146,10 @@ class RedisSubscriptions:
         self._listener.accepted(subscription.names)
         if subscription.has_gap:
             subscription.has_gap = False
-            self._deliverer.gap(subscription.channel)
+            if self.history is not None and self.history.keeps(subscription.channel):
+                self.history.confirmed(subscription.channel)
+            else:
+                self._deliverer.gap(subscription.channel)
         waiting, subscription.waiting = subscription.waiting, []
         for ready, _ in waiting:
             ready()
@@ -183,5 +189,7 @@ class RedisSubscriptions:
         subscription = self._subscriptions.pop(channel)
         for name in subscription.names:
             self.routes.pop(name, None)
+        if self.history is not None:
+            self.history.forget(channel)
         self._refusals.forget(subscription.names)
         self._listener.drop(subscription.names)

@@ -32,6 +32,8 @@ class _Command(NamedTuple):
     packed: bytes
     answered: Answered
     expires_at: float
+    # Never sent on another connection than the one that was open when it was given.
+    is_bound: bool = False
 
 
 class RedisCommander(asyncio.Protocol):
@@ -103,8 +105,11 @@ class RedisCommander(asyncio.Protocol):
             kind = f"{name} {error_code(reply)}"
             self._refusals.warning("redis refused a command", kind=kind, reason=str(reply))
 
-    def send(self, packed: bytes, answered: Answered) -> None:
-        """Send an encoded command at the end of this loop iteration. `answered` may be called before this returns."""
+    def send(self, packed: bytes, answered: Answered, *, is_bound: bool = False) -> None:
+        """Send an encoded command at the end of this loop iteration. `answered` may be called before this returns.
+
+        With `is_bound` it is refused if the present connection is lost before it is sent.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time()
         if not self.is_up and now - self._down_since > self._timeouts.answer_seconds:
@@ -113,12 +118,16 @@ class RedisCommander(asyncio.Protocol):
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(packed) > MAX_WAITING_BYTES:
             answered(BrokerUnavailable("too many commands wait for Redis; nothing was published: try again later"))
             return
-        self._waiting.append(_Command(packed, answered, now + self._timeouts.answer_seconds))
+        self._waiting.append(_Command(packed, answered, now + self._timeouts.answer_seconds, is_bound))
         self._waiting_bytes += len(packed)
         if self.is_up and not self._is_flush_scheduled:
             self._is_flush_scheduled = True
             loop.call_soon(self._flush)
         self._arm()
+
+    def send_first(self, *words: bytes | str | int, answered: Answered) -> None:
+        """Send one command before all that wait. For `on_up`."""
+        self._send_now(words, answered)
 
     def give_up(self, reason: str) -> None:
         """Close the present connection, if any, for `reason`. The link opens another."""
@@ -148,9 +157,19 @@ class RedisCommander(asyncio.Protocol):
         in_flight, self._in_flight = self._in_flight, deque()
         for command in in_flight:
             self._answer(command, refusal)
+        self._refuse_bound()
         if was_up:
             self._on_down(reason)
         self.on_lost(reason)
+
+    def _refuse_bound(self) -> None:
+        """Refuse the waiting commands that belong to the lost connection."""
+        bound = [command for command in self._waiting if command.is_bound]
+        if bound:
+            self._waiting = deque(command for command in self._waiting if not command.is_bound)
+            self._waiting_bytes -= sum(len(command.packed) for command in bound)
+            for command in bound:
+                self._answer(command, BrokerUnavailable("the connection to Redis was lost; nothing was published"))
 
     def pause_writing(self) -> None:
         self._is_write_paused = True
@@ -194,7 +213,7 @@ class RedisCommander(asyncio.Protocol):
         self._on_up()
         self._flush()
 
-    def _send_now(self, words: tuple[str | int, ...], answered: Answered) -> None:
+    def _send_now(self, words: tuple[bytes | str | int, ...], answered: Answered) -> None:
         if self._transport is None:
             return
         expires_at = asyncio.get_running_loop().time() + self._timeouts.answer_seconds
