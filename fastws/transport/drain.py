@@ -32,9 +32,7 @@ async def drain(
     seconds: float,
     is_replaced: bool,
 ) -> None:
-    """Close all clients with 1012, evenly over `seconds`; returns immediately if there are none. Idempotent.
-
-    Clients whose socket is blocked come first.
+    """Close all clients with 1012, evenly over `seconds`, those with a blocked socket first. Idempotent.
 
     Closes idle HTTP connections first, and waits up to ANSWER_SECONDS for close frames and `tasks_done`. `is_replaced`:
     another process listens on our sockets, and ours are closed. Connections accepted before may still be upgraded, so
