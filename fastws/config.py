@@ -228,6 +228,14 @@ class Config:
         minimum=0,
         maximum=60_000,
     )
+    priority: tuple[str, ...] = setting(
+        (),
+        "which publications a slow client gets first: those of high channels before, those of low ones after all "
+        "others; the first pattern that matches decides; PATTERN=off for exceptions",
+        kind="pattern table",
+        placeholder="[PATTERN=]PRIORITY",
+        choices=("high", "low", "off"),
+    )
     history: tuple[str, ...] = setting(
         (),
         "keep the last COUNT publications of such channels until SECONDS after the newest, for clients that return; "

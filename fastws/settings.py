@@ -170,6 +170,14 @@ def flush_intervals(config: Config) -> list[tuple[str | None, float]]:
     return [(pattern, float(parse_scalar(setting, text, "flush_interval")) / 1000) for pattern, text in table]
 
 
+def priorities(config: Config) -> list[tuple[str | None, str | None]]:
+    """Return priority as (pattern or None, high or low, or None for the usual priority)."""
+    setting = SETTINGS["priority"]
+    table = _table(setting, config.priority)
+    texts = [(pattern, str(parse_scalar(setting, text, "priority"))) for pattern, text in table]
+    return [(pattern, None if text == "off" else text) for pattern, text in texts]
+
+
 def history_rules(config: Config) -> list[tuple[str | None, tuple[int, float] | None]]:
     """Return history as (pattern or None, (count, seconds) or None for no history)."""
     return [(pattern, _history_rule(text)) for pattern, text in _table(SETTINGS["history"], config.history)]
@@ -257,6 +265,7 @@ def _table(setting: Setting, entries: Sequence[str]) -> list[tuple[str | None, s
 _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Config], object]], ...]] = (
     (("slow_policy",), slow_policies),
     (("flush_interval",), flush_intervals),
+    (("priority",), priorities),
     (("history",), history_rules),
     (("presence",), presence_modes),
     (("presence_updates",), presence_intervals),

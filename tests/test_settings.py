@@ -16,6 +16,7 @@ from fastws.settings import (
     load_config,
     presence_intervals,
     presence_modes,
+    priorities,
     public_host,
     slow_policies,
 )
@@ -148,6 +149,12 @@ def test_policies_and_intervals_by_pattern() -> None:
     assert flush_intervals(config) == [(None, 0.01), ("logs:a=b:*", 0.02)]
 
 
+def test_priorities_by_pattern() -> None:
+    config = load({"priority": ["logs:a=off", "logs:*=low", "alarm:**=high", "low"]})
+    assert priorities(config) == [("logs:a", None), ("logs:*", "low"), ("alarm:**", "high"), (None, "low")]
+    assert priorities(load()) == []
+
+
 RANGES = [
     (setting, limit, step)
     for setting in SETTINGS.values()
@@ -197,6 +204,8 @@ def test_an_error_says_what_is_expected_and_what_was_found(name: str, value: obj
     ("settings", "message"),
     [
         ({"slow_policy": ["fastest"]}, "slow_policy: must be one of disconnect, drop_oldest, drop_newest, conflate"),
+        ({"priority": ["a:*=urgent"]}, "priority: must be one of high, low, off, not 'urgent'"),
+        ({"priority": ["=low"]}, "priority: must be [PATTERN=]PRIORITY, not '=low'"),
         ({"flush_interval": ["a:*=-1"]}, "flush_interval: must be a number from 0 to 60000 (milliseconds), not '-1'"),
         ({"flush_interval": ["=1"]}, "flush_interval: must be [PATTERN=]MS, not '=1'"),
         ({"metrics_address": "9100"}, "metrics_address: must be HOST:PORT, for example 127.0.0.1:9100, not '9100'"),

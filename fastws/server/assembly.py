@@ -45,7 +45,14 @@ from fastws.session.commands import COMMANDS
 from fastws.session.metrics_source import MetricsSource
 from fastws.session.services import Services
 from fastws.session.verifications import Verifications
-from fastws.settings import flush_intervals, history_rules, presence_intervals, presence_modes, slow_policies
+from fastws.settings import (
+    flush_intervals,
+    history_rules,
+    presence_intervals,
+    presence_modes,
+    priorities,
+    slow_policies,
+)
 from fastws.telemetry.all_workers import AllWorkerMetrics, WorkerMetrics
 from fastws.telemetry.exposition import Exposition, OnHosts, not_on_this_port
 from fastws.transport.connection_log import ConnectionLog
@@ -243,6 +250,7 @@ class Assembly:
         return TransportServices(
             config=self._config,
             bounds=Bounds(self._config.max_queue_messages, self._config.max_queue_bytes),
+            priorities=self._make_priorities(),
             hub=self.hub,
             roster=self._roster,
             counters=self._counters,
@@ -250,6 +258,10 @@ class Assembly:
             heartbeat=self.heartbeat,
             lifecycle=lifecycle,
         )
+
+    def _make_priorities(self) -> ChannelTable[str] | None:
+        table = priorities(self._config)
+        return ChannelTable(table) if any(priority for _, priority in table) else None
 
     def _gate_rules(self, node_id: str) -> GateRules:
         admittance = self._admittance

@@ -86,4 +86,5 @@ def acknowledge(
         if message is None:
             return
         acks[key] = known = (form.plain(message), message)
-    session.write_reply_frame(known[0] if request_id is None else form.plain({**known[1], "id": request_id}))
+    frame = known[0] if request_id is None else form.plain({**known[1], "id": request_id})
+    session.write_reply_frame(frame, channel)

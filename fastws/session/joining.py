@@ -121,7 +121,7 @@ class Joining:
             self.refused(recovery)
             self._give_up()
         elif self._enter():
-            replay(self.session, recovery, self.past, self.filter, self.joined)
+            replay(self.session, self.name, recovery, self.past, self.filter, self.joined)
 
     def _enter(self) -> bool:
         """Become a member. Returns False if the client has gone meanwhile."""

@@ -47,8 +47,8 @@ class Peer(Member, Protocol):
         """Write replies, pongs and closes, which are never dropped."""
         ...
 
-    def replay(self, frames: Iterator[bytes]) -> None:
-        """Write `frames` of the past as the client reads, before anything newer and outside the queue's bounds."""
+    def replay(self, frames: Iterator[bytes], channel: str) -> None:
+        """Write `frames` of the past of `channel` as the client reads, before anything newer, outside the bounds."""
         ...
 
     def deliver(self, frame: bytes, publication: Publication) -> bool:

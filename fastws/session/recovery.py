@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 Joined = Callable[[Standing | None], None]
 
 
-def replay(session: Session, recovery: Recovery, past: Past, filter_: Filter | None, joined: Joined) -> None:
+def replay(
+    session: Session, channel: str, recovery: Recovery, past: Past, filter_: Filter | None, joined: Joined
+) -> None:
     """Call `joined` with the standing of a client that has just become a member, then send it what it missed."""
     counters = session.services.counters
     publications = _wanted(session, recovery.publications, filter_)
@@ -29,7 +31,7 @@ def replay(session: Session, recovery: Recovery, past: Past, filter_: Filter | N
     joined(Standing(recovery.position, recovery.is_recovered, replayed))
     if publications:
         counters.replayed_messages += len(publications)
-        session.replay(_frames(session, publications))
+        session.replay(_frames(session, publications), channel)
 
 
 def _wanted(session: Session, past: Sequence[Publication], filter_: Filter | None) -> list[Publication]:

@@ -183,8 +183,11 @@ class Session:
         if frame is not None:
             self.write_reply_frame(frame)
 
-    def write_reply_frame(self, frame: bytes) -> None:
-        """Write a frame to the client's control lane, together with the other replies of this turn."""
+    def write_reply_frame(self, frame: bytes, channel: str | None = None) -> None:
+        """Write a frame to the client's control lane, together with the other replies of this turn.
+
+        `channel` is what the reply is about; it only matters with priorities (see PrioritizedSession).
+        """
         cork = self.cork
         self.corked_bytes += len(frame)
         if cork is not None:
@@ -224,10 +227,10 @@ class Session:
         if cork is not None:
             self.cork = []
 
-    def replay(self, frames: Iterator[bytes]) -> None:
-        """Write `frames` of the past after the replies so far, as the client reads."""
+    def replay(self, frames: Iterator[bytes], channel: str) -> None:
+        """Write `frames` of the past of `channel` after the replies so far, as the client reads."""
         self._uncork_in_turn()
-        self.peer.replay(frames)
+        self.peer.replay(frames, channel)
 
     # --- publications for this client only
 

@@ -11,6 +11,7 @@ from fastws.config import Config
 from fastws.dialects.dialect import Dialect
 from fastws.dialects.wire_form import Compression, DialectForm
 from fastws.session.joining import join_starting_channels
+from fastws.session.prioritized_session import PrioritizedSession
 from fastws.session.services import Services
 from fastws.session.session import Session
 from fastws.transport import closing
@@ -28,7 +29,16 @@ MAX_SHARED_STRINGS: Final = 1024
 class Opening:
     """Opens connections. Shares one wire form among all clients with the same dialect, codec and compression."""
 
-    __slots__ = ("_compresses", "_config", "_forms", "_is_tls", "_services", "_strings", "_transport_services")
+    __slots__ = (
+        "_compresses",
+        "_config",
+        "_forms",
+        "_is_tls",
+        "_make_session",
+        "_services",
+        "_strings",
+        "_transport_services",
+    )
 
     def __init__(
         self, services: Services, transport_services: TransportServices, config: Config, *, is_tls: bool
@@ -38,6 +48,7 @@ class Opening:
         self._config = config
         self._compresses = config.compression == "on"
         self._is_tls = is_tls
+        self._make_session = Session if transport_services.priorities is None else PrioritizedSession
         self._forms: dict[tuple[str, str, bool], DialectForm] = {}
         # Addresses and user agents: equal ones are one string. Not interned, since Python 3.12.1 keeps those forever.
         self._strings: dict[str, str] = {}
@@ -82,7 +93,9 @@ class Opening:
             deflate=deflate,
         )
         form = self._form(admission.dialect, admission.codec, deflate)
-        connection.session = session = Session(self._services, connection, form, admission.identity, admission.starting)
+        connection.session = session = self._make_session(
+            self._services, connection, form, admission.identity, admission.starting
+        )
         session.anonymous_allowed = admission.anonymous_allowed
         return connection
 

@@ -108,10 +108,7 @@ class Outbox:
         if chunk.policy == "conflate":
             return self._conflate(chunk, transport_bytes)
         if self._fits(len(chunk.frames), len(chunk.data), transport_bytes) or self._is_burst(chunk, transport_bytes):
-            if chunk.policy in DROPPABLE:
-                self._append_frames(chunk)
-            else:
-                self._append(Waiting(chunk.data, len(chunk.frames), chunk.channel, chunk.policy, ""))
+            self._append_run(chunk)
             return ENQUEUED, 0
         if chunk.policy == "drop_oldest":
             return self._make_room(chunk, transport_bytes, range(len(chunk.frames)))
@@ -139,25 +136,33 @@ class Outbox:
             return len(chunk.data) <= self._bounds.bytes
         return bool(self._messages) or not self._fits(1, len(chunk.frames[0]), transport_bytes)
 
-    def control(self, data: bytes) -> None:
-        """Queue a reply, error, pong or close frame. It keeps its place in the order and is never dropped."""
-        self._entries.append(Waiting(data, 0, "", "", ""))
+    def control(self, data: bytes, channel: str = "") -> None:
+        """Queue a reply, error, pong or close frame. It keeps its place in the order and is never dropped.
+
+        `channel` is what a notice is about; it only matters with priorities (see PriorityOutbox).
+        """
+        self._entries.append(Waiting(data, 0, channel, "", ""))
         self._bytes += len(data)
         self.control_bytes += len(data)
 
-    def replay(self, frames: Iterator[bytes]) -> None:
-        """Queue `frames` of the past: before anything newer, outside the bounds."""
-        self._entries.append(Waiting(b"", 0, "", "", "", frames))
+    def replay(self, frames: Iterator[bytes], channel: str) -> None:
+        """Queue `frames` of the past of `channel`: before anything newer, outside the bounds."""
+        self._entries.append(Waiting(b"", 0, channel, "", "", frames))
 
     def take(self) -> list[bytes]:
         """Remove and return the next batch for the transport, oldest first; [] if the queue is empty."""
         taken: list[bytes] = []
+        self._past_taken = 0
+        self._take_from(self._entries, taken, BATCH_BYTES)
+        return taken
+
+    def _take_from(self, entries: deque[Waiting], taken: list[bytes], wanted: int) -> int:
+        """Move about `wanted` bytes, oldest first, from `entries` to `taken`. Returns the bytes moved."""
         size = past_size = 0
-        entries = self._entries
-        while entries and size + past_size < BATCH_BYTES:
+        while entries and size + past_size < wanted:
             entry = entries.popleft()
             if entry.past is not None:
-                past_size += self._take_past(entry, entry.past, taken, BATCH_BYTES - size - past_size)
+                past_size += self._take_past(entries, entry, entry.past, taken, wanted - size - past_size)
                 continue
             taken.append(entry.data)
             size += len(entry.data)
@@ -165,18 +170,21 @@ class Outbox:
             if not entry.messages:
                 self.control_bytes -= len(entry.data)
         self._bytes -= size
-        self._past_taken = past_size
+        self._past_taken += past_size
         self.taken += size + past_size
-        return taken
+        return size + past_size
 
-    def _take_past(self, entry: Waiting, frames: Iterator[bytes], taken: list[bytes], wanted: int) -> int:
+    @staticmethod
+    def _take_past(
+        entries: deque[Waiting], entry: Waiting, frames: Iterator[bytes], taken: list[bytes], wanted: int
+    ) -> int:
         """Move about `wanted` bytes of the past to `taken`. The rest stays in its place. Returns the bytes moved."""
         size = 0
         for frame in frames:
             taken.append(frame)
             size += len(frame)
             if size >= wanted:
-                self._entries.appendleft(entry)
+                entries.appendleft(entry)
                 break
         return size
 
@@ -195,6 +203,17 @@ class Outbox:
         self._entries.append(entry)
         self._messages += entry.messages
         self._bytes += len(entry.data)
+
+    def _entries_of(self, channel: str) -> deque[Waiting]:
+        """The queue in which the entries of `channel` wait."""
+        return self._entries
+
+    def _append_run(self, chunk: Chunk) -> None:
+        """Queue a whole chunk: frame by frame if one of them may be dropped later."""
+        if chunk.policy in DROPPABLE:
+            self._append_frames(chunk)
+        else:
+            self._append(Waiting(chunk.data, len(chunk.frames), chunk.channel, chunk.policy, ""))
 
     def _append_frames(self, chunk: Chunk) -> None:
         for frame, key in zip(chunk.frames, chunk.keys, strict=True):
@@ -232,7 +251,7 @@ class Outbox:
             # Nothing is dropped for a frame that would not fit into an empty queue either.
             while len(frame) + transport_bytes <= self._bounds.bytes and not self._fits(1, len(frame), transport_bytes):
                 self.has_overflowed = True
-                if not self._drop_oldest():
+                if not self._drop_for(chunk):
                     break
                 dropped += 1
             if self._fits(1, len(frame), transport_bytes):
@@ -242,24 +261,32 @@ class Outbox:
                 refused.append(position)
         return Enqueued(refused) if refused else ENQUEUED, dropped + len(refused)
 
-    def _drop_oldest(self) -> bool:
-        """Drop the oldest message whose policy allows it. Returns False if there is none."""
-        for position, entry in enumerate(self._entries):
+    def _drop_for(self, chunk: Chunk) -> bool:
+        """Drop one message to make room for `chunk`. Returns False if there is none that may be dropped."""
+        return self._drop_oldest(self._entries)
+
+    def _drop_oldest(self, entries: deque[Waiting]) -> bool:
+        """Drop the oldest message of `entries` whose policy allows it. Returns False if there is none."""
+        for position, entry in enumerate(entries):
             if entry.policy in DROPPABLE:
-                del self._entries[position]
-                self._messages -= entry.messages
-                self._bytes -= len(entry.data)
-                self._lose(entry.channel, entry.messages)
+                self._drop(entries, position, entry)
                 return True
         return False
+
+    def _drop(self, entries: deque[Waiting], position: int, entry: Waiting) -> None:
+        del entries[position]
+        self._messages -= entry.messages
+        self._bytes -= len(entry.data)
+        self._lose(entry.channel, entry.messages)
 
     def _conflate(self, chunk: Chunk, transport_bytes: int) -> tuple[Enqueued, int]:
         """Queue only the latest message of each (channel, key), in the order of publication."""
         latest = {key: position for position, key in enumerate(chunk.keys)}
         conflated = len(chunk.frames) - len(latest)
-        stale = [e for e in self._entries if e.channel == chunk.channel and e.key in latest and e.policy == "conflate"]
+        entries = self._entries_of(chunk.channel)
+        stale = [e for e in entries if e.channel == chunk.channel and e.key in latest and e.policy == "conflate"]
         for entry in stale:
-            self._entries.remove(entry)
+            entries.remove(entry)
             self._messages -= 1
             self._bytes -= len(entry.data)
         result, dropped = self._make_room(chunk, transport_bytes, sorted(latest.values()))

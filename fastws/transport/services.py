@@ -11,6 +11,7 @@ from fastws.hub.hub import Hub
 from fastws.hub.roster import Roster
 from fastws.transport.outbox import Bounds
 from fastws.transport.write_batch import WriteBatch
+from fastws.vocabulary.channel_table import ChannelTable
 from fastws.wire.client_windows import ClientWindows
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class TransportServices:
     config: Config
     # Of each outbox: max_queue_messages and max_queue_bytes.
     bounds: Bounds
+    # "high" or "low" for the channels that have a priority; None without the setting `priority`.
+    priorities: ChannelTable[str] | None
     hub: Hub
     roster: Roster
     counters: Counters

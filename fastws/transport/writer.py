@@ -10,6 +10,7 @@ from fastws.hub.channel import Audience, Chunk
 from fastws.hub.ports import ENQUEUED, GONE, Enqueued
 from fastws.transport.backpressure import PublisherPause
 from fastws.transport.outbox import Outbox
+from fastws.transport.priority_outbox import PriorityOutbox
 from fastws.transport.services import TransportServices
 from fastws.transport.states import State
 from fastws.vocabulary.publication import Publication
@@ -103,17 +104,17 @@ class Writer(asyncio.Protocol):
         outbox = self.outbox
         return outbox is not None and not outbox.enqueue(chunk, self.transport.get_write_buffer_size())[0].refused
 
-    def replay(self, frames: Iterator[bytes]) -> None:
-        """Write `frames` of the past as the client reads, before anything newer and outside the bounds."""
+    def replay(self, frames: Iterator[bytes], channel: str) -> None:
+        """Write `frames` of the past of `channel` as the client reads, before anything newer and outside the bounds."""
         if self.state is not State.OPEN:
             return
         outbox = self.outbox
         if outbox is not None:
-            outbox.replay(frames)
+            outbox.replay(frames, channel)
             return
         self.pause_writing()
         if self.outbox is not None:
-            self.outbox.replay(frames)
+            self.outbox.replay(frames, channel)
         self.resume_writing()
 
     def enqueue(self, chunk: Chunk) -> Enqueued:
@@ -136,7 +137,8 @@ class Writer(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The kernel took only part of the data: further frames wait in the outbox."""
         if self.outbox is None:
-            self.outbox = Outbox(self.services.bounds)
+            bounds, priorities = self.services.bounds, self.services.priorities
+            self.outbox = Outbox(bounds) if priorities is None else PriorityOutbox(bounds, priorities)
             if self.state is State.OPEN:
                 self.services.roster.blocked.add(self)  # type: ignore[arg-type] # every Writer is a Connection
         self.outbox.is_blocked = True
@@ -197,7 +199,7 @@ class Writer(asyncio.Protocol):
             for channel, dropped in lost.items():
                 notice = self.session.form.reply(Lag(channel, dropped), self.session.starting)
                 if notice is not None:
-                    outbox.control(notice)
+                    outbox.control(notice, channel)
 
     def pause_reading(self) -> None:
         """Stop reading from the client."""
