@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fastws.client.formats import Message
 from fastws.client.link import ConnectionLost, Link
+from fastws.client.recovery import Recovery
 from fastws.client.subscriptions import Subscriptions
 from fastws.errors import FastWSError
 
@@ -35,8 +36,9 @@ class Changes:
     connection, which starts with requests for everything that is wanted by then. No change is sent twice, and the
     last of several for one name wins."""
 
-    def __init__(self, subscriptions: Subscriptions) -> None:
+    def __init__(self, subscriptions: Subscriptions, recovery: Recovery) -> None:
         self._subscriptions = subscriptions
+        self._recovery = recovery
         self._link: Link | None = None
         self._open: dict[_Change, None] = {}
         self._tasks: set[Answer] = set()
@@ -99,7 +101,7 @@ class Changes:
         self, link: Link, request: Message, changes: list[_Change], *, is_restored: bool
     ) -> FastWSError | None:
         try:
-            await link.request(request)
+            await link.request(request, self._recovery.fields(request))
         except ConnectionLost as error:
             return error
         except FastWSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -14,7 +14,9 @@ from fastws.client.client_dialect import ClientDialect, check_names, find_client
 from fastws.client.connector import Connector, find_url, format_in
 from fastws.client.formats import Message, find_format
 from fastws.client.inbox import Inbox
+from fastws.client.positions import parse_positions
 from fastws.client.reconnecting import ReconnectingConnection
+from fastws.client.recovery import Recovery
 from fastws.client.subscriptions import JobSubscriptions
 from fastws.client.tokens import TokenProvider, TokenSource
 from fastws.errors import BadRequest, Unavailable
@@ -34,9 +36,14 @@ class Client:
 
     Iterating yields dicts: deliveries in the format of the dialect, notices, and everything else that is not a reply
     to a call. Notices have no `data`. The server sends gap, lag and error. The client adds `disconnected`,
-    `reconnected` (publications in between were missed) and `lag` with `"source": "client"` (the application read too
+    `reconnected`, `gap` with `"source": "reconnect"` and `lag` with `"source": "client"` (the application read too
     slowly, and the oldest of the `max_queue` waiting messages were dropped). `on_notice` is called with each notice
     as it arrives.
+
+    On channels with history the client continues after a lost connection where it was, without a hole and without a
+    repetition. `reconnected` has `recovered`, `{channel: bool}`; each channel with false also gets a `gap`, because
+    publications in between were missed. Messages with an `offset` are never dropped: while `max_queue` of them wait,
+    the client reads no further. `positions`, from `positions` of an earlier client, continues there.
 
     `dialect` is channels, rooms, workspaces (of `workspace_id`, by default the token's own) or jobs (only with these
     `statuses`); `channels` are then channels, rooms, event types (none: all) or job ids (none: all).
@@ -64,6 +71,7 @@ class Client:
         dialect: str = "channels",
         workspace_id: str | None = None,
         statuses: Iterable[str] = (),
+        positions: Mapping[str, Mapping[str, object]] | None = None,
         max_queue: int = MOST_MESSAGES,
         on_notice: Callable[[Message], None] | None = None,
         connect_timeout: float = CONNECT_SECONDS,
@@ -79,20 +87,22 @@ class Client:
             raise BadRequest(f"`max_queue` must be 1 or more, not {max_queue!r}")
         self._subscriptions = JobSubscriptions(statuses) if dialect == "jobs" else self._dialect.subscriptions()
         self._subscriptions.add(check_names(channels))
-        self._inbox = Inbox(max_queue, self._lag)
+        known = parse_positions(positions)
+        self.inbox = Inbox(max_queue, self._lag, known)
         self._on_notice = on_notice
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
         address = find_url(url, self._dialect, workspace_id)
         form = find_format(format_in(address) or format)
         connector = Connector(address, form, self._dialect, max_message_bytes, connect_timeout, websocket_options)
+        self._recovery = Recovery(self._dialect, self._subscriptions, known, self.inbox, self._tell)
         self._connection = ReconnectingConnection(
             connector,
             self._subscriptions,
             TokenSource(token, token_provider),
             ReconnectBackoff(first_delay, longest_delay),
-            on_message=self._receive,
-            on_end=self._inbox.end,
+            recovery=self._recovery,
+            inbox=self.inbox,
             reconnect=reconnect,
         )
 
@@ -108,7 +118,21 @@ class Client:
     @property
     def dropped(self) -> int:
         """The number of messages that were dropped because the application did not read them in time."""
-        return self._inbox.dropped_total
+        return self.inbox.dropped_total
+
+    @property
+    def positions(self) -> dict[str, dict[str, object]]:
+        """The position on each channel with history after the last message taken: `{channel: {"offset", "epoch"}}`.
+
+        It can be stored as JSON, and a later client continues there with `connect(…, positions=…)`.
+        """
+        self.inbox.settle()
+        return self.last_positions
+
+    @property
+    def last_positions(self) -> dict[str, dict[str, object]]:
+        """`positions` without the changes that no message has come with since."""
+        return {channel: position._asdict() for channel, position in list(self.inbox.positions.items())}
 
     async def __aenter__(self) -> Self:
         await self._connection.start(self._connect_timeout)
@@ -127,11 +151,11 @@ class Client:
         return self
 
     async def __anext__(self) -> Message:
-        return await self._inbox.take()
+        return await self.inbox.take()
 
     async def receive_all(self) -> list[Message]:
         """Wait for at least one message and return all that are there. Raises StopAsyncIteration at the end."""
-        return await self._inbox.take_all()
+        return await self.inbox.take_all()
 
     async def subscribe(self, *names: str) -> None:
         """Subscribe to channels, rooms, event types or job ids, now and after every reconnect.
@@ -144,7 +168,9 @@ class Client:
 
     async def unsubscribe(self, *names: str) -> None:
         """Unsubscribe from `names`. The last of several calls wins, whether connected or not."""
-        await self._change(self._subscriptions.remove(names))
+        requests = self._subscriptions.remove(names)
+        self._recovery.leave(names, is_connected=self.connected)
+        await self._change(requests)
 
     async def send(
         self, channel: str, event: str, data: object = None, *, exclude_self: bool = False
@@ -204,8 +230,7 @@ class Client:
         if self._dialect.name != dialect:
             raise BadRequest(f"`{call}` needs the {dialect} dialect: connect(…, dialect={dialect!r})")
 
-    def _receive(self, message: Message) -> None:
-        self._inbox.put(message)
+    def _tell(self, message: Message) -> None:
         if self._on_notice is not None and self._dialect.is_notice(message):
             self._call_on_notice(message)
 

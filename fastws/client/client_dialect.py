@@ -21,6 +21,9 @@ from fastws.errors import (
 )
 
 NOTICES: Final = frozenset({"gap", "lag", "error", "disconnected", "reconnected"})
+# The default name of the jobs feed on the server, and the reply with which the server confirms its filter.
+JOBS_FEED: Final = "botrix:jobs:updates"
+FEED_JOINED: Final = "subscribed"
 ACCESS_DENIED: Final = "Access denied to room"
 ERRORS: Final[Mapping[str, type[FastWSError]]] = {
     kind.code: kind
@@ -37,6 +40,10 @@ class ClientDialect:
     `path` is where the server mounts it. `verb` is the key of a request that names the action, `type_key` the key of
     a message that names its type. `greeting` is the type of the first message, None if the server sends none. `left`
     are the fields of the notice that the server has unsubscribed this client.
+
+    `channel_key` is the key of a delivery that names its channel. `home` is the name, or the beginning of the name, of
+    the channel that the server joins each client to; None: none. With `has_filter` that is the only channel, the
+    subscriptions are a filter of it, and both its position and its filter stand in the query of the upgrade.
     """
 
     name: str
@@ -46,6 +53,9 @@ class ClientDialect:
     greeting: str | None
     subscriptions: Callable[[], Subscriptions]
     left: Mapping[str, str] | None = None
+    channel_key: str = "channel"
+    home: str | None = None
+    has_filter: bool = False
 
     def notice(self, kind: str, **fields: object) -> Message:
         """A notice of the client itself, in the format of the dialect."""
@@ -101,9 +111,20 @@ CLIENT_DIALECTS: Final[Mapping[str, ClientDialect]] = {
             "connection",
             lambda: ChannelSubscriptions("type", "room_id"),
             {"type": "subscription", "event": "unsubscribed"},
+            channel_key="room_id",
+            home="user:",
         ),
-        ClientDialect("workspaces", "/ws", "type", "event", "connected", EventSubscriptions),
-        ClientDialect("jobs", "/ws", "type", "type", None, JobSubscriptions),
+        ClientDialect(
+            "workspaces",
+            "/ws",
+            "type",
+            "event",
+            "connected",
+            EventSubscriptions,
+            home="workspace:",
+            has_filter=True,
+        ),
+        ClientDialect("jobs", "/ws", "type", "type", None, JobSubscriptions, home=JOBS_FEED, has_filter=True),
     )
 }
 

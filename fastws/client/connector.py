@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -31,13 +32,13 @@ class Connector:
     open_seconds: float
     options: dict[str, Any]
 
-    async def connect(self, token: str | None) -> ClientConnection:
-        """Open a connection.
+    async def connect(self, token: str | None, query: Mapping[str, str] | None = None) -> ClientConnection:
+        """Open a connection, with `query` in addition to the query of the URL.
 
         Raises Unavailable if another attempt may succeed, another FastWSError if it cannot.
         """
         try:
-            connection = await open_websocket(self.url, **self._settings(token))
+            connection = await open_websocket(_with_query(self.url, query or {}), **self._settings(token))
         except InvalidStatus as error:
             raise self._refusal(error) from error
         except (OSError, TimeoutError, InvalidHandshake, EOFError) as error:
@@ -84,6 +85,13 @@ class Connector:
             f"{self.shown_url} answered the upgrade with {status}: full, draining or rate limited; try again later",
             retry_after_seconds=int(asked) if asked.isascii() and asked.isdigit() else 0,
         )
+
+
+def _with_query(url: str, query: Mapping[str, str]) -> str:
+    """`url` with the keys of `query` in place of its own keys of the same names."""
+    parts = urlsplit(url)
+    others = [(name, value) for name, value in parse_qsl(parts.query) if name not in query]
+    return urlunsplit(parts._replace(query=urlencode([*others, *query.items()]))) if query else url
 
 
 def find_url(url: str, dialect: ClientDialect, workspace_id: str | None) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from typing import Final
 
 from fastws.client.backoff import TOKEN_ENDED, ReconnectBackoff, end_of
 from fastws.client.changes import Changes, Restoring
+from fastws.client.client_dialect import FEED_JOINED
 from fastws.client.connector import Connector
 from fastws.client.formats import Message
+from fastws.client.inbox import Inbox
 from fastws.client.keepalive import TimedConnection, keep_alive
 from fastws.client.link import ConnectionLost, Link
+from fastws.client.recovery import Recovery
 from fastws.client.refreshing import keep_token_fresh
 from fastws.client.subscriptions import Subscriptions
 from fastws.client.tokens import TokenSource
@@ -24,10 +26,21 @@ log = logging.getLogger("fastws.client")
 PING_INTERVAL_SECONDS: Final = 20.0
 PING_TIMEOUT_SECONDS: Final = 20.0
 RESTORE_SECONDS: Final = 60.0
+POSITION_SECONDS: Final = 10.0
+
+
+class Greeting:
+    """The first message of a connection, of the type `kind`; due by `deadline` on the monotonic clock."""
+
+    def __init__(self, kind: str, deadline: float) -> None:
+        self.kind = kind
+        self.deadline = deadline
+        self.message: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
 
 
 class ReconnectingConnection:
-    """Calls `on_message` with each delivery and notice, and `on_end` with the final error (None: closed orderly)."""
+    """Puts each delivery and notice into `inbox` through `recovery`, and ends it with the final error (None: closed
+    orderly)."""
 
     def __init__(
         self,
@@ -36,22 +49,22 @@ class ReconnectingConnection:
         tokens: TokenSource,
         backoff: ReconnectBackoff,
         *,
-        on_message: Callable[[Message], None],
-        on_end: Callable[[FastWSError | None], None],
+        recovery: Recovery,
+        inbox: Inbox,
         reconnect: bool,
     ) -> None:
         self.connection_id: str | None = None
         self._connector = connector
         self._dialect = connector.dialect
         self._subscriptions = subscriptions
-        self.changes = Changes(subscriptions)
+        self.changes = Changes(subscriptions, recovery)
         self._tokens = tokens
         self._backoff = backoff
-        self._on_message = on_message
-        self._on_end = on_end
+        self._recovery = recovery
+        self._inbox = inbox
         self._reconnect = reconnect
         self._link: Link | None = None
-        self._greeting: asyncio.Future[Message] | None = None
+        self._greeting: Greeting | None = None
         self._connected = asyncio.Event()  # also set at the end, so that nobody waits forever
         self._times_connected = 0
         self._refused_in_a_row = 0
@@ -115,14 +128,16 @@ class ReconnectingConnection:
             self._has_ended, self._error = True, error
             self._connected.set()
             self.changes.end(self._reason_of_end())
-            self._on_end(error)
+            self._recovery.lost()
+            self._inbox.end(error)
 
     async def _connect_once(self) -> float | None:
         """Open a connection and serve it until it ends. Returns the seconds until the next attempt; None: no more."""
         try:
             token = await self._token()
             deadline = time.monotonic() + self._connector.open_seconds
-            connection = await self._connector.connect(token)
+            query = self._recovery.query(token)
+            connection = await self._connector.connect(token, query)
         except Unauthorized:
             self._refused_in_a_row += 1
             if not self._tokens.can_renew or self._refused_in_a_row > 1:
@@ -131,20 +146,25 @@ class ReconnectingConnection:
             return 0.0
         except Unavailable as error:
             return self._delay_after(error)
-        return await self._serve(Link(connection, self._connector.form, self._dialect, self._receive), deadline)
+        # Only with a position in the query does the jobs feed begin with a greeting.
+        greeting = self._dialect.greeting or (FEED_JOINED if "offset" in query else None)
+        self._greeting = None if greeting is None else Greeting(greeting, deadline)
+        if self._times_connected:
+            self._recovery.reconnecting()
+        form, recovery = self._connector.form, self._recovery
+        return await self._serve(Link(connection, form, self._dialect, self._receive, recovery.answered, self._inbox))
 
-    async def _serve(self, link: Link, deadline: float) -> float | None:
-        """Serve `link`, whose greeting is due by `deadline`, until it is lost. Returns what `_connect_once` does."""
-        began = time.monotonic()
-        is_given_up = False
-        self._greeting = asyncio.get_running_loop().create_future()
+    async def _serve(self, link: Link) -> float | None:
+        """Serve `link` until it is lost. Returns what `_connect_once` does."""
+        began, is_given_up = time.monotonic(), False
         tasks = [asyncio.create_task(link.read_until_closed()), asyncio.create_task(self._keep_alive(link))]
         try:
-            await self._wait_for_greeting(deadline, tasks[0])
+            await self._wait_for_greeting(tasks[0])
             await self._restore(link)
             self._link = link
             self._connected.set()
-            tasks.append(asyncio.create_task(keep_token_fresh(self._tokens, link, self._dialect.verb)))
+            keeping_fresh = keep_token_fresh(self._tokens, link, self._dialect.verb), self._keep_position_fresh(link)
+            tasks += map(asyncio.create_task, keeping_fresh)
             await tasks[0]
         except ConnectionLost:
             pass  # before it was ready; its close code, below, says what follows
@@ -159,6 +179,7 @@ class ReconnectingConnection:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._recovery.lost()
         if is_given_up:  # closed with 1000 by this client
             return self._backoff.next_seconds()
         code, reason = link.connection.close_code, link.connection.close_reason or ""
@@ -182,21 +203,33 @@ class ReconnectingConnection:
             if interval is not None:
                 await keep_alive(link.connection, interval, options.get("ping_timeout", PING_TIMEOUT_SECONDS))
 
-    async def _wait_for_greeting(self, deadline: float, reading: asyncio.Task[None]) -> None:
+    async def _keep_position_fresh(self, link: Link) -> None:
+        while self._dialect.has_filter:
+            await asyncio.sleep(POSITION_SECONDS)
+            if self._recovery.needs_pings:
+                await link.request({self._dialect.verb: "ping"})
+
+    async def _wait_for_greeting(self, reading: asyncio.Task[None]) -> None:
         """Wait for the first message of the server."""
-        assert self._greeting is not None  # noqa: S101 # set by _serve
-        if self._dialect.greeting is not None:
-            seconds = max(0.0, deadline - time.monotonic())
-            await asyncio.wait((self._greeting, reading), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if reading.done():
+        greeting = self._greeting
+        if greeting is None:
+            self._recovery.greeted({})
+        else:
+            seconds = max(0.0, greeting.deadline - time.monotonic())
+            await asyncio.wait((greeting.message, reading), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if greeting.message.done():
+                self.connection_id = greeting.message.result().get("connection_id")
+            elif reading.done():
                 raise ConnectionLost("the server closed the connection before its greeting")
-            if not self._greeting.done():
-                limit = f"{self._connector.open_seconds:g} s"
-                raise Unavailable(f"no `{self._dialect.greeting}` message within {limit}: is this a fastws server?")
-            self.connection_id = str(self._greeting.result().get("connection_id"))
+            else:
+                self._no_greeting(greeting)
         self._refused_in_a_row = 0
-        if self._times_connected:
-            self._on_message(self._dialect.notice("reconnected", connection_id=self.connection_id))
+
+    def _no_greeting(self, greeting: Greeting) -> None:
+        if self._dialect.greeting is None:
+            self._recovery.forget_home()  # an older server, which knows no positions
+        limit = f"{self._connector.open_seconds:g} s"
+        raise Unavailable(f"no `{greeting.kind}` message within {limit}: is this a fastws server?")
 
     async def _restore(self, link: Link) -> None:
         """Subscribe to everything that is wanted."""
@@ -212,6 +245,7 @@ class ReconnectingConnection:
             error = each.answer.result()
             if error is not None:
                 self._not_restored(each, error)
+        self._recovery.reconnected(self.connection_id)
         self._times_connected += 1
 
     def _not_restored(self, restoring: Restoring, error: FastWSError) -> None:
@@ -223,7 +257,7 @@ class ReconnectingConnection:
             raise error
         if not restoring.has_caller:
             notice = self._dialect.notice("error", code=error.code, message=error.message, request=restoring.request)
-            self._on_message(notice)
+            self._recovery.put(notice)
 
     def _after_close(self, code: int | None, reason: str, lived_seconds: float, *, was_connected: bool) -> float | None:
         final, error = end_of(code, reason, can_renew=self._tokens.can_renew)
@@ -239,7 +273,7 @@ class ReconnectingConnection:
             self._tokens.token = None
         delay = self._backoff.after_close(code, reason, lived_seconds)
         if was_connected:
-            self._on_message(self._dialect.notice("disconnected", code=code, reason=reason, retry_seconds=delay))
+            self._recovery.put(self._dialect.notice("disconnected", code=code, reason=reason, retry_seconds=delay))
         return delay
 
     def _delay_after(self, error: Unavailable) -> float:
@@ -253,14 +287,16 @@ class ReconnectingConnection:
         greeting = self._greeting
         if (
             greeting is not None
-            and not greeting.done()
-            and message.get(self._dialect.type_key) == self._dialect.greeting
+            and not greeting.message.done()
+            and message.get(self._dialect.type_key) == greeting.kind
         ):
-            greeting.set_result(message)
+            self._recovery.greeted(message)
+            greeting.message.set_result(message)
             return
         if self._dialect.is_left(message):
             self._subscriptions.left(message)
-        self._on_message(message)
+            self._recovery.left([message.get(self._dialect.channel_key, "")])
+        self._recovery.receive(message)
 
     def _reason_of_end(self) -> FastWSError:
         return self._error or Unavailable("the connection was closed by this client, or by the server with code 1000")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fastws.client.formats import Message
 
 EVERYTHING: Final = "*"
+# Of a filter in the query of an upgrade.
+MOST_QUERY_CHARACTERS: Final = 4000
 
 
 class Subscriptions(Protocol):
@@ -24,6 +26,14 @@ class Subscriptions(Protocol):
 
     def restore(self) -> list[Message]:
         """The requests that bring a new connection to the current state."""
+        ...
+
+    def query(self) -> dict[str, str] | None:
+        """The keys with which the query of an upgrade sets the current state; None if a query cannot express it."""
+        ...
+
+    def names(self) -> Collection[str]:
+        """The channels or rooms that are wanted; none in dialects with a filter."""
         ...
 
     def is_covered(self, request: Message, restored: Message) -> bool:
@@ -76,6 +86,12 @@ class ChannelSubscriptions:
 
     def restore(self) -> list[Message]:
         return [self._subscribe(name) for name in list(self._wanted)]
+
+    def query(self) -> dict[str, str] | None:
+        return {}
+
+    def names(self) -> Collection[str]:
+        return self._wanted.keys()
 
     def is_covered(self, request: Message, restored: Message) -> bool:
         return request == restored
@@ -135,6 +151,20 @@ class _FilterSubscriptions:
         self._confirmed = []
         return list(self._unconfirmed)
 
+    def names(self) -> Collection[str]:
+        return ()
+
+    def query(self) -> dict[str, str] | None:
+        state = self._confirmed
+        for request in self._unconfirmed:
+            state = self._applied(state, request)
+        lists = self._lists(state)
+        # The server splits the lists at commas, and proxies limit the length of a URL.
+        if any("," in name for names in lists.values() for name in names):
+            return None
+        query = {key: ",".join(names) for key, names in lists.items() if names}
+        return query if sum(map(len, query.values())) <= MOST_QUERY_CHARACTERS else None
+
     def is_covered(self, request: Message, restored: Message) -> bool:
         return request is restored
 
@@ -161,6 +191,10 @@ class _FilterSubscriptions:
         return [request]
 
     def _applied(self, state: list[Message], request: Message) -> list[Message]:
+        raise NotImplementedError
+
+    def _lists(self, state: list[Message]) -> dict[str, list[str]]:
+        """The lists in a query that have the effect of `state`."""
         raise NotImplementedError
 
 
@@ -190,6 +224,12 @@ class EventSubscriptions(_FilterSubscriptions):
         if names:
             return [{"type": "unsubscribe" if excludes else "subscribe", "event_types": sorted(names)}]
         return [] if excludes else [{"type": "unsubscribe", "event_types": [EVERYTHING]}]
+
+    def _lists(self, state: list[Message]) -> dict[str, list[str]]:
+        if not state:
+            return {}
+        key = "event_types" if state[0]["type"] == "subscribe" else "except_event_types"
+        return {key: state[0]["event_types"]}
 
 
 def _filter_of(state: list[Message]) -> tuple[set[str], bool]:
@@ -224,3 +264,6 @@ class JobSubscriptions(_FilterSubscriptions):
 
     def _applied(self, state: list[Message], request: Message) -> list[Message]:
         return [request] if request["type"] == "subscribe" else []
+
+    def _lists(self, state: list[Message]) -> dict[str, list[str]]:
+        return {key: state[0][key] for key in ("job_ids", "statuses")} if state else {}

@@ -14,6 +14,7 @@ from typing import Any, Final, Self, TypeVar
 
 from fastws.client.client import Client
 from fastws.client.formats import Message
+from fastws.client.inbox import Entry
 from fastws.errors import BadRequest, FastWSError, Unavailable
 
 log = logging.getLogger("fastws.client")
@@ -49,7 +50,7 @@ class ThreadedClient:
         _check_threads()
         self._client = Client(url, *args, **options)
         self._process_id = os.getpid()
-        self._waiting: list[Message] = []  # taken from the client but not read yet, in reverse order
+        self._waiting: list[Entry] = []  # taken from the client but not read yet, in reverse order
         self._taking = threading.Lock()
         self._calling = threading.Lock()
         self._closed = False
@@ -71,6 +72,14 @@ class ThreadedClient:
     @property
     def connected(self) -> bool:
         return self._client.connected
+
+    @property
+    def positions(self) -> dict[str, dict[str, object]]:
+        """The position on each channel with history after the last message that was read or passed to `on_message`:
+        `{channel: {"offset", "epoch"}}`, for `positions` of a later client."""
+        if self._waiting or self._closed or threading.current_thread() is self._thread:
+            return self._client.last_positions
+        return self._call(self._current_positions())
 
     def subscribe(self, *names: str) -> None:
         """Subscribe to `names`, now and after every reconnect."""
@@ -105,7 +114,12 @@ class ThreadedClient:
         try:
             if not self._waiting and not self._closed:
                 self._waiting = self._call(self._take(timeout))[::-1]
-            return self._waiting.pop() if self._waiting else None
+            while self._waiting:
+                entry = self._waiting.pop()
+                self._client.inbox.apply(entry)
+                if entry.message is not None:
+                    return entry.message
+            return None
         finally:
             self._taking.release()
 
@@ -156,10 +170,13 @@ class ThreadedClient:
         if self._process_id != os.getpid():
             raise BadRequest(FORKED)
 
-    async def _take(self, timeout: float | None) -> list[Message]:
+    async def _current_positions(self) -> dict[str, dict[str, object]]:
+        return self._client.last_positions if self._waiting else self._client.positions
+
+    async def _take(self, timeout: float | None) -> list[Entry]:
         try:
             async with asyncio.timeout(timeout):
-                return await self._client.receive_all()
+                return await self._client.inbox.take_entries()
         except (StopAsyncIteration, asyncio.CancelledError):
             return []
 

@@ -7,7 +7,7 @@ import base64
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import orjson
 
@@ -69,8 +69,20 @@ class TokenSource:
 def expiry_of(token: str) -> float | None:
     """The `exp` of a JWT in seconds since the epoch. The signature is not verified: only the server can do that."""
     try:
-        payload = token.split(".")[1]
-        claims = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return float(claims["exp"])
+        return float(_claims_of(token)["exp"])
     except (IndexError, ValueError, KeyError, TypeError):
         return None
+
+
+def claim_of(token: str | None, claim: str) -> str | None:
+    """A claim of a JWT that is a string; None if there is none. The signature is not verified."""
+    try:
+        value = None if token is None else _claims_of(token)[claim]
+    except (IndexError, ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _claims_of(token: str) -> Any:
+    payload = token.split(".")[1]
+    return orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

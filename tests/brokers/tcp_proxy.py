@@ -24,6 +24,7 @@ class TcpProxy:
         self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     @property
     def url(self) -> str:
@@ -43,6 +44,11 @@ class TcpProxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def cut(self) -> None:
+        """Reset all connections, and accept new ones."""
+        for writer in self._writers:
+            writer.transport.abort()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connects += 1
         task = asyncio.current_task()
@@ -54,6 +60,7 @@ class TcpProxy:
             writer.close()
             self._tasks.discard(task)
             return
+        self._writers |= {writer, redis_writer}
         pumps = [
             asyncio.create_task(self._pump(reader, redis_writer, answers_to=writer)),
             asyncio.create_task(self._pump(redis_reader, writer, answers_to=None)),
@@ -66,6 +73,7 @@ class TcpProxy:
             await asyncio.gather(*pumps, return_exceptions=True)
             for end in (writer, redis_writer):
                 end.transport.abort()
+                self._writers.discard(end)
             await asyncio.sleep(0)
             self._tasks.discard(task)
 

@@ -35,3 +35,10 @@ def test_an_invalid_url_is_refused_with_an_example(url):
 def test_an_address_is_shown_without_its_query():
     connector = Connector("ws://host/ws?token=secret", JSON, CLIENT_DIALECTS["jobs"], 1, 1.0, {})
     assert connector.shown_url == "ws://host/ws"
+
+
+async def test_further_keys_of_the_query_replace_those_of_the_url(peer):
+    connector = Connector(f"{peer.url}/?a=1&offset=2", JSON, CLIENT_DIALECTS["channels"], 1000, 5.0, {})
+    connection = await connector.connect(None, {"offset": "3", "epoch": "x&y"})
+    await connection.close()
+    assert peer.queries == [{"a": ["1"], "offset": ["3"], "epoch": ["x&y"]}]

@@ -37,6 +37,7 @@ class Connection:
 
     def __init__(self, arrivals=(), *, pongs=False, takes_bytes=True):
         self.received_at = 0.0
+        self.is_paused = False
         self.pings = []
         self.transport = Transport()
         self.pongs = pongs
@@ -101,3 +102,23 @@ def test_a_peer_that_takes_no_bytes_is_given_up_too():
 
 def test_without_a_timeout_nothing_is_given_up():
     assert live(1000, timeout=None).transport.aborted_at is None
+
+
+def test_one_that_the_client_does_not_read_on_purpose_is_neither_pinged_nor_given_up():
+    async def run():
+        made = Connection()
+        made.is_paused = True
+        keeping = asyncio.create_task(keep_alive(made, 20.0, 20.0))
+        await asyncio.wait([keeping], timeout=200)
+        assert (made.pings, made.transport.aborted_at) == ([], None)
+        made.is_paused = False
+        made.arrive()
+        await asyncio.wait([keeping], timeout=30)
+        assert made.pings == [220]
+        made.is_paused = True
+        await asyncio.wait([keeping], timeout=100)
+        assert made.transport.aborted_at is None
+        keeping.cancel()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(run())

@@ -6,7 +6,10 @@ from websockets.asyncio.client import connect as open_websocket
 
 from fastws.client.client_dialect import CLIENT_DIALECTS
 from fastws.client.formats import JSON
+from fastws.client.inbox import Inbox
+from fastws.client.keepalive import TimedConnection
 from fastws.client.link import ConnectionLost, Link
+from fastws.client.positions import Mark, Position
 from fastws.errors import Forbidden
 
 PING = {"action": "ping"}
@@ -91,3 +94,75 @@ async def test_an_unreadable_message_is_skipped_with_a_warning(peer, caplog):
         await peer.say({"event": "after"})
         assert await received.get() == {"event": "after"}
     assert "skipped" in caplog.text
+
+
+async def test_replies_are_passed_on_with_their_request_before_whatever_follows_even_late_ones(peer):
+    peer.replies["ping"] = None
+    peer.greets = False
+    order = []
+    done = asyncio.Event()
+
+    def receive(message):
+        order.append(message)
+        done.set()
+
+    async with open_websocket(peer.url) as connection:
+        link = Link(connection, JSON, CLIENT_DIALECTS["channels"], receive, lambda *pair: order.append(pair))
+        reading = asyncio.create_task(link.read_until_closed())
+        await peer.arrivals.get()
+        asking = [asyncio.create_task(link.request({**PING, "n": n})) for n in range(3)]
+        ids = [(await peer.requests.get())["id"] for _ in range(3)]
+        asking[1].cancel()
+        await asyncio.gather(asking[1], return_exceptions=True)
+        for number in ids[:2]:
+            await peer.say({"type": "pong", "id": number})
+        await peer.say({"type": "error", "code": "forbidden", "message": "no", "id": ids[2]})
+        await peer.say({"event": "after"})
+        await asyncio.wait_for(done.wait(), 5)
+        await asyncio.gather(*asking, return_exceptions=True)
+    await reading
+    replies = [({**PING, "n": n}, {"type": "pong", "id": ids[n]}) for n in range(2)]
+    assert order == [*replies, {"event": "after"}]
+
+
+async def test_while_the_inbox_is_full_it_reads_no_further_unless_a_reply_is_due(peer):
+    inbox = Inbox(2, lambda dropped: {})
+    peer.greets = False
+    arrived = asyncio.Event()
+
+    def receive(message):
+        inbox.put(message, Mark("c", Position(message["n"], "x")))
+        arrived.set()
+
+    async def read(count):
+        async with asyncio.timeout(5):
+            while len(inbox) < count:
+                arrived.clear()
+                await arrived.wait()
+
+    async with open_websocket(peer.url, create_connection=TimedConnection) as connection:
+        link = Link(connection, JSON, CLIENT_DIALECTS["channels"], receive, inbox=inbox)
+        reading = asyncio.create_task(link.read_until_closed())
+        await peer.arrivals.get()
+        for n in range(5):
+            await peer.say({"n": n})
+        await read(2)
+        assert connection.is_paused
+        await (await connection.ping())
+        assert len(inbox) == 2
+        assert (await asyncio.wait_for(link.request(PING), 5))["type"] == "done"
+        assert len(inbox) == 5
+        assert connection.is_paused
+        for n in range(5, 20):
+            await peer.say({"n": n})
+        peer.replies["ping"] = None
+        asking = asyncio.create_task(link.request(PING))
+        await read(8)
+        await (await connection.ping())
+        assert len(inbox) == 8
+        asking.cancel()
+        numbers = []
+        while len(numbers) < 20:
+            numbers += [message["n"] for message in await asyncio.wait_for(inbox.take_all(), 5)]
+        assert numbers == list(range(20))
+    await reading

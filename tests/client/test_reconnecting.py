@@ -20,11 +20,16 @@ async def test_after_a_lost_connection_it_comes_back_with_its_subscriptions_and_
             await peer.connections[-1].close(code, "reason")
         lost = await next_of(client)
         assert (lost["type"], lost["code"]) == ("disconnected", code)
-        assert await next_of(client) == {"type": "reconnected", "connection_id": "c2"}
+        assert await next_of(client) == {
+            "type": "reconnected",
+            "connection_id": "c2",
+            "recovered": {"b": False},
+        }
+        assert await next_of(client) == {"type": "gap", "channel": "b", "source": "reconnect"}
         assert await peer.asked() == {"action": "subscribe", "channel": "b"}
         await peer.say({"channel": "b", "event": "e", "data": 1})
         assert (await next_of(client))["event"] == "e"
-        assert [notice["type"] for notice in heard] == ["disconnected", "reconnected"]
+        assert [notice["type"] for notice in heard] == ["disconnected", "reconnected", "gap"]
 
 
 async def test_a_restart_with_a_hint_is_obeyed(peer):

@@ -146,3 +146,40 @@ def test_without_a_filter_every_job_arrives():
     assert wide == {"type": "unsubscribe"}
     subscriptions.confirmed(wide)
     assert subscriptions.restore() == []
+
+
+@pytest.mark.parametrize(
+    ("calls", "query"),
+    [
+        ([], {}),
+        ([("add", ["b", "a"])], {"event_types": "a,b"}),
+        ([("remove", ["a"])], {"except_event_types": "a"}),
+        ([("add", ["a"]), ("remove", ["a"])], {"except_event_types": "*"}),
+        ([("add", ["a"]), ("add", ["*"])], {}),
+        ([("add", ["a,b"])], None),
+        ([("add", ["x" * 4001])], None),
+    ],
+)
+@pytest.mark.parametrize("are_confirmed", [True, False])
+def test_the_filter_of_a_workspace_in_a_query(calls, query, are_confirmed):
+    subscriptions = EventSubscriptions()
+    for call, names in calls:
+        (request,) = getattr(subscriptions, call)(names)
+        if are_confirmed:
+            subscriptions.confirmed(request)
+    assert subscriptions.query() == query
+
+
+def test_the_filter_of_the_jobs_in_a_query():
+    subscriptions = JobSubscriptions(["failed"])
+    subscriptions.add(["8", "7"])
+    assert subscriptions.query() == {"job_ids": "7,8", "statuses": "failed"}
+    subscriptions.remove(["7", "8"])
+    assert subscriptions.query() == {"statuses": "failed"}
+    assert JobSubscriptions().query() == {}
+
+
+def test_channels_stand_in_no_query():
+    subscriptions = ChannelSubscriptions("type", "room_id")
+    subscriptions.add(["a"])
+    assert (subscriptions.query(), list(subscriptions.names())) == ({}, ["a"])

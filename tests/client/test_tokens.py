@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from fastws.client.tokens import TokenSource, expiry_of
+from fastws.client.tokens import TokenSource, claim_of, expiry_of
 from fastws.errors import BadRequest
 
 
@@ -62,3 +62,10 @@ async def test_a_plain_provider_runs_in_a_thread_and_a_coroutine_on_the_loop():
 async def test_a_provider_that_returns_no_token_raises_an_error(answer):
     with pytest.raises(BadRequest, match="must return a token"):
         await TokenSource(None, lambda: answer).current()
+
+
+def test_a_claim_is_read_if_it_is_a_string():
+    body = base64.urlsafe_b64encode(json.dumps({"sub": "u1", "exp": 5}).encode()).decode().rstrip("=")
+    token = f"e30.{body}.signature"
+    assert [claim_of(token, claim) for claim in ("sub", "exp", "none")] == ["u1", None, None]
+    assert [claim_of(other, "sub") for other in (None, "", "not a token", "a.b.c")] == [None] * 4
