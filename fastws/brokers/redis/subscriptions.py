@@ -32,6 +32,21 @@ class _Subscription:
         self.refusal: BrokerUnavailable | None = None
         self.waiting: list[tuple[Ready, Refused | None]] = []
 
+    def answer(self, error: BrokerUnavailable | None = None) -> None:
+        """Answer all waiting subscribers, in order.
+
+        Each counts as waiting until its turn: a client that has disconnected meanwhile leaves the channel in its turn,
+        and the channel must be kept for the clients after it.
+        """
+        waiting = self.waiting
+        waiting.reverse()
+        while waiting:
+            ready, refused = waiting.pop()
+            if error is None:
+                ready()
+            else:
+                self.refuse(error, ready, refused)
+
     def refuse(self, error: BrokerUnavailable, ready: Ready, refused: Refused | None) -> None:
         """Refuse a subscriber. Without a `refused` callback it is accepted nevertheless and gets a gap notice later."""
         self.has_gap = True
@@ -130,9 +145,7 @@ class RedisSubscriptions:
         subscription.has_gap = True
         if is_new and self._deliverer.count(channel):
             self._deliverer.fail(channel, error)
-        waiting, subscription.waiting = subscription.waiting, []
-        for ready, refused in waiting:
-            subscription.refuse(error, ready, refused)
+        subscription.answer(error)
 
     def confirmed(self, name: bytes) -> None:
         """Redis has confirmed `name`. The gap notice comes first, because new subscribers have missed nothing."""
@@ -150,9 +163,7 @@ class RedisSubscriptions:
                 self.history.confirmed(subscription.channel)
             else:
                 self._deliverer.gap(subscription.channel)
-        waiting, subscription.waiting = subscription.waiting, []
-        for ready, _ in waiting:
-            ready()
+        subscription.answer()
 
     def lost(self) -> None:
         """The connection is lost: accept waiting subscribers and mark every channel for a gap notice."""
@@ -161,9 +172,7 @@ class RedisSubscriptions:
             subscription.is_confirmed = False
             subscription.has_gap = True
             subscription.refusal = None
-            waiting, subscription.waiting = subscription.waiting, []
-            for ready, _ in waiting:
-                ready()
+            subscription.answer()
 
     def sweep(self, now: float) -> None:
         """Unsubscribe the channels that have lingered long enough."""
