@@ -26,10 +26,33 @@ async def test_after_a_lost_connection_it_comes_back_with_its_subscriptions_and_
             "recovered": {"b": False},
         }
         assert await next_of(client) == {"type": "gap", "channel": "b", "source": "reconnect"}
-        assert await peer.asked() == {"action": "subscribe", "channel": "b"}
+        assert peer.requests.get_nowait()["channel"] == "b"
         await peer.say({"channel": "b", "event": "e", "data": 1})
         assert (await next_of(client))["event"] == "e"
         assert [notice["type"] for notice in heard] == ["disconnected", "reconnected", "gap"]
+
+
+async def test_the_notice_of_a_reconnect_comes_when_everything_is_subscribed_again(peer):
+    """What an application loads at the notice lacks nothing up to the confirmation."""
+    confirmed, heard = [], []
+    async with client_of(peer, ["a"], on_notice=lambda notice: heard.append((notice["type"], [*confirmed]))) as client:
+        await peer.asked()
+        peer.replies["subscribe"] = [None]
+        await peer.connections[-1].close(1012, "")
+        request = await asyncio.wait_for(peer.requests.get(), 5)
+        confirmed.append("a")
+        await peer.say({"type": "done", "id": request["id"]})
+        await client.ping()
+        assert heard == [("disconnected", []), ("reconnected", ["a"]), ("gap", ["a"])]
+
+
+async def test_a_connection_on_which_not_everything_is_restored_is_not_reported(peer):
+    async with client_of(peer, ["a"]) as client:
+        peer.replies["subscribe"] = [{"type": "error", "code": "broker_unavailable", "message": "m"}]
+        await peer.connections[-1].close(1012, "")
+        assert (await next_of(client))["type"] == "disconnected"
+        back = await next_of(client)
+        assert (back["type"], back["connection_id"]) == ("reconnected", "c3")
 
 
 async def test_a_restart_with_a_hint_is_obeyed(peer):

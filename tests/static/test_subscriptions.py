@@ -182,6 +182,27 @@ def test_a_temporary_refusal_after_a_reconnect_is_retried(tmp_path: Path) -> Non
     assert (sorted(names), told, sockets) == (["a", "b"], ["fulfilled"], 2)
 
 
+def test_a_subscription_that_is_restored_only_later_is_another_gap(tmp_path: Path) -> None:
+    """What the page loads at the first gap lacks the messages up to the confirmation."""
+    source = """
+    const server = reset();
+    open({ channels: ["a", "b"] });
+    await clock.advance(100);
+    FakeSocket.last.drop();
+    let refusals = 2;
+    const no = { type: "error", code: "broker_unavailable" };
+    server.answers = ({ channel }) => (channel === "a" && refusals-- > 0 ? no : undefined);
+    const gaps = [];
+    for (const seconds of [2, 5, 5]) {
+      await clock.advance(seconds * 1000);
+      gaps.push([[...server.state.names], seen.gap.length]);
+    }
+    report([gaps, seen.gap]);
+    """
+    gap = {"channel": None, "source": "reconnect"}
+    assert printed(source, tmp_path) == [[[["b"], 1], [["b"], 1], [["b", "a"], 2]], [gap, gap]]
+
+
 def test_a_temporary_refusal_at_the_start_is_retried(tmp_path: Path) -> None:
     source = """
     const server = reset();

@@ -38,7 +38,9 @@ export interface StatusChange {
 /** Something may have been missed: `channel` null means on all channels of this client. */
 export interface Gap {
   channel: string | null;
-  /** `server`: the server lost its broker for a while. `reconnect`: this client was disconnected. */
+  /** `server`: the server lost its broker for a while. `reconnect`: this client was disconnected, or could subscribe
+   * again only later. All is subscribed when it is called, so that what is loaded then misses nothing after it.
+   */
   source: "server" | "reconnect";
 }
 

@@ -58,7 +58,8 @@ export class Client {
       if (/^on[A-Z]/.test(name) && listener) this.on(name[2].toLowerCase() + name.slice(3), listener);
     }
     addressOf(this.#options, this.#dialect, null); // throws here, where the caller sees it, if the URL is invalid
-    this.#subscriptions = new Subscriptions(this.#dialect.filter(), (error) => this.#emit("error", error));
+    const gap = () => this.#emit("gap", { channel: null, source: "reconnect" });
+    this.#subscriptions = new Subscriptions(this.#dialect.filter(), (error) => this.#emit("error", error), gap);
     if (this.#options.channels?.length) this.#subscriptions.add(this.#options.channels).catch(() => {});
     this.#connection = new Connection(this.#options, this.#dialect, {
       heard: (message, event) => this.#hear(message, event),
@@ -66,7 +67,7 @@ export class Client {
       lost: () => this.#subscriptions.lost(),
       ended: (error) => this.#subscriptions.ended(error),
       status: (change) => this.#emit("status", change),
-      gap: () => this.#emit("gap", { channel: null, source: "reconnect" }),
+      gap,
       client: this,
       error: (error) => this.#emit("error", error),
       traffic: (...all) => this.#emit("traffic", ...all),

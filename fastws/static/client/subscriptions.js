@@ -12,14 +12,17 @@ const SUBSCRIBE_AGAIN_SECONDS = 5;
 export class Subscriptions {
   #filter;
   #report;
+  #missed;
   #link = null;
   #changes = new Set(); // without an outcome yet
   #retries = new Set();
   #ended = null;
 
-  constructor(filter, report) {
+  /** `report` is called with errors that no call waits for, `missed` when a subscription was restored only later. */
+  constructor(filter, report, missed) {
     this.#filter = filter;
     this.#report = report;
+    this.#missed = missed;
   }
 
   add(wanted) {
@@ -76,9 +79,10 @@ export class Subscriptions {
     if (link === this.#link || !error) this.#settle(change, error);
   }
 
+  /** Returns whether the subscription is confirmed. */
   async #restore(link, request, changes) {
     const error = await this.#ask(link, request, true);
-    if (link !== this.#link) return;
+    if (link !== this.#link) return false;
     if (error && this.#filter.mayPass(request, error)) {
       this.#report(error);
       this.#restoreLater(link, request, changes);
@@ -86,13 +90,14 @@ export class Subscriptions {
       if (error && !changes.length) this.#report(error);
       changes.forEach((change) => this.#settle(change, error));
     }
+    return !error;
   }
 
   #restoreLater(link, request, changes) {
-    const timer = setTimeout(() => {
+    const timer = setTimeout(async () => {
       this.#retries.delete(timer);
-      if (this.#filter.isWanted(request)) this.#restore(link, request, changes);
-      else changes.forEach((change) => this.#settle(change));
+      if (!this.#filter.isWanted(request)) changes.forEach((change) => this.#settle(change));
+      else if (await this.#restore(link, request, changes)) this.#missed();
     }, SUBSCRIBE_AGAIN_SECONDS * 1000);
     this.#retries.add(timer);
   }
