@@ -227,11 +227,9 @@ def presence_intervals(config: Config) -> list[tuple[str | None, float | None]]:
 
 
 def _check_presence(config: Config) -> None:
-    if not any(mode for _, mode in presence_modes(config)):
-        if any(seconds is not None for _, seconds in presence_intervals(config)):
-            raise ConfigError("presence_updates: needs presence; set presence to the same patterns")
-    elif config.redis_url is not None:
-        raise ConfigError("presence: works in one process without Redis so far; unset redis_url or presence")
+    is_wanted = any(seconds is not None for _, seconds in presence_intervals(config))
+    if is_wanted and not any(mode for _, mode in presence_modes(config)):
+        raise ConfigError("presence_updates: needs presence; set presence to the same patterns")
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -269,7 +267,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Config], object]], ...]] =
     (("history",), history_rules),
     (("presence",), presence_modes),
     (("presence_updates",), presence_intervals),
-    (("presence", "presence_updates", "redis_url"), _check_presence),
+    (("presence", "presence_updates"), _check_presence),
     (("metrics_address",), _check_metrics_address),
     (("public_url",), public_host),
     (("aws_credentials",), _check_aws_credentials),

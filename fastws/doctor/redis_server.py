@@ -153,6 +153,8 @@ def _commands(name: str) -> tuple[tuple[str, ...], ...]:
         ("ZCOUNT", name, "0", "0"),
         ("ZRANGE", name, "0", "0"),
         ("ZREMRANGEBYSCORE", name, "0", "0"),
+        *(("HSET", name, "doctor", ""), ("HDEL", name, "doctor"), ("HGETALL", name), ("HLEN", name)),
+        ("EXPIRE", name, "1"),
         ("SET", name, "", "EX", "1"),
         ("GET", name),
         ("DEL", name),

@@ -190,7 +190,7 @@ class Assembly:
         local = OneProcess(self.hub, self._roster, revocations)
         if isinstance(self.broker, MemoryBroker):
             return local
-        return RedisCluster(self.broker, local, self.hub, self._roster, revocations)
+        return RedisCluster(self.broker, local, self.hub, self._roster, revocations, self.presence)
 
     def _make_callouts(self) -> None:
         config = self._config

@@ -119,7 +119,11 @@ def test_documented_user_is_all_that_is_needed(own_redis_server: RedisServer) ->
     [
         (("resetchannels", "&fastws:*"), Verdict.FAIL, "SUBSCRIBE botrix:jobs:updates, SUBSCRIBE workspace:doctor"),
         (("-publish", "-set"), Verdict.FAIL, "PUBLISH, SET"),
-        (("resetkeys",), Verdict.FAIL, "ZADD, ZCOUNT, ZRANGE, ZREMRANGEBYSCORE, SET, GET, DEL"),
+        (
+            ("resetkeys",),
+            Verdict.FAIL,
+            "ZADD, ZCOUNT, ZRANGE, ZREMRANGEBYSCORE, HSET, HDEL, HGETALL, HLEN, EXPIRE, SET, GET, DEL",
+        ),
         (("-role", "-client"), Verdict.WARN, "ROLE, CLIENT"),
     ],
 )

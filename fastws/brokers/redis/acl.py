@@ -15,6 +15,8 @@ COMMANDS: Final = (
     # For `history`.
     *("info", "script|load", "evalsha", "scan", "hget", "hmget", "hset", "expire", "pexpire", "pttl"),
     *("xadd", "xrange", "xrevrange"),
+    # For `presence`, in addition to `hset` and `expire`.
+    *("hdel", "hgetall", "hlen"),
 )
 
 

@@ -212,6 +212,12 @@ class RedisBroker:
         self._services[name] = Service(receive, subscribed)
         self.listener.want((name,))
 
+    def unserve(self, name: bytes) -> None:
+        """Unsubscribe from the internal Redis channel `name`."""
+        self._services.pop(name, None)
+        self.refusals.forget((name,))
+        self.listener.drop((name,))
+
     def _reject(self, kind: str, reason: str) -> None:
         """Log a rejected message. The reason is cut because it may quote what another client published."""
         self._rejections.warning("message from redis rejected", kind=kind, reason=reason[:MAX_REASON_LENGTH])

@@ -13,8 +13,10 @@ from fastws.brokers import envelope
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.cluster.channel_list import ChannelList, list_channels
 from fastws.cluster.port import Outcome, Totals
+from fastws.cluster.presence import ProcessPresence
 from fastws.cluster.redis.message_ids import RedisMessageIds
 from fastws.cluster.redis.nodes import RedisNodes
+from fastws.cluster.redis.presence import RedisPresence
 from fastws.cluster.redis.registry import RedisRegistry
 from fastws.cluster.redis.revocations import RedisRevocations
 from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, Gone
@@ -54,11 +56,13 @@ class RedisCluster:
         hub: Hub,
         roster: Roster,
         revocations: Revocations,
+        presence: ProcessPresence | None = None,
     ) -> None:
         self.nodes = RedisNodes(broker)
         self.registry = RedisRegistry(broker, self.nodes, hub, roster)
         self.revocations = RedisRevocations(broker, revocations, local.enforce)
         self.message_ids = RedisMessageIds(broker)
+        self.presence = None if presence is None else RedisPresence(broker, self.registry, presence)
         self._broker = broker
         self._local = local
         self._hub = hub
@@ -74,9 +78,13 @@ class RedisCluster:
 
     async def start(self) -> None:
         await self.registry.start()
+        if self.presence is not None:
+            await self.presence.start()
         await self.revocations.start()
 
     async def stop(self) -> None:
+        if self.presence is not None:
+            await self.presence.stop()
         await self.registry.stop()
         await self.revocations.stop()
 

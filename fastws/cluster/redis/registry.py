@@ -77,10 +77,12 @@ class RedisRegistry:
         self._changes = LocalChanges(hub, roster, self._wake.set)
         self._task: asyncio.Task[None] | None = None
         self._channel = broker.names.service("nodes")
+        # Since when this node has received the messages of the other nodes.
+        self._listening_since = float("inf")
         # Nodes of other versions use these names during a rolling update.
         nodes.notices["figures?"] = self._asked
         nodes.notices["figures"] = self._receive_part
-        broker.serve(self._channel, self._receive, self._wake.set)
+        broker.serve(self._channel, self._receive, self._subscribed)
         broker.remote_count = self.remote_count
 
     @property
@@ -102,6 +104,13 @@ class RedisRegistry:
             if name not in self.channels:
                 count += self._changes.is_subscribed(name) - (name in self._sent.channels)
         return count
+
+    def is_alive(self, node_id: str) -> bool:
+        """Whether this node may be alive. False only if its message would have arrived in `node_expiry_seconds`."""
+        if node_id in self._others or node_id == self._broker.node_id or not self._broker.listener.is_up:
+            return True
+        listened_seconds = asyncio.get_running_loop().time() - self._listening_since
+        return listened_seconds < self._broker.timeouts.node_expiry_seconds
 
     def remote_count(self, channel: str) -> int:
         """Return the number of subscribers of `channel` on all other nodes."""
@@ -188,6 +197,10 @@ class RedisRegistry:
                 await asyncio.sleep(0)
 
     # --- receiving
+
+    def _subscribed(self) -> None:
+        self._listening_since = asyncio.get_running_loop().time()
+        self._wake.set()
 
     def _receive(self, payload: bytes) -> None:
         message, node_id, seq = _checked(MSGPACK.loads(payload))

@@ -26,6 +26,8 @@ class RedisTimeouts:
     role_seconds: float = 2.0
     # Longest interval between two comparisons of the revocations here with those in Redis.
     revocations_seconds: float = 4.0
+    # Interval at which the presence of a channel is compared with that in Redis.
+    presence_seconds: float = 3.0
     # A channel without local subscribers stays subscribed for this long, because clients often return.
     linger_seconds: float = 3.0
     # Interval at which a node publishes its changed statistics, and the silence after which others remove it.
