@@ -149,7 +149,7 @@ def test_replica_is_found_by_its_role_where_info_is_not_allowed(own_redis_server
 def test_what_a_limited_user_cannot_find_out_is_a_warning(own_redis_server: RedisServer) -> None:
     url = url_of_documented_user(own_redis_server)
     with own_redis_server.client() as client:
-        client.execute_command("ACL", "SETUSER", "fastws", "-role")
+        client.execute_command("ACL", "SETUSER", "fastws", "-role", "-info")
     findings = look(url)
     for check in ("redis", "redis memory", "redis output buffer", "redis maxclients"):
         assert findings[check].verdict is Verdict.WARN, check
