@@ -239,9 +239,9 @@ def token_from(authorization: str | None, query: Mapping[str, str], subprotocols
     "", which verification refuses.
     """
     token = query.get("token")
-    if token is None:
+    if token is None and subprotocols:
         token = next((p[len(SUBPROTOCOL_PREFIX) :] for p in subprotocols if p.startswith(SUBPROTOCOL_PREFIX)), None)
-    return bearer(authorization) if token is None else token
+    return bearer(authorization) if token is None and authorization is not None else token
 
 
 def _refusal(cause: str) -> Unauthorized:

@@ -59,6 +59,7 @@ class Capacity:
         "_unlogged",
         "_warned_at",
         "connections",
+        "has_shares",
         "limits_addresses",
         "max_connections",
         "max_sockets",
@@ -78,6 +79,8 @@ class Capacity:
         self._connects = Bucket.of_rate(config.connect_rate)
         self._by_address = Shares(config.max_connections_per_ip)
         self._by_user = Shares(config.max_connections_per_user)
+        # Whether connections are limited per address or user at all.
+        self.has_shares = self.limits_addresses or config.max_connections_per_user > 0
         self._sockets_of: dict[str, int] = defaultdict(int)
         # Idle keep-alive connections, longest idle first, with the address key that each counts for ("" for none);
         # and the same by address key.
@@ -192,6 +195,8 @@ class Capacity:
     def enter(self, connection: Probed, user: str | None, address: str) -> None:
         """Count a connection."""
         self.connections += 1
+        if not self.has_shares:
+            return
         self._by_address.add(address_key(address), connection)
         if user is not None:
             self._by_user.add(user, connection)
@@ -199,6 +204,8 @@ class Capacity:
     def leave(self, connection: Probed, user: str | None, address: str) -> None:
         """Undo `enter`."""
         self.connections -= 1
+        if not self.has_shares:
+            return
         self._by_address.remove(address_key(address), connection)
         if user is not None:
             self._by_user.remove(user, connection)

@@ -131,8 +131,8 @@ class Gate:
         check_upgrade(request)
         if not self._allows_all_origins:
             self._check_origin(request)
-        offered = subprotocols(request)
-        token = _token_of(request, offered)
+        offered, query = subprotocols(request), request.query
+        token = token_from(request.headers.get("authorization"), query, offered)
         dialect = self._mounts.find(request.path, has_token=token is not None)
         if dialect is None:
             raise _unknown_path(request)
@@ -140,10 +140,12 @@ class Gate:
         if token is None and (dialect.needs_token or not anonymous_allowed):
             self._refuse_without_token(request, dialect)
         identity = None if token is None else self._identify(token)
-        codec, subprotocol = negotiate(offered, request.query.get("format"))
-        starting = dialect.admit(identity, request.query)
-        self._check_starting_channels(starting, identity, dialect, anonymous_allowed=anonymous_allowed)
-        self.capacity.check_shares(None if identity is None else identity.user, address)
+        codec, subprotocol = negotiate(offered, query.get("format"))
+        starting = dialect.admit(identity, query)
+        if starting.channels:
+            self._check_starting_channels(starting, identity, dialect, anonymous_allowed=anonymous_allowed)
+        if self.capacity.has_shares:
+            self.capacity.check_shares(None if identity is None else identity.user, address)
         return Admission(
             request,
             address,

@@ -27,6 +27,9 @@ NOTHING: Final = Wanted()
 def join_starting_channels(session: Session) -> None:
     """Join the channels that the client's path implies, send the greeting, then report the channels that failed."""
     starting = session.starting
+    if not starting.channels:
+        session.send_reply(Connected(session.peer.id, starting.workspace))
+        return
     names = list(starting.channels)
     errors: list[FastWSError] = []
 

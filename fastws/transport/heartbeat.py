@@ -11,7 +11,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import structlog
 
@@ -171,9 +171,11 @@ class Heartbeat:
     def forget(self, ending: Ending) -> None:
         """Cancel the deadline and the token expiry of `ending`."""
         self._endings.pop(ending, None)
-        self._expiries.pop(ending, None)  # type: ignore[call-overload] # only connections are in there
-        self._progress.pop(ending, None)  # type: ignore[call-overload] # as above
-        self._probes.pop(ending, None)  # type: ignore[call-overload] # as above
+        # Only connections are in there, and there are rarely any.
+        tables: tuple[dict[Any, Any], ...] = (self._expiries, self._progress, self._probes)
+        for table in tables:
+            if table:
+                table.pop(ending, None)
 
     def abort_all(self) -> None:
         """Abort all connections that have a deadline.

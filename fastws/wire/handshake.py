@@ -136,20 +136,24 @@ def _check_websocket_headers(headers: Mapping[str, str]) -> None:
             raise BadRequest("subprotocols and extensions must be ASCII")
 
 
+_ACCEPTED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b"
+
+
 def subprotocols(request: Request) -> list[str]:
     """Return the subprotocols that the client offers, in its order. Names that are not tokens are left out."""
-    offered = request.headers.get("sec-websocket-protocol", "").split(",")
+    header = request.headers.get("sec-websocket-protocol")
+    if header is None:
+        return []
+    offered = header.split(",")
     return [name for piece in offered if _TOKEN.fullmatch(name := piece.strip(" \t"))]
 
 
 def accept_response(request: Request, *, subprotocol: str | None, extensions: str | None) -> bytes:
     """Build the 101 response (RFC 6455 section 4.2.2) to a request that has passed `check_upgrade`."""
     digest = sha1(request.headers["sec-websocket-key"].encode() + _GUID, usedforsecurity=False).digest()
-    lines = [
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
-        b"Sec-WebSocket-Accept: ",
-        b64encode(digest),
-    ]
+    if subprotocol is None and extensions is None:
+        return _ACCEPTED % b64encode(digest) + b"\r\n\r\n"
+    lines = [_ACCEPTED % b64encode(digest)]
     if subprotocol is not None:
         lines += (b"\r\nSec-WebSocket-Protocol: ", subprotocol.encode("ascii"))
     if extensions is not None:

@@ -46,8 +46,7 @@ class Request:
         """The parameters of the query, decoded. If a name occurs more than once, the first value is taken."""
         if self._query is None:
             text = self.target.partition("?")[2]
-            pairs = parse_qsl(text, keep_blank_values=True) if text else []
-            self._query = dict(reversed(pairs))
+            self._query = dict(reversed(parse_qsl(text, keep_blank_values=True))) if text else {}
         return self._query
 
     def header(self, name: str) -> str | None:
