@@ -42,6 +42,7 @@ from fastws.server.sibling_revocations import REVOCATIONS
 from fastws.server.status import Status
 from fastws.server.tasks import Tasks
 from fastws.session.commands import COMMANDS
+from fastws.session.joining import stop_listening
 from fastws.session.metrics_source import MetricsSource
 from fastws.session.services import Services
 from fastws.session.verifications import Verifications
@@ -100,11 +101,11 @@ class Assembly:
         self.batch = WriteBatch()
         self.hub = self._make_hub()
         self.broker = self._make_broker(node_id)
-        self.hub.emptied = self.broker.unlisten
         self.hub.presence = self.presence = self._make_presence()
         self.cluster = self._make_cluster()
         self._make_callouts()
         self.services = self._make_services()
+        self.hub.emptied = partial(stop_listening, self.services)
         self._make_transport(node_id)
         self.broadcaster = self._make_broadcaster()
         self.application = self._make_application()

@@ -16,6 +16,7 @@ from fastws.vocabulary.replies import Connected, Gap, Standing
 
 if TYPE_CHECKING:
     from fastws.hub.ports import History
+    from fastws.session.services import Services
     from fastws.session.session import Session
 
 _TOO_MANY: Final = "the server has reached its maximum number of channels; subscribe to an existing one"
@@ -80,10 +81,7 @@ class Joining:
             wait_for(self.session, lambda answer: broker.listen(name, lambda: answer(None), answer), self._answered)
 
     def _answered(self, error: FastWSError | None) -> None:
-        pending = self.session.services.pending_channels
-        pending[self.name] -= 1
-        if not pending[self.name]:
-            del pending[self.name]
+        _count_down(self.session.services.pending_channels, self.name)
         self._listening(error)
 
     def _listening(self, error: FastWSError | None) -> None:
@@ -105,8 +103,10 @@ class Joining:
         The answer is complete at that moment, so nothing is missed and nothing is delivered twice. For a client that is
         a member already, `past` is ignored.
         """
-        if self.session.services.hub.audience_of(self.session.peer, self.name) is not None:
+        services = self.session.services
+        if services.hub.audience_of(self.session.peer, self.name) is not None:
             self.past = None
+        services.recovering[self.name] = services.recovering.get(self.name, 0) + 1
         wait_for(self.session, self._ask(history), self._recovered)
 
     def _ask(self, history: History) -> Callable[[Callable[[Recovery | FastWSError], None]], None]:
@@ -120,6 +120,7 @@ class Joining:
             session.send_reply(Gap(self.name, position))
 
     def _recovered(self, recovery: Recovery | FastWSError) -> None:
+        _count_down(self.session.services.recovering, self.name)
         if isinstance(recovery, FastWSError):
             self.refused(recovery)
             self._give_up()
@@ -136,5 +137,19 @@ class Joining:
         return False
 
     def _give_up(self) -> None:
-        if not self.session.services.hub.count(self.name):
-            self.session.services.broker.unlisten(self.name)
+        stop_listening(self.session.services, self.name)
+
+
+def stop_listening(services: Services, channel: str) -> None:
+    """A client has left `channel`, or does not join it after all: if it was the last, tell the broker.
+
+    A client that waits for its past will be a member in a moment: the channel is kept for it.
+    """
+    if not services.hub.count(channel) and channel not in services.recovering:
+        services.broker.unlisten(channel)
+
+
+def _count_down(counts: dict[str, int], name: str) -> None:
+    counts[name] -= 1
+    if not counts[name]:
+        del counts[name]

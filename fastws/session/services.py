@@ -74,6 +74,8 @@ class Services:
     hook: EventHook | None = None
     # Channels without members that the broker was asked to receive, and the number of clients that wait for each.
     pending_channels: dict[str, int] = field(default_factory=dict)
+    # Channels whose past is being read for clients that join then, and the number of these clients.
+    recovering: dict[str, int] = field(default_factory=dict)
     # Frames of recent acknowledgements, see acknowledgements.py.
     acks: dict[tuple[DialectForm, str | None, str | None, int, int], tuple[bytes, dict[str, object]]] = field(
         default_factory=dict

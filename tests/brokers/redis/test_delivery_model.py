@@ -25,12 +25,15 @@ from fastws.config import Config
 from fastws.counters import Counters
 from fastws.errors import BrokerUnavailable, FastWSError
 from fastws.hub.hub import Hub
-from fastws.session.joining import Joining
+from fastws.session.joining import Joining, stop_listening
+from fastws.vocabulary.positions import Past, Recovery
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Gap, Reply
 from tests.hub.members import LineForm, Listener
 
 CHANNELS = ("a", "b", "c")
+# Channels with a history, which answers when the test says so.
+KEPT = ("c",)
 SEATS = 3
 LIVES = 1000
 LINGER_SECONDS = 5.0
@@ -129,6 +132,38 @@ class Member(Listener):
         }
 
 
+class SlowHistory:
+    """Reads the past of KEPT in `answer_first`, one subscriber at a time."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._asked: deque[tuple[str, Callable[[Any], None]]] = deque()
+
+    def keeps(self, channel: str) -> bool:
+        return channel in KEPT
+
+    def recover(self, channel: str, past: Past, answer: Callable[[Any], None], late: object) -> None:
+        self._asked.append((channel, answer))
+
+    def confirmed(self, channel: str) -> None:
+        self._hub.gap(channel)
+
+    def forget(self, channel: str) -> None:
+        """Nobody will read it any more: its subscribers join without a position."""
+        here = [answer for name, answer in self._asked if name == channel]
+        self._asked = deque((name, answer) for name, answer in self._asked if name != channel)
+        for answer in here:
+            answer(Recovery(None, None))
+
+    def answer_first(self) -> None:
+        if self._asked:
+            self._asked.popleft()[1](Recovery(None, None))
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._asked
+
+
 class World:
     """One process with its clients, and the Redis that it is connected to at times."""
 
@@ -142,7 +177,7 @@ class World:
             counters=Counters(),
             schedule=self.soon.append,
             schedule_later=lambda _, callback: self.soon.append(callback),
-            emptied=lambda name: self.subscriptions.unlisten(name, self.now),
+            emptied=lambda name: stop_listening(self.services, name),  # type: ignore[arg-type]
         )
         self.names = RedisNames(Config())
         self.listener = RedisListener(
@@ -154,6 +189,7 @@ class World:
         )
         self.refusals = RedisRefusals(self.listener.ask_again, lambda: self.now, "")
         self.subscriptions = RedisSubscriptions(self.hub, self.names, self.listener, self.refusals, LINGER_SECONDS)
+        self.history = self.subscriptions.history = SlowHistory(self.hub)  # type: ignore[assignment]
         self.services = SimpleNamespace(
             hub=self.hub,
             broker=SimpleNamespace(
@@ -162,8 +198,10 @@ class World:
                 refusal=self.subscriptions.refusal,
             ),
             pending_channels={},
+            recovering={},
             config=SimpleNamespace(max_channels=1000),
-            history=None,
+            history=self.history,
+            counters=Counters(),
         )
         self.seats = [Member(f"m{seat}") for seat in range(SEATS)]
         self.sessions = [self._session(member) for member in self.seats]
@@ -266,6 +304,9 @@ class World:
         for callback in soon:
             callback()
 
+    def recover(self) -> None:
+        self.history.answer_first()
+
     async def settle(self) -> None:
         """Redis is back and allows everything; all is read and written."""
         self.forbidden.clear()
@@ -277,6 +318,8 @@ class World:
                 self.execute()
                 self.read(100)
                 await asyncio.sleep(0)
+            while not self.history.is_idle:
+                self.recover()
             while self.soon:
                 self.flush()
 
@@ -285,7 +328,7 @@ Life = list[tuple[Any, ...]]
 
 # How often each step is drawn. In some lives no channel is ever forbidden, in some the loop turns more often.
 OFTEN = {"join": 3, "leave": 2, "go": 1, "publish": 4, "execute": 3, "read": 4, "lose": 1, "connect": 2, "wait": 1}
-OFTEN |= {"flush": 2, "turn": 2}
+OFTEN |= {"flush": 2, "turn": 2, "recover": 1}
 
 
 def _random_life(seed: int) -> Life:
@@ -356,4 +399,21 @@ def test_no_member_misses_a_message_without_a_gap_notice(begin: int) -> None:
     ids=["confirmed", "confirmed-later", "lost"],
 )
 def test_client_that_goes_while_it_waits_leaves_the_channel_to_those_after_it(life: Life) -> None:
+    asyncio.run(_live(life))
+
+
+# A member of c, whose subscription Redis has confirmed.
+_JOINED = (("connect",), ("join", 0, "c"), ("turn",), ("execute",), ("read", 1), ("recover",))
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        [*_JOINED, ("join", 1, "c"), ("go", 0), ("wait", 6.0)],
+        [*_JOINED, ("join", 1, "c"), ("leave", 0, "c"), ("lose",)],
+        [*_JOINED[:-1], ("go", 0), ("join", 1, "c"), ("recover",), ("wait", 6.0)],
+    ],
+    ids=["left", "left-and-lost", "given-up"],
+)
+def test_channel_is_kept_for_a_client_that_waits_for_its_past(life: Life) -> None:
     asyncio.run(_live(life))
