@@ -111,7 +111,7 @@ class Publisher:
                 await answers
 
     async def _publish_one(self, client: ClientConnection) -> None:
-        number = self._ledger.sent[self._name] = self._ledger.sent[self._name] + 1
+        number = self._ledger.next_number(self._name)
         self._waiting.add(number)
         data = {"publisher": self._name, "number": number, "padding": "x" * self._rng.choice(self._paddings)}
         await say(client, action="send", channel=self._channel, event=EVENT, data=data, id=number)

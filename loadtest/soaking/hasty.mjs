@@ -2,7 +2,8 @@
 //
 //     node --experimental-websocket hasty.mjs URL PATH_OF_FASTWS_JS CHANNEL CHANGES
 //
-// CHANGES is a sequence of s (subscribe) and u (unsubscribe), such as "sus". Events: settled, message, notice, lost.
+// CHANGES is a sequence of s (subscribe) and u (unsubscribe), such as "sus". Events: settled, or refused
+// if the last of them failed; message, notice, lost.
 // It runs until its standard input ends.
 import { pathToFileURL } from "node:url";
 
@@ -18,8 +19,8 @@ const client = connect({
   onStatus: ({ status }) => status === "reconnecting" && report("lost"),
 });
 const asked = [...changes].map((change) => (change === "s" ? client.subscribe(channel) : client.unsubscribe(channel)));
-await Promise.allSettled([...asked, client.ready]);
-report("settled");
+const [last] = (await Promise.allSettled([client.ready, ...asked])).slice(-1);
+report(last.status === "fulfilled" ? "settled" : "refused", { connection: client.connectionId });
 process.stdin.resume();
 process.stdin.on("end", () => {
   client.close();

@@ -7,7 +7,7 @@ import contextlib
 import random
 import shutil
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from soaking.conversation import Message
 from soaking.ledger import DeliveryCheck, Ledger
 
 LISTEN_SECONDS = 3.0
-# What was acknowledged must have arrived after this long.
+# What was acknowledged has usually arrived after this long, and notices come no later.
 DELIVERY_SECONDS = 5.0
+# While Redis is away or a replica, nothing arrives. It is back after this long, and the gap notice comes then.
+OUTAGE_SECONDS = 60.0
 SETTLE_SECONDS = 25.0
 JAVASCRIPT_PAUSE_SECONDS = 3.0
 _HERE = Path(__file__).parent
@@ -60,11 +62,10 @@ class HastyClient:
 
     async def round(self, channel: str, changes: str) -> None:
         """One visit. Raises Lost, and what the library raises when it cannot connect."""
-        async with self._connected(channel, changes) as messages:
-            while not messages.empty():  # received before the last request was confirmed
-                messages.get_nowait()
+        async with self._connected(channel, changes) as (messages, connection_id):
             if changes[-1] == "s":
-                check = DeliveryCheck(self._ledger, f"{self._name} ({self.library}, {changes})", channel)
+                listener = f"{self._name} ({self.library}, {changes}, connection {connection_id})"
+                check = DeliveryCheck(self._ledger, listener, channel)
                 await self._expect_everything(messages, check)
             else:
                 await self._expect_nothing(messages, changes)
@@ -75,6 +76,8 @@ class HastyClient:
         await self._take(messages, LISTEN_SECONDS, check)
         acknowledged = dict(self._ledger.acknowledged)
         await self._take(messages, DELIVERY_SECONDS, check)
+        if not check.has_all(acknowledged):
+            await self._take(messages, OUTAGE_SECONDS, check, until=lambda: check.has_all(acknowledged))
         check.expect_all(acknowledged)
 
     async def _expect_nothing(self, messages: Messages, changes: str) -> None:
@@ -89,18 +92,22 @@ class HastyClient:
                         self._ledger.fault("received after unsubscribing", words)
                         return
 
-    async def _take(self, messages: Messages, seconds: float, check: DeliveryCheck) -> None:
+    async def _take(
+        self, messages: Messages, seconds: float, check: DeliveryCheck, until: Callable[[], bool] = lambda: False
+    ) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while True:
+                while not until():
                     message = _present(await messages.get())
                     if message.get("event") == EVENT:
                         check.received(message["data"]["publisher"], message["data"]["number"])
                     elif message.get("type") in ("gap", "lag"):
                         check.gap_reported()
 
-    def _connected(self, channel: str, changes: str) -> AbstractAsyncContextManager[Messages]:
-        """Entered when all requests are settled. The queue holds messages, notices, and None at the end."""
+    def _connected(self, channel: str, changes: str) -> AbstractAsyncContextManager[tuple[Messages, str | None]]:
+        """Entered when all requests are settled. Yields the connection's id and what arrives from then on: messages,
+        notices, and None at the end. Raises Lost if the last request was refused.
+        """
         raise NotImplementedError
 
 
@@ -110,7 +117,7 @@ class HastyPythonClient(HastyClient):
     library = "Python"
 
     @contextlib.asynccontextmanager
-    async def _connected(self, channel: str, changes: str) -> AsyncIterator[Messages]:
+    async def _connected(self, channel: str, changes: str) -> AsyncIterator[tuple[Messages, str | None]]:
         messages: Messages = asyncio.Queue()
         client = connect(self._url, reconnect=False, ping_interval=None, proxy=None)
         # Tasks start in the order of their creation, so all requests are made before the connection is open.
@@ -120,7 +127,7 @@ class HastyPythonClient(HastyClient):
                 await asyncio.wait_for(asyncio.gather(*asking), SETTLE_SECONDS)
                 reading = asyncio.ensure_future(_read(client, messages))
                 try:
-                    yield messages
+                    yield messages, client.connection_id
                 finally:
                     reading.cancel()
         finally:
@@ -136,9 +143,9 @@ class HastyBrowserClient(HastyClient):
     pause_seconds = JAVASCRIPT_PAUSE_SECONDS  # each round starts a process
 
     @contextlib.asynccontextmanager
-    async def _connected(self, channel: str, changes: str) -> AsyncIterator[Messages]:
+    async def _connected(self, channel: str, changes: str) -> AsyncIterator[tuple[Messages, str | None]]:
         messages: Messages = asyncio.Queue()
-        settled = asyncio.Event()
+        settled: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         process = await asyncio.create_subprocess_exec(
             *("node", "--no-warnings", "--experimental-websocket", str(_HERE / "hasty.mjs")),
             *(self._url, str(_BROWSER_CLIENT), channel, changes),
@@ -151,8 +158,9 @@ class HastyBrowserClient(HastyClient):
         assert process.stdin is not None
         reading = asyncio.ensure_future(_read_lines(process.stdout, messages, settled))
         try:
-            await asyncio.wait_for(settled.wait(), SETTLE_SECONDS)
-            yield messages
+            async with asyncio.timeout(SETTLE_SECONDS):
+                connection_id = await settled
+            yield messages, connection_id
             process.stdin.close()
             await asyncio.wait_for(process.wait(), SETTLE_SECONDS)
         finally:
@@ -178,12 +186,17 @@ async def _read(client: Client, messages: Messages) -> None:
         messages.put_nowait(None)
 
 
-async def _read_lines(lines: asyncio.StreamReader, messages: Messages, settled: asyncio.Event) -> None:
+async def _read_lines(lines: AsyncIterable[bytes], messages: Messages, settled: asyncio.Future[str | None]) -> None:
+    """Put what hasty.mjs reports into `messages`. `settled` gets the connection's id, or Lost if a request failed."""
     async for line in lines:
         report = orjson.loads(line)
         match report["event"]:
-            case "settled":
-                settled.set()
+            case "settled" if not settled.done():
+                while not messages.empty():  # received before the last request was confirmed
+                    messages.get_nowait()
+                settled.set_result(report["message"]["connection"])
+            case "refused":
+                break
             case "message":
                 messages.put_nowait(report["message"])
             case "notice":
@@ -191,6 +204,8 @@ async def _read_lines(lines: asyncio.StreamReader, messages: Messages, settled: 
             case "lost":
                 messages.put_nowait(None)
     messages.put_nowait(None)
+    if not settled.done():
+        settled.set_exception(Lost)
 
 
 def _is_newer(message: Message, sent: Mapping[str, int]) -> bool:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 # How many examples of each kind of fault are kept.
 MOST_EXAMPLES = 5
 RECENT = 12
+# Of how many messages of each publisher the time of sending is kept.
+MOST_TIMES = 2000
 # For this long after a worker was killed, connections may end without a close frame.
 KILL_SECONDS = 15.0
 # A notice may arrive this much later than newer messages.
@@ -23,6 +25,7 @@ class MissingMessage:
     listener: str
     publisher: str
     number: int
+    sent_at: str = ""
     is_reported: bool = False
 
 
@@ -42,6 +45,10 @@ class Ledger:
     # How often the check of each kind was completed.
     tried: Counter[str] = field(default_factory=Counter)
     killed_at: float = float("-inf")
+    # The times at which the latest messages of each publisher were sent.
+    _times: defaultdict[str, deque[str]] = field(
+        default_factory=lambda: defaultdict(lambda: deque(maxlen=MOST_TIMES)), init=False
+    )
     _missing: list[MissingMessage] = field(default_factory=list)
     _late: list[tuple[str, int, str]] = field(default_factory=list)
     # Connection id, or "" if it is unknown, and the words for a fault.
@@ -50,6 +57,12 @@ class Ledger:
     def enter(self, publisher: str, channel: str) -> None:
         self.publishers_of[channel].append(publisher)
         self.sent[publisher] = self.acknowledged[publisher] = 0
+
+    def next_number(self, publisher: str) -> int:
+        """Record that `publisher` sends a message now. Returns its number."""
+        self.sent[publisher] += 1
+        self._times[publisher].append(_clock())
+        return self.sent[publisher]
 
     def note(self, what: str) -> None:
         """Record a disruption of the server."""
@@ -77,7 +90,10 @@ class Ledger:
 
     def missing(self, listener: str, publisher: str, first: int, last: int) -> list[MissingMessage]:
         """`listener` did not get these numbers. `evaluate` decides whether they count, once all replies are known."""
-        found = [MissingMessage(listener, publisher, number) for number in range(first, last + 1)]
+        found = [
+            MissingMessage(listener, publisher, number, self._sent_at(publisher, number))
+            for number in range(first, last + 1)
+        ]
         self._missing += found
         return found
 
@@ -106,12 +122,18 @@ class Ledger:
         for message in self._missing:
             if (message.publisher, message.number) in self.uncertain:
                 continue
-            words = f"{message.listener} never received {message.publisher} #{message.number}"
+            words = f"{message.listener} never received {message.publisher} #{message.number}{message.sent_at}"
             if message.is_reported:
                 self.counts["reported after newer messages"] += 1
             else:
                 self.fault("lost", words)
         self._missing.clear()
+
+    def _sent_at(self, publisher: str, number: int) -> str:
+        """When message `number` was sent, in words; "" if that is not known any more."""
+        times = self._times[publisher]
+        age = self.sent[publisher] - number
+        return f", sent at {times[-1 - age]}" if 0 <= age < len(times) else ""
 
 
 class DeliveryCheck:
@@ -142,8 +164,7 @@ class DeliveryCheck:
             ledger.out_of_order(publisher, number, words)
             return
         if expected is not None and number > expected:
-            after = ", ".join(self._recent)
-            found = ledger.missing(f"{self._listener} ({after})", publisher, expected, number - 1)
+            found = ledger.missing(self._with_recent(), publisher, expected, number - 1)
             self._unreported.append((time.monotonic(), found))
         self._has_received.add(publisher)
         self._expected[publisher] = number + 1
@@ -164,15 +185,23 @@ class DeliveryCheck:
                     message.is_reported = True
         self._unreported.clear()
 
+    def has_all(self, acknowledged: Mapping[str, int]) -> bool:
+        """Whether everything that `acknowledged` counts has arrived, or was reported as missed."""
+        return all(expected is None or expected > acknowledged[name] for name, expected in self._expected.items())
+
     def expect_all(self, acknowledged: Mapping[str, int] | None = None) -> None:
         """Count what was acknowledged and has not arrived as missing.
 
         Call it some seconds after the end of publishing, or with a copy of `Ledger.acknowledged` made seconds ago.
+        While Redis is away, neither messages nor notices arrive: call it when Redis is back.
         """
         for publisher, expected in self._expected.items():
             last = (self._ledger.acknowledged if acknowledged is None else acknowledged)[publisher]
             if expected is not None and expected <= last:
-                self._ledger.missing(self._listener, publisher, expected, last)
+                self._ledger.missing(f"{self._with_recent()}, checked {_clock()}", publisher, expected, last)
+
+    def _with_recent(self) -> str:
+        return f"{self._listener} ({', '.join(self._recent)})"
 
 
 def _clock() -> str:

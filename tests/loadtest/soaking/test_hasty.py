@@ -23,10 +23,10 @@ class _Scripted(HastyClient):
     script: tuple[dict[str, object] | None, ...] = ()
 
     @contextlib.asynccontextmanager
-    async def _connected(self, channel: str, changes: str) -> AsyncIterator[Messages]:
+    async def _connected(self, channel: str, changes: str) -> AsyncIterator[tuple[Messages, str | None]]:
         messages: Messages = asyncio.Queue()
         asyncio.get_running_loop().call_soon(lambda: [messages.put_nowait(message) for message in self.script])
-        yield messages
+        yield messages, "x1"
 
 
 @pytest.fixture
@@ -34,6 +34,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """5 messages of publisher p on channel c; nobody waits long."""
     monkeypatch.setattr(soaking.hasty, "LISTEN_SECONDS", 0.05)
     monkeypatch.setattr(soaking.hasty, "DELIVERY_SECONDS", 0.05)
+    monkeypatch.setattr(soaking.hasty, "OUTAGE_SECONDS", 0.0)
     ledger = Ledger()
     ledger.enter("p", "c")
     ledger.sent["p"] = ledger.acknowledged["p"] = 5
@@ -110,7 +111,8 @@ async def test_library_reports_what_it_receives(
     server = await serve()
     publisher = await join(server)
     client = kind(f"ws://127.0.0.1:{server.port}/", ledger, "hasty", ["c"], random.Random(1))
-    async with client._connected("c", "s") as messages:
+    async with client._connected("c", "s") as (messages, connection_id):
+        assert connection_id in {peer.id for peer in server.roster}
         await publisher.say(
             {"action": "send", "channel": "c", "event": "soak", "data": {"publisher": "p", "number": 6}}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -114,7 +115,30 @@ def test_only_what_was_acknowledged_by_a_given_time_must_have_arrived(ledger: Le
     check.received("p", 6)
     check.expect_all(acknowledged)
     ledger.evaluate()
-    assert ledger.examples == ["lost: l never received p #7"]
+    assert [example.partition(" never ")[2] for example in ledger.examples] == ["received p #7"]
+
+
+def test_missing_message_is_reported_with_the_times_of_sending_and_of_the_latest_events(ledger: Ledger) -> None:
+    check = _check(ledger)
+    ledger.acknowledged["p"] = ledger.next_number("p")
+    check.expect_all()
+    ledger.evaluate()
+    time_ = r"\d+\.\d{3}"
+    words = rf"lost: l \(subscribed {time_}\), checked {time_} never received p #6, sent at {time_}"
+    assert re.fullmatch(words, ledger.examples[0])
+
+
+def test_check_has_all_once_it_has_arrived_or_a_notice_has(ledger: Ledger) -> None:
+    check = _check(ledger)
+    _go_on(ledger, 7)
+    check.received("p", 6)
+    assert not check.has_all(ledger.acknowledged)
+    check.received("p", 7)
+    assert check.has_all(ledger.acknowledged)
+    _go_on(ledger, 8)
+    assert not check.has_all(ledger.acknowledged)
+    check.gap_reported()
+    assert check.has_all(ledger.acknowledged)
 
 
 def test_check_knows_how_far_it_is_behind(ledger: Ledger) -> None:
