@@ -43,7 +43,7 @@ class ClientDialect:
 
     `channel_key` is the key of a delivery that names its channel. `home` is the name, or the beginning of the name, of
     the channel that the server joins each client to; None: none. With `has_filter` that is the only channel, the
-    subscriptions are a filter of it, and both its position and its filter stand in the query of the upgrade.
+    subscriptions are a filter of it, and the query of the upgrade has both its position and its filter.
     """
 
     name: str

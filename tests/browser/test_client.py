@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import BrowserContext, Page
 
+from tests.brokers.tcp_proxy import TcpProxy
 from tests.browser.conftest import FrontEnd, ServerProcess, token
 from tests.redis_server import RedisServer
 
@@ -23,11 +24,12 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>front end</title><link rel
 <script type="module">
 import * as fastws from "%s/client/fastws.js";
 window.fastws = fastws;
-window.seen = { message: [], status: [], gap: [], lag: [], error: [], left: [], asked: [] };
+window.seen = { message: [], status: [], gap: [], lag: [], error: [], left: [], asked: [], reconnected: [] };
 window.open_ = (options) => {
   if (options.asks) options.getToken = async ({ reason }) => (seen.asked.push(reason), await window.newToken(reason));
   window.client = fastws.connect({ url: "%s", firstDelay: 50, longestDelay: 500, ...options });
-  for (const kind of ["message", "status", "gap", "lag", "left"]) client.on(kind, (value) => seen[kind].push(value));
+  const kinds = ["message", "status", "gap", "lag", "left", "reconnected"];
+  for (const kind of kinds) client.on(kind, (value) => seen[kind].push(value));
   client.on("error", ({ code, message }) => seen.error.push({ code, message }));
   return client.ready.then(() => true);
 };
@@ -191,6 +193,30 @@ async def test_after_a_restart_it_is_back_with_its_subscriptions_and_says_so(
     assert statuses[0] == "connecting"
     assert statuses[-1] == "connected"
     assert set(statuses[2:-1]) == {"reconnecting"}
+
+
+@pytest.mark.parametrize("format_", ["json", "msgpack"])
+async def test_what_was_published_while_it_was_away_arrives_once_and_in_order(
+    own_server: OwnServer, front: FrontPage, format_: str
+) -> None:
+    server = own_server("--history", "**=100/60")
+    await front.visit(server)
+    async with TcpProxy(server.port) as proxy:
+        await front.connect(format=format_, channels=["news"], url=f"http://127.0.0.1:{proxy.port}")
+        await front.run("() => client.subscribe('more')")
+        for cut in range(5):
+            server.publish("news", "e", 2 * cut)
+            await front.until(f"seen.message.length === {2 * cut + 1}")
+            proxy.cut()
+            server.publish("news", "e", 2 * cut + 1)
+            await front.until(f"seen.reconnected.length === {cut + 1} && seen.message.length === {2 * cut + 2}")
+        assert [message["data"] for message in await front.seen("message")] == list(range(10))
+        assert {tuple(each["recovered"].values()) for each in await front.seen("reconnected")} == {(True, True)}
+        assert await front.seen("gap") == []
+        await front.run("() => { window.kept = JSON.parse(JSON.stringify(client.positions)); client.close(); }")
+        server.publish("news", "e", 10)
+        await front.run("() => open_({ channels: ['news'], positions: kept })")
+        await front.until("seen.message.length === 11")
 
 
 async def test_a_narrowed_workspace_is_narrow_after_a_restart_too(own_server: OwnServer, front: FrontPage) -> None:

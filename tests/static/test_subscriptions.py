@@ -199,8 +199,8 @@ def test_a_subscription_that_is_restored_only_later_is_another_gap(tmp_path: Pat
     }
     report([gaps, seen.gap]);
     """
-    gap = {"channel": None, "source": "reconnect"}
-    assert printed(source, tmp_path) == [[[["b"], 1], [["b"], 1], [["b", "a"], 2]], [gap, gap]]
+    gaps = [{"channel": channel, "source": "reconnect"} for channel in (None, "a")]
+    assert printed(source, tmp_path) == [[[["b"], 1], [["b"], 1], [["b", "a"], 2]], gaps]
 
 
 def test_a_temporary_refusal_at_the_start_is_retried(tmp_path: Path) -> None:

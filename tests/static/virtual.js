@@ -176,6 +176,7 @@ export class FakeServer {
   latency = 10;
   isAway = false; // accepts connections and sends nothing
   answers = () => undefined;
+  greets = (greeting) => greeting; // may add to the greeting of a dialect, or give one (null: none)
   states = new Map();
   #count = 0;
 
@@ -189,7 +190,7 @@ export class FakeServer {
       if (this.isAway || socket.readyState !== 0) return;
       this.states.set(socket, new State());
       socket.open();
-      const greeting = GREETINGS[this.dialect](`c${++this.#count}`);
+      const greeting = this.greets(GREETINGS[this.dialect](`c${++this.#count}`));
       if (greeting) this.#later(() => socket.receive(greeting));
     });
   }

@@ -16,7 +16,7 @@ process.on("unhandledRejection", () => {}); // tests handle their promises later
 const seen = {};
 const open = (options = {}) => {
   const client = fastws.connect({ url: "ws://server.example", WebSocket: FakeSocket, ...options });
-  for (const kind of ["message", "status", "gap", "lag", "left", "error"]) {
+  for (const kind of ["message", "status", "gap", "lag", "left", "error", "reconnected"]) {
     seen[kind] = [];
     client.on(kind, (value) => seen[kind].push(value));
   }

@@ -8,7 +8,7 @@ export function formatIn(url) {
 }
 
 /** The URL and the subprotocols. `url` is the server of this file by default; without a path it gets the dialect's. */
-export function addressOf({ url, format, auth, dialect, workspaceId }, { path }, token) {
+export function addressOf({ url, format, auth, dialect, workspaceId }, { path }, token, query = {}) {
   const base = new URL(url ?? "..", url === undefined ? import.meta.url : globalThis.location?.href);
   if (!/^(ws|http)s?:$/.test(base.protocol)) {
     throw new FastWSError("bad_request", `\`url\` must begin with ws, wss, http or https: ${base}`);
@@ -20,6 +20,7 @@ export function addressOf({ url, format, auth, dialect, workspaceId }, { path },
   // With a token, /ws serves workspaces.
   const shown = dialect === "jobs" && !isOwnPath ? null : token;
   if (workspaceId !== undefined && workspaceId !== null) base.searchParams.set("workspace_id", workspaceId);
+  for (const [key, value] of Object.entries(query)) base.searchParams.set(key, value);
   if (auth === "query") {
     if (shown) base.searchParams.set("token", shown);
     if (format !== "json") base.searchParams.set("format", format);

@@ -74,6 +74,7 @@ export class Connection {
       lost: (code, reason, isRefusal) => this.#lost(code, reason, isRefusal),
       traffic: this.#hooks.traffic,
       failed: this.#hooks.error,
+      answered: this.#hooks.answered,
     });
     this.link = link;
     this.#setStatus(this.#wasOpen || this.#attempt ? "reconnecting" : "connecting", { attempt: this.#attempt });
@@ -82,7 +83,7 @@ export class Connection {
       if (link.isOver || this.#isRefused(token)) return;
       this.#codec ??= await this.#loadCodec();
       if (link.isOver) return;
-      link.open(...addressOf(this.#options, this.#dialect, token), { codec: this.#codec, token });
+      link.open(...addressOf(this.#options, this.#dialect, token, this.#hooks.query(token)), { codec: this.#codec, token });
     } catch (error) {
       if (link.isOver) return;
       link.abandon();
@@ -104,12 +105,12 @@ export class Connection {
     this.#refusal = null;
     this.id = greeting?.connection_id ?? null;
     this.#timers.stable = setTimeout(() => (this.#attempt = 0), STABLE_SECONDS * 1000);
-    const subscribed = this.#hooks.greeted(link);
+    const subscribed = this.#hooks.greeted(link, greeting);
     if (link.token === this.#tokens.token) this.#watchExpiry(expiryOf(link.token));
     else this.#refresh().catch((error) => link.isOver || this.#hooks.error(error));
     this.#setStatus("connected", {});
     this.#opened.resolve(this.#hooks.client);
-    if (isAgain) subscribed.then(() => link.isOver || this.#hooks.gap());
+    subscribed.then(() => link.isOver || this.#hooks.restored(isAgain));
   }
 
   /** The link was lost: schedules the next attempt, or gives up. */

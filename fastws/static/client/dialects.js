@@ -4,13 +4,16 @@ import { EventTypes, Jobs, Names } from "./filters.js";
 
 /**
  * `verb` is the key of a request that names the action, `word` the key of a message that names its type. `isGreeting`
- * recognizes the first message; null if the server sends none.
+ * recognizes the first message; null if the server sends none. `key` is the key of a delivery that names its channel.
+ * `home` is the name, or the beginning of the name, of the channel that the server joins each client to. With
+ * `hasFilter` that is the only channel, and the query of the upgrade has both its position and its filter.
  */
 export const DIALECTS = {
   channels: {
     path: "",
     verb: "action",
     word: "type",
+    key: "channel",
     filter: () => new Names("action", "channel"),
     isGreeting: ({ type }) => type === "connection_id",
     leftChannel: ({ type, reason, channel }) => leftIf(type === "unsubscribe_succeeded", reason, channel),
@@ -19,6 +22,8 @@ export const DIALECTS = {
     path: "api/v1/ws",
     verb: "type",
     word: "type",
+    key: "room_id",
+    home: "user:",
     filter: () => new Names("type", "room_id"),
     isGreeting: ({ type, event }) => type === "connection" && event === "connected",
     leftChannel: ({ type, event, reason, room_id }) =>
@@ -28,11 +33,24 @@ export const DIALECTS = {
     path: "ws",
     verb: "type",
     word: "event",
+    key: "channel",
+    home: "workspace:",
+    hasFilter: true,
     filter: () => new EventTypes(),
     isGreeting: ({ event }) => event === "connected",
     leftChannel: () => null,
   },
-  jobs: { path: "ws", verb: "type", word: "type", filter: () => new Jobs(), isGreeting: null, leftChannel: () => null },
+  jobs: {
+    path: "ws",
+    verb: "type",
+    word: "type",
+    key: "channel",
+    home: "botrix:jobs:updates",
+    hasFilter: true,
+    filter: () => new Jobs(),
+    isGreeting: null,
+    leftChannel: () => null,
+  },
 };
 
 /** The channel from which the server has unsubscribed this client without a request; only then there is a reason. */

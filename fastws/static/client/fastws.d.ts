@@ -35,13 +35,26 @@ export interface StatusChange {
   attempt?: number;
 }
 
-/** Something may have been missed: `channel` null means on all channels of this client. */
+/** Something was missed: load the current state again. `channel` null means on all channels of this client. */
 export interface Gap {
   channel: string | null;
   /** `server`: the server lost its broker for a while. `reconnect`: this client was disconnected, or could subscribe
-   * again only later. All is subscribed when it is called, so that what is loaded then misses nothing after it.
+   * again only later. Its channels are subscribed when it is called, so that what is loaded then misses nothing.
    */
   source: "server" | "reconnect";
+  /** On a channel with history: the next message comes after this position. */
+  offset?: number;
+  epoch?: string;
+}
+
+/** How far a client has come on each channel with history. It can be stored as JSON. */
+export type Positions = Record<string, { offset: number; epoch: string }>;
+
+/** The client is connected again, and its subscriptions are restored. */
+export interface Reconnected {
+  connectionId: string | null;
+  /** For each channel whether nothing was missed; false for channels without history. */
+  recovered: Record<string, boolean>;
 }
 
 /** This client read too slowly, and the server dropped `dropped` messages. */
@@ -64,6 +77,7 @@ export interface Events {
   message: (message: Message, event: Heard) => void;
   status: (change: StatusChange) => void;
   gap: (gap: Gap) => void;
+  reconnected: (change: Reconnected) => void;
   lag: (lag: Lag) => void;
   left: (left: Left) => void;
   /**
@@ -93,6 +107,8 @@ export interface Options {
   channels?: string[];
   /** Only in the workspaces dialect. Default: the token's own. */
   workspaceId?: string | null;
+  /** `positions` of an earlier client: continue there on channels with history. */
+  positions?: Positions;
   /** Default: true. */
   reconnect?: boolean;
   /** Failures in a row after which the client gives up. Default: never. */
@@ -122,6 +138,7 @@ export interface Options {
   onMessage?: Events["message"];
   onStatus?: Events["status"];
   onGap?: Events["gap"];
+  onReconnected?: Events["reconnected"];
   onLag?: Events["lag"];
   onLeft?: Events["left"];
   onError?: Events["error"];
@@ -147,6 +164,8 @@ export class Client {
   readonly status: Status;
   /** Changes with each reconnect; null in the jobs dialect and while not connected. */
   readonly connectionId: string | null;
+  /** After the last message emitted. A new object each time. */
+  readonly positions: Positions;
   /** Resolves when connected, rejects when the client is disconnected for good. */
   readonly ready: Promise<Client>;
   /** Returns a function that removes the listener. */

@@ -15,6 +15,7 @@ import { CODECS } from "./codecs.js";
 import { Connection } from "./connection.js";
 import { DIALECTS } from "./dialects.js";
 import { FastWSError } from "./errors.js";
+import { Positions } from "./positions.js";
 import { within } from "./promises.js";
 import { Subscriptions } from "./subscriptions.js";
 
@@ -44,6 +45,7 @@ export class Client {
   #dialect;
   #options;
   #subscriptions;
+  #positions;
   #connection;
   #listeners = new Map();
 
@@ -58,16 +60,24 @@ export class Client {
       if (/^on[A-Z]/.test(name) && listener) this.on(name[2].toLowerCase() + name.slice(3), listener);
     }
     addressOf(this.#options, this.#dialect, null); // throws here, where the caller sees it, if the URL is invalid
-    const gap = () => this.#emit("gap", { channel: null, source: "reconnect" });
-    this.#subscriptions = new Subscriptions(this.#dialect.filter(), (error) => this.#emit("error", error), gap);
+    const filter = this.#dialect.filter();
+    const { positions } = this.#options;
+    this.#positions = new Positions(positions, this.#dialect, filter, (gap) => this.#emit("gap", gap));
+    const fieldsOf = (request) => this.#positions.fields(request);
+    this.#subscriptions = new Subscriptions(filter, (error) => this.#emit("error", error), fieldsOf);
     if (this.#options.channels?.length) this.#subscriptions.add(this.#options.channels).catch(() => {});
     this.#connection = new Connection(this.#options, this.#dialect, {
       heard: (message, event) => this.#hear(message, event),
-      greeted: (link) => this.#subscriptions.connected(link),
-      lost: () => this.#subscriptions.lost(),
+      query: (token) => this.#positions.query(token),
+      greeted: (link, greeting) => this.#greeted(link, greeting),
+      answered: (request, reply) => this.#positions.answered(request, reply),
+      restored: (isAgain) => this.#restored(isAgain),
+      lost: () => {
+        this.#subscriptions.lost();
+        this.#positions.lost();
+      },
       ended: (error) => this.#subscriptions.ended(error),
       status: (change) => this.#emit("status", change),
-      gap,
       client: this,
       error: (error) => this.#emit("error", error),
       traffic: (...all) => this.#emit("traffic", ...all),
@@ -80,6 +90,11 @@ export class Client {
 
   get connectionId() {
     return this.#connection.id;
+  }
+
+  /** The position on each channel with history after the last message emitted: `{ [channel]: { offset, epoch } }`. */
+  get positions() {
+    return this.#positions.all;
   }
 
   /** Resolves when connected for the first time or again; rejects when the client is closed for good. */
@@ -98,7 +113,9 @@ export class Client {
   }
 
   async unsubscribe(unwanted) {
-    await this.#subscriptions.remove(unwanted);
+    const removed = this.#subscriptions.remove(unwanted);
+    this.#positions.leave([unwanted ?? []].flat(), this.status === "connected");
+    await removed;
   }
 
   async send(channel, event, data = null, { excludeSelf = false, key } = {}) {
@@ -150,17 +167,31 @@ export class Client {
     return { sent, failed };
   }
 
+  /** Resolves when all subscriptions are restored. */
+  #greeted(link, greeting) {
+    const home = this.#positions.greeted(greeting, this.#options.requestTimeout);
+    return Promise.all([home, this.#subscriptions.connected(link)]);
+  }
+
+  #restored(isAgain) {
+    const recovered = this.#positions.restored();
+    if (isAgain) this.#emit("reconnected", { connectionId: this.connectionId, recovered });
+  }
+
   /** Emits the notices of the server; everything else is a message. */
   #hear(message, event) {
+    if (this.#positions.takes(message)) return;
     const { word, leftChannel } = this.#dialect;
     const kind = "data" in message ? null : message[word];
     const channel = message.channel ?? message.room_id ?? message.workspace_id ?? null;
     const left = kind === null ? null : leftChannel(message);
     if (left !== null) {
       this.#subscriptions.left(left);
+      this.#positions.left(left);
       this.#emit("left", { channel: left, reason: message.reason });
     } else if (kind === "gap") {
-      this.#emit("gap", { channel, source: "server" });
+      const { offset, epoch } = message;
+      this.#emit("gap", { channel, source: "server", ...(epoch !== undefined && { offset, epoch }) });
     } else if (kind === "lag") {
       this.#emit("lag", { channel, dropped: message.dropped });
     } else if (kind === "error") {

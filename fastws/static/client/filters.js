@@ -1,6 +1,8 @@
 /** The subscriptions of a client in each dialect, and the requests that change and restore them. */
 
 const TEMPORARY = new Set(["rate_limited", "broker_unavailable", "internal"]);
+// Of a filter in the query of an upgrade.
+const MOST_QUERY_CHARACTERS = 4000;
 const ACCESS_DENIED = "Access denied to room";
 
 /** Channels or rooms, with one request for each; the latest request for a name counts. */
@@ -24,6 +26,20 @@ export class Names {
 
   restore() {
     return [...this.#wanted.keys()].map((name) => this.#subscribe(name));
+  }
+
+  names() {
+    return this.#wanted.keys();
+  }
+
+  /** The query of an upgrade has no channels. */
+  query() {
+    return {};
+  }
+
+  /** Whether an earlier request for the same name succeeded. */
+  wasHeard(request) {
+    return this.#wasConfirmed(request);
   }
 
   isCovered(change, restored) {
@@ -88,6 +104,20 @@ class Filter {
     return [...this.#changes];
   }
 
+  names() {
+    return [];
+  }
+
+  /** The keys with which the query of an upgrade sets the current state; null if a query cannot express it. */
+  query() {
+    const lists = this.lists(this.#changes.reduce((state, change) => this.apply(state, change), this.#state));
+    const given = Object.entries(lists).filter(([, names]) => names?.length);
+    // The server splits the lists at commas, and proxies limit the length of a URL.
+    if (given.some(([, names]) => names.some((name) => String(name).includes(",")))) return null;
+    const query = Object.fromEntries(given.map(([key, names]) => [key, names.join(",")]));
+    return Object.values(query).join("").length <= MOST_QUERY_CHARACTERS ? query : null;
+  }
+
   isCovered(change, restored) {
     return change === restored;
   }
@@ -140,6 +170,13 @@ export class EventTypes extends Filter {
     return { types: types.filter((each) => !named.includes(each)), isExcluding };
   }
 
+  lists(state) {
+    if (state === null) return {};
+    const { types, isExcluding } = state;
+    if (!types.length) return isExcluding ? {} : { except_event_types: ["*"] };
+    return { [isExcluding ? "except_event_types" : "event_types"]: types };
+  }
+
   said({ types, isExcluding }) {
     return isExcluding && !types.length
       ? null
@@ -161,6 +198,10 @@ export class Jobs extends Filter {
 
   apply(_, request) {
     return request.type === "subscribe" ? request : null;
+  }
+
+  lists(state) {
+    return { job_ids: state?.job_ids, statuses: state?.statuses };
   }
 
   said(state) {

@@ -26,7 +26,7 @@ export class Link {
   #isOpen = false;
   #isGreeted = false;
   #pending = new Map();
-  #givenUp = new Set(); // ids of requests that timed out; their late replies are dropped
+  #givenUp = new Map(); // requests that timed out, by id; their callers do not get the late replies
   #id = 0;
   #deadline;
   #dueAt;
@@ -66,20 +66,21 @@ export class Link {
     this.#socket.send(frame);
   }
 
-  request(message) {
+  /** Sends `message`, with the keys of `more`, and returns the reply. */
+  request(message, more = {}) {
     const id = ++this.#id;
     const waiting = deferred();
-    this.#pending.set(id, waiting);
+    this.#pending.set(id, { ...waiting, message });
     if (this.isOver) waiting.reject(new FastWSError("connection_lost", "the connection has ended"));
     else {
       try {
-        this.post({ ...message, id });
+        this.post({ ...message, ...more, id });
       } catch (error) {
         waiting.reject(new FastWSError("bad_request", `the message cannot be encoded: ${error.message}`));
       }
     }
     const reply = within(this.#options.requestTimeout, waiting.promise).finally(() => this.#pending.delete(id));
-    reply.catch((error) => error.code === "timeout" && this.#givenUp.add(id));
+    reply.catch((error) => error.code === "timeout" && this.#givenUp.set(id, message));
     return reply;
   }
 
@@ -157,14 +158,18 @@ export class Link {
   #sort(message, frame) {
     const { id } = message;
     const waiting = this.#pending.get(id);
-    if (waiting && message[this.#dialect.word] === "error") {
+    const isError = message[this.#dialect.word] === "error";
+    const request = waiting?.message ?? this.#givenUp.get(id);
+    this.#givenUp.delete(id);
+    if (request && !isError) this.#hooks.answered(request, message);
+    if (waiting && isError) {
       const channel = message.channel ?? message.room_id ?? null;
       waiting.reject(new FastWSError(message.code ?? "refused", message.message, channel));
     } else if (waiting) {
       waiting.resolve(message);
     } else if (!this.#isGreeted && this.#dialect.isGreeting?.(message)) {
       this.#greeted(message);
-    } else if (!this.#givenUp.delete(id)) {
+    } else if (!request) {
       this.#hooks.heard(message, new Heard(message, frame));
     }
   }

@@ -12,17 +12,17 @@ const SUBSCRIBE_AGAIN_SECONDS = 5;
 export class Subscriptions {
   #filter;
   #report;
-  #missed;
+  #fieldsOf;
   #link = null;
   #changes = new Set(); // without an outcome yet
   #retries = new Set();
   #ended = null;
 
-  /** `report` is called with errors that no call waits for, `missed` when a subscription was restored only later. */
-  constructor(filter, report, missed) {
+  /** `fieldsOf(request)` are further keys to send with a request. */
+  constructor(filter, report, fieldsOf) {
     this.#filter = filter;
     this.#report = report;
-    this.#missed = missed;
+    this.#fieldsOf = fieldsOf;
   }
 
   add(wanted) {
@@ -79,10 +79,9 @@ export class Subscriptions {
     if (link === this.#link || !error) this.#settle(change, error);
   }
 
-  /** Returns whether the subscription is confirmed. */
   async #restore(link, request, changes) {
     const error = await this.#ask(link, request, true);
-    if (link !== this.#link) return false;
+    if (link !== this.#link) return;
     if (error && this.#filter.mayPass(request, error)) {
       this.#report(error);
       this.#restoreLater(link, request, changes);
@@ -90,14 +89,13 @@ export class Subscriptions {
       if (error && !changes.length) this.#report(error);
       changes.forEach((change) => this.#settle(change, error));
     }
-    return !error;
   }
 
   #restoreLater(link, request, changes) {
-    const timer = setTimeout(async () => {
+    const timer = setTimeout(() => {
       this.#retries.delete(timer);
-      if (!this.#filter.isWanted(request)) changes.forEach((change) => this.#settle(change));
-      else if (await this.#restore(link, request, changes)) this.#missed();
+      if (this.#filter.isWanted(request)) this.#restore(link, request, changes);
+      else changes.forEach((change) => this.#settle(change));
     }, SUBSCRIBE_AGAIN_SECONDS * 1000);
     this.#retries.add(timer);
   }
@@ -105,7 +103,7 @@ export class Subscriptions {
   /** The error that the server answers with, null if there is none. */
   async #ask(link, request, isRestored = false) {
     try {
-      await link.request(request);
+      await link.request(request, this.#fieldsOf(request));
       this.#filter.confirmed(request);
       return null;
     } catch (error) {

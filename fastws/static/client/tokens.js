@@ -47,12 +47,17 @@ export function secondsToRefresh(expires) {
   return Math.max(seconds - Math.min(REFRESH_AHEAD_SECONDS, seconds / 4), 0);
 }
 
-/** The `exp` of a JWT in seconds since the epoch; NaN if it cannot be read. */
+/** The `exp` of a JWT in seconds since the epoch; NaN if it cannot be read: the server closes with 4401 then. */
 export function expiryOf(token) {
+  const expires = claimOf(token, "exp");
+  return typeof expires === "number" ? expires : NaN;
+}
+
+/** A claim of a JWT; null if there is none or it cannot be read. */
+export function claimOf(token, claim) {
   try {
-    const claims = JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")));
-    return typeof claims.exp === "number" ? claims.exp : NaN;
+    return JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")))[claim] ?? null;
   } catch {
-    return NaN; // not a JWT: the server closes with 4401 when it expires
+    return null;
   }
 }

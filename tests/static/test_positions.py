@@ -1,0 +1,274 @@
+"""The positions of the browser client: what it asks for after a lost connection, and what the page gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.static.virtual import printed
+
+# `said` are the requests of the last socket without their ids; `standing` is the answer of the server to subscriptions.
+HELPERS = """
+const said = () => FakeSocket.last.sent.map(({ id, ...request }) => request);
+const queryOf = () => Object.fromEntries(new URL(FakeSocket.last.url).searchParams);
+const answering = (server, standing) =>
+  (server.answers = (request) => standing[request.channel ?? request.room_id ?? request.action ?? request.type]);
+const hear = (...offsets) => offsets.forEach((offset) =>
+  FakeSocket.last.receive({ channel: "c", event: "e", data: offset, offset }));
+const numbers = () => seen.message.map(({ data }) => data);
+const back = async () => { FakeSocket.last.drop(); await clock.advance(2000); };
+const at = (offset, epoch, more = {}) => ({ type: "done", offset, epoch, ...more });
+"""
+
+
+def result_of(source: str, folder: Path) -> Any:
+    return printed(HELPERS + source, folder)
+
+
+def test_a_channel_is_continued_without_repetitions_and_without_a_gap(tmp_path: Path) -> None:
+    source = """
+    const server = reset();
+    answering(server, { c: at(2, "x") });
+    const client = open({ channels: ["c"] });
+    await clock.advance(100);
+    hear(3);
+    const before = client.positions;
+    answering(server, { c: at(5, "x", { recovered: true, replayed: 2 }) });
+    await back();
+    hear(4, 5, 5, 3, 6);
+    report([before, said(), numbers(), seen.gap, seen.reconnected, client.positions]);
+    """
+    assert result_of(source, tmp_path) == [
+        {"c": {"offset": 3, "epoch": "x"}},
+        [{"action": "subscribe", "channel": "c", "offset": 3, "epoch": "x"}],
+        [3, 4, 5, 6],
+        [],
+        [{"connectionId": "c2", "recovered": {"c": True}}],
+        {"c": {"offset": 6, "epoch": "x"}},
+    ]
+
+
+def test_what_was_not_recovered_is_a_gap_before_anything_newer(tmp_path: Path) -> None:
+    source = """
+    const server = reset();
+    answering(server, { c: at(2, "x") });
+    const order = [];
+    const client = open({ channels: ["c", "plain"], onMessage: () => order.push("m") });
+    client.on("gap", (gap) => order.push(gap));
+    await clock.advance(100);
+    answering(server, { c: at(1, "y", { recovered: false, replayed: 0 }) });
+    FakeSocket.last.drop();
+    await clock.advance(500);
+    hear(2);
+    await clock.advance(500);
+    report([order, seen.reconnected, client.positions]);
+    """
+    assert result_of(source, tmp_path) == [
+        [
+            {"channel": "c", "source": "reconnect", "offset": 1, "epoch": "y"},
+            {"channel": "plain", "source": "reconnect"},
+            "m",
+        ],
+        [{"connectionId": "c2", "recovered": {"c": False, "plain": False}}],
+        {"c": {"offset": 2, "epoch": "y"}},
+    ]
+
+
+def test_where_no_channel_has_a_history_one_gap_stands_for_all(tmp_path: Path) -> None:
+    source = """
+    reset();
+    open({ channels: ["a", "b"] });
+    await clock.advance(100);
+    await back();
+    report([seen.gap, seen.reconnected]);
+    """
+    recovered = {"a": False, "b": False}
+    assert result_of(source, tmp_path) == [
+        [{"channel": None, "source": "reconnect"}],
+        [{"connectionId": "c2", "recovered": recovered}],
+    ]
+
+
+def test_an_attempt_that_failed_half_way_is_not_forgotten(tmp_path: Path) -> None:
+    source = """
+    const server = reset();
+    answering(server, { c: at(2, "x"), d: at(2, "x") });
+    open({ channels: ["c", "d"] });
+    await clock.advance(100);
+    answering(server, { c: at(1, "y", { recovered: false, replayed: 0 }), d: null });
+    FakeSocket.last.drop();
+    await clock.advance(500);
+    const recovered = { recovered: true, replayed: 0 };
+    answering(server, { c: at(1, "y", recovered), d: at(2, "x", recovered) });
+    await back();
+    report([seen.gap.length, seen.reconnected]);
+    """
+    recovered = {"c": False, "d": True}
+    assert result_of(source, tmp_path) == [1, [{"connectionId": "c3", "recovered": recovered}]]
+
+
+def test_given_positions_are_continued_by_the_first_connection(tmp_path: Path) -> None:
+    source = """
+    const server = reset();
+    answering(server, { c: at(5, "x", { recovered: true, replayed: 1 }), d: at(1, "y", { recovered: false }) });
+    const positions = { c: { offset: 4, epoch: "x" }, d: { offset: 9, epoch: "x" } };
+    const client = open({ channels: ["c"], positions });
+    await clock.advance(100);
+    hear(4, 5);
+    client.subscribe("d");
+    await clock.advance(100);
+    report([said(), numbers(), seen.gap, seen.reconnected, client.positions]);
+    """
+    assert result_of(source, tmp_path) == [
+        [
+            {"action": "subscribe", "channel": "c", "offset": 4, "epoch": "x"},
+            {"action": "subscribe", "channel": "d", "offset": 9, "epoch": "x"},
+        ],
+        [5],
+        [{"channel": "d", "source": "reconnect", "offset": 1, "epoch": "y"}],
+        [],
+        {"c": {"offset": 5, "epoch": "x"}, "d": {"offset": 1, "epoch": "y"}},
+    ]
+
+
+@pytest.mark.parametrize("position", ["{}", "{ offset: 1 }", "{ offset: '1', epoch: 'x' }", "3"])
+def test_a_given_position_that_is_none_is_refused(tmp_path: Path, position: str) -> None:
+    source = f"""
+    reset();
+    try {{ open({{ positions: {{ c: {position} }} }}); report("no error"); }} catch ({{ code }}) {{ report(code); }}
+    """
+    assert result_of(source, tmp_path) == "bad_request"
+
+
+def test_an_unsubscribed_channel_has_no_position_any_more(tmp_path: Path) -> None:
+    source = """
+    const server = reset();
+    answering(server, { c: at(2, "x") });
+    const client = open({ channels: ["c"] });
+    await clock.advance(100);
+    const calls = [client.unsubscribe("c"), client.subscribe("c")];
+    hear(3);
+    await clock.advance(100);
+    const asked = said().slice(1);
+    FakeSocket.last.drop();
+    client.unsubscribe("c");
+    report([asked, await outcomes(calls), client.positions, numbers()]);
+    """
+    assert result_of(source, tmp_path) == [
+        [{"action": "unsubscribe", "channel": "c"}, {"action": "subscribe", "channel": "c"}],
+        ["fulfilled", "fulfilled"],
+        {},
+        [3],
+    ]
+
+
+def test_a_gap_with_a_position_sets_it(tmp_path: Path) -> None:
+    source = """
+    const server = reset();
+    answering(server, { c: at(7, "x") });
+    const client = open({ channels: ["c"] });
+    await clock.advance(100);
+    FakeSocket.last.receive({ type: "gap", channel: "c", offset: 1, epoch: "y" });
+    hear(1, 2);
+    report([seen.gap, numbers(), client.positions]);
+    """
+    gap = {"channel": "c", "source": "server", "offset": 1, "epoch": "y"}
+    assert result_of(source, tmp_path) == [[gap], [2], {"c": {"offset": 2, "epoch": "y"}}]
+
+
+def test_rooms_continue_the_own_room_in_the_query(tmp_path: Path) -> None:
+    source = """
+    const server = reset("rooms");
+    server.greets = (greeting) => ({ ...greeting, offset: 3, epoch: "x" });
+    answering(server, { "execution:1": at(1, "z") });
+    const token = `e30.${btoa(JSON.stringify({ sub: "u1" }))}.s`;
+    const client = open({ dialect: "rooms", channels: ["execution:1"], token });
+    await clock.advance(100);
+    const first = queryOf();
+    FakeSocket.last.receive({ type: "notification", event: "e", data: 4, room_id: "user:u1", offset: 4 });
+    server.greets = (greeting) => ({ ...greeting, offset: 4, epoch: "x", recovered: true, replayed: 0 });
+    answering(server, { "execution:1": at(1, "z", { recovered: true, replayed: 0 }) });
+    await back();
+    report([first, queryOf(), said(), seen.reconnected[0].recovered, seen.gap]);
+    """
+    assert result_of(source, tmp_path) == [
+        {},
+        {"offset": "4", "epoch": "x"},
+        [{"type": "subscribe", "room_id": "execution:1", "offset": 1, "epoch": "z"}],
+        {"user:u1": True, "execution:1": True},
+        [],
+    ]
+
+
+def test_workspaces_continue_in_the_query_with_their_filter_and_by_pings(tmp_path: Path) -> None:
+    source = """
+    const server = reset("workspaces");
+    const standing = { workspace_id: "w1", offset: 3, epoch: "x" };
+    server.greets = (greeting) => ({ ...greeting, ...standing });
+    answering(server, { ping: { event: "pong", offset: 6 } });
+    const client = open({ dialect: "workspaces", token: "t", channels: ["alert", "e"] });
+    await clock.advance(100);
+    FakeSocket.last.receive({ event: "e", data: 4, channel: "space-w1", offset: 4 });
+    const positions = [client.positions];
+    client.ping();
+    await clock.advance(100);
+    positions.push(client.positions);
+    server.greets = (greeting) => ({ ...greeting, ...standing, epoch: "y", recovered: false });
+    await back();
+    report([positions, queryOf(), seen.reconnected[0].recovered, seen.gap]);
+    """
+    assert result_of(source, tmp_path) == [
+        [{"space-w1": {"offset": 4, "epoch": "x"}}, {"space-w1": {"offset": 6, "epoch": "x"}}],
+        {"offset": "6", "epoch": "x", "event_types": "alert,e"},
+        {"space-w1": False},
+        [{"channel": "w1", "source": "reconnect", "offset": 3, "epoch": "y"}],
+    ]
+
+
+@pytest.mark.parametrize("greets", [True, False])
+def test_jobs_ask_for_their_position_and_continue_there(tmp_path: Path, greets: bool) -> None:
+    source = f"""
+    const server = reset("jobs");
+    server.greets = () => ({{ type: "subscribed", job_ids: [], offset: 3, epoch: "x", replayed: 0 }});
+    const client = open({{ dialect: "jobs" }});
+    await clock.advance(100);
+    const first = queryOf();
+    FakeSocket.last.receive({{ type: "job_update", data: 4, channel: "feed", offset: 4 }});
+    const joined = {{ type: "subscribed", offset: 5, epoch: "x", recovered: true, replayed: 1 }};
+    server.greets = () => ({"joined" if greets else "null"});
+    await back();
+    await clock.advance(11_000);
+    report([first, queryOf(), seen.message.length, seen.reconnected[0].recovered, seen.gap.length, client.positions]);
+    """
+    known = {"feed": {"offset": 4, "epoch": "x"}}
+    recovered, gaps = {"feed": greets}, 0 if greets else 1
+    asked = {"offset": "4", "epoch": "x"}
+    assert result_of(source, tmp_path) == [{"replay": "0"}, asked, 1, recovered, gaps, known if greets else {}]
+
+
+@pytest.mark.parametrize(
+    ("calls", "query"),
+    [
+        ("c.subscribe(['b', 'a'])", {"event_types": "b,a"}),
+        ("c.unsubscribe('a')", {"except_event_types": "a"}),
+        ("c.subscribe('a'), c.unsubscribe('a')", {"except_event_types": "*"}),
+        ("c.subscribe('a'), c.subscribe('*')", {}),
+        ("c.subscribe('a,b')", None),
+        ("c.subscribe('x'.repeat(4001))", None),
+    ],
+)
+def test_the_filter_of_a_workspace_in_a_query(tmp_path: Path, calls: str, query: dict[str, str] | None) -> None:
+    source = f"""
+    const server = reset("workspaces");
+    server.greets = (greeting) => ({{ ...greeting, workspace_id: "w1", offset: 3, epoch: "x" }});
+    const c = open({{ dialect: "workspaces", token: "t" }});
+    await clock.advance(100);
+    {calls};
+    await clock.advance(100);
+    await back();
+    report([queryOf(), seen.gap.length]);
+    """
+    position = {"offset": "3", "epoch": "x"}
+    assert result_of(source, tmp_path) == [{} if query is None else {**position, **query}, 1]
