@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 
 import orjson
-import pytest
 from websockets.frames import Frame, Opcode
 
 from benchmarks.in_process import HEAD, connect, masked
@@ -20,8 +19,9 @@ from fastws.transport.http import HttpConnection
 from fastws.transport.websocket import Connection
 from tests.serving import PATIENCE_SECONDS, Join, Serve, Talker
 
-CONNECTS = 100_000
-LISTENERS, CHURNERS, PUBLICATIONS = 20, 30, 3000
+# The count of objects is exact: one that stays for each connect, or for each thousand, is seen.
+CONNECTS = 20_000
+LISTENERS, CHURNERS, PUBLICATIONS = 20, 30, 1000
 
 
 class Raw(asyncio.Protocol):
@@ -96,8 +96,7 @@ async def test_clients_that_stay_get_everything_in_order_through_a_storm(serve: 
     assert server.hub.subscriptions == LISTENERS
 
 
-@pytest.mark.timeout(600)
-async def test_a_hundred_thousand_connects_leave_no_object_behind() -> None:
+async def test_twenty_thousand_connects_leave_no_object_behind() -> None:
     server = await make_server()
     try:
         await leave_nothing_behind(server)
