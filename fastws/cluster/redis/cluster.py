@@ -62,7 +62,7 @@ class RedisCluster:
         self.registry = RedisRegistry(broker, self.nodes, hub, roster)
         self.revocations = RedisRevocations(broker, revocations, local.enforce)
         self.message_ids = RedisMessageIds(broker)
-        self.presence = None if presence is None else RedisPresence(broker, self.registry, presence)
+        self.presence = None if presence is None else RedisPresence(broker, self.nodes, self.registry, presence)
         self._broker = broker
         self._local = local
         self._hub = hub

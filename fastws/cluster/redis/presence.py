@@ -7,13 +7,13 @@ subscribers of that channel. Each of them keeps a mirror of the hash, and is res
 - It compares the sizes of the two every few seconds, and reads the hash if they differ.
 - Own entries that the hash has lost are written again. An entry of another node that the hash has lost is kept until
   that node has had the time to write it again.
-- Entries of a node without a heartbeat are deleted.
+- Entries of a node without a heartbeat are deleted; those of a living node that does not know them, by that node.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
@@ -22,12 +22,21 @@ from typing import Final
 import structlog
 
 from fastws.brokers.redis.broker import RedisBroker
-from fastws.brokers.redis.wire.resp import pack, refusal_text
-from fastws.cluster.channel_presence import ChannelPresence, Entry, PresenceRule
+from fastws.brokers.redis.wire.resp import pack
+from fastws.cluster.channel_presence import ChannelPresence, Entry
 from fastws.cluster.presence import ProcessPresence
-from fastws.cluster.redis.presence_entries import Change, decode_change, decode_hash, encode_change, encode_entry
+from fastws.cluster.redis.nodes import RedisNodes
+from fastws.cluster.redis.presence_entries import (
+    Change,
+    decode_change,
+    decode_fields,
+    decode_hash,
+    encode_change,
+    encode_entry,
+)
+from fastws.cluster.redis.presence_reader import PresenceReader
 from fastws.cluster.redis.registry import RedisRegistry
-from fastws.errors import BrokerUnavailable, FastWSError
+from fastws.errors import BadRequest
 from fastws.vocabulary.connection_ids import NODE_ID_LENGTH
 
 # Changes are written together over this time: a connection that leaves before its end is never written.
@@ -40,8 +49,6 @@ CHECKS: Final = 2_000
 EXPIRY_SECONDS: Final = 3_600
 # An entry of another node is dropped if the hash has not had it for this many times `presence_seconds`.
 DOUBT: Final = 1.5
-
-Read = Callable[[ChannelPresence | FastWSError], None]
 
 _log = structlog.get_logger("fastws.redis")
 
@@ -71,8 +78,20 @@ class _Mirror:
 class RedisPresence:
     """The presence of other nodes. Call `start` after the start of the broker and `stop` before its stop."""
 
-    def __init__(self, broker: RedisBroker, registry: RedisRegistry, presence: ProcessPresence) -> None:
+    def __init__(
+        self,
+        broker: RedisBroker,
+        nodes: RedisNodes,
+        registry: RedisRegistry,
+        presence: ProcessPresence,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """`clock` returns monotonic seconds; by default it is that of the loop."""
+        # Questions about channels that have no complete mirror.
+        self.read = PresenceReader(broker, registry, presence).read
+        self._clock = clock or asyncio.get_running_loop().time
         self._broker = broker
+        self._peers = nodes
         self._registry = registry
         self._presence = presence
         # By channel; those that were compared longest ago come first.
@@ -83,10 +102,9 @@ class RedisPresence:
         # Number of entries of each other node in all mirrors, and since when a node seems to be dead.
         self._nodes: dict[str, int] = {}
         self._suspects: dict[str, float] = {}
-        # Channels without a mirror that are being read, and what waits for them.
-        self._reads: dict[str, list[Read]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        nodes.notices["presence"] = self._compare_count
         presence.others = self
 
     async def start(self) -> None:
@@ -104,7 +122,7 @@ class RedisPresence:
         while True:
             await asyncio.sleep(self._broker.timeouts.heartbeat_seconds)
             try:
-                self.beat(asyncio.get_running_loop().time())
+                self.beat()
             except Exception:  # noqa: BLE001 one failure must not end the checks for ever
                 _log.exception("bug while checking presence")
 
@@ -194,8 +212,9 @@ class RedisPresence:
             return
         if isinstance(reply, dict | list):
             found, mirror.foreign = decode_hash(reply, channel.rule.mode)
-            self._merge(mirror, found, asyncio.get_running_loop().time())
+            self._merge(mirror, found, self._clock())
             channel.is_complete = True
+            self._send_counts(channel.name, found)
         else:
             self._broker.commander.log_refusal(b"HGETALL", reply)
             mirror.is_stale = True
@@ -204,7 +223,7 @@ class RedisPresence:
         self._presence.changed(channel)
         self._write(mirror)
         if not mirror.is_stale:
-            self._refresh(mirror, asyncio.get_running_loop().time())
+            self._refresh(mirror, self._clock())
         elif isinstance(reply, dict | list):
             self._read(mirror)
 
@@ -231,40 +250,6 @@ class RedisPresence:
                 self._drop(mirror, field)
             else:
                 mirror.missing[field] = since
-
-    def read(self, name: str, rule: PresenceRule, answer: Read) -> None:
-        """Call `answer` with the presence of a channel that has no complete mirror. One read serves all that wait."""
-        waiting = self._reads.get(name)
-        if waiting is not None:
-            waiting.append(answer)
-            return
-        self._reads[name] = [answer]
-        key = self._broker.names.of_channel(name, "presence")
-        self._broker.commander.send(pack(b"HGETALL", key), partial(self._answer, name, rule))
-
-    def _answer(self, name: str, rule: PresenceRule, reply: object) -> None:
-        found: ChannelPresence | FastWSError
-        if isinstance(reply, dict | list):
-            found = self._presence_of(name, rule, decode_hash(reply, rule.mode)[0])
-        elif isinstance(reply, BrokerUnavailable):
-            found = BrokerUnavailable("Redis is unavailable: it has the presence of this channel", channel=name)
-        else:
-            self._broker.commander.log_refusal(b"HGETALL", reply)
-            found = BrokerUnavailable(refusal_text(reply), cause=str(reply), channel=name)
-        for answer in self._reads.pop(name):
-            answer(found)
-
-    def _presence_of(self, name: str, rule: PresenceRule, found: Mapping[str, Entry]) -> ChannelPresence:
-        """Return the entries of living nodes: of this one as they are here, of others as in the hash."""
-        node, presence = self._broker.node_id, ChannelPresence(name, rule, is_complete=True)
-        for field, entry in found.items():
-            if not field.startswith(node) and self._registry.is_alive(field[:NODE_ID_LENGTH]):
-                presence.put(field, entry)
-        local = self._presence.channels.get(name)
-        if local is not None:
-            for field in local.own_fields():
-                presence.put(field, local.entries[field])
-        return presence
 
     # --- other nodes
 
@@ -313,13 +298,49 @@ class RedisPresence:
             self._nodes.pop(node, None)
             self._suspects.pop(node, None)
 
+    # --- entries that their node does not know
+
+    def _send_counts(self, name: str, found: Mapping[str, Entry]) -> None:
+        """Send each other node the number of its entries in the hash, so that it deletes those that it does not have.
+
+        A Redis that has been restored to an earlier state, or a replica that has become primary, may have such.
+        """
+        counts = Counter(field[:NODE_ID_LENGTH] for field in found)
+        counts.pop(self._broker.node_id, None)
+        for node, count in counts.items():
+            self._peers.notify(node, "presence", [name, count])
+
+    def _compare_count(self, body: object) -> None:
+        """Another node has found this number of entries of this node in a hash."""
+        name, count = body if isinstance(body, list) and len(body) == 2 else (None, None)
+        if not isinstance(name, str) or not isinstance(count, int):
+            raise BadRequest("presence: must be a list of a channel and a number")
+        mirror = self._mirrors.get(name)
+        if mirror is None:
+            key = self._broker.names.of_channel(name, "presence")
+            self._broker.commander.send(pack(b"HGETALL", key), partial(self._delete_own, name, key))
+        elif count != len(mirror.channel.own_fields()) and mirror.arrived is None:
+            self._read(mirror)
+
+    def _delete_own(self, name: str, key: bytes, reply: object) -> None:
+        """Delete the entries of this node in the hash of a channel in which it has no connection."""
+        if not isinstance(reply, dict | list) or name in self._mirrors:
+            return
+        own = self._broker.node_id
+        fields = [field for field in decode_fields(reply) if field.startswith(own)]
+        if fields:
+            answered = partial(self._broker.commander.log_refusal, b"HDEL")
+            self._broker.commander.send(pack(b"HDEL", key, *fields), answered)
+            self._broker.commander.publish(key, encode_change(own, {}, fields), answered)
+
     # --- every second
 
-    def beat(self, now: float) -> None:
-        """Delete the entries of dead nodes, and compare mirrors with Redis. `now` is the time of the loop."""
+    def beat(self) -> None:
+        """Delete the entries of dead nodes, and compare mirrors with Redis."""
         if not self._broker.listener.is_up or not self._broker.commander.is_up:
             self._suspects.clear()
             return
+        now = self._clock()
         self._sweep(now)
         orphans, self._orphans = self._orphans, {}
         for mirror in orphans:

@@ -62,6 +62,11 @@ def _counted(field: str, value: bytes) -> Entry | None:
     return Entry(field[NODE_ID_LENGTH:] or None, int(value))
 
 
+def decode_fields(reply: Mapping[bytes, bytes] | list[bytes]) -> list[str]:
+    """Return the fields in a reply of HGETALL."""
+    return [field.decode(errors="replace") for field in (reply if isinstance(reply, Mapping) else reply[::2])]
+
+
 def decode_hash(reply: Mapping[bytes, bytes] | list[bytes], mode: PresenceMode) -> tuple[dict[str, Entry], int]:
     """Return the entries in a reply of HGETALL (a flat list in RESP2), and the number of those of another form."""
     pairs = reply.items() if isinstance(reply, Mapping) else zip(reply[::2], reply[1::2], strict=True)

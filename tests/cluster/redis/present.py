@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from fastws.cluster.channel_presence import PresenceRule
 from fastws.cluster.presence import ProcessPresence
 from fastws.cluster.redis.presence import RedisPresence
 from fastws.counters import Counters
-from fastws.errors import FastWSError
+from fastws.errors import BrokerUnavailable, FastWSError
 from fastws.vocabulary.connection_ids import connection_ids
 from fastws.vocabulary.presence import PresenceMember, PresencePage, PresenceUpdate
 from tests.brokers.small_cluster import QUICK, Process
@@ -27,11 +28,14 @@ class Present(Process):
     def __init__(self, url: str, node_id: str, timeouts: RedisTimeouts = QUICK) -> None:
         super().__init__(url, node_id, timeouts)
         loop = asyncio.get_running_loop()
+        self.now = 0.0
         self.users: dict[str, str] = {}
         self.told: deque[PresenceUpdate] = deque()
         self.ids = connection_ids(node_id)
         self.table = ProcessPresence(RULES.get, self._member, self._notify, loop.call_soon, loop.call_later, Counters())
-        self.presence = RedisPresence(self.broker, self.cluster.registry, self.table)
+        self.presence = RedisPresence(
+            self.broker, self.cluster.nodes, self.cluster.registry, self.table, lambda: self.now
+        )
 
     def _member(self, connection_id: str) -> PresenceMember | None:
         user = self.users[connection_id]
@@ -75,13 +79,15 @@ class Present(Process):
         return self.told.popleft()
 
     async def has_written(self) -> None:
-        """Wait until Redis has executed all commands so far."""
+        """Wait until Redis has executed all commands so far, or until they are lost."""
         self.presence._flush()
-        await self.broker.commander.call(b"GET", self.broker.names.service("nothing"))
+        with contextlib.suppress(BrokerUnavailable):
+            await self.broker.commander.call(b"GET", self.broker.names.service("nothing"))
 
-    async def beat(self, now: float) -> None:
-        """One beat at `now`, and whatever it asks of Redis."""
-        self.presence.beat(now)
+    async def beat(self, seconds: float = QUICK.presence_seconds) -> None:
+        """One beat after `seconds`, and whatever it asks of Redis."""
+        self.now += seconds
+        self.presence.beat()
         for _ in range(3):  # a comparison, a read, a write
             await self.has_written()
 
