@@ -175,9 +175,9 @@ class RedisHistory:
 
     def confirmed(self, channel: str) -> None:
         """Redis has confirmed the subscription of `channel` again: read what was published meanwhile."""
-        tail = self._tails.get(channel)
-        if tail is not None:
+        if (tail := self._tails.get(channel)) is not None:
             self._doubt(tail)
+            tail.is_outdated = tail.is_reading
             self._read(tail)
 
     def lost(self) -> None:
@@ -268,7 +268,7 @@ class RedisHistory:
             after = -count
         else:
             after, count = 0, 0
-        tail.is_reading = True
+        tail.is_reading, tail.is_outdated = True, False
         words = (
             *(heard.epoch, heard.offset, int(is_forced), after, count),
             *(self._keys.redis_channel(tail.channel), int(NUMBERING_SECONDS), int(UNUSED_SECONDS)),
@@ -279,6 +279,8 @@ class RedisHistory:
         tail.is_reading = False
         if self._tails.get(tail.channel) is not tail:
             self._answer_without_position(tail)
+        elif tail.is_outdated:
+            self._read(tail)
         elif reply == [0]:
             self._wait_for_vouching(tail)
         elif isinstance(reply, list):

@@ -62,6 +62,7 @@ class Tail:
         "held",
         "held_until",
         "is_complete",
+        "is_outdated",
         "is_reading",
         "is_unsure",
         "kept",
@@ -88,6 +89,8 @@ class Tail:
         # Publications may be missing after `position`: newer ones are held back until Redis has been read.
         self.is_unsure = False
         self.is_reading = False
+        # Whether the read under way may lack publications that were missed later.
+        self.is_outdated = False
         self.held: list[Heard] = []
         self.held_until = float("inf")
         # Until when other processes may vouch for the numbering.

@@ -1,0 +1,107 @@
+"""Reading a history from Redis: an answer that is older than the latest doubt settles nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fastws.brokers.envelope import encode_rest
+from fastws.brokers.history import HistoryRule, HistoryRules
+from fastws.brokers.redis.history import RedisHistory
+from fastws.brokers.redis.history_scripts import HistoryKeys
+from fastws.brokers.redis.tail import HistoryLimits
+from fastws.brokers.redis.wire.commander import RedisCommander
+from fastws.counters import Counters
+from fastws.vocabulary.positions import Position, Recovery
+from fastws.vocabulary.publication import Publication
+from tests.brokers.recording_hub import RecordingHub
+
+EPOCH = "Zr2"
+
+
+def _payload(offset: int) -> bytes:
+    rest = encode_rest(Publication("c", "e", offset), "another", offset)
+    return b"\xc1\x02" + offset.to_bytes(8, "big") + bytes((len(EPOCH),)) + EPOCH.encode() + rest
+
+
+def _page(*offsets: int) -> list[Any]:
+    """What the script returns, read up to the last of `offsets`."""
+    entries = [[b"%d-0" % offset, [b"p", _payload(offset)]] for offset in offsets]
+    return [max(offsets, default=0), EPOCH.encode(), 60_000, entries]
+
+
+class Reading:
+    """A history whose reads of Redis the test answers: `reads` are the callbacks of those without an answer."""
+
+    def __init__(self) -> None:
+        self.hub = RecordingHub()
+        self.hub.subscribers["c"] = 1
+        self.reads: list[Callable[[object], None]] = []
+        commander = RedisCommander("test", lambda: None, lambda reason: None)
+        self.history = RedisHistory(
+            self.hub,  # type: ignore[arg-type]
+            commander,
+            HistoryKeys(b""),
+            HistoryRules([("c", HistoryRule(100, 60.0))]),
+            Counters(),
+            lambda channel: True,
+            limits=HistoryLimits(100, 1_000_000),
+            clock=lambda: 0.0,
+        )
+        self.history.publisher.run = "run"
+        self.history.publisher.evaluate = (  # type: ignore[method-assign]
+            lambda script, channel, words, answered: self.reads.append(answered)
+        )
+
+    def answer(self, reply: object) -> None:
+        self.reads.pop(0)(reply)
+
+    @property
+    def heard(self) -> list[Any]:
+        return self.hub.heard["c"]
+
+
+@pytest.fixture
+def reading() -> Reading:
+    """A member of c that has heard 1."""
+    reading = Reading()
+    answers: list[Any] = []
+    reading.history.recover("c", None, answers.append, lambda position: None)
+    reading.answer(_page())
+    assert answers == [Recovery(Position(0, EPOCH), None)]
+    reading.history.receive("c", _payload(1), lambda node, number: None)
+    assert reading.heard == [1]
+    return reading
+
+
+def test_what_was_published_during_a_loss_is_read(reading: Reading) -> None:
+    reading.history.lost()
+    reading.history.confirmed("c")
+    reading.answer(_page(1, 2))
+    assert reading.heard == [1, 2]
+
+
+def test_answer_from_before_the_latest_loss_is_not_enough(reading: Reading) -> None:
+    for _ in range(2):  # 2 is published after Redis has read for the first loss, and before the second has ended
+        reading.history.lost()
+        reading.history.confirmed("c")
+    reading.answer(_page(1))
+    reading.answer(_page(1, 2))
+    assert reading.heard == [1, 2]
+    assert not reading.reads
+
+
+def test_client_is_answered_after_the_second_read(reading: Reading) -> None:
+    reading.history.lost()
+    answers: list[Any] = []
+    reading.history.confirmed("c")
+    reading.history.recover("c", Position(1, EPOCH), answers.append, lambda position: None)
+    reading.history.lost()
+    reading.history.confirmed("c")
+    reading.answer(_page(1))
+    assert not answers
+    reading.answer(_page(1, 2))
+    assert [answer.position for answer in answers] == [Position(2, EPOCH)]
+    assert reading.heard == [1, 2]
