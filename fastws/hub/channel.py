@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fastws.hub.ports import Member, Receipt, WireForm
+from fastws.hub.ports import Member, Presence, Receipt, WireForm
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.publication import Encoded, Publication
 
@@ -32,6 +32,7 @@ class Channel:
         "is_due",
         "name",
         "policy",
+        "presence",
         "receipts",
         "run",
         "run_bytes",
@@ -41,6 +42,8 @@ class Channel:
         self.name = name
         self.policy = policy
         self.flush_seconds = flush_seconds
+        # Informed of each new and each former member; None if the channel has no presence.
+        self.presence: Presence | None = None
         self.audiences: dict[tuple[WireForm, Filter | None], Audience] = {}
         self.run: list[Publication] = []
         self.receipts: list[tuple[Receipt, int]] | None = None

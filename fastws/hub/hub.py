@@ -127,7 +127,7 @@ class Hub:
             self._leave(member, current)
         channel = self.channels.get(name)
         if channel is None:
-            channel = self.channels[name] = Channel(name, self._rules.policy(name), self._rules.flush_seconds(name))
+            channel = self.channels[name] = self._open(name)
         else:
             self.tick.flush_channel(channel)
         key = (form, filter_)
@@ -139,8 +139,8 @@ class Hub:
         self.subscriptions += 1
         if self.count_changed is not None:
             self.count_changed(name)
-        if self.presence is not None and current is None:
-            self._guarded(self.presence.joined, member.id, name)
+        if channel.presence is not None and current is None:
+            self._guarded(channel.presence.joined, member.id, name)
 
     def unsubscribe(self, member: Member, name: str) -> bool:
         """Remove `member` from channel `name`. Returns whether it was a member."""
@@ -151,14 +151,14 @@ class Hub:
         if audience not in member.audiences:
             return False  # the flush was too much for it, and it was cut off
         self._leave(member, audience)
-        self._left(member, name)
+        self._left(member, audience.channel)
         return True
 
     def leave(self, member: Member) -> None:
         """Remove a disconnected `member` from every channel. Does not flush: other members are not affected."""
         for audience in member.audiences:
             self._leave(member, audience)
-            self._left(member, audience.channel.name)
+            self._left(member, audience.channel)
 
     def gap(self, name: str, position: Position | None = None) -> None:
         """Notify every member of `name`, before any newer publication, that it may have missed some.
@@ -179,12 +179,12 @@ class Hub:
         if channel is not None:
             yield from write_notice(channel, reply, self._counters, self._failed)
 
-    def _left(self, member: Member, name: str) -> None:
-        """`member` has left channel `name` for good, perhaps as the last one."""
-        if self.presence is not None:
-            self._guarded(self.presence.left, member.id, name)
-        if name not in self.channels:
-            self._guarded(self.emptied, name)
+    def _left(self, member: Member, channel: Channel) -> None:
+        """`member` has left `channel` for good, perhaps as the last one."""
+        if channel.presence is not None:
+            self._guarded(channel.presence.left, member.id, channel.name)
+        if channel.name not in self.channels:
+            self._guarded(self.emptied, channel.name)
 
     def _guarded(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Run a callback; report what it raises, so that one failing callback does not affect the others."""
@@ -254,6 +254,12 @@ class Hub:
         del channel.audiences[(audience.form, audience.filter)]
         if not channel.audiences:
             self._close(channel)
+
+    def _open(self, name: str) -> Channel:
+        channel = Channel(name, self._rules.policy(name), self._rules.flush_seconds(name))
+        if self.presence is not None and self.presence.shows(name):
+            channel.presence = self.presence
+        return channel
 
     def _close(self, channel: Channel) -> None:
         """Forget a channel without members. Its receipts get their result from the flush that still lists it."""
