@@ -11,8 +11,11 @@ from fastws.access.local_peers import is_anonymous_by_default
 from fastws.config import Config
 from fastws.vocabulary.channels import WORKSPACE_ID, compile_pattern, workspace_channels
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.mailboxes import MAILBOX_PREFIX, is_mailbox
 
 PROTECTED_ALWAYS: Final = ("user:**", "workspace:**")
+# Protected whatever `protected_channels` says.
+MAILBOXES: Final = f"{MAILBOX_PREFIX}**"
 # Before a pattern in `protected_channels` that is added to the default.
 ADDED: Final = "+"
 # Protected only if a JWT key is configured: without one no client could have a token that allows them.
@@ -61,7 +64,8 @@ class Permissions:
             return True
         if identity.channels is None:
             return self._is_open(channel, needs_token, anonymous_allowed)
-        return compile_patterns(identity.channels).covers(channel, identity.user)
+        # Nobody joins a mailbox but the client itself, when it connects.
+        return not is_mailbox(channel) and compile_patterns(identity.channels).covers(channel, identity.user)
 
     def may_publish(
         self, identity: Identity | None, channel: str, *, needs_token: bool, anonymous_allowed: bool | None = None
@@ -179,9 +183,9 @@ def _protection(config: Config, patterns: Iterable[str]) -> re.Pattern[str]:
 
 def _protected_channels(config: Config, *, key_configured: bool) -> tuple[str, ...]:
     if config.protected_channels is not None and _replaces_default(config):
-        return config.protected_channels
+        return (*config.protected_channels, MAILBOXES)
     added = tuple(pattern.removeprefix(ADDED) for pattern in config.protected_channels or ())
-    protected = PROTECTED_ALWAYS + (PROTECTED_WITH_KEY if key_configured else ())
+    protected = (*PROTECTED_ALWAYS, MAILBOXES) + (PROTECTED_WITH_KEY if key_configured else ())
     # A configured name of workspace channels is protected as well.
     workspaces = config.workspace_channel.replace(WORKSPACE_ID, "*")
     if workspaces != "workspace:*":

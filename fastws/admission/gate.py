@@ -19,6 +19,7 @@ from fastws.callouts.event_hook import EventHook
 from fastws.callouts.gateway_events import Caller, connect_event
 from fastws.codec.negotiate import negotiate
 from fastws.config import Config
+from fastws.dialects.client_ids import CLIENT_ID, with_mailbox
 from fastws.dialects.dialect import Dialect, StartingChannels
 from fastws.dialects.mount import Mounts
 from fastws.errors import (
@@ -142,6 +143,8 @@ class Gate:
         identity = None if token is None else self._identify(token)
         codec, subprotocol = negotiate(offered, query.get("format"))
         starting = dialect.admit(identity, query)
+        if query and CLIENT_ID in query:
+            starting = with_mailbox(starting, identity, query)
         if starting.channels:
             self._check_starting_channels(starting, identity, dialect, anonymous_allowed=anonymous_allowed)
         if self.capacity.has_shares:

@@ -21,10 +21,11 @@ from fastws.vocabulary.values import timestamp
 
 def description(client: Client) -> dict[str, object]:
     """Describe a connection in the format of `GET /connections`."""
-    identity = client.identity
+    identity, client_id = client.identity, client.client_id
     return {
         "id": client.id,
         "user": identity.user if identity is not None else None,
+        **({} if client_id is None else {"client_id": client_id}),
         "dialect": client.dialect_name,
         "codec": client.codec_name,
         "channels": client.channel_names,
@@ -66,9 +67,15 @@ class OneProcess:
         return self._roster.dialects().get(dialect, 0)
 
     async def page(
-        self, *, user: str | None, channel: str | None, cursor: str | None, limit: int
+        self,
+        *,
+        user: str | None,
+        channel: str | None,
+        cursor: str | None,
+        limit: int,
+        client_id: str | None = None,
     ) -> tuple[list[dict[str, object]], str | None]:
-        clients = list(self._roster) if user is None else self._roster.by_user.of(user)
+        clients = self._clients(user, client_id)
         wanted: list[Client] = []
         for start in range(0, len(clients), SLICE):
             if start:
@@ -78,6 +85,13 @@ class OneProcess:
             wanted = heapq.nsmallest(limit + 1, chain(wanted, matching), key=lambda client: client.id)
         page = [description(client) for client in wanted[:limit]]
         return page, (wanted[limit - 1].id if len(wanted) > limit else None)
+
+    def _clients(self, user: str | None, client_id: str | None) -> list[Client]:
+        roster = self._roster
+        if client_id is None:
+            return list(roster) if user is None else roster.by_user.of(user)
+        clients = roster.by_client_id.of(client_id)
+        return [client for client in clients if user is None or (client.identity and client.identity.user == user)]
 
     async def describe(self, connection_id: str) -> dict[str, object] | None:
         client = self._roster.get(connection_id)

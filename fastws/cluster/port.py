@@ -46,7 +46,13 @@ class Cluster(Protocol):
         ...
 
     async def page(
-        self, *, user: str | None, channel: str | None, cursor: str | None, limit: int
+        self,
+        *,
+        user: str | None,
+        channel: str | None,
+        cursor: str | None,
+        limit: int,
+        client_id: str | None = None,
     ) -> tuple[list[dict[str, object]], str | None]:
         """Return up to `limit` connections with ids after `cursor`, by id, and the cursor of the next page or None."""
         ...

@@ -200,13 +200,13 @@ class PresenceMembers:
         """
         client = self._roster.get(connection_id)
         identity = None if client is None else client.identity
-        if identity is None:
+        if client is None or identity is None:
             return None
         info = identity.claims.get("info")
         if info is not None and not _is_showable(info):
             self._rejections.warning("presence info ignored", reason=_INFO_TOO_LARGE)
             info = None
-        return PresenceMember(connection_id, identity.user, info=info)
+        return PresenceMember(connection_id, identity.user, client.client_id, info)
 
 
 def _is_showable(info: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from fastws.dialects.client_ids import client_field
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import SingleRequestDialect, parse_ping, parse_refresh
 from fastws.dialects.history import history_parser, offset_field, page_fields, past_of, position_fields, standing_fields
@@ -169,7 +170,11 @@ def _history(reply: HistoryPage) -> dict[str, object]:
 
 
 _RENDERERS: Final[Mapping[type, Callable[..., dict[str, object]]]] = {
-    Connected: lambda reply: {"type": "connection_id", "connection_id": reply.connection_id},
+    Connected: lambda reply: {
+        "type": "connection_id",
+        "connection_id": reply.connection_id,
+        **client_field(reply.mailbox),
+    },
     Subscribed: lambda reply: {
         "type": "subscription_succeeded",
         "channel": reply.channel,

@@ -10,6 +10,7 @@ from fastws.codec.codec import Codec
 from fastws.vocabulary.commands import Request, RequestId
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.mailboxes import Mailbox
 from fastws.vocabulary.positions import Past
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
@@ -35,6 +36,23 @@ class StartingChannels:
     home: str | None = None
     workspace: str | None = None
     wanted: Wanted | None = None
+
+    @property
+    def mailbox(self) -> Mailbox | None:
+        """The mailbox of the client's id; None without a client id."""
+        return None
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class StartingMailbox(StartingChannels):
+    """The same for a client with a client id. A class of its own, so that other clients need no memory for it."""
+
+    own_mailbox: Mailbox
+
+    @property
+    def mailbox(self) -> Mailbox | None:
+        """The mailbox of the client's id."""
+        return self.own_mailbox
 
 
 class Dialect(Protocol):

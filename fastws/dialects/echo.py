@@ -11,6 +11,7 @@ from fastws.errors import InvalidText
 from fastws.vocabulary.commands import Echo as EchoCommand
 from fastws.vocabulary.commands import Request
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.mailboxes import is_mailbox
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
 from fastws.wire.frames import is_utf8
@@ -37,7 +38,12 @@ class Echo(DialectDefaults):
         return None
 
     def delivery(self, publication: Publication) -> dict[str, object]:
-        return {"event": publication.event, "data": publication.data}
+        message: dict[str, object] = {"event": publication.event, "data": publication.data}
+        if is_mailbox(publication.channel):
+            message["channel"] = publication.channel
+        if publication.offset is not None:
+            message["offset"] = publication.offset
+        return message
 
 
 ECHO: Final = Echo()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from fastws.dialects.client_ids import client_field, mailbox_field
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.feeds import job_of
 from fastws.dialects.fields import (
@@ -31,6 +32,7 @@ from fastws.errors import BadRequest
 from fastws.vocabulary.commands import ChangeFilter, Command
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.mailboxes import MAILBOX_PREFIX
 from fastws.vocabulary.presence import PresencePage, PresenceUpdate
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
@@ -103,6 +105,8 @@ class Jobs(SingleRequestDialect):
         if publication.offset is not None:
             message["channel"] = publication.channel
             message["offset"] = publication.offset
+        elif publication.channel.startswith(MAILBOX_PREFIX):
+            message["channel"] = publication.channel
         return message
 
 
@@ -160,10 +164,13 @@ _PARSERS: Final[Mapping[str, Parser]] = {
 
 
 def _greeting(reply: Connected, starting: StartingChannels) -> Message | None:
-    """Return `subscribed` for a client that asks for the past in its query. Clients of the seed get no greeting."""
-    if starting.wanted is None or starting.wanted.past is None:
+    """Return `subscribed` for a client that gives an id or asks for the past. Clients of the seed get no greeting."""
+    wanted = starting.wanted
+    if starting.mailbox is None and (wanted is None or wanted.past is None):
         return None
-    return _filter_changed(FilterChanged(starting.wanted.filter, standing=reply.standing), starting)
+    filter_ = None if wanted is None else wanted.filter
+    subscribed = _filter_changed(FilterChanged(filter_, standing=reply.standing), starting)
+    return {**subscribed, **client_field(reply.mailbox)}
 
 
 def _filter_changed(reply: FilterChanged, starting: StartingChannels) -> Message:
@@ -185,11 +192,15 @@ _RENDERERS: Final[Mapping[type, Callable[..., Message | None]]] = {
     FilterChanged: _filter_changed,
     HistoryPage: _history,
     PresencePage: lambda reply, starting: {"type": "presence", **presence_fields(reply)},
-    PresenceUpdate: lambda reply, starting: {"type": "presence_update", **update_fields(reply)},
+    PresenceUpdate: lambda reply, starting: {
+        "type": "presence_update",
+        **mailbox_field(reply.channel),
+        **update_fields(reply),
+    },
     Pong: lambda reply, starting: {"type": "pong", **offset_field(reply.position), "timestamp": timestamp()},
     Failure: lambda reply, starting: {"type": "error", "message": reply.message},
-    Gap: lambda reply, starting: {"type": "gap", **position_fields(reply.position)},
-    Lag: lambda reply, starting: {"type": "lag", "dropped": reply.dropped},
+    Gap: lambda reply, starting: {"type": "gap", **mailbox_field(reply.channel), **position_fields(reply.position)},
+    Lag: lambda reply, starting: {"type": "lag", **mailbox_field(reply.channel), "dropped": reply.dropped},
     Refreshed: lambda reply, starting: {"type": "refreshed", "expires": int(reply.expires)},
     Left: lambda reply, starting: {"type": "error", "message": "the new token does not allow this feed"},
 }

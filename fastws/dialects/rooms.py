@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from fastws.dialects.client_ids import client_field
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import (
     Message,
@@ -28,6 +29,7 @@ from fastws.errors import Unauthorized
 from fastws.vocabulary.channels import check_channel_name
 from fastws.vocabulary.commands import Command, Subscribe, Unsubscribe
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.mailboxes import MAILBOX_PREFIX
 from fastws.vocabulary.presence import PresencePage, PresenceUpdate
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
@@ -82,8 +84,11 @@ class Rooms(SingleRequestDialect):
             "data": publication.data,
             "timestamp": timestamp_of(publication.timestamp),
         }
-        if publication.offset is not None:
+        if publication.channel.startswith(MAILBOX_PREFIX):
+            message["channel"] = publication.channel
+        elif publication.offset is not None:
             message["room_id"] = publication.channel
+        if publication.offset is not None:
             message["offset"] = publication.offset
         return message
 
@@ -119,6 +124,7 @@ def _connected(reply: Connected) -> Message:
         "event": "connected",
         "connection_id": reply.connection_id,
         **standing_fields(reply.standing),
+        **client_field(reply.mailbox),
         "timestamp": timestamp(),
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from fastws.dialects.client_ids import client_field, mailbox_field
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.fields import (
     Message,
@@ -25,6 +26,7 @@ from fastws.vocabulary.channels import check_channel_name, workspace_channels
 from fastws.vocabulary.commands import ChangeFilter, Command, RequestMetrics
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
+from fastws.vocabulary.mailboxes import MAILBOX_PREFIX, is_mailbox
 from fastws.vocabulary.presence import PresencePage, PresenceUpdate
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import (
@@ -126,10 +128,12 @@ class Workspaces(SingleRequestDialect):
         if publication.offset is not None:
             message["channel"] = publication.channel
             message["offset"] = publication.offset
+        elif publication.channel.startswith(MAILBOX_PREFIX):
+            message["channel"] = publication.channel
         return message
 
     def reserves(self, channel: str) -> bool:
-        return self._channels.fullmatch(channel) is not None
+        return is_mailbox(channel) or self._channels.fullmatch(channel) is not None
 
 
 def _filter_of(query: Mapping[str, str]) -> Filter | None:
@@ -204,6 +208,7 @@ def _connected(reply: Connected, starting: StartingChannels) -> Message:
         "connection_id": reply.connection_id,
         "workspace_id": starting.workspace,
         **standing_fields(reply.standing),
+        **client_field(reply.mailbox),
         "timestamp": timestamp(),
     }
 
@@ -240,7 +245,12 @@ def _history(reply: HistoryPage, starting: StartingChannels) -> Message:
 
 
 def _lag(reply: Lag, starting: StartingChannels) -> Message:
-    return {"event": "lag", "workspace_id": starting.workspace, "dropped": reply.dropped}
+    return {"event": "lag", **_about(reply.channel, starting), "dropped": reply.dropped}
+
+
+def _about(channel: str, starting: StartingChannels) -> Message:
+    """Return the key that tells what a notice is about: the workspace, or the mailbox of the client."""
+    return mailbox_field(channel) or {"workspace_id": starting.workspace}
 
 
 def _left(reply: Left, starting: StartingChannels) -> Message:
@@ -254,6 +264,7 @@ _RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
     PresencePage: lambda reply, starting: {"event": "presence", **presence_fields(reply), "timestamp": timestamp()},
     PresenceUpdate: lambda reply, starting: {
         "event": "presence_update",
+        **mailbox_field(reply.channel),
         **update_fields(reply),
         "timestamp": timestamp(),
     },
@@ -262,7 +273,7 @@ _RENDERERS: Final[Mapping[type, Callable[..., Message]]] = {
     Failure: lambda reply, starting: {"event": "error", "message": reply.message},
     Gap: lambda reply, starting: {
         "event": "gap",
-        "workspace_id": starting.workspace,
+        **_about(reply.channel, starting),
         **position_fields(reply.position),
     },
     Lag: _lag,

@@ -25,11 +25,12 @@ def has_key(application: Application, request: Request, address: str) -> bool:
 
 
 async def list_connections(application: Application, request: Request, **_: str) -> Response:
-    """Return a page of connections, filtered by `user` and `channel`. `cursor` is null on the last page."""
+    """Return a page of connections, perhaps of a `user`, `client_id` or `channel`. `cursor` is null on the last page."""
     check_key(application, request)
     query = request.query
     connections, cursor = await application.cluster.page(
         user=query.get("user"),
+        client_id=query.get("client_id"),
         channel=query.get("channel"),
         cursor=query.get("cursor"),
         limit=limit_of(query.get("limit")),

@@ -17,6 +17,11 @@ class Client(Member, Protocol):
     @property
     def identity(self) -> Identity | None: ...
     @property
+    def client_id(self) -> str | None:
+        """The client id that the client has given; None without one."""
+        ...
+
+    @property
     def dialect_name(self) -> str: ...
     @property
     def codec_name(self) -> str: ...
@@ -71,13 +76,25 @@ class Roster:
     A client with a token costs 40 bytes for its user and 40 for the id of the token.
     """
 
-    __slots__ = ("blocked", "by_token", "by_user", "clients", "kinds", "user_changed")
+    __slots__ = (
+        "_has_client_ids",
+        "blocked",
+        "by_client_id",
+        "by_token",
+        "by_user",
+        "clients",
+        "kinds",
+        "user_changed",
+    )
 
     def __init__(self) -> None:
         self.clients: dict[str, Client] = {}
         # Clients with a token, by its user and by its id (`jti`).
         self.by_user: Index[Client] = Index()
         self.by_token: Index[Client] = Index()
+        # Clients with a client id, which several users and connections may have.
+        self.by_client_id: Index[Client] = Index()
+        self._has_client_ids = False
         # Number of clients by dialect and codec.
         self.kinds: dict[tuple[str, str], int] = {}
         # Clients that have data waiting because their socket is blocked.
@@ -118,8 +135,17 @@ class Roster:
         if identity is not None:
             self.by_user.remove(identity.user, client)
             self._remove_token(client, identity)
+        if self._has_client_ids and client.client_id is not None:
+            self.by_client_id.remove(client.client_id, client)
         if self.user_changed is not None:
             self.user_changed(None if identity is None else identity.user)
+
+    def give_client_id(self, connection_id: str, client_id: str) -> None:
+        """The client of this connection has a client id."""
+        client = self.clients.get(connection_id)
+        if client is not None:
+            self.by_client_id.add(client_id, client)
+            self._has_client_ids = True
 
     def refreshed(self, connection_id: str, former: Identity) -> None:
         """This client has a new token of the same user; `former` is the identity of the one before."""

@@ -9,6 +9,7 @@ from fastws.callouts.authorizer import Authorizer
 from fastws.errors import FastWSError, Forbidden
 from fastws.session.waiting import proceed, suspend
 from fastws.vocabulary.commands import RequestId
+from fastws.vocabulary.mailboxes import is_mailbox
 
 if TYPE_CHECKING:
     from fastws.session.session import Session
@@ -21,6 +22,12 @@ def authorize(session: Session, action: Action, channel: str, then: Callable[[],
 
     Otherwise raises Forbidden, or sends it as the reply if the authorizer has to be asked.
     """
+    if action == "subscribe" and is_mailbox(channel):
+        # Whatever a token or an authorizer says: a client joins its own mailbox, and no other.
+        if not owns(session, channel):
+            raise _refusal(action, channel)
+        then()
+        return
     services = session.services
     authorizer, permissions = services.authorizer, services.permissions
     if authorizer is None:
@@ -42,6 +49,12 @@ def authorize(session: Session, action: Action, channel: str, then: Callable[[],
         then()
     else:
         raise _refusal(action, channel)
+
+
+def owns(session: Session, channel: str) -> bool:
+    """Whether `channel` is the mailbox of the client."""
+    mailbox = session.starting.mailbox
+    return mailbox is not None and mailbox.channel == channel
 
 
 async def _ask_authorizer(
@@ -70,6 +83,8 @@ async def _ask_authorizer(
 async def leave_forbidden_channels(session: Session, authorizer: Authorizer, leave: Callable[[str], None]) -> None:
     """Ask the authorizer again about every channel of the client; call `leave` for those that it now refuses."""
     for name in session.peer.channel_names:
+        if owns(session, name):
+            continue
         if not await authorizer.allows(session.identity, "subscribe", name) and not session.peer.is_gone:
             leave(name)
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fastws.access.tokens import REFUSAL
+from fastws.dialects.client_ids import check_claim
 from fastws.errors import BadRequest, FastWSError, Forbidden, RateLimited, TooManyChannels, Unauthorized
 from fastws.hub.ports import Receipt
 from fastws.hub.publication_log import LoggedReceipt
 from fastws.session.acknowledgements import Acknowledgement, DirectAcknowledgement
-from fastws.session.authorization import authorize, leave_forbidden_channels
+from fastws.session.authorization import authorize, leave_forbidden_channels, owns
 from fastws.session.joining import Joining
 from fastws.session.presence import read_presence
 from fastws.session.recovery import read_history
@@ -211,6 +212,9 @@ def _renew(session: Session, former: Identity, token: str, request_id: RequestId
         raise Forbidden("the new token is for another user; open a new connection to change the user")
     if services.revocations.is_revoked(identity):
         raise Unauthorized(REFUSAL)
+    mailbox = session.starting.mailbox
+    if mailbox is not None:
+        check_claim(identity, mailbox.client_id)
     session.identity = identity
     services.roster.refreshed(session.peer.id, former)
     services.expiry.watch_expiry(session.peer, identity.expires_at + services.token_verifier.leeway_seconds)
@@ -220,7 +224,7 @@ def _renew(session: Session, former: Identity, token: str, request_id: RequestId
         services.spawn(leaving)
         return
     for name in session.peer.channel_names:
-        if not services.permissions.may_subscribe(
+        if not owns(session, name) and not services.permissions.may_subscribe(
             identity, name, needs_token=session.form.dialect.needs_token, anonymous_allowed=session.anonymous_allowed
         ):
             _leave(session, name)

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fastws.dialects.dialect import Wanted
 from fastws.errors import FastWSError, TooManyChannels
 from fastws.session.recovery import Joined, replay
 from fastws.session.waiting import wait_for
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.positions import Past, Position, Recovery
-from fastws.vocabulary.replies import Connected, Gap, Standing
+from fastws.vocabulary.replies import Gap
 
 if TYPE_CHECKING:
     from fastws.hub.ports import History
@@ -22,28 +21,6 @@ if TYPE_CHECKING:
 _TOO_MANY: Final = "the server has reached its maximum number of channels; subscribe to an existing one"
 
 OnError = Callable[[FastWSError], None]
-NOTHING: Final = Wanted()
-
-
-def join_starting_channels(session: Session) -> None:
-    """Join the channels that the client's path implies, send the greeting, then report the channels that failed."""
-    starting = session.starting
-    if not starting.channels:
-        session.send_reply(Connected(session.peer.id, starting.workspace))
-        return
-    names = list(starting.channels)
-    errors: list[FastWSError] = []
-
-    def join_next(standing: Standing | None) -> None:
-        if names:
-            name, wanted = names.pop(0), starting.wanted or NOTHING
-            Joining(session, name, wanted.past, join_next, errors.append, wanted.filter, stays=True).run()
-            return
-        session.send_reply(Connected(session.peer.id, starting.workspace, standing))
-        for error in errors:
-            session.refuse(error, None)
-
-    join_next(None)
 
 
 @dataclass(slots=True)
@@ -123,7 +100,10 @@ class Joining:
         _count_down(self.session.services.recovering, self.name)
         if isinstance(recovery, FastWSError):
             self.refused(recovery)
-            self._give_up()
+            if not self.stays:
+                self._give_up()
+            elif self._enter():
+                self.joined(None)
         elif self._enter():
             replay(self.session, self.name, recovery, self.past, self.filter, self.joined)
 

@@ -51,6 +51,14 @@ class Peer(Member, Protocol):
         """Write `frames` of the past of `channel` as the client reads, before anything newer, outside the bounds."""
         ...
 
+    def hold(self) -> None:
+        """Let everything wait in the queue, within its bounds, until `release`."""
+        ...
+
+    def release(self, opening: list[bytes]) -> None:
+        """Write the frames of `opening`, then what has waited since `hold`."""
+        ...
+
     def deliver(self, frame: bytes, publication: Publication) -> bool:
         """Write a publication for this client only. Returns False if its queue is full."""
         ...

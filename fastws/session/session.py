@@ -216,11 +216,11 @@ class Session:
         """
         hub = self.services.hub
         if not hub.is_flushed(channel):
-            self._uncork_in_turn()
+            self.uncork_in_turn()
             hub.flush_channel(channel)
         return not self.peer.is_gone
 
-    def _uncork_in_turn(self) -> None:
+    def uncork_in_turn(self) -> None:
         """Write the replies so far, so that what is written next does not overtake them. The turn continues."""
         cork = self.cork
         self.uncork()
@@ -229,7 +229,7 @@ class Session:
 
     def replay(self, frames: Iterator[bytes], channel: str) -> None:
         """Write `frames` of the past of `channel` after the replies so far, as the client reads."""
-        self._uncork_in_turn()
+        self.uncork_in_turn()
         self.peer.replay(frames, channel)
 
     # --- publications for this client only
@@ -255,7 +255,7 @@ class Session:
         counters = self.services.counters
         peer = self.peer
         if any(not self.services.hub.tick.is_flushed(audience.channel) for audience in peer.audiences):
-            self._uncork_in_turn()
+            self.uncork_in_turn()
             self.services.hub.flush_channels_of(peer)
         if peer.is_gone:
             return False

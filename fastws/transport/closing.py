@@ -36,6 +36,7 @@ def transition(connection: Connection, event: Event) -> None:
         connection.resume_publishers(connection.outbox)
         connection.session.backlog = None
         connection.services.lifecycle.left(connection)
+        connection.drop_held()
 
 
 def close(connection: Connection, code: int, reason: str, *, label: str) -> None:

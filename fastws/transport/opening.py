@@ -10,10 +10,10 @@ from fastws.codec.codec import Codec
 from fastws.config import Config
 from fastws.dialects.dialect import Dialect
 from fastws.dialects.wire_form import Compression, DialectForm
-from fastws.session.joining import join_starting_channels
 from fastws.session.prioritized_session import PrioritizedSession
 from fastws.session.services import Services
 from fastws.session.session import Session
+from fastws.session.starting import join_starting_channels
 from fastws.transport import closing
 from fastws.transport.services import TransportServices
 from fastws.transport.websocket import Connection

@@ -64,6 +64,9 @@ class Outbox:
         "taken",
     )
 
+    # Whether everything but the opening waits (see PriorityOutbox).
+    is_held = False
+
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._entries: deque[Waiting] = deque()

@@ -15,6 +15,7 @@ from fastws.wire.opcodes import CLOSE
 
 # The lanes, in the order in which they are sent.
 OPENING, HIGH, USUAL, LOW, CLOSING = range(5)
+NO_PRIORITIES: Final = ChannelTable[str](())
 _LANES: Final = {"high": HIGH, "low": LOW, None: USUAL}
 # The first byte of a close frame (RFC 6455 section 5.2).
 _CLOSE_BYTE: Final = 0x80 | CLOSE
@@ -27,10 +28,12 @@ class PriorityOutbox(Outbox):
     priority first, and never messages of a higher one.
     """
 
-    __slots__ = ("_lanes", "_priorities")
+    __slots__ = ("_lanes", "_priorities", "is_held")
 
-    def __init__(self, bounds: Bounds, priorities: ChannelTable[str]) -> None:
+    def __init__(self, bounds: Bounds, priorities: ChannelTable[str], *, is_held: bool = False) -> None:
         super().__init__(bounds)
+        # Whether only the opening lane is sent, because the greeting is not there yet.
+        self.is_held = is_held
         # The inherited methods work on the lane in `_entries`.
         self._lanes: tuple[deque[Waiting], ...] = tuple(deque() for _ in range(5))
         self._priorities = priorities
@@ -60,7 +63,7 @@ class PriorityOutbox(Outbox):
         taken: list[bytes] = []
         self._past_taken = 0
         wanted = BATCH_BYTES
-        for lane in self._lanes:
+        for lane in self._lanes[: HIGH if self.is_held else None]:
             wanted -= self._take_from(lane, taken, wanted)
             if wanted <= 0:
                 break
@@ -71,6 +74,16 @@ class PriorityOutbox(Outbox):
         for lane in self._lanes:
             lane.clear()
         return super().clear()
+
+    def drop_publications(self) -> int:
+        """Drop everything but replies and closes. Returns the number of messages dropped."""
+        messages, self._messages = self._messages, 0
+        for lane in self._lanes:
+            kept = [entry for entry in lane if not entry.messages and entry.past is None]
+            lane.clear()
+            lane.extend(kept)
+        self._bytes = self.control_bytes
+        return messages
 
     def _lane_of(self, channel: str) -> int:
         return _LANES[self._priorities(channel)] if channel else USUAL

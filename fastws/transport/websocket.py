@@ -293,6 +293,12 @@ class Connection(Writer):
         return self.session.identity
 
     @property
+    def client_id(self) -> str | None:
+        """The client id in the query of the upgrade; None without one."""
+        mailbox = self.session.starting.mailbox
+        return None if mailbox is None else mailbox.client_id
+
+    @property
     def dialect_name(self) -> str:
         """The name of the client's dialect."""
         return self.session.form.dialect.name

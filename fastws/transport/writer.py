@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, cast
 
 from fastws.hub.channel import Audience, Chunk
 from fastws.hub.ports import ENQUEUED, GONE, Enqueued
+from fastws.session.prioritized_session import OpeningFrame
 from fastws.transport.backpressure import PublisherPause
 from fastws.transport.outbox import Outbox
-from fastws.transport.priority_outbox import PriorityOutbox
+from fastws.transport.priority_outbox import NO_PRIORITIES, PriorityOutbox
 from fastws.transport.services import TransportServices
 from fastws.transport.states import State
 from fastws.vocabulary.publication import Publication
@@ -117,6 +118,40 @@ class Writer(asyncio.Protocol):
             self.outbox.replay(frames, channel)
         self.resume_writing()
 
+    def hold(self) -> None:
+        """Let everything wait in the outbox, within its bounds, until `release`, except what waits already."""
+        services, former = self.services, self.outbox
+        held = PriorityOutbox(services.bounds, services.priorities or NO_PRIORITIES, is_held=True)
+        held.is_blocked = former is not None and former.is_blocked
+        if former is None:
+            services.roster.blocked.add(self)  # type: ignore[arg-type] # every Writer is a Connection
+        else:
+            while batch := former.take():
+                for data in batch:
+                    held.control(OpeningFrame(data))
+        self.outbox = held
+        self.send = _decline
+
+    def release(self, opening: list[bytes]) -> None:
+        """Write the frames of `opening`, then what has waited since `hold`."""
+        outbox = self.outbox
+        if isinstance(outbox, PriorityOutbox) and outbox.is_held:
+            for frame in opening:
+                outbox.control(OpeningFrame(frame))
+            self._end_hold(outbox)
+
+    def drop_held(self) -> None:
+        """The connection ends before `release`: drop the publications that wait for it."""
+        outbox = self.outbox
+        if isinstance(outbox, PriorityOutbox) and outbox.is_held:
+            self.services.counters.dropped["closed"] += outbox.drop_publications()
+            self._end_hold(outbox)
+
+    def _end_hold(self, outbox: PriorityOutbox) -> None:
+        outbox.is_held = False
+        if not outbox.is_blocked:
+            self.resume_writing()
+
     def enqueue(self, chunk: Chunk) -> Enqueued:
         """Queue `chunk` within the bounds of the outbox, or write it if the socket is writable again."""
         if self.state is not State.OPEN:
@@ -149,7 +184,7 @@ class Writer(asyncio.Protocol):
         outbox = self.outbox
         if outbox is None:
             return
-        if not self._write_out(outbox):
+        if not self._write_out(outbox) or outbox.is_held:
             return
         self.outbox = None
         self.services.roster.blocked.discard(self)

@@ -26,12 +26,24 @@ class Standing:
 
 
 @dataclass(slots=True, frozen=True)
+class MailboxStanding:
+    """The mailbox that a client has joined. `standing` is its place there, if mailboxes have a history."""
+
+    channel: str
+    standing: Standing | None
+
+
+@dataclass(slots=True, frozen=True)
 class Connected:
-    """The first message to a client. `standing` is where it stands in its first channel, if that has a history."""
+    """The first message to a client. `standing` is where it stands in its first channel, if that has a history.
+
+    `mailbox` is where it stands in its mailbox, if it has one.
+    """
 
     connection_id: str
     workspace: str | None = None
     standing: Standing | None = None
+    mailbox: MailboxStanding | None = None
 
 
 @dataclass(slots=True, frozen=True)

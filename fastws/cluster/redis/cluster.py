@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fastws.access.revocation import Revocations
 from fastws.brokers import envelope
@@ -30,10 +30,22 @@ from fastws.vocabulary.publication import Publication
 Page = tuple[list[dict[str, object]], str | None]
 
 
+class _PageWanted(NamedTuple):
+    """The arguments of `page`, as one node sends them to another."""
+
+    user: str | None
+    channel: str | None
+    cursor: str | None
+    limit: int
+    client_id: str | None = None
+
+
 class LocalCluster(Protocol):
     """The part of the cluster in this process: cluster/one_process.py."""
 
-    async def page(self, *, user: str | None, channel: str | None, cursor: str | None, limit: int) -> Page: ...
+    async def page(
+        self, *, user: str | None, channel: str | None, cursor: str | None, limit: int, client_id: str | None = None
+    ) -> Page: ...
     async def describe(self, connection_id: str) -> dict[str, object] | None: ...
     async def close(self, connection_id: str) -> bool: ...
     def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None: ...
@@ -109,14 +121,17 @@ class RedisCluster:
     async def dialect_connections(self, dialect: str) -> int:
         return self._roster.dialects().get(dialect, 0) + self.registry.dialects.get(dialect, 0)
 
-    async def page(self, *, user: str | None, channel: str | None, cursor: str | None, limit: int) -> Page:
+    async def page(
+        self, *, user: str | None, channel: str | None, cursor: str | None, limit: int, client_id: str | None = None
+    ) -> Page:
         """Ask node after node by id: connection ids start with the node id, so they are in the same order."""
         found: list[dict[str, object]] = []
         for node in sorted((*self.registry.others, self._broker.node_id)):
             if cursor is not None and node < cursor[:NODE_ID_LENGTH]:
                 continue
             # One more than needed shows whether there is a next page.
-            connections, _ = await self._page_of(node, user, channel, cursor, limit + 1 - len(found))
+            wanted = _PageWanted(user, channel, cursor, limit + 1 - len(found), client_id)
+            connections, _ = await self._page_of(node, wanted)
             found += connections
             if len(found) > limit:
                 return found[:limit], str(found[limit - 1]["id"])
@@ -186,11 +201,12 @@ class RedisCluster:
         except Gone:
             return None
 
-    async def _page_of(self, node: str, user: str | None, channel: str | None, cursor: str | None, limit: int) -> Page:
+    async def _page_of(self, node: str, wanted: _PageWanted) -> Page:
         if node == self._broker.node_id:
-            return await self._local.page(user=user, channel=channel, cursor=cursor, limit=limit)
+            return await self._local.page(**wanted._asdict())
         try:
-            answer = await self._ask(node, "page", [user, channel, cursor, limit])
+            # Without a client id, as nodes of version 0.1 expect it.
+            answer = await self._ask(node, "page", list(wanted if wanted.client_id is not None else wanted[:4]))
         except BrokerUnavailable:
             if not self._broker.is_up:
                 raise
@@ -198,12 +214,13 @@ class RedisCluster:
         return (answer, None) if isinstance(answer, list) else ([], None)
 
     async def _answer_page(self, body: object) -> object:
-        user, channel, cursor, limit = _fields(body, 4)
-        if not isinstance(limit, int) or not all(
-            item is None or isinstance(item, str) for item in (user, channel, cursor)
-        ):
-            raise BadRequest("page: must be a list of user, channel, cursor and limit")
-        connections, _ = await self._local.page(user=user, channel=channel, cursor=cursor, limit=limit)  # type: ignore[arg-type]
+        count = 5 if isinstance(body, list) and len(body) == 5 else 4
+        user, channel, cursor, limit, *rest = _fields(body, count)
+        texts = (user, channel, cursor, *rest)
+        if not isinstance(limit, int) or not all(item is None or isinstance(item, str) for item in texts):
+            raise BadRequest("page: must be a list of user, channel, cursor and limit, perhaps with a client id")
+        wanted = _PageWanted(user, channel, cursor, limit, *rest)  # type: ignore[arg-type] # checked above
+        connections, _ = await self._local.page(**wanted._asdict())
         return connections
 
     async def _answer_describe(self, body: object) -> object:
