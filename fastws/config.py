@@ -122,7 +122,7 @@ class Config:
         None,
         "channels that require a token which allows them. "
         "Default: user:**, workspace:**, and with a JWT key also execution:**, workflow:**; "
-        "+PATTERN adds to the default",
+        "+PATTERN adds to the default; client:** always does",
         kind="list",
         placeholder="PATTERN",
     )

@@ -51,7 +51,10 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 # Options of `join` that go into the query of the upgrade.
-QUERY = ("token", "workspace_id", "offset", "epoch", "replay", "event_types", "job_ids", "statuses")
+QUERY = (
+    *("token", "workspace_id", "offset", "epoch", "replay", "event_types", "job_ids", "statuses"),
+    *("client_id", "client_offset", "client_epoch", "client_replay"),
+)
 
 
 class Talker:

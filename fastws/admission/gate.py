@@ -150,15 +150,7 @@ class Gate:
         if self.capacity.has_shares:
             self.capacity.check_shares(None if identity is None else identity.user, address)
         return Admission(
-            request,
-            address,
-            next(self._ids),
-            dialect,
-            codec,
-            subprotocol,
-            identity,
-            anonymous_allowed=anonymous_allowed,
-            starting=starting,
+            request, address, next(self._ids), dialect, codec, subprotocol, identity, anonymous_allowed, starting
         )
 
     def _check_origin(self, request: Request) -> None:

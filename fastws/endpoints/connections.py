@@ -25,7 +25,7 @@ def has_key(application: Application, request: Request, address: str) -> bool:
 
 
 async def list_connections(application: Application, request: Request, **_: str) -> Response:
-    """Return a page of connections, perhaps of a `user`, `client_id` or `channel`. `cursor` is null on the last page."""
+    """Return a page of connections, of a `user`, `client_id` or `channel`. `cursor` is null on the last page."""
     check_key(application, request)
     query = request.query
     connections, cursor = await application.cluster.page(

@@ -22,17 +22,14 @@ def authorize(session: Session, action: Action, channel: str, then: Callable[[],
 
     Otherwise raises Forbidden, or sends it as the reply if the authorizer has to be asked.
     """
-    if action == "subscribe" and is_mailbox(channel):
-        # Whatever a token or an authorizer says: a client joins its own mailbox, and no other.
-        if not owns(session, channel):
-            raise _refusal(action, channel)
-        then()
-        return
     services = session.services
     authorizer, permissions = services.authorizer, services.permissions
-    if authorizer is None:
+    if action == "subscribe" and is_mailbox(channel):
+        # Whatever a token or an authorizer says: a client joins its own mailbox, and no other.
+        allowed: bool | None = owns(session, channel)
+    elif authorizer is None:
         check = permissions.may_subscribe if action == "subscribe" else permissions.may_publish
-        allowed: bool | None = check(
+        allowed = check(
             session.identity,
             channel,
             needs_token=session.form.dialect.needs_token,

@@ -96,7 +96,7 @@ class _MailboxStart:
         session.peer.release([frame for frame in frames if frame is not None])
 
     def _mailbox_standing(self) -> MailboxStanding | None:
-        """Where the client stands in its mailbox; None if the server had no room for it."""
+        """Return the place of the client in its mailbox; None if the server had no room for it."""
         channel = self._mailbox.channel
         if self._session.services.hub.audience_of(self._session.peer, channel) is None:
             return None

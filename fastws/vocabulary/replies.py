@@ -37,7 +37,7 @@ class MailboxStanding:
 class Connected:
     """The first message to a client. `standing` is where it stands in its first channel, if that has a history.
 
-    `mailbox` is where it stands in its mailbox, if it has one.
+    `mailbox` is its place in its mailbox, if it has one.
     """
 
     connection_id: str

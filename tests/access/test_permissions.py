@@ -340,3 +340,14 @@ def test_a_pattern_with_a_plus_adds_to_the_default_and_opened_channels_are_warne
 def test_the_warning_names_the_channels_that_are_open() -> None:
     (warning,) = Permissions(Config(protected_channels=("user:**",)), True).warnings
     assert warning == "protected_channels leaves workspace:** open to all clients; +PATTERN adds to the default"
+
+
+@pytest.mark.parametrize("patterns", [None, (), ("other:**",), ("+other:**",)])
+def test_nobody_may_subscribe_to_a_mailbox_and_publishing_takes_a_claim(patterns: tuple[str, ...] | None) -> None:
+    rules = permissions(protected_channels=patterns)
+    for mailbox in ("client:tab", "client:u1:tab"):
+        assert rules.is_protected(mailbox)
+        assert both(rules, None, mailbox) == ""
+        assert both(rules, Identity("u1"), mailbox) == ""
+        assert both(rules, Identity("u1", channels=("**", mailbox), publish=("client:**",)), mailbox) == "p"
+    assert both(rules, Identity("u1", channels=("clients:*",)), "clients:1") == "sp"

@@ -34,6 +34,7 @@ class Client:
     user: str
     dialect_name: str = "channels"
     codec_name: str = "json"
+    client_id: str | None = None
     issued_at: float = 1000.0
     is_revoked: bool = False
     queue_is_full: bool = False
@@ -89,9 +90,10 @@ class Local:
         self.enforce = OneProcess(None, roster, revocations).enforce  # type: ignore[arg-type]
 
     async def page(
-        self, *, user: str | None, channel: str | None, cursor: str | None, limit: int
+        self, *, user: str | None, channel: str | None, cursor: str | None, limit: int, client_id: str | None = None
     ) -> tuple[list[dict[str, object]], str | None]:
-        ids = [i for i, c in self.clients.items() if i > (cursor or "") and user in (None, c.user)]
+        clients = [c for c in self.clients.values() if user in (None, c.user) and client_id in (None, c.client_id)]
+        ids = [client.id for client in clients if client.id > (cursor or "")]
         return [{"id": i, "user": self.clients[i].user} for i in heapq.nsmallest(limit, ids)], None
 
     async def describe(self, connection_id: str) -> dict[str, object] | None:

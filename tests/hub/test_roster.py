@@ -17,6 +17,7 @@ class Client:
         self.id = name
         self.identity = None if user is None else Identity(user, token_id=token)
         self.dialect_name, self.codec_name = kind, "json"
+        self.client_id: str | None = None
 
 
 def client(name: str, user: str | None = None, token: str | None = None, kind: str = "rooms") -> Any:
@@ -67,3 +68,18 @@ def test_a_client_with_a_new_token_is_found_by_that_one(former: str | None, now:
     roster.remove(each)
     roster.refreshed("a", before)
     assert roster.by_token.keys() == []
+
+
+def test_clients_with_an_id_are_found_by_it() -> None:
+    roster = Roster()
+    clients = [client("a"), client("b", "ann"), client("c")]
+    for each in clients:
+        roster.add(each)
+    for each in clients[:2]:
+        each.client_id = "phone"
+        roster.give_client_id(each.id, "phone")
+    roster.give_client_id("nobody", "phone")
+    assert roster.by_client_id.of("phone") == clients[:2]
+    for each in clients:
+        roster.remove(each)
+    assert roster.by_client_id.keys() == []

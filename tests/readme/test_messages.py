@@ -25,6 +25,7 @@ from fastws.vocabulary.replies import (
     HistoryPage,
     Lag,
     Left,
+    MailboxStanding,
     Metrics,
     Pong,
     Refreshed,
@@ -51,6 +52,7 @@ STANDINGS = (
 )
 REPLIES = (
     *(Connected("…", standing=standing) for standing in STANDINGS),
+    *(Connected("…", mailbox=MailboxStanding("client:u1:phone", standing)) for standing in STANDINGS[:2]),
     *(Subscribed("c", standing) for standing in STANDINGS),
     Unsubscribed("c"),
     Sent("c", None, 5, 0),
@@ -62,6 +64,8 @@ REPLIES = (
     Failure("forbidden", "…", "c"),
     Gap("c"),
     Gap("c", POSITION),
+    Gap("client:u1:phone"),
+    Gap("client:u1:phone", POSITION),
     HistoryPage("c", (), POSITION),
     PresencePage("c", 3, 2, ()),
     PresencePage("c", 3, 2),
@@ -69,6 +73,7 @@ REPLIES = (
     PresenceUpdate("c", 3, 2),
     PresenceUpdate("c", 300, 2, is_partial=True),
     Lag("c", 7),
+    Lag("client:u1:phone", 7),
     Refreshed(1.0),
     Left("c"),
     FilterChanged(EventFilter(frozenset({"alert"}))),
@@ -78,6 +83,7 @@ REPLIES = (
     FilterChanged(JobFilter(frozenset({"…"}), frozenset({"failed"})), standing=Standing(POSITION)),
     Metrics("executions", {}),
 )
+MAIL = tuple(Publication("client:u1:phone", "…", offset=offset) for offset in (None, 18))
 PUBLICATIONS = {
     "channels": (
         Publication("c", "e"),
@@ -87,15 +93,17 @@ PUBLICATIONS = {
         Publication("c", "e", offset=18),
         Publication("c", "e", sender="…", offset=18),
     ),
-    "rooms": (Publication("execution:1", "…"), Publication("execution:1", "…", offset=18)),
+    "rooms": (Publication("execution:1", "…"), Publication("execution:1", "…", offset=18), *MAIL),
     "workspaces": (
         Publication("w", "execution_started", priority="high", offset=18),
         Publication("w", "execution_started"),
+        *MAIL,
     ),
     "jobs": (
         Publication("j", "job_update", seq=1, attributes={"job_id": "…", "status": "…"}),
         Publication("j", "job_update", seq=1, offset=1, attributes={"job_id": "…", "status": "…"}),
         Publication("", "e"),
+        *(Publication("client:u1:phone", "e", offset=offset) for offset in (None, 18)),
     ),
 }
 # A message's kind: what `type` and `event` say, and which keys it has.

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import pytest_asyncio
 
+from fastws.brokers.history import MemoryHistory
 from fastws.brokers.memory import MemoryBroker
 from fastws.config import Config
 from fastws.errors import BrokerUnavailable, FastWSError
@@ -17,6 +18,7 @@ from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
 from fastws.server.assembly import Assembly
 from fastws.server.server import Server
+from fastws.vocabulary.positions import Past
 from fastws.vocabulary.publication import Publication
 from tests.serving import KEY, PATIENCE_SECONDS, SECRET
 
@@ -27,8 +29,8 @@ class LateBroker(MemoryBroker):
     `unlistened` are the channels given to `unlisten`, `refusals` the errors of channels that have subscribers.
     """
 
-    def __init__(self, hub: Hub, config: Config) -> None:
-        super().__init__(hub, config)
+    def __init__(self, hub: Hub, config: Config, history: LateHistory | None) -> None:
+        super().__init__(hub, config, history)
         self.waiting: dict[str, list[Callable[[], None]]] = {}
         self.refusers: dict[str, list[Callable[[FastWSError], None]]] = {}
         self.unlistened: list[str] = []
@@ -65,11 +67,33 @@ class LateBroker(MemoryBroker):
             super().publish(publication, receipt)
 
 
+class LateHistory(MemoryHistory):
+    """Answers `recover` when the test calls `answer`, with what is complete at that moment."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.asked: dict[str, list[Callable[[], None]]] = {}
+        self.error: FastWSError | None = None
+
+    def recover(self, channel: str, past: Past, answer: Any, late: Any) -> None:
+        ask = super().recover
+        self.asked.setdefault(channel, []).append(
+            lambda: ask(channel, past, answer, late) if self.error is None else answer(self.error)
+        )
+
+    def answer(self, channel: str) -> None:
+        for ask in self.asked.pop(channel):
+            ask()
+
+
 class LateAssembly(Assembly):
     """The parts of a server on a LateBroker."""
 
     def _make_broker(self, node_id: str) -> LateBroker:
-        return LateBroker(self.hub, self._config)
+        with patch("fastws.server.assembly.MemoryHistory", LateHistory):
+            history = self._make_history()
+        assert history is None or isinstance(history, LateHistory)
+        return LateBroker(self.hub, self._config, history)
 
 
 class LateServer(Server):

@@ -121,3 +121,23 @@ async def test_nothing_is_left_for_a_client_that_has_gone(serve: Serve, applicat
     connection.end(1000, "", label="test")
     await task
     assert left == []
+
+
+async def test_the_application_is_not_asked_about_subscribing_to_mailboxes(
+    serve: Serve, application: Application
+) -> None:
+    server = await serve(authorizer=AUTHORIZER)
+    application.allowed.add("client:ada:laptop")
+    token = server.tokens.sign("ada")
+    pipe, connection = connect(
+        server, "client:ada:laptop", "client:ada:phone", target=f"/?client_id=phone&token={token}"
+    )
+    assert [message.get("code") for message in pipe.messages] == ["forbidden", None]
+    assert application.asked == []
+    assert server.services.authorizer is not None
+    left: list[str] = []
+    await leave_forbidden_channels(connection.session, server.services.authorizer, left.append)
+    assert (left, application.asked) == ([], [])
+    say(connection, {"action": "send", "channel": "client:ada:laptop", "event": "e"})
+    await until(lambda: len(pipe.messages) == 3)
+    assert application.asked == [("publish", "client:ada:laptop")]

@@ -291,6 +291,10 @@ async def test_pages_go_through_all_processes_in_the_order_of_ids(redis_server: 
             assert seen == sorted(client.id for client in clients)
         page, cursor = await a.cluster.page(user="ann", channel=None, cursor=None, limit=100)
         assert ([entry["user"] for entry in page], cursor) == (["ann"] * 6, None)
+        for client in clients[::3]:
+            client.client_id = "phone"
+        page, _ = await a.cluster.page(user=None, client_id="phone", channel=None, cursor=None, limit=100)
+        assert [entry["id"] for entry in page] == sorted(client.id for client in clients[::3])
 
 
 async def test_revocation_reaches_every_process_and_later_ones_within_a_second(redis_server: RedisServer) -> None:
