@@ -11,6 +11,7 @@ from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.errors import FastWSError
 from fastws.hub.ports import Receipt
+from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import Encoded, Publication
 
 GAP = "gap"
@@ -37,7 +38,7 @@ class RecordingHub:
             receipt.done(count - min(count, self.refuses), min(count, self.refuses))
         self._changed.set()
 
-    def gap(self, channel: str) -> None:
+    def gap(self, channel: str, position: Position | None = None) -> None:
         self.heard[channel].append(GAP)
         self._changed.set()
 

@@ -203,7 +203,7 @@ class RedisHistory:
 
     def _doubt(self, tail: Tail) -> None:
         if not tail.is_unsure:
-            tail.is_unsure = True
+            tail.is_unsure, tail.is_outdated = True, tail.is_reading
             tail.held_until = self._clock() + HOLD_SECONDS
             self._unsure.add(tail)
 

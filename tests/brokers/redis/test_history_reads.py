@@ -9,7 +9,7 @@ import pytest
 
 from fastws.brokers.envelope import encode_rest
 from fastws.brokers.history import HistoryRule, HistoryRules
-from fastws.brokers.redis.history import RedisHistory
+from fastws.brokers.redis.history import HOLD_SECONDS, RedisHistory
 from fastws.brokers.redis.history_scripts import HistoryKeys
 from fastws.brokers.redis.tail import HistoryLimits
 from fastws.brokers.redis.wire.commander import RedisCommander
@@ -104,4 +104,15 @@ def test_client_is_answered_after_the_second_read(reading: Reading) -> None:
     assert not answers
     reading.answer(_page(1, 2))
     assert [answer.position for answer in answers] == [Position(2, EPOCH)]
+    assert reading.heard == [1, 2]
+
+
+def test_answer_from_before_a_loss_does_not_repeat_what_was_heard_since(reading: Reading) -> None:
+    reading.history.lost()
+    reading.history.confirmed("c")
+    reading.history.receive("c", _payload(2), lambda node, number: None)
+    reading.history.sweep(HOLD_SECONDS)
+    reading.history.lost()
+    reading.answer(_page(1))
+    reading.answer(_page(2))
     assert reading.heard == [1, 2]
