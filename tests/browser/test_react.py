@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import BrowserContext, Page, expect
 
+from tests.brokers.tcp_proxy import TcpProxy
 from tests.browser.conftest import FrontEnd, ServerProcess, token
 from tests.browser.react_bundle import modules
 from tests.node_packages import packages
@@ -29,8 +30,8 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>front end</title><link rel
 IMPORTS = """
 import * as React from "react";
 import { createRoot } from "react-dom/client";
-import { LiveExecutionCounter, RealtimeMetrics, WebSocketProvider, useWebSocket, useWorkflowWebSocket }
-  from "%(server)sclient/react.js";
+import { LiveExecutionCounter, RealtimeMetrics, WebSocketProvider, useChannel, useTyping, useWebSocket,
+  useWorkflowWebSocket } from "%(server)sclient/react.js";
 const h = React.createElement;
 const root = createRoot(document.getElementById("root"));
 const url = "%(server)s";
@@ -73,6 +74,19 @@ window.statuses = [];
 window.promises = [];
 window.show = (token, orders) => root.render(h(React.StrictMode, null, h(WebSocketProvider, { url, token },
   orders.map((calls, number) => h(Caller, { key: number, number, calls })))));
+"""
+CHAT = """
+function Chat({ name, history }) {
+  const { connectionStatus, send } = useChannel("chat", ({ data }) => heard.push([name, data]), {
+    history, onGap: (gap) => heard.push([name, "gap"]),
+  });
+  const { people, typing, stopped } = useTyping("chat", { name, seconds: 2 });
+  window[name] = { send, typing, stopped };
+  const state = `${connectionStatus} ${people.map((one) => one.name).join()}`;
+  return h("p", { id: name, "data-heard": heard.length }, state.trim());
+}
+window.show = (people, server = url) => root.render(h(React.StrictMode, null, h(WebSocketProvider, { url: server },
+  people.map(([name, history]) => h(Chat, { key: name, name, history })))));
 """
 DASHBOARD = """
 window.show = (token) => root.render(h(React.StrictMode, null, h(WebSocketProvider, { url, token },
@@ -271,3 +285,63 @@ async def wait_for_subscribers(server: ServerProcess, channel: str, count: int) 
             return
         await asyncio.sleep(0.02)  # the server offers no event for this
     pytest.fail(f"{channel} does not have {count} subscribers: {json.dumps(await connections(server))}")
+
+
+async def test_a_channel_begins_with_its_history_and_goes_on_over_lost_connections(
+    own_server: OwnServer, front_end: FrontEnd, page: Page
+) -> None:
+    server = own_server("--history", "**=100/60")
+    await visit(page, front_end, server, CHAT)
+    async with TcpProxy(server.port) as proxy:
+        for number in range(5):
+            server.publish("chat", "said", number)
+        show = "([people, url]) => show(people, url)"
+        url = f"http://127.0.0.1:{proxy.port}/"
+        await page.evaluate(show, [[["ada", 3]], url])
+        await page.wait_for_function("heard.length === 3")
+        server.publish("chat", "said", 5)
+        await page.wait_for_function("heard.length === 4")
+        for number in range(6, 12, 2):
+            proxy.cut()
+            server.publish("chat", "said", number)
+            server.publish("chat", "said", number + 1)
+            await page.wait_for_function(f"heard.length === {number}")
+        await page.evaluate(show, [[["ada", 3], ["bob", 2]], url])
+        await page.wait_for_function("heard.length === 12")
+        (connection,) = await connections(server)
+        assert connection["channels"] == ["chat"]
+    heard = await page.evaluate("heard")
+    assert heard == [*(["ada", number] for number in range(2, 12)), ["bob", 10], ["bob", 11]]
+
+
+async def test_people_who_type_are_shown_until_they_send_stop_or_say_nothing_more(
+    server: ServerProcess, front_end: FrontEnd, page: Page, context: BrowserContext
+) -> None:
+    other = await context.new_page()
+    for each, name in ((page, "ada"), (other, "bob")):
+        await visit(each, front_end, server, CHAT)
+        await each.evaluate("name => show([[name, 0]])", name)
+        await expect(each.locator(f"#{name}")).to_have_text("connected")
+    await wait_for_subscribers(server, "chat", 2)
+    ada = page.locator("#ada")
+    for end in ("bob.stopped()", "bob.send('said', 1)", "null"):
+        await other.evaluate("bob.typing()")
+        await expect(ada).to_have_text("connected bob")
+        await other.evaluate(end)
+        await expect(ada).to_have_text("connected")
+        await other.evaluate("bob.stopped()")
+    await expect(other.locator("#bob")).to_have_text("connected")
+    assert await page.evaluate("heard") == [["ada", 1]]
+
+
+async def test_a_channel_that_is_no_longer_shown_is_left(
+    server: ServerProcess, front_end: FrontEnd, page: Page
+) -> None:
+    await visit(page, front_end, server, CHAT)
+    await page.evaluate("show([['ada', 0], ['bob', 0]])")
+    await wait_for_subscribers(server, "chat", 1)
+    await page.evaluate("show([['bob', 0]])")
+    server.publish("chat", "said", 1)
+    await page.wait_for_function("heard.length === 1")
+    await page.evaluate("show([])")
+    await wait_for_subscribers(server, "chat", 0)

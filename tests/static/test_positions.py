@@ -272,3 +272,57 @@ def test_the_filter_of_a_workspace_in_a_query(tmp_path: Path, calls: str, query:
     """
     position = {"offset": "3", "epoch": "x"}
     assert result_of(source, tmp_path) == [{} if query is None else {**position, **query}, 1]
+
+
+def test_the_first_subscription_gets_what_replay_asks_for_and_later_ones_continue(tmp_path: Path) -> None:
+    source = """
+    const server = reset();
+    answering(server, { c: at(9, "x", { replayed: 2 }) });
+    const client = open({ channels: ["c"], replay: 3 });
+    await clock.advance(100);
+    const first = said();
+    hear(7, 9, 10);
+    answering(server, { c: at(10, "x", { recovered: true, replayed: 0 }) });
+    await back();
+    report([first, numbers(), said(), seen.gap]);
+    """
+    subscribe = {"action": "subscribe", "channel": "c"}
+    continued = [{**subscribe, "offset": 10, "epoch": "x"}]
+    assert result_of(source, tmp_path) == [[{**subscribe, "replay": 3}], [7, 9, 10], continued, []]
+
+
+def test_history_is_asked_for_by_channel_room_or_feed(tmp_path: Path) -> None:
+    source = """
+    const asked = [];
+    for (const dialect of ["channels", "rooms", "workspaces"]) {
+      const server = reset(dialect);
+      answering(server, { c: at(2, "x", { messages: [1] }), history: at(2, "x", { messages: [1] }) });
+      const client = open({ dialect, token: "t" });
+      await clock.advance(100);
+      const [page] = await Promise.all([client.history("c", { limit: 5, reverse: true }), clock.advance(100)]);
+      asked.push(said().at(-1), page);
+    }
+    report(asked);
+    """
+    page = {"messages": [1], "offset": 2, "epoch": "x"}
+    options = {"limit": 5, "reverse": True}
+    assert result_of(source, tmp_path) == [
+        {"action": "history", "channel": "c", **options},
+        page,
+        {"type": "history", "room_id": "c", **options},
+        page,
+        {"type": "history", **options},
+        page,
+    ]
+
+
+def test_ephemeral_messages_are_marked(tmp_path: Path) -> None:
+    source = """
+    reset();
+    const client = open();
+    await clock.advance(100);
+    client.send("c", "typing", 1, { ephemeral: true });
+    report(said());
+    """
+    sent = {"action": "send", "channel": "c", "event": "typing", "data": 1, "ephemeral": True}
+    assert result_of(source, tmp_path) == [sent]

@@ -15,11 +15,14 @@ SAMPLE = """
 import { connect, FastWSError, type Message } from "./client/fastws.js";
 import { encode } from "./client/msgpack.js";
 import { LiveExecutionCounter, RealtimeMetrics, WebSocketProvider } from "./client/react.js";
-import { useWebSocket, useWorkflowWebSocket } from "./client/react.js";
+import { useChannel, useTyping, useWebSocket, useWorkflowWebSocket } from "./client/react.js";
 import { createElement } from "react";
 
 const getToken = async ({ reason }: { reason: string }) => (reason === "start" ? "a" : null);
 const client = connect({ url: "wss://x", dialect: "rooms", getToken });
+client.on("reconnected", ({ recovered }) => console.log(recovered["news"], client.positions["news"]?.offset));
+client.history("news", { limit: 5, reverse: true }).then(({ messages, epoch }) => console.log(messages.length, epoch));
+connect({ positions: client.positions, replay: 5 });
 client.on("gap", ({ channel, source }) => console.log(channel?.length, source === "server"));
 const sent: Promise<{ sent: number }> = client.send("news", "hello", { text: "x" }, { excludeSelf: true });
 const bytes: Uint8Array = encode({ a: 1n });
@@ -32,6 +35,9 @@ export function Page() {
     onMessage: (event) => JSON.parse(event.data) as Message,
   });
   subscribe(["alert"]);
+  const { send } = useChannel("chat", ({ data }) => console.log(data), { history: 50, onGap: () => {} });
+  const { people, typing } = useTyping("chat", { name: "Ada" });
+  send("said", people.map(({ name }) => name), { ephemeral: true }).then(({ sent: reached }) => reached, typing);
   sendMessage({ type: "ping" });
   const words: string = `${connectionStatus} ${executionStatus?.status} ${isConnected}`;
   return createElement(WebSocketProvider, { token: "t" }, words,
@@ -62,8 +68,9 @@ def test_everything_that_is_exported_is_declared(tmp_path: Path, name: str) -> N
     stub = tmp_path / "node_modules" / "react"
     stub.mkdir(parents=True)
     (stub / "package.json").write_text('{"name": "react", "type": "module", "main": "index.js"}')
-    imported = re.findall(r"import {([^}]+)} from .react.;", (STATIC / "client" / "react.js").read_text())
-    words = [word.strip() for word in "".join(imported).split(",") if word.strip()]
+    sources = "".join(path.read_text() for path in (STATIC / "client").glob("react*.js"))
+    imported = re.findall(r"import {([^}]+)} from .react.;", sources)
+    words = sorted({word.strip() for word in ",".join(imported).split(",") if word.strip()})
     (stub / "index.js").write_text("".join(f"export const {word} = () => {{}};\n" for word in words))
     source = f'console.log(JSON.stringify(Object.keys(await import("./client/{name}.js"))));'
     assert sorted(json.loads(run_module(source, tmp_path))) == sorted(declared)

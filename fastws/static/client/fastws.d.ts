@@ -109,6 +109,8 @@ export interface Options {
   workspaceId?: string | null;
   /** `positions` of an earlier client: continue there on channels with history. */
   positions?: Positions;
+  /** Number of messages to get from the history of a channel that is subscribed for the first time. Default: none. */
+  replay?: number;
   /** Default: true. */
   reconnect?: boolean;
   /** Failures in a row after which the client gives up. Default: never. */
@@ -155,6 +157,31 @@ export interface Sent {
   failed: number;
 }
 
+export interface SendOptions {
+  excludeSelf?: boolean;
+  key?: string;
+  /** Not kept in the history: typing, cursors. */
+  ephemeral?: boolean;
+}
+
+export interface HistoryOptions {
+  /** 1 to 1000. Default: 100. */
+  limit?: number;
+  /** Together with `epoch`: the messages after this position, or with `reverse` those before it. */
+  offset?: number;
+  epoch?: string;
+  /** Newest first. Default: oldest first. */
+  reverse?: boolean;
+}
+
+export interface HistoryPage {
+  /** Deliveries, each with its `timestamp`. */
+  messages: Message[];
+  /** The position of the newest message of the channel. */
+  offset: number;
+  epoch: string;
+}
+
 /**
  * Rejections are FastWSErrors. Requests made while the client connects wait for it, at most `requestTimeout`;
  * `subscribe` and `unsubscribe` wait without a limit.
@@ -179,7 +206,9 @@ export class Client {
   /** In the jobs dialect it removes the filter, whatever is given. */
   unsubscribe(unwanted?: string | string[]): Promise<void>;
   /** Only in the channels dialect. */
-  send(channel: string, event: string, data?: unknown, more?: { excludeSelf?: boolean; key?: string }): Promise<Sent>;
+  send(channel: string, event: string, data?: unknown, more?: SendOptions): Promise<Sent>;
+  /** A page of the history of a channel; in workspaces and jobs of the feed, without a channel. */
+  history(channel?: string | null, options?: HistoryOptions): Promise<HistoryPage>;
   sendTo(connectionId: string, event: string, data?: unknown): Promise<Sent>;
   /** Only in the workspaces dialect: the last `metrics_update` of that type. */
   requestMetrics(metricType?: string): Promise<any>;

@@ -61,8 +61,7 @@ export class Client {
     }
     addressOf(this.#options, this.#dialect, null); // throws here, where the caller sees it, if the URL is invalid
     const filter = this.#dialect.filter();
-    const { positions } = this.#options;
-    this.#positions = new Positions(positions, this.#dialect, filter, (gap) => this.#emit("gap", gap));
+    this.#positions = new Positions(this.#options, this.#dialect, filter, (gap) => this.#emit("gap", gap));
     const fieldsOf = (request) => this.#positions.fields(request);
     this.#subscriptions = new Subscriptions(filter, (error) => this.#emit("error", error), fieldsOf);
     if (this.#options.channels?.length) this.#subscriptions.add(this.#options.channels).catch(() => {});
@@ -118,8 +117,9 @@ export class Client {
     await removed;
   }
 
-  async send(channel, event, data = null, { excludeSelf = false, key } = {}) {
-    const more = { ...(excludeSelf && { exclude_self: true }), ...(key !== undefined && { key }) };
+  async send(channel, event, data = null, { excludeSelf = false, ephemeral = false, key } = {}) {
+    const flags = { ...(excludeSelf && { exclude_self: true }), ...(ephemeral && { ephemeral }) };
+    const more = { ...flags, ...(key !== undefined && { key }) };
     return this.#send({ channel, event, data, ...more });
   }
 
@@ -130,6 +130,15 @@ export class Client {
   async requestMetrics(metricType) {
     const wanted = metricType === undefined ? {} : { metric_type: metricType };
     return (await this.request({ type: "request_metrics", ...wanted })).data;
+  }
+
+  /** A page of the history of `channel`; in workspaces and jobs of the feed, whatever `channel` is. */
+  async history(channel, { limit, offset, epoch, reverse } = {}) {
+    const { verb, key, hasFilter } = this.#dialect;
+    const asked = Object.entries({ limit, offset, epoch, reverse }).filter(([, value]) => value !== undefined);
+    const named = hasFilter ? {} : { [key]: channel };
+    const page = await this.request({ [verb]: "history", ...named, ...Object.fromEntries(asked) });
+    return { messages: page.messages, offset: page.offset, epoch: page.epoch };
   }
 
   /** Measures the round trip to the server, in milliseconds. */

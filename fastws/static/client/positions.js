@@ -28,15 +28,17 @@ export class Positions {
   #told = new Set(); // the gaps among them
   #home = null;
   #workspace = null;
+  #replay; // publications to get of a channel that is subscribed for the first time
   #feed = null; // settled when the greeting of a feed has come; null if none is due
   #wasConnected = false;
   #isReturning = false;
 
-  constructor(given, dialect, filter, tellGap) {
+  constructor({ positions, replay = 0 }, dialect, filter, tellGap) {
+    this.#replay = replay;
     this.#dialect = dialect;
     this.#filter = filter;
     this.#tellGap = tellGap;
-    for (const [channel, fields] of Object.entries(given ?? {})) {
+    for (const [channel, fields] of Object.entries(positions ?? {})) {
       const position = positionIn(fields);
       if (!position) throw new FastWSError("bad_request", `no position in \`positions\` for ${channel}: { offset, epoch }`);
       this.#known.set(channel, position);
@@ -57,8 +59,9 @@ export class Positions {
     const chosen = this.#filter.query();
     this.#feed = isGreeting ? null : deferred();
     // Without its filter in the query, the client would be replayed what it does not want.
-    if (!position || !chosen) return isGreeting ? {} : { replay: 0 };
-    return { ...position, ...chosen };
+    if (position && chosen) return { ...position, ...chosen };
+    if (this.#replay && chosen && !this.#wasConnected) return { replay: this.#replay, ...chosen };
+    return isGreeting ? {} : { replay: 0 };
   }
 
   #findHome(standard) {
@@ -98,7 +101,9 @@ export class Positions {
   /** The keys with which `request`, a subscription, continues from the position of its channel. */
   fields(request) {
     const channel = this.#channelOf(request, "subscribe");
-    return channel === null || this.#leaving.has(channel) ? {} : { ...this.#known.get(channel) };
+    if (channel === null || this.#leaving.has(channel)) return {};
+    const isFirst = !this.#known.has(channel) && !this.#filter.wasHeard(request);
+    return isFirst && this.#replay ? { replay: this.#replay } : { ...this.#known.get(channel) };
   }
 
   /** The server has granted `request`. */
@@ -120,8 +125,9 @@ export class Positions {
     const isRecovered = reply.recovered === true;
     const returns = isFirst && (wasHeard || before !== undefined);
     if (returns) this.#recovered.set(channel, isRecovered && (this.#recovered.get(channel) ?? true));
-    if (isRecovered && reply.replayed && before) return; // the deliveries lead there
-    this.#set(channel, now);
+    if (!reply.replayed) this.#set(channel, now);
+    else if (!isRecovered || !before) this.#set(channel, now && { offset: 0, epoch: now.epoch });
+    // Otherwise the deliveries that follow lead to the position.
     // For channels without history, `restored` reports the gaps: one for all if nothing was recovered.
     if (returns && !isRecovered && (before || !this.#isReturning)) this.#gap(channel, now);
   }

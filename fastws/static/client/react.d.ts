@@ -1,7 +1,18 @@
 /** React over fastws.js: https://…/client/react.js. React itself is imported as "react" (18 or later). */
 
 import type { ReactElement, ReactNode } from "react";
-import type { FastWSError, Format, Gap, Lag, Heard, Message, Status, TokenReason } from "./fastws.js";
+import type {
+  FastWSError,
+  Format,
+  Gap,
+  Heard,
+  Lag,
+  Message,
+  SendOptions,
+  Sent,
+  Status,
+  TokenReason,
+} from "./fastws.js";
 
 export interface ConnectionSettings {
   /** Default: the server that this file was loaded from. */
@@ -75,3 +86,48 @@ export function LiveExecutionCounter(props: ConnectionSettings & { limit?: numbe
 export function RealtimeMetrics(
   props: ConnectionSettings & { metricType?: string; labels?: Record<string, string>; className?: string },
 ): ReactElement;
+
+export interface UseChannelOptions extends Omit<ConnectionSettings, "workspaceId"> {
+  /** Begin with this many messages of the channel's history, oldest first. Default: none. */
+  history?: number;
+  /** Messages were missed: load the state again. */
+  onGap?: (gap: Gap) => void;
+  onLag?: (lag: Lag) => void;
+  onError?: (error: FastWSError) => void;
+}
+
+/**
+ * The messages of a channel, in order and each once, also after a lost connection where the channel has a history.
+ * Components of one provider and user share a connection. Nothing is subscribed while `channel` is empty.
+ */
+export function useChannel(
+  channel: string | null | undefined,
+  onMessage: (message: Message) => void,
+  options?: UseChannelOptions,
+): {
+  connectionStatus: Status;
+  send(event: string, data?: unknown, more?: SendOptions): Promise<Sent>;
+};
+
+export interface UseTypingOptions extends Omit<UseChannelOptions, "history"> {
+  /** Shown to the others, for example a name. */
+  name?: unknown;
+  /** After this time without a key a person is no longer shown. Default: 5. */
+  seconds?: number;
+}
+
+/**
+ * The people typing in a channel. The hook publishes there with `ephemeral`, at most every 2 s, so the client needs the
+ * permission to publish.
+ */
+export function useTyping(
+  channel: string | null | undefined,
+  options?: UseTypingOptions,
+): {
+  /** Without the person itself. `id` is the id of their connection. */
+  people: { id: string; name: any }[];
+  /** Call it at each key. */
+  typing(): void;
+  /** Call it when the text was sent or removed. */
+  stopped(): void;
+};

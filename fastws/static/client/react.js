@@ -9,37 +9,14 @@
  * React is imported as "react": by a bundler, or by an import map of the page. Types: react.d.ts next to this file.
  */
 
-import {
-  createContext,
-  createElement,
-  useCallback,
-  useContext,
-  useEffect,
-  useMemo,
-  useReducer,
-  useRef,
-  useState,
-} from "react";
+import { createElement, useCallback, useContext, useEffect, useReducer, useRef, useState } from "react";
 import { connect } from "./fastws.js";
+import { LINGER_MS, Surroundings, WebSocketProvider, given, hasEnded, useLatest, userOf, warn } from "./react_provider.js";
 
-// An effect that is cleaned up and run again at once (StrictMode, a re-render) keeps its connection.
-const LINGER_MS = 250;
+export { useChannel, useTyping } from "./react_channels.js";
+export { WebSocketProvider };
+
 const RECENT = 5;
-
-/** Connections to workspaces, one for all components that look at the same workspace as the same user. */
-class Pool {
-  #connections = new Map();
-
-  join(key, settings, member) {
-    let shared = this.#connections.get(key);
-    if (!shared) {
-      shared = new SharedConnection(settings, () => this.#connections.delete(key));
-      this.#connections.set(key, shared);
-    }
-    shared.join(member);
-    return shared;
-  }
-}
 
 /** One client in the workspaces dialect. The server sends what any member wants; each member gets what it wants. */
 class SharedConnection {
@@ -125,10 +102,6 @@ class SharedConnection {
   }
 }
 
-function hasEnded({ status }) {
-  return status === "disconnected" || status === "refused";
-}
-
 /** `only` the named event types, or with `only` null all `except` the named. */
 function wants({ only, except }, type) {
   return only ? only.has(type) : !except.has(type);
@@ -144,18 +117,6 @@ function narrowed({ only, except }, types) {
   if (types.includes("*")) return { only: new Set(), except: new Set() };
   if (only) return { only: new Set([...only].filter((type) => !types.includes(type))), except };
   return { only: null, except: new Set([...except, ...types]) };
-}
-
-const Surroundings = createContext({ settings: {}, pool: new Pool() });
-
-/** Settings for the hooks and components within: `url`, `token` or `getToken`, `format`, `auth`, `workspaceId`. */
-export function WebSocketProvider({ children, url, token, getToken, format, auth, workspaceId }) {
-  const [pool] = useState(() => new Pool());
-  const surroundings = useMemo(
-    () => ({ pool, settings: given({ url, token, getToken, format, auth, workspaceId }) }),
-    [pool, url, token, getToken, format, auth, workspaceId],
-  );
-  return createElement(Surroundings.Provider, { value: surroundings }, children);
 }
 
 /** A workspace's events. Nothing is opened before there is a token. See react.d.ts. */
@@ -179,7 +140,8 @@ export function useWebSocket(options = {}) {
     if (!mayConnect) return undefined;
     const ask = latest.current.getToken && ((why) => latest.current.getToken(why));
     const asked = { url, format, auth, workspaceId, maxReconnectAttempts, token: latest.current.token, getToken: ask };
-    const joined = pool.join(key, given({ ...asked, reconnect: autoReconnect }), member);
+    const opened = given({ ...asked, reconnect: autoReconnect });
+    const joined = pool.join(key, (ended) => new SharedConnection(opened, ended), member);
     shared.current = joined;
     return () => {
       shared.current = null;
@@ -363,31 +325,4 @@ function shownValue(value) {
 function shownTime(timestamp) {
   const moment = new Date(timestamp);
   return Number.isNaN(moment.getTime()) ? "" : moment.toLocaleTimeString();
-}
-
-/** The user of a JWT: another one is another connection, a new token of the same one is not. */
-function userOf(token) {
-  if (!token) return null;
-  try {
-    return JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))).sub ?? token;
-  } catch {
-    return token; // not a JWT: each token is a user of its own
-  }
-}
-
-function warn(error) {
-  console.warn("fastws:", error.message);
-}
-
-/** The given values without the undefined ones, so that those get their defaults. */
-function given(options) {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-}
-
-function useLatest(value) {
-  const latest = useRef(value);
-  useEffect(() => {
-    latest.current = value;
-  });
-  return latest;
 }
