@@ -212,8 +212,8 @@ class RedisHistory:
         self.publisher.sweep(now)
         for tail in [tail for tail in self._unsure if tail.held_until <= now]:
             tail.held_until = now + HOLD_SECONDS
-            if tail.held:
-                first = tail.held[0].position
+            first = tail.first_unheard()
+            if first is not None:
                 self._counters.holes["gap"] += 1
                 self._restart(tail, Position(first.offset - 1, first.epoch))
                 self._sure(tail)

@@ -107,6 +107,14 @@ class Tail:
         if len(self.kept) > self.rule.limit:
             self.memory.bytes -= size_of(self.kept.popleft())
 
+    def first_unheard(self) -> Position | None:
+        """Return the position of the first publication that is held back and was not delivered before."""
+        for heard in self.held:
+            position = heard.position
+            if self.position is None or position.epoch != self.position.epoch or position > self.position:
+                return position
+        return None
+
     def begin(self, position: Position) -> None:
         """Continue after `position`, without what was kept before."""
         self.clear()

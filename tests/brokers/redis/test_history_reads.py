@@ -116,3 +116,19 @@ def test_answer_from_before_a_loss_does_not_repeat_what_was_heard_since(reading:
     reading.answer(_page(1))
     reading.answer(_page(2))
     assert reading.heard == [1, 2]
+
+
+@pytest.mark.parametrize("arriving", [[2], [2, 3]], ids=["known", "known-and-new"])
+def test_what_was_read_already_is_not_delivered_again_when_holding_back_ends(
+    reading: Reading, arriving: list[int]
+) -> None:
+    reading.history.lost()
+    reading.history.confirmed("c")
+    reading.answer(_page(1, 2))
+    reading.history._run_known()
+    for offset in arriving:
+        reading.history.receive("c", _payload(offset), lambda node, number: None)
+    reading.history.sweep(HOLD_SECONDS)
+    assert reading.heard == [1, *arriving]
+    reading.answer(_page(2, 3))
+    assert reading.heard == [1, 2, 3]
