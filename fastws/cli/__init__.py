@@ -102,7 +102,7 @@ def _refuse(unknown: Sequence[str], command: argparse.ArgumentParser) -> NoRetur
     """Exit with an error for unknown arguments, and suggest the option that may have been meant."""
     flag = unknown[0].partition("=")[0]
     known = [name for action in command._actions for name in action.option_strings]
-    close = get_close_matches(flag, known, n=1)
+    close = get_close_matches(flag, known, n=1, cutoff=0.75)
     meant = f" (did you mean {close[0]}?)" if close else ""
     command.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
 

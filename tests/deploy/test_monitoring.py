@@ -41,6 +41,9 @@ PROMISED = {
     "fastws_history_bytes": (),
     "fastws_replayed_messages_total": (),
     "fastws_recoveries_total": ("outcome",),
+    "fastws_holes_total": ("outcome",),
+    "fastws_presence_members": (),
+    "fastws_presence_updates_total": (),
 }
 HISTOGRAMS = ("fastws_broker_lag_seconds", "fastws_loop_lag_seconds")
 OF_THE_PROCESS = ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds", "process_max_fds")

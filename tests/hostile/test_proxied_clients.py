@@ -99,9 +99,16 @@ def test_behind_trusted_proxies_all_clients_need_a_token_by_default(shared: Run)
 
 @pytest.mark.parametrize("host", ["ws.example.com", "192.0.2.1", "localhost.example.com", ""])
 def test_a_host_that_is_no_loopback_name_came_through_a_proxy_or_a_page(shared: Run, host: str) -> None:
-    server = shared()
+    server = shared("--allowed-hosts", "*")
     with RawClient(server.port) as client:
         assert client.upgrade("/", host=host) == 401
+
+
+@pytest.mark.parametrize("host", ["ws.example.com", "192.0.2.1", "localhost.example.com", ""])
+def test_by_default_only_names_of_this_machine_are_served(shared: Run, host: str) -> None:
+    server = shared()
+    with RawClient(server.port) as client:
+        assert client.upgrade("/", host=host) == 421
 
 
 def test_a_proxied_client_with_a_token_without_claims_has_the_rights_of_an_anonymous_one(run: Run) -> None:

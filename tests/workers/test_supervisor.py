@@ -94,7 +94,10 @@ def test_workers_that_cannot_start_at_all_end_the_start(redis_server: RedisServe
     settings = hook(tmp_path, "os._exit(3)", times=100)["environment"]
     code, lines = run_to_its_end("--workers", "2", "--redis-url", redis_server.url, **settings)  # type: ignore[arg-type]
     assert code == 1
-    assert "start aborted" in lines[-1]
+    aborted, stopping, stopped = lines[-3:]
+    assert "start aborted" in aborted
+    assert "stopping" in stopping
+    assert "stopped" in stopped
 
 
 @pytest.mark.parametrize(
