@@ -332,10 +332,10 @@ def recovery(top: Position, kept: deque[Publication], past: Past, limit: int) ->
         return Recovery(top, "wrong_epoch")
     if missed < 0:
         return Recovery(top, "never_was")
-    if missed > len(kept):
-        return Recovery(top, "too_old")
     if missed > limit:
         return Recovery(top, "too_many")
+    if missed > len(kept):
+        return Recovery(top, "too_old")
     return Recovery(top, "recovered", _last(kept, missed))
 
 

@@ -143,6 +143,7 @@ class RedisBroker:
             HistoryRules(self._rules, self.names.is_feed),
             self.counters,
             self.subscriptions.is_confirmed,
+            self._echoed,
             limits=self._limits,
             clock=lambda: asyncio.get_running_loop().time(),
         )
@@ -171,7 +172,7 @@ class RedisBroker:
         # The loop closes the sockets in its next iteration.
         await asyncio.sleep(0)
         if self.history is not None:
-            self.history.publisher.stop()
+            self.history.stop()
         self.receipts.refuse_all()
 
     def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
@@ -250,7 +251,7 @@ class RedisBroker:
         channel, form = route
         try:
             if self.history is not None and is_numbered(payload) and self.history.keeps(channel):
-                self.history.receive(channel, payload, self._echoed)
+                self.history.receive(channel, payload)
                 return
             publication, node, number = form.decode(payload, channel)
         except BadRequest as error:

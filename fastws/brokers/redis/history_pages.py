@@ -48,9 +48,9 @@ class HistoryPages:
             return
         start, end = "-", "+"
         if position is not None and is_reverse:
-            end = f"({position.offset}-0"
+            end = f"{max(position.offset - 1, 0)}-0"
         elif position is not None:
-            start = f"({position.offset}-0"
+            start = f"{position.offset + 1}-0"
         packed = pack(b"EVALSHA", PAGE.sha, 2, *self._keys.of(channel), int(is_reverse), start, end, limit)
         self._commander.send(packed, partial(self._read, channel, position, is_reverse, answer))
 
@@ -86,6 +86,10 @@ class HistoryPages:
             self._clear(channel, "", answer)
 
     def _clear(self, channel: str, epoch: str, answer: Callable[[Position | FastWSError], None]) -> None:
+        if self._publisher.run is None:
+            answer(BrokerUnavailable("Redis is unavailable: try again"))
+            return
+
         def cleared(reply: object) -> None:
             if isinstance(reply, list) and len(reply) == 2:
                 answer(Position(reply[0], reply[1].decode()))
@@ -122,7 +126,7 @@ class HistoryPages:
     def _error(self, reply: object) -> FastWSError:
         if isinstance(reply, FastWSError):
             return reply
-        self._commander.log_refusal(b"EVALSHA", reply)
+        self._publisher.script_refused(reply)
         return BrokerUnavailable(refusal_text(reply), cause=str(reply))
 
 

@@ -18,7 +18,9 @@ from typing import Final, NamedTuple
 _PUBLISH: Final = b"""
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'run')
 local epoch, top = meta[1], tonumber(meta[2] or '0')
-if epoch and meta[3] ~= ARGV[1] and not (epoch == ARGV[3] and top >= tonumber(ARGV[4])) then
+if epoch and epoch == ARGV[3] then
+  if top < tonumber(ARGV[4]) then epoch = false end
+elseif epoch and meta[3] ~= ARGV[1] then
   if ARGV[5] ~= '1' then return {0} end
   epoch = false
 end
@@ -37,9 +39,10 @@ return {top, epoch}
 """
 
 # Reads a numbering and what comes after an offset, and vouches for it. KEYS: meta, stream. ARGV: run, new epoch, epoch
-# and top heard here, "1" to begin a new epoch if nobody vouches, offset (negative: so many before the end), number of
-# entries, Redis channel, life of a numbering with and without a publication in seconds. Returns {top, epoch,
-# milliseconds that the stream has left, entries}, or {0} as above. A new epoch is announced on the Redis channel.
+# and top heard here, "1" to begin a new epoch if nobody vouches, offset (negative: so many before the end; of another
+# epoch than the one heard: 0), number of entries, Redis channel, life of a numbering with and without a publication in
+# seconds. Returns {top, epoch, milliseconds that the stream has left, entries}, or {0} as above. A new epoch is
+# announced on the Redis channel. It writes only what has changed, so that a Redis that is full can be read.
 _READ: Final = b"""
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'run')
 local epoch, top = meta[1], tonumber(meta[2] or '0')
@@ -54,12 +57,14 @@ if not epoch then
   redis.call('DEL', KEYS[2])
   redis.call('PUBLISH', ARGV[8], '\\193\\2' .. struct.pack('>I8', 0) .. string.char(#epoch) .. epoch .. 'g')
 end
-redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', top, 'run', ARGV[1])
+if epoch == ARGV[2] or meta[3] ~= ARGV[1] then
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', top, 'run', ARGV[1])
+end
 redis.call('EXPIRE', KEYS[1], top > 0 and ARGV[9] or ARGV[10])
 local entries = {}
 if tonumber(ARGV[7]) > 0 then
   local after = tonumber(ARGV[6])
-  if after < 0 then after = math.max(top + after, 0) end
+  if after < 0 then after = math.max(top + after, 0) elseif epoch ~= ARGV[3] then after = 0 end
   entries = redis.call('XRANGE', KEYS[2], string.format('%.0f-0', after + 1), '+', 'COUNT', ARGV[7])
 end
 return {top, epoch, redis.call('PTTL', KEYS[2]), entries}

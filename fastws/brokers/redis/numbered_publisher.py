@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
 
-from fastws.brokers.history import NUMBERING_SECONDS, HistoryRule, new_epoch
+from fastws.brokers.history import NUMBERING_SECONDS, HistoryRule
 from fastws.brokers.redis.history_scripts import PUBLISH, SCRIPTS, HistoryKeys, Script
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.resp import error_code, pack, refusal_text
@@ -24,6 +25,10 @@ MAX_WAITING: Final = 10_000
 VOUCH_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 0.1
 UNKNOWN_RUN: Final = "unknown"
+# Interval at which scripts are loaded again if Redis keeps forgetting them.
+RELOAD_SECONDS: Final = 1.0
+# Channels known to belong to the present run of Redis. Beyond, each is asked again.
+MAX_VOUCHED: Final = 100_000
 
 _log = structlog.get_logger("fastws.redis")
 Published = Callable[[Position | FastWSError], None]
@@ -63,14 +68,18 @@ class NumberedPublisher:
         self._on_run = on_run
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
-        # By channel: publications that wait until somebody has vouched for its numbering, or until VOUCH_SECONDS.
-        self._unvouched: dict[str, deque[_Waiting]] = {}
-        # The channels whose first publication is being tried again.
-        self._retrying: set[str] = set()
+        # The channels whose numbering belongs to the present run of Redis.
+        self._vouched: set[str] = set()
+        # By channel: what waits until its first publication in this run is numbered. That is alone under way: if nobody
+        # has vouched for the numbering, it is tried again until VOUCH_SECONDS have passed, and stays the first.
+        self._following: dict[str, deque[_Waiting]] = {}
+        self._loaded_at = float("-inf")
+        self._epochs = _new_epochs()
 
     def commander_up(self) -> None:
         """There is a new connection: load the scripts and ask for the run id, before anything else is sent."""
         self.run = None
+        self._loaded_at = self._clock()
         for script in SCRIPTS:
             self._commander.send_first(b"SCRIPT", b"LOAD", script.text, answered=_log_error)
         self._commander.send_first(b"INFO", b"server", answered=self._info_answered)
@@ -88,10 +97,8 @@ class NumberedPublisher:
     ) -> None:
         """Number, keep and publish `rest`, an envelope without its position. `published` gets that, or the error."""
         waiting = _Waiting(channel, rule, rest, published, self._clock() + WAIT_SECONDS)
-        if channel in self._unvouched:
-            self._unvouched[channel].append(waiting)
-        elif self.run is not None:
-            self._send(waiting)
+        if self.run is not None:
+            self._offer(waiting)
         elif len(self._waiting) < MAX_WAITING:
             self._waiting.append(waiting)
         else:
@@ -99,13 +106,29 @@ class NumberedPublisher:
 
     def sweep(self, now: float) -> None:
         """Refuse what has waited too long."""
-        for queue in (self._waiting, *self._unvouched.values()):
+        for queue in (self._waiting, *self._following.values()):
             while queue and queue[0].expires_at <= now:
                 queue.popleft().published(BrokerUnavailable("Redis is unavailable; nothing was published"))
 
     def stop(self) -> None:
         """Refuse everything that waits."""
         self.sweep(float("inf"))
+
+    def evaluate(
+        self, script: Script, channel: str, words: tuple[bytes | str | int, ...], answered: Callable[[object], None]
+    ) -> None:
+        """Run `script` on the keys of `channel`, with the run id, a fresh epoch and `words` as arguments.
+
+        Only while the run id is known.
+        """
+        head = (b"EVALSHA", script.sha, 2, *self._keys.of(channel), self.run or UNKNOWN_RUN, next(self._epochs))
+        self._commander.send(pack(*head, *words), answered, is_bound=True)
+
+    def script_refused(self, reply: object) -> None:
+        """Log that Redis has refused a script. If it has forgotten them, load them again, at most once per second."""
+        if error_code(reply) == "NOSCRIPT" and self._clock() - self._loaded_at >= RELOAD_SECONDS:
+            self.commander_up()
+        self._commander.log_refusal(b"EVALSHA", reply)
 
     def _info_answered(self, reply: object) -> None:
         run = UNKNOWN_RUN
@@ -116,77 +139,84 @@ class NumberedPublisher:
             return  # the connection is lost again
         if run == UNKNOWN_RUN:
             _log.warning("cannot determine the run id of redis", reason=str(reply), remedy="ACL SETUSER … +info")
+        self._vouched.clear()
         self.run = run
         self._on_run()
         waiting, self._waiting = self._waiting, deque()
         for publication in waiting:
-            self._send(publication)
+            self._offer(publication)
 
-    def _send(self, waiting: _Waiting, *, is_forced: bool = False) -> None:
-        if self.run is None:
-            self._waiting.append(waiting)
-            return
+    def _offer(self, waiting: _Waiting) -> None:
+        """Send `waiting`, or queue it behind the first publication of its channel in this run."""
+        channel = waiting.channel
+        following = self._following.get(channel)
+        if following is not None:
+            following.append(waiting)
+        elif channel in self._vouched:
+            self._send(waiting, self._answered)
+        else:
+            self._following[channel] = deque()
+            self._send(waiting, self._first_answered)
+
+    def _send(
+        self, waiting: _Waiting, answered: Callable[[_Waiting, object], None], *, is_forced: bool = False
+    ) -> None:
         heard = self._heard(waiting.channel) or Position(0, "")
         rule = waiting.rule
         words = (
             *(heard.epoch, heard.offset, int(is_forced), rule.limit, max(int(rule.seconds * 1000), 1)),
             *(int(NUMBERING_SECONDS), self._keys.redis_channel(waiting.channel), waiting.rest),
         )
-        self.evaluate(PUBLISH, waiting.channel, words, partial(self._answered, waiting))
-
-    def evaluate(
-        self, script: Script, channel: str, words: tuple[bytes | str | int, ...], answered: Callable[[object], None]
-    ) -> None:
-        """Run `script` on the keys of `channel`, with the run id, a fresh epoch and `words` as arguments."""
-        head = (b"EVALSHA", script.sha, 2, *self._keys.of(channel), self.run or UNKNOWN_RUN, new_epoch())
-        self._commander.send(pack(*head, *words), answered, is_bound=True)
+        self.evaluate(PUBLISH, waiting.channel, words, partial(answered, waiting))
 
     def _answered(self, waiting: _Waiting, reply: object) -> None:
-        channel = waiting.channel
-        is_retry = channel in self._retrying
-        self._retrying.discard(channel)
-        if reply == [0]:
-            self._wait_for_vouching(waiting, is_retry=is_retry)
-            return
-        if isinstance(reply, list):
+        if isinstance(reply, list) and len(reply) == 2:
             waiting.published(Position(reply[0], reply[1].decode()))
         elif isinstance(reply, FastWSError):
             waiting.published(reply)
         else:
-            if error_code(reply) == "NOSCRIPT":
-                self.commander_up()
-            self._commander.log_refusal(b"EVALSHA", reply)
+            self.script_refused(reply)
             waiting.published(BrokerUnavailable(refusal_text(reply), cause=str(reply)))
-        if is_retry:
-            for following in self._unvouched.pop(channel, ()):
-                self._send(following)
 
-    def _wait_for_vouching(self, waiting: _Waiting, *, is_retry: bool) -> None:
-        """Keep `waiting` in its order, and try again soon."""
-        queue = self._unvouched.get(waiting.channel)
-        if is_retry and queue is not None:
-            queue.appendleft(waiting)
-        elif queue is not None:
-            queue.append(waiting)
+    def _first_answered(self, waiting: _Waiting, reply: object) -> None:
+        channel = waiting.channel
+        if reply == [0]:
+            self._following[channel].appendleft(waiting)
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry, channel)
             return
-        else:
-            self._unvouched[waiting.channel] = deque([waiting])
-        force_at = waiting.expires_at - WAIT_SECONDS + VOUCH_SECONDS
-        asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry, waiting.channel, force_at)
-
-    def _retry(self, channel: str, force_at: float) -> None:
-        """Try the first publication of `channel` again. The others follow it."""
-        queue = self._unvouched.get(channel)
-        if not queue:
-            self._unvouched.pop(channel, None)
-            return
+        self._answered(waiting, reply)
+        if isinstance(reply, list):
+            if len(self._vouched) >= MAX_VOUCHED:
+                self._vouched.clear()
+            self._vouched.add(channel)
+        following = self._following.pop(channel)
         if self.run is None:
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry, channel, force_at)
-            return
-        self._retrying.add(channel)
-        self._send(queue.popleft(), is_forced=self._clock() >= force_at)
+            self._waiting.extendleft(reversed(following))
+        else:
+            for each in following:
+                self._offer(each)
+
+    def _retry(self, channel: str) -> None:
+        """Try the first publication of `channel` again."""
+        following = self._following[channel]
+        if not following:
+            del self._following[channel]
+        elif self.run is None:
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry, channel)
+        else:
+            first = following.popleft()
+            force_at = first.expires_at - WAIT_SECONDS + VOUCH_SECONDS
+            self._send(first, self._first_answered, is_forced=self._clock() >= force_at)
+
+
+def _new_epochs() -> Iterator[str]:
+    """Yield names of at most 14 characters that nobody else uses. Cost: 0.2 µs, where random ones take 1.5 µs."""
+    while True:
+        life = secrets.token_urlsafe(6)
+        for number in range(16**6):
+            yield f"{life}{number:x}"
 
 
 def _log_error(reply: object) -> None:
-    if not isinstance(reply, bytes):
+    if not isinstance(reply, bytes | BrokerUnavailable):
         _log.warning("redis did not load a script", reason=str(reply))

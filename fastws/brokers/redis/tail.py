@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -16,6 +16,11 @@ from fastws.vocabulary.positions import Past, Position, Recovery
 from fastws.vocabulary.publication import Publication
 
 _log = structlog.get_logger("fastws.redis")
+
+# Epochs of the past that a tail remembers.
+MAX_ENDED: Final = 64
+# The position before the first publication of an epoch that is not known.
+NOWHERE: Final = Position(0, "")
 
 Answer = Callable[[Recovery | FastWSError], None]
 
@@ -57,9 +62,14 @@ class Tail:
     """The newest publications of one channel. `position` is None until it is read from Redis."""
 
     __slots__ = (
+        "announced",
         "asked",
+        "asked_before",
+        "awaited",
         "channel",
+        "ended",
         "held",
+        "held_before",
         "held_until",
         "is_complete",
         "is_outdated",
@@ -72,6 +82,7 @@ class Tail:
         "position",
         "rule",
         "sent_by",
+        "unknown",
         "vouch_until",
     )
 
@@ -88,14 +99,22 @@ class Tail:
         self.sent_by: tuple[str, int] | None = None
         # Publications may be missing after `position`: newer ones are held back until Redis has been read.
         self.is_unsure = False
-        self.is_reading = False
-        # Whether the read under way may lack publications that were missed later.
-        self.is_outdated = False
         self.held: list[Heard] = []
         self.held_until = float("inf")
+        # While Redis is read: how many were held and how many subscribers had asked when the read was sent, the epoch
+        # that was announced since then, and whether the answer will be too old.
+        self.is_reading = False
+        self.held_before = self.asked_before = 0
+        self.announced: str | None = None
+        self.is_outdated = False
+        # The offset, on its way to this process, at which the subscribers counted in `asked_before` are answered.
+        self.awaited = 0
+        # Epochs that have ended here, and those that clients named and Redis did not know during this one.
+        self.ended: set[str] = set()
+        self.unknown: set[str] = set()
         # Until when other processes may vouch for the numbering.
         self.vouch_until = 0.0
-        self.asked: list[Asked] = []
+        self.asked: deque[Asked] = deque()
         # Subscribers that joined without a position while Redis was unavailable.
         self.late: list[Callable[[Position], None]] = []
 
@@ -107,32 +126,56 @@ class Tail:
         if len(self.kept) > self.rule.limit:
             self.memory.bytes -= size_of(self.kept.popleft())
 
-    def first_unheard(self) -> Position | None:
-        """Return the position of the first publication that is held back and was not delivered before."""
-        for heard in self.held:
-            position = heard.position
-            if self.position is None or position.epoch != self.position.epoch or position > self.position:
-                return position
-        return None
-
     def begin(self, position: Position) -> None:
         """Continue after `position`, without what was kept before."""
         self.clear()
+        if self.position is not None and self.position.epoch != position.epoch:
+            _remember(self.ended, self.position.epoch)
+            self.unknown.clear()
         self.position, self.sent_by = position, None
         self.is_complete = position.offset == 0
 
-    def fill(self, older: list[Publication]) -> None:
-        """Take everything that Redis keeps up to the first publication here."""
-        first = self.kept[0].offset if self.kept else None
-        for publication in reversed(older):
-            if first is None or (publication.offset or 0) < first:
-                self.kept.appendleft(publication)
-                self.memory.bytes += size_of(publication)
+    def fill(self, read: list[Heard]) -> None:
+        """Take what Redis keeps before the first publication here, from `read`, as far back as nothing is missing."""
+        if read and read[-1].position == self.position:
+            self.sent_by = read[-1].sent_by
+        before = (self.position or NOWHERE).offset + 1 - len(self.kept)
+        for heard in reversed(read):
+            if heard.position.offset == before - 1:
+                self.kept.appendleft(heard.publication)
+                self.memory.bytes += size_of(heard.publication)
+                before -= 1
         while len(self.kept) > self.rule.limit:
             self.memory.bytes -= size_of(self.kept.popleft())
-        self.is_complete = self.position is not None and (not self.kept or self.kept[-1].offset == self.position.offset)
-        if not self.is_complete:
+        self.is_complete = not read or before <= read[0].position.offset
+
+    def expire(self, left_ms: int, now: float) -> None:
+        """Redis, which has nothing newer, keeps the publications for `left_ms` more; none if that is negative."""
+        if left_ms > 0:
+            self.last_at = now - self.rule.seconds + left_ms / 1000
+        else:
             self.clear()
+            self.is_complete = True
+
+    def is_of(self, epoch: str) -> bool:
+        """Whether the position is known and in `epoch`."""
+        return self.position is not None and self.position.epoch == epoch
+
+    def is_known(self, heard: Heard) -> bool:
+        """Whether `heard` was delivered before."""
+        position, found = self.position, heard.position
+        return position is not None and position.epoch == found.epoch and found.offset <= position.offset
+
+    def is_next(self, heard: Heard) -> bool:
+        """Whether nothing is missing before `heard`."""
+        position, found = self.position, heard.position
+        return position is not None and found.offset == position.offset + 1 and found.epoch == position.epoch
+
+    def is_too_old(self, epoch: str) -> bool:
+        """Whether the answer of Redis, which names `epoch`, may be older than something that is known here."""
+        if self.is_outdated or self.announced not in (None, epoch):
+            return True
+        return any(heard.position.epoch != epoch for heard in self.held[self.held_before :])
 
     def clear(self) -> None:
         """Drop the publications."""
@@ -149,12 +192,22 @@ class Tail:
             self.clear()
             self.is_complete = True
         found = recovery(position, self.kept, past, limit)
+        if is_fresh and found.outcome == "wrong_epoch" and isinstance(past, Position):
+            _remember(self.unknown, past.epoch)
         if is_fresh or found.outcome == "recovered" or past is None:
             return found
         if isinstance(past, int):
             return found if self.is_complete or min(past, limit, self.rule.limit) <= len(self.kept) else None
         # Another process may have told this client of a publication or an epoch that has not come here yet.
+        if found.outcome == "wrong_epoch":
+            return found if past.epoch in self.ended or past.epoch in self.unknown else None
         return found if found.outcome in ("too_old", "too_many") and self.is_complete else None
+
+
+def _remember(epochs: set[str], epoch: str) -> None:
+    if len(epochs) >= MAX_ENDED:
+        epochs.clear()
+    epochs.add(epoch)
 
 
 def decoded_entries(channel: str, entries: list[Any]) -> Iterator[Heard]:

@@ -9,9 +9,10 @@ import pytest
 
 from fastws.brokers.envelope import encode_rest
 from fastws.brokers.history import HistoryRule, HistoryRules
-from fastws.brokers.redis.history import HOLD_SECONDS, RedisHistory
+from fastws.brokers.redis.history import RedisHistory
 from fastws.brokers.redis.history_scripts import HistoryKeys
 from fastws.brokers.redis.tail import HistoryLimits
+from fastws.brokers.redis.tail_reader import HOLD_SECONDS
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.counters import Counters
 from fastws.vocabulary.positions import Position, Recovery
@@ -47,6 +48,7 @@ class Reading:
             HistoryRules([("c", HistoryRule(100, 60.0))]),
             Counters(),
             lambda channel: True,
+            lambda node, number: None,
             limits=HistoryLimits(100, 1_000_000),
             clock=lambda: 0.0,
         )
@@ -71,7 +73,7 @@ def reading() -> Reading:
     reading.history.recover("c", None, answers.append, lambda position: None)
     reading.answer(_page())
     assert answers == [Recovery(Position(0, EPOCH), None)]
-    reading.history.receive("c", _payload(1), lambda node, number: None)
+    reading.history.receive("c", _payload(1))
     assert reading.heard == [1]
     return reading
 
@@ -110,7 +112,7 @@ def test_client_is_answered_after_the_second_read(reading: Reading) -> None:
 def test_answer_from_before_a_loss_does_not_repeat_what_was_heard_since(reading: Reading) -> None:
     reading.history.lost()
     reading.history.confirmed("c")
-    reading.history.receive("c", _payload(2), lambda node, number: None)
+    reading.history.receive("c", _payload(2))
     reading.history.sweep(HOLD_SECONDS)
     reading.history.lost()
     reading.answer(_page(1))
@@ -127,7 +129,7 @@ def test_what_was_read_already_is_not_delivered_again_when_holding_back_ends(
     reading.answer(_page(1, 2))
     reading.history._run_known()
     for offset in arriving:
-        reading.history.receive("c", _payload(offset), lambda node, number: None)
+        reading.history.receive("c", _payload(offset))
     reading.history.sweep(HOLD_SECONDS)
     assert reading.heard == [1, *arriving]
     reading.answer(_page(2, 3))

@@ -1,0 +1,182 @@
+"""A Redis in memory that knows the scripts of history by what they promise, and connections that do one step at a time.
+
+tests/brokers/redis/test_fake_redis.py holds it against a real one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+
+from fastws.brokers.redis.history_scripts import CLEAR, PAGE, PUBLISH, READ
+
+Reply = Any
+
+
+class Numbering:
+    def __init__(self, epoch: bytes, run: bytes) -> None:
+        self.epoch = epoch
+        self.run = run
+        self.top = 0
+        self.entries: list[tuple[int, bytes]] = []
+        self.entries_until = 0.0
+
+
+class FakeRedis:
+    """`published(name, payload)` is called for everything that is published, in order."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.run = b"run-1"
+        self.numberings: dict[bytes, Numbering] = {}
+        self.scripts: set[bytes] = set()
+        self.published: Callable[[bytes, bytes], int] = lambda name, payload: 0
+        # (epoch, offset, rest) of every publication that was numbered, in order.
+        self.log: list[tuple[bytes, int, bytes]] = []
+
+    def restart(self, state: dict[bytes, Numbering]) -> None:
+        """Come back with `state`."""
+        self.run = b"run-%d" % (int(self.run.partition(b"-")[2]) + 1)
+        self.numberings = state
+        self.scripts.clear()
+
+    def saved(self) -> dict[bytes, Numbering]:
+        return copy.deepcopy(self.numberings)
+
+    def execute(self, words: list[bytes]) -> Reply:
+        """Run one command."""
+        match words[0].upper():
+            case b"SCRIPT":
+                self.scripts.add(next(s.sha for s in (PUBLISH, READ, CLEAR, PAGE) if s.text == words[2]))
+                return b"loaded"
+            case b"INFO":
+                return b"# Server\r\nrun_id:" + self.run + b"\r\n"
+            case b"ROLE":
+                return [b"master", 0, []]
+            case b"EVALSHA":
+                return self.evaluate(words[1], words[3], words[5:])
+            case b"PUBLISH":
+                return self.published(words[1], words[2])
+            case b"EXPIRE":
+                return 1
+        return Exception("ERR unknown command")
+
+    def evaluate(self, sha: bytes, key: bytes, arguments: list[bytes]) -> Reply:
+        if sha not in self.scripts:
+            return Exception("NOSCRIPT No matching script.")
+        numbering = self.numberings.get(key)
+        if numbering is not None and self.clock() >= numbering.entries_until:
+            numbering.entries = []
+        script = {PUBLISH.sha: self._publish, READ.sha: self._read, CLEAR.sha: self._clear, PAGE.sha: self._page}[sha]
+        return script(key, numbering, arguments)
+
+    def _begin(self, key: bytes, run: bytes, epoch: bytes) -> Numbering:
+        numbering = self.numberings[key] = Numbering(epoch, run)
+        return numbering
+
+    def _vouched(
+        self, numbering: Numbering | None, run: bytes, heard: tuple[bytes, int], is_forced: bool
+    ) -> bool | None:
+        """Whether the numbering goes on; None if somebody has to vouch for it first."""
+        if numbering is None:
+            return False
+        if numbering.epoch == heard[0]:
+            return numbering.top >= heard[1]
+        if numbering.run == run:
+            return True
+        return False if is_forced else None
+
+    def _publish(self, key: bytes, numbering: Numbering | None, arguments: list[bytes]) -> Reply:
+        run, fresh, epoch, top, forced, limit, milliseconds, _, name, rest = arguments
+        vouched = self._vouched(numbering, run, (epoch, int(top)), forced == b"1")
+        if vouched is None:
+            return [0]
+        if numbering is None or not vouched:
+            numbering = self._begin(key, run, fresh)
+        numbering.run = run
+        numbering.top += 1
+        envelope = _envelope(numbering, rest)
+        numbering.entries = [*numbering.entries, (numbering.top, envelope)][-int(limit) :]
+        numbering.entries_until = self.clock() + int(milliseconds) / 1000
+        self.log.append((numbering.epoch, numbering.top, rest))
+        self.published(name, envelope)
+        return [numbering.top, numbering.epoch]
+
+    def _read(self, key: bytes, numbering: Numbering | None, arguments: list[bytes]) -> Reply:
+        run, fresh, epoch, top, forced, after_text, count, name, *_ = arguments
+        vouched = self._vouched(numbering, run, (epoch, int(top)), forced == b"1")
+        if vouched is None:
+            return [0]
+        if numbering is None or not vouched:
+            numbering = self._begin(key, run, fresh)
+            self.published(name, _envelope(numbering, b"g"))
+        numbering.run = run
+        after = int(after_text)
+        if after < 0:
+            after = max(numbering.top + after, 0)
+        elif numbering.epoch != epoch:
+            after = 0
+        entries = [entry for entry in numbering.entries if entry[0] > after][: int(count)]
+        left = int((numbering.entries_until - self.clock()) * 1000) if numbering.entries else -2
+        return [numbering.top, numbering.epoch, left, [_entry(entry) for entry in entries]]
+
+    def _clear(self, key: bytes, numbering: Numbering | None, arguments: list[bytes]) -> Reply:
+        run, fresh, epoch, name, _ = arguments
+        if epoch and numbering is not None and numbering.epoch != epoch:
+            return [numbering.top, numbering.epoch]
+        numbering = self._begin(key, run, fresh)
+        self.published(name, _envelope(numbering, b"g"))
+        return [0, fresh]
+
+    def _page(self, key: bytes, numbering: Numbering | None, arguments: list[bytes]) -> Reply:
+        if numbering is None:
+            return [0, None, b"", []]
+        reverse, start, end, count = arguments
+        low = 0 if start == b"-" else int(start.partition(b"-")[0])
+        high = numbering.top if end == b"+" else int(end.partition(b"-")[0])
+        found = [entry for entry in numbering.entries if low <= entry[0] <= high]
+        if reverse == b"1":
+            found.reverse()
+        first = b"%d-0" % numbering.entries[0][0] if numbering.entries else b""
+        return [numbering.top, numbering.epoch, first, [_entry(entry) for entry in found[: int(count)]]]
+
+
+def _envelope(numbering: Numbering, rest: bytes) -> bytes:
+    epoch = numbering.epoch
+    return b"\xc1\x02" + numbering.top.to_bytes(8, "big") + bytes([len(epoch)]) + epoch + rest
+
+
+def _entry(entry: tuple[int, bytes]) -> Reply:
+    return [b"%d-0" % entry[0], [b"e", entry[1]]]
+
+
+class Pipe:
+    """A connection to the fake, with what is under way in both directions. `abort` calls `lose`."""
+
+    def __init__(self, lose: Callable[[], object]) -> None:
+        self.abort = lose
+        self.commands: deque[list[bytes]] = deque()
+        self.replies: deque[bytes] = deque()
+        self._reader = hiredis.Reader()
+
+    def write(self, data: bytes) -> None:
+        self._reader.feed(data)
+        while (words := self._reader.gets()) is not False:
+            self.commands.append(words)
+
+
+def resp(value: Reply) -> bytes:
+    """Encode a reply."""
+    if value is None:
+        return b"$-1\r\n"
+    if isinstance(value, int):
+        return b":%d\r\n" % value
+    if isinstance(value, bytes):
+        return b"$%d\r\n%b\r\n" % (len(value), value)
+    if isinstance(value, list):
+        return b"*%d\r\n%b" % (len(value), b"".join(map(resp, value)))
+    return b"-%b\r\n" % str(value).encode()

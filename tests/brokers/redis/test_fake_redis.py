@@ -1,0 +1,87 @@
+"""The Redis of the model answers and publishes what a real one does."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import redis
+
+from fastws.brokers.redis.history_scripts import CLEAR, PAGE, PUBLISH, READ, SCRIPTS, HistoryKeys
+from tests.brokers.redis.fake_redis import FakeRedis
+from tests.redis_server import RedisServer
+
+KEYS = HistoryKeys(b"fastws:").of("c")
+NAME = b"fastws:channel:c"
+SECONDS_LEFT = 2
+
+
+class Both:
+    """One real Redis and the fake, given the same commands."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.client = server.client()
+        self.fake = FakeRedis(lambda: 0.0)
+        self.published: list[bytes] = []
+        self.fake.published = lambda name, payload: self.published.append(payload) or 0  # type: ignore[func-returns-value]
+        self.messages = self.client.pubsub(ignore_subscribe_messages=True)
+        self.messages.subscribe(NAME)
+        self.messages.get_message(timeout=5.0)
+        for script in SCRIPTS:
+            self.client.script_load(script.text)
+            self.fake.execute([b"SCRIPT", b"LOAD", script.text])
+
+    def evaluate(self, sha: bytes, *arguments: object) -> Any:
+        words = [str(word).encode() if not isinstance(word, bytes) else word for word in arguments]
+        found = self.client.evalsha(sha.decode(), 2, *KEYS, *words)
+        expected = self.fake.evaluate(sha, KEYS[0], words)
+        if len(found) == 4 and isinstance(found[SECONDS_LEFT], int):
+            assert (found[SECONDS_LEFT] > 0) == (expected[SECONDS_LEFT] > 0)
+            found[SECONDS_LEFT] = expected[SECONDS_LEFT]
+        assert found == expected
+        return found
+
+    def heard(self) -> list[bytes]:
+        """What the real one has published since the last call."""
+        self.client.publish(NAME, b"end")
+        heard: list[bytes] = []
+        while (message := self.messages.get_message(timeout=5.0)) is None or message["data"] != b"end":
+            if message is not None:
+                heard.append(message["data"])
+        return heard
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_both_answer_and_publish_the_same(redis_server: RedisServer, seed: int) -> None:
+    chosen = random.Random(seed)
+    both = Both(redis_server)
+    epochs: list[bytes] = [b"", b"other"]
+    for number in range(150):
+        fresh = b"e%d" % number
+        run = chosen.choice([b"run-1", b"run-1", b"run-1", b"run-2"])
+        heard = (chosen.choice(epochs[-3:]), chosen.randrange(12), chosen.randrange(2))
+        match chosen.randrange(8):
+            case 0 | 1 | 2 | 3:
+                both.evaluate(PUBLISH.sha, run, fresh, *heard, 5, 60_000, 3600, NAME, b"rest %d" % number)
+            case 4 | 5:
+                after = chosen.choice([-3, -5, 0, 1, 4, 9])
+                count = abs(after) if after < 0 else chosen.choice([0, 2, 1000])
+                both.evaluate(READ.sha, run, fresh, *heard, after, count, NAME, 3600, 60)
+            case 6:
+                start, end = chosen.choice([("-", "+"), ("3-0", "+"), ("-", "4-0"), ("-", "0-0"), ("90-0", "+")])
+                both.evaluate(PAGE.sha, chosen.randrange(2), start, end, chosen.randrange(1, 6))
+            case 7:
+                both.evaluate(CLEAR.sha, run, fresh, chosen.choice([b"", *epochs[-2:]]), NAME, 60)
+        epochs.extend(numbering.epoch for numbering in both.fake.numberings.values())
+    assert both.heard() == both.published
+    assert len(both.published) > 50
+
+
+def test_a_script_that_is_not_loaded_is_refused_by_both(redis_server: RedisServer) -> None:
+    both = Both(redis_server)
+    both.client.script_flush()
+    both.fake.scripts.clear()
+    with pytest.raises(redis.exceptions.NoScriptError):
+        both.client.evalsha(PAGE.sha.decode(), 2, *KEYS, 0, "-", "+", 1)
+    assert str(both.fake.evaluate(PAGE.sha, KEYS[0], [b"0", b"-", b"+", b"1"])).startswith("NOSCRIPT")
