@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fastws.backend.channel_requests import History
     from fastws.backend.default_broadcaster import (
         broadcast_admin_event,
         broadcast_alert,
         broadcast_execution_completed,
         broadcast_execution_started,
         broadcast_metrics_update,
+        channels,
         execution_update,
         get_broadcaster,
+        history,
         init_broadcaster,
         job_update,
         node_update,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
         TooLarge,
         Unauthorized,
         Unavailable,
+        Unrecoverable,
     )
 
 __all__ = [
@@ -45,6 +49,7 @@ __all__ = [
     "ConfigError",
     "FastWSError",
     "Forbidden",
+    "History",
     "Outcome",
     "PublishingMethods",
     "RateLimited",
@@ -52,13 +57,16 @@ __all__ = [
     "TooLarge",
     "Unauthorized",
     "Unavailable",
+    "Unrecoverable",
     "broadcast_admin_event",
     "broadcast_alert",
     "broadcast_execution_completed",
     "broadcast_execution_started",
     "broadcast_metrics_update",
+    "channels",
     "execution_update",
     "get_broadcaster",
+    "history",
     "init_broadcaster",
     "job_update",
     "node_update",
@@ -73,6 +81,7 @@ __all__ = [
 _MODULES = {
     **dict.fromkeys(("AsyncBroadcaster", "Broadcaster"), "fastws.backend.http_broadcaster"),
     **dict.fromkeys(("AsyncRedisBroadcaster", "RedisBroadcaster"), "fastws.backend.redis_broadcaster"),
+    "History": "fastws.backend.channel_requests",
     **dict.fromkeys(("Outcome", "PublishingMethods"), "fastws.backend.publishing_methods"),
     **dict.fromkeys((name for name in __all__ if name[0].islower()), "fastws.backend.default_broadcaster"),
 }

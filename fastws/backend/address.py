@@ -19,6 +19,11 @@ class Address:
     key: str | None = field(repr=False)
 
     @property
+    def base(self) -> str:
+        """The server's base URL, without the path of the endpoint."""
+        return self.url.removesuffix("/broadcast")
+
+    @property
     def headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}
         if self.key:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Iterable, Mapping
-from typing import Unpack
+from typing import Any, Unpack
 
+from fastws.backend.channel_requests import History
 from fastws.backend.fork_safe_lock import ForkSafeLock
-from fastws.backend.http_broadcaster import REQUEST_SECONDS, RETRY_SECONDS, Broadcaster
+from fastws.backend.http_broadcaster import HISTORY_LIMIT, REQUEST_SECONDS, RETRY_SECONDS, Broadcaster
 from fastws.backend.message import PublishOptions
 from fastws.backend.publishing_methods import Outcome
 from fastws.errors import ConfigError
@@ -73,6 +74,23 @@ def publish(channel: str, event: str, data: object = None, **options: Unpack[Pub
 def publish_many(messages: Iterable[Mapping[str, object]]) -> list[Outcome]:
     """Publish many messages, each a dict with the fields of `POST /broadcast`. Returns the outcomes in order."""
     return get_broadcaster().publish_many(messages)
+
+
+def history(
+    channel: str,
+    *,
+    limit: int = HISTORY_LIMIT,
+    offset: int | None = None,
+    epoch: str | None = None,
+    reverse: bool = False,
+) -> History:
+    """Return a page of the history of `channel`; see Broadcaster.history."""
+    return get_broadcaster().history(channel, limit=limit, offset=offset, epoch=epoch, reverse=reverse)
+
+
+def channels(prefix: str = "") -> list[dict[str, Any]]:
+    """Return the channels that have subscribers or a history; see Broadcaster.channels."""
+    return get_broadcaster().channels(prefix)
 
 
 def send(connection_id: str, event: str, data: object = None) -> Outcome:

@@ -7,7 +7,7 @@ import encodings.idna
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import certifi
 import httpcore
@@ -16,11 +16,12 @@ import httpx
 from fastws.backend.address import find_address
 from fastws.backend.admin import RegisteredConnections
 from fastws.backend.batches import Batch, batches
+from fastws.backend.channel_requests import History, history_request, list_request
 from fastws.backend.events import JOBS_CHANNEL, WORKSPACE_CHANNEL
 from fastws.backend.lifetime import ClientOfLoop, ClientOfProcess, ClosedOnAsyncExit, ClosedOnExit
 from fastws.backend.message import Message, check_connection_id, from_body
 from fastws.backend.publishing_methods import Outcome, PublishingMethods
-from fastws.backend.responses import read_outcomes
+from fastws.backend.responses import read_object, read_outcomes
 from fastws.backend.retry import TRANSIENT, RetrySchedule, Tries
 
 # httpx and socket import these during the first call. That is too late for a process that forks: a fork while another
@@ -29,6 +30,7 @@ _PRELOADED: Final = (certifi, encodings.idna, httpcore)
 
 REQUEST_SECONDS = 5.0
 RETRY_SECONDS = 10.0
+HISTORY_LIMIT = 100
 
 Result = TypeVar("Result")
 Client = TypeVar("Client")  # httpx.Client or httpx.AsyncClient
@@ -94,6 +96,42 @@ class Broadcaster(AnyHttpBroadcaster[Outcome, httpx.Client], ClosedOnExit):
         messages = self._registered.messages(data)
         return self._registered.record(messages, self._deliver_many(messages))
 
+    def history(
+        self,
+        channel: str,
+        *,
+        limit: int = HISTORY_LIMIT,
+        offset: int | None = None,
+        epoch: str | None = None,
+        reverse: bool = False,
+    ) -> History:
+        """Return a page of the history of `channel`: oldest first, after the position `offset` and `epoch` if given.
+
+        `reverse`: newest first, before the position if given. `limit` is 1 to 1000. Raises Unrecoverable if the
+        position is gone, and BadRequest if the channel has no history.
+        """
+        return cast("History", self._get(*history_request(channel, limit, offset, epoch, reverse=reverse)))
+
+    def channels(self, prefix: str = "") -> list[dict[str, Any]]:
+        """Return the channels that have subscribers or a history, by name:
+        `{"channel", "subscribers"[, "offset", "presence"]}` each."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = self._get(*list_request(prefix, cursor))
+            found += page["channels"]
+            cursor = page["cursor"]
+        return found
+
+    def _get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
+        tries, headers = Tries(self._schedule, self._address.url), self._address.headers
+        while True:
+            try:
+                url = self._address.base + path
+                return read_object(self._client().get(url, params=query, headers=headers, timeout=self._timeout))
+            except TRANSIENT as error:
+                time.sleep(tries.delay_after(error))
+
     def close(self) -> None:
         """Close the connections. The next call opens new ones."""
         self._own_client.close()
@@ -133,6 +171,38 @@ class AsyncBroadcaster(AnyHttpBroadcaster[Awaitable[Outcome], httpx.AsyncClient]
         """Publish to channel `admin` and to the registered connections, once each. Closed ones are removed."""
         messages = self._registered.messages(data)
         return self._registered.record(messages, await self._deliver_many(messages))
+
+    async def history(
+        self,
+        channel: str,
+        *,
+        limit: int = HISTORY_LIMIT,
+        offset: int | None = None,
+        epoch: str | None = None,
+        reverse: bool = False,
+    ) -> History:
+        """Return a page of the history of `channel`; see Broadcaster.history."""
+        return cast("History", await self._get(*history_request(channel, limit, offset, epoch, reverse=reverse)))
+
+    async def channels(self, prefix: str = "") -> list[dict[str, Any]]:
+        """Return the channels that have subscribers or a history; see Broadcaster.channels."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await self._get(*list_request(prefix, cursor))
+            found += page["channels"]
+            cursor = page["cursor"]
+        return found
+
+    async def _get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
+        tries, headers = Tries(self._schedule, self._address.url), self._address.headers
+        while True:
+            try:
+                url = self._address.base + path
+                answer = await self._client().get(url, params=query, headers=headers, timeout=self._timeout)
+                return read_object(answer)
+            except TRANSIENT as error:
+                await asyncio.sleep(tries.delay_after(error))
 
     async def aclose(self) -> None:
         """Close the connections. The next call opens new ones."""

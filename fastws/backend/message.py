@@ -13,7 +13,7 @@ from fastws.errors import BadRequest
 from fastws.vocabulary.channels import check_channel_name
 
 JSON_OPTIONS = orjson.OPT_NON_STR_KEYS  # allow integer keys in dicts, as `json.dumps` does
-FIELDS = ("channel", "connectionId", "event", "data", "type", "priority", "key", "exclude", "message_id")
+FIELDS = ("channel", "connectionId", "event", "data", "type", "priority", "key", "exclude", "ephemeral", "message_id")
 
 
 class PublishOptions(TypedDict, total=False):
@@ -21,14 +21,15 @@ class PublishOptions(TypedDict, total=False):
 
     `type`: the message type for rooms clients. `priority`: the priority of a workspace event. `key`: the slow policy
     `conflate` keeps the latest message of each key (default: the event). `exclude`: ids of connections that must not
-    get the message. `message_id`: your own id, up to 255 characters; the server publishes each id only once within
-    5 minutes.
+    get the message. `ephemeral`: the history of the channel does not keep it. `message_id`: your own id, up to 255
+    characters; the server publishes each id only once within 5 minutes.
     """
 
     type: str
     priority: str | int
     key: str
     exclude: Iterable[str]
+    ephemeral: bool
     message_id: str
 
 
@@ -52,6 +53,7 @@ class Message:
     priority: str | int | None = None
     key: str | None = None
     exclude: tuple[str, ...] = ()
+    ephemeral: bool = False
     feed: Literal["jobs", "workspace"] | None = None
     message_id: str = field(default_factory=new_message_id)
 
@@ -71,6 +73,7 @@ class Message:
             "priority": self.priority,
             "key": self.key,
             "exclude": list(self.exclude) or None,
+            "ephemeral": self.ephemeral or None,
         }
         return {
             **target,
@@ -95,6 +98,8 @@ def to_channel(channel: str, event: str, data: object, options: PublishOptions) 
         raise BadRequest(f"unknown option `{unknown[0]}`; the options are {', '.join(PublishOptions.__annotations__)}")
     if isinstance(options.get("exclude"), str):
         raise BadRequest("`exclude` must be a list of connection ids, not a string")
+    if not isinstance(options.get("ephemeral", False), bool):
+        raise BadRequest("`ephemeral` must be True or False")
     return Message(
         channel=check_channel_name(channel),
         event=event,
@@ -103,6 +108,7 @@ def to_channel(channel: str, event: str, data: object, options: PublishOptions) 
         priority=options.get("priority"),
         key=options.get("key"),
         exclude=tuple(options.get("exclude", ())),
+        ephemeral=options.get("ephemeral", False),
         message_id=options.get("message_id") or new_message_id(),
     )
 

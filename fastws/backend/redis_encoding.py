@@ -21,7 +21,8 @@ def redis_publication(
     """Return the Redis channel and the payload of `message`.
 
     The two feeds use their own Redis channels, without the prefix unless `prefix_feeds`, and their own payload formats.
-    Everything else goes to `{prefix}channel:{channel}` as `{"event","data"[,"type","priority","key","exclude"]}`.
+    Everything else goes to `{prefix}channel:{channel}` as
+    `{"event","data"[,"type","priority","key","exclude","ephemeral"]}`.
     Raises BadRequest for a message to a single connection, because only the server knows which process holds it.
     """
     if message.channel is None:
@@ -41,6 +42,7 @@ def channel_payload(message: Message) -> dict[str, object]:
         "priority": message.priority,
         "key": message.key,
         "exclude": list(message.exclude) or None,
+        "ephemeral": message.ephemeral or None,
     }
     present = {name: value for name, value in optional.items() if value is not None}
     return {"event": message.event, "data": message.data, **present}

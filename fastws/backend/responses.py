@@ -19,6 +19,7 @@ from fastws.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    Unrecoverable,
 )
 
 RETRYABLE = (Unavailable, BrokerUnavailable, RateLimited)
@@ -28,6 +29,7 @@ REFUSALS: dict[int, type[FastWSError]] = {
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
+    409: Unrecoverable,
     413: TooLarge,
 }
 ADVICE = {
@@ -51,6 +53,16 @@ def read_outcomes(response: httpx.Response) -> list[Outcome | FastWSError]:
         raise FastWSError(
             f"{response.url} answered 200 without the result of a broadcast: is it a fastws server?"
         ) from error
+
+
+def read_object(response: httpx.Response) -> dict[str, Any]:
+    """Return the object in a response. Raises an error if the status is not 200."""
+    if response.status_code != httpx.codes.OK:
+        raise read_error(response)
+    try:
+        return cast("dict[str, Any]", orjson.loads(response.content))
+    except ValueError as error:
+        raise FastWSError(f"{response.url} answered 200 without JSON: is it a fastws server?") from error
 
 
 def _read_item(item: dict[str, Any]) -> Outcome | FastWSError:

@@ -28,6 +28,8 @@ _COMMANDS: Final = (
     "token",
     "publish",
     "listen",
+    "channels",
+    "history",
     "bench",
     "check-config",
     "doctor",

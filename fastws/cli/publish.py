@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -18,7 +19,7 @@ from fastws.errors import ConfigError, FastWSError
 if TYPE_CHECKING:
     import httpx
 
-    from fastws.backend import Outcome
+    from fastws.backend import Broadcaster, Outcome
 
 EPILOG: Final = """\
 examples:
@@ -44,10 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("channel", metavar="CHANNEL", help="channel to publish to")
     parser.add_argument("event", metavar="EVENT", help="name of the event, for example hello")
     parser.add_argument("data", metavar="JSON", help="any JSON value, for example '{\"a\":1}'; - reads it from stdin")
-    parser.add_argument("--url", metavar="URL", help="address of the server [FASTWS_URL, or host and port]")
-    parser.add_argument("--key", metavar="KEY", help="a broadcast_key of the server [the first of broadcast_key]")
+    add_server_flags(parser)
     parser.add_argument("--redis-url", metavar="URL", help="publish through this Redis server instead")
     add_setting_flags(parser, _SETTINGS)
+
+
+def add_server_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", metavar="URL", help="address of the server [FASTWS_URL, or host and port]")
+    parser.add_argument("--key", metavar="KEY", help="a broadcast_key of the server [the first of broadcast_key]")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -59,44 +64,57 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"JSON: must be valid JSON, not {found!r} ({error}); strings need quotes: '\"text\"'"
         ) from None
+    return print_lines(lambda: [_publish(options, data)])
+
+
+def print_lines(ask: Callable[[], Iterable[object]]) -> int:
+    """Print the results of `ask` as JSON lines. Returns the exit code."""
     try:
-        outcome = _publish(options, data)
+        lines = [orjson.dumps(line) + b"\n" for line in ask()]
     except ConfigError as error:
         raise ConfigError(_with_options(error)) from None
     except FastWSError as error:
         print(f"fastws: {printable(_with_options(error))}", file=sys.stderr)
         return 1
-    sys.stdout.buffer.write(orjson.dumps(outcome) + b"\n")
+    sys.stdout.buffer.writelines(lines)
     return 0
 
 
 def _publish(options: argparse.Namespace, data: object) -> Outcome:
-    from fastws.backend import Broadcaster, RedisBroadcaster
+    from fastws.backend import RedisBroadcaster
+
+    if not options.redis_url:
+        with server_of(options) as broadcaster:
+            return broadcaster.publish(options.channel, options.event, data)
+    config = config_from(options)
+    with RedisBroadcaster(
+        options.redis_url,
+        prefix=config.redis_prefix,
+        workspace_channel=config.workspace_channel,
+        jobs_channel=config.jobs_channel,
+    ) as through_redis:
+        return through_redis.publish(options.channel, options.event, data)
+
+
+@contextmanager
+def server_of(options: argparse.Namespace) -> Iterator[Broadcaster]:
+    """The running server that the flags, the environment and the file describe."""
+    from fastws.backend import Broadcaster
 
     config = config_from(options)
-    workspace_channel, jobs_channel = config.workspace_channel, config.jobs_channel
+    given = options.url or os.environ.get("FASTWS_URL")
     with ExitStack() as stack:
-        broadcaster: Broadcaster | RedisBroadcaster
-        if options.redis_url:
-            broadcaster = RedisBroadcaster(
-                options.redis_url,
-                prefix=config.redis_prefix,
-                workspace_channel=workspace_channel,
-                jobs_channel=jobs_channel,
-            )
-        else:
-            given = options.url or os.environ.get("FASTWS_URL")
-            broadcaster = Broadcaster(
+        client = None if given or config.unix_socket is None else stack.enter_context(_client(config.unix_socket))
+        yield stack.enter_context(
+            Broadcaster(
                 given or url_of(config),
                 options.key or next(iter(config.broadcast_key), ""),
                 retry_seconds=RETRY_SECONDS,
-                client=None
-                if given or config.unix_socket is None
-                else stack.enter_context(_client(config.unix_socket)),
-                workspace_channel=workspace_channel,
-                jobs_channel=jobs_channel,
+                client=client,
+                workspace_channel=config.workspace_channel,
+                jobs_channel=config.jobs_channel,
             )
-        return stack.enter_context(broadcaster).publish(options.channel, options.event, data)
+        )
 
 
 def url_of(config: Config) -> str:

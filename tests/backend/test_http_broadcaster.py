@@ -272,3 +272,11 @@ def test_the_async_broadcaster_has_every_method_with_the_same_arguments():
             assert list(inspect.signature(getattr(AsyncBroadcaster, name)).parameters) == list(
                 inspect.signature(method).parameters
             )
+
+
+def test_ephemeral_is_true_or_false(call, peer):
+    call("publish", "a", "e", ephemeral=True)
+    call("publish", "a", "e", ephemeral=False)
+    assert [body.get("ephemeral") for body in peer.bodies] == [True, None]
+    with pytest.raises(BadRequest, match="ephemeral"):
+        call("publish", "a", "e", ephemeral="yes")

@@ -88,3 +88,26 @@ async def test_listen_to_nobody_is_one_line_and_exit_code_1(capsys: pytest.Captu
     _, err = capsys.readouterr()
     assert err.startswith("fastws: ")
     assert err.count("\n") == 1
+
+
+async def test_the_channels_of_a_server_and_what_it_keeps_of_one_are_printed(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = await serve(history=("plain=off", "**=10/60"))
+    flags = ("--url", f"http://127.0.0.1:{server.port}", "--key", KEY)
+    for number in range(3):
+        assert await publish("chat:7", "said", str(number), *flags) == 0
+    assert await publish("other", "said", "1", *flags) == 0
+    capsys.readouterr()
+
+    async def lines(*words: str) -> list[dict[str, object]]:
+        assert await asyncio.to_thread(main, [*words, *flags]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    assert await lines("channels", "--prefix", "chat:") == [{"channel": "chat:7", "subscribers": 0, "offset": 3}]
+    assert [each["channel"] for each in await lines("channels")] == ["chat:7", "other"]
+    assert [each["data"] for each in await lines("history", "chat:7")] == [0, 1, 2]
+    newest = await lines("history", "chat:7", "--limit", "1", "--reverse")
+    assert [(each["offset"], each["data"]) for each in newest] == [(3, 2)]
+    assert await asyncio.to_thread(main, ["history", "plain", *flags]) == 1
+    assert "history" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from fastws.backend import (
     BrokerUnavailable,
     TooLarge,
     Unauthorized,
+    Unrecoverable,
 )
 from fastws.client import connect
 from fastws.config import Config
@@ -35,6 +36,41 @@ async def server():
     config = Config(port=0, jwt_secret=SECRET, broadcast_key=("old-key", "key"), allow_anonymous=True)
     async with Server(config) as server:
         yield server
+
+
+async def test_channels_and_their_history_are_read_and_ephemeral_messages_are_not_kept():
+    config = Config(port=0, broadcast_key=("key",), history=("plain=off", "**=2000/60"))
+    async with Server(config) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        async with AsyncBroadcaster(url, "key") as broadcaster:
+            names = [f"many:{number:04}" for number in range(1001)]
+            await broadcaster.publish_many({"channel": name, "event": "e"} for name in names)
+            assert [each["channel"] for each in await broadcaster.channels("many:")] == names
+            for number in range(3):
+                await broadcaster.publish("a/b c", "e", number)
+            await broadcaster.publish("a/b c", "typing", 3, ephemeral=True)
+            await broadcaster.publish_many([{"channel": "a/b c", "event": "typing", "ephemeral": True}])
+            page = await broadcaster.history("a/b c", limit=2)
+            assert (page["channel"], page["offset"], [each["data"] for each in page["messages"]]) == (
+                "a/b c",
+                3,
+                [0, 1],
+            )
+            after = {"offset": 1, "epoch": page["epoch"]}
+            assert [each["data"] for each in (await broadcaster.history("a/b c", **after))["messages"]] == [1, 2]
+            assert [m["data"] for m in (await broadcaster.history("a/b c", reverse=True))["messages"]] == [2, 1, 0]
+            with pytest.raises(Unrecoverable, match="409"):
+                await broadcaster.history("a/b c", offset=9, epoch=page["epoch"])
+            with pytest.raises(BadRequest, match="history"):
+                await broadcaster.history("plain")
+            with pytest.raises(BadRequest, match="together"):
+                await broadcaster.history("a/b c", offset=1)
+
+        def use():
+            with Broadcaster(url, "key") as blocking:
+                return blocking.history("a/b c", limit=1)["offset"], len(blocking.channels())
+
+        assert await asyncio.to_thread(use) == (3, 1002)
 
 
 @pytest.fixture
