@@ -27,6 +27,7 @@ CONNECT_SECONDS: Final = 10.0
 REQUEST_SECONDS: Final = 10.0
 FIRST_DELAY_SECONDS: Final = 0.5
 LONGEST_DELAY_SECONDS: Final = 30.0
+HISTORY_LIMIT: Final = 100
 MOST_MESSAGES: Final = 1024
 LARGEST_MESSAGE_BYTES: Final = 4_194_304
 
@@ -43,7 +44,8 @@ class Client:
     On channels with history the client continues after a lost connection where it was, without a hole and without a
     repetition. `reconnected` has `recovered`, `{channel: bool}`; each channel with false also gets a `gap`, because
     publications in between were missed. Messages with an `offset` are never dropped: while `max_queue` of them wait,
-    the client reads no further. `positions`, from `positions` of an earlier client, continues there.
+    the client reads no further. `positions`, from `positions` of an earlier client, continues there. With `replay` the
+    first subscription to a channel begins with its last `replay` messages.
 
     `dialect` is channels, rooms, workspaces (of `workspace_id`, by default the token's own) or jobs (only with these
     `statuses`); `channels` are then channels, rooms, event types (none: all) or job ids (none: all).
@@ -72,6 +74,7 @@ class Client:
         workspace_id: str | None = None,
         statuses: Iterable[str] = (),
         positions: Mapping[str, Mapping[str, object]] | None = None,
+        replay: int = 0,
         max_queue: int = MOST_MESSAGES,
         on_notice: Callable[[Message], None] | None = None,
         connect_timeout: float = CONNECT_SECONDS,
@@ -83,6 +86,8 @@ class Client:
         **websocket_options: Any,
     ) -> None:
         self._dialect: ClientDialect = find_client_dialect(dialect)
+        if type(replay) is not int or replay < 0:
+            raise BadRequest(f"`replay` must be an integer of at least 0, not {replay!r}")
         if max_queue < 1:
             raise BadRequest(f"`max_queue` must be 1 or more, not {max_queue!r}")
         self._subscriptions = JobSubscriptions(statuses) if dialect == "jobs" else self._dialect.subscriptions()
@@ -95,7 +100,7 @@ class Client:
         address = find_url(url, self._dialect, workspace_id)
         form = find_format(format_in(address) or format)
         connector = Connector(address, form, self._dialect, max_message_bytes, connect_timeout, websocket_options)
-        self._recovery = Recovery(self._dialect, self._subscriptions, known, self.inbox, self._tell)
+        self._recovery = Recovery(self._dialect, self._subscriptions, known, self.inbox, self._tell, replay)
         self._connection = ReconnectingConnection(
             connector,
             self._subscriptions,
@@ -173,15 +178,46 @@ class Client:
         await self._change(requests)
 
     async def send(
-        self, channel: str, event: str, data: object = None, *, exclude_self: bool = False
+        self,
+        channel: str,
+        event: str,
+        data: object = None,
+        *,
+        exclude_self: bool = False,
+        ephemeral: bool = False,
     ) -> dict[str, int]:
-        """Publish to `channel`. Returns `{"sent": subscribers reached, "failed": subscribers with a full queue}`."""
+        """Publish to `channel`. Returns `{"sent": subscribers reached, "failed": subscribers with a full queue}`.
+
+        `ephemeral`: the history of the channel does not keep it.
+        """
+        flags = {"exclude_self": exclude_self, "ephemeral": ephemeral}
         message = {"action": "send", "channel": channel, "event": event, "data": data}
-        return await self._send({**message, "exclude_self": True} if exclude_self else message)
+        return await self._send({**message, **{name: True for name, is_set in flags.items() if is_set}})
 
     async def send_to(self, connection_id: str, event: str, data: object = None) -> dict[str, int]:
         """Send to one connection. Returns `{"sent": 0, "failed": 1}` if it no longer exists."""
         return await self._send({"action": "send", "connectionId": connection_id, "event": event, "data": data})
+
+    async def history(
+        self,
+        channel: str | None = None,
+        *,
+        limit: int = HISTORY_LIMIT,
+        offset: int | None = None,
+        epoch: str | None = None,
+        reverse: bool = False,
+    ) -> Message:
+        """Return a page of the history of a channel or room, in workspaces and jobs of the feed (no `channel`).
+
+        It is `{"messages", "offset", "epoch"}`: deliveries with a `timestamp`, oldest first, after the position
+        `offset` and `epoch` if given; and the newest position. `reverse`: newest first, before the position. `limit`:
+        1 to 1000.
+        """
+        named = {} if self._dialect.has_filter else {self._dialect.channel_key: channel}
+        position = {} if offset is None and epoch is None else {"offset": offset, "epoch": epoch}
+        request = {self._dialect.verb: "history", **named, "limit": limit, "reverse": reverse, **position}
+        page = await self._ask(request)
+        return {key: page[key] for key in ("messages", "offset", "epoch")}
 
     async def ping(self) -> float:
         """Measure the round trip to the server, in seconds."""

@@ -18,6 +18,7 @@ from fastws.errors import (
     TooManyChannels,
     Unauthorized,
     Unavailable,
+    Unrecoverable,
 )
 
 NOTICES: Final = frozenset({"gap", "lag", "error", "disconnected", "reconnected"})
@@ -27,7 +28,16 @@ FEED_JOINED: Final = "subscribed"
 ACCESS_DENIED: Final = "Access denied to room"
 ERRORS: Final[Mapping[str, type[FastWSError]]] = {
     kind.code: kind
-    for kind in (BadRequest, Unauthorized, Forbidden, RateLimited, TooManyChannels, TooLarge, BrokerUnavailable)
+    for kind in (
+        BadRequest,
+        Unauthorized,
+        Forbidden,
+        RateLimited,
+        TooManyChannels,
+        TooLarge,
+        BrokerUnavailable,
+        Unrecoverable,
+    )
 }
 # Errors that a second attempt would not change.
 FINAL_ERRORS: Final = (BadRequest, Unauthorized, Forbidden, TooManyChannels, TooLarge)

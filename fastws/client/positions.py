@@ -89,8 +89,10 @@ class Positions:
         returns = is_first and (was_heard or before is not None)
         if returns:
             self.recovered[channel] = is_recovered and self.recovered.get(channel, True)
-        if is_recovered and reply.get("replayed") and before is not None:
-            return None, False
+        if reply.get("replayed"):  # the deliveries that follow lead to the position
+            if is_recovered and before is not None:
+                return None, False
+            now = None if now is None else Position(0, now.epoch)
         has_changed = now is not None or before is not None
         return self._set(channel, now) if has_changed else None, returns and not is_recovered
 

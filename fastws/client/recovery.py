@@ -20,7 +20,8 @@ class Recovery:
     """Puts messages into `inbox` without repetitions, and a `gap` wherever some were missed.
 
     From `reconnecting` to `reconnected` the application waits for what has arrived since, so that it first learns
-    which channels were recovered. `told` is called with each message that the application gets, as it arrives.
+    which channels were recovered. `told` is called with each message that the application gets, as it arrives. `replay`
+    is the number of publications to get of a channel that is subscribed for the first time.
     """
 
     def __init__(
@@ -30,7 +31,10 @@ class Recovery:
         known: Mapping[str, Position],
         inbox: Inbox,
         told: Callable[[Message], None],
+        replay: int = 0,
     ) -> None:
+        self._replay = replay
+        self._was_connected = False
         self._dialect = dialect
         self._subscriptions = subscriptions
         self._positions = Positions(known, "" if dialect.has_filter else dialect.home or "")
@@ -54,14 +58,19 @@ class Recovery:
         self._positions.find_home(f"{dialect.home}{user or ''}", self._subscriptions.names())
         position, chosen = self._positions.of(self._positions.home), self._subscriptions.query()
         # Without its filter in the query, the client would be replayed what it does not want.
-        if position is None or chosen is None:
-            return NO_PAST if dialect.greeting is None else {}
-        return {"offset": str(position.offset), "epoch": position.epoch, **chosen}
+        if position is not None and chosen is not None:
+            return {"offset": str(position.offset), "epoch": position.epoch, **chosen}
+        if self._replay and chosen is not None and not self._was_connected:
+            return {"replay": str(self._replay), **chosen}
+        return NO_PAST if dialect.greeting is None else {}
 
     def fields(self, request: Message) -> Message:
         """The keys with which `request`, a subscription, continues from the position of its channel."""
         channel = self._channel_of(request, "subscribe")
-        return {} if channel is None else self._positions.fields(channel)
+        if channel is None:
+            return {}
+        is_first = self._positions.of(channel) is None and not self._subscriptions.was_confirmed(request)
+        return {"replay": self._replay} if is_first and self._replay else self._positions.fields(channel)
 
     def reconnecting(self) -> None:
         """Another connection begins. What arrives on it waits until `reconnected`."""
@@ -72,6 +81,7 @@ class Recovery:
 
     def reconnected(self, connection_id: str | None) -> None:
         """The connection and all its subscriptions are restored: tell the application."""
+        self._was_connected = True
         recovered, self._positions.recovered = self._positions.recovered, {}
         if self._is_returning:
             self._is_returning = False

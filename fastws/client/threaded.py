@@ -89,9 +89,16 @@ class ThreadedClient:
         """Unsubscribe from `names`."""
         self._call(self._client.unsubscribe(*names))
 
-    def send(self, channel: str, event: str, data: object = None, *, exclude_self: bool = False) -> dict[str, int]:
-        """Publish to `channel`. Returns `{"sent": subscribers reached, "failed": subscribers with a full queue}`."""
-        return self._call(self._client.send(channel, event, data, exclude_self=exclude_self))
+    def send(self, channel: str, event: str, data: object = None, **options: bool) -> dict[str, int]:
+        """Publish to `channel`. Returns `{"sent": subscribers reached, "failed": subscribers with a full queue}`.
+
+        The options are `exclude_self` and `ephemeral`; see Client.send.
+        """
+        return self._call(self._client.send(channel, event, data, **options))
+
+    def history(self, channel: str | None = None, **options: Any) -> Message:
+        """Return a page of the history of a channel; see Client.history."""
+        return self._call(self._client.history(channel, **options))
 
     def send_to(self, connection_id: str, event: str, data: object = None) -> dict[str, int]:
         """Send to one connection. Returns `{"sent": 0, "failed": 1}` if it no longer exists."""

@@ -13,12 +13,12 @@ from fastws.client.recovery import Recovery
 class Followed:
     """A recovery without a connection: `answer` and `hear` are what the server says."""
 
-    def __init__(self, dialect="channels", known=None):
+    def __init__(self, dialect="channels", known=None, **options):
         self.dialect = CLIENT_DIALECTS[dialect]
         self.subscriptions = self.dialect.subscriptions()
         self.inbox = Inbox(100, lambda dropped: {"type": "lag", "dropped": dropped}, known)
         self.told = []
-        self.recovery = Recovery(self.dialect, self.subscriptions, known or {}, self.inbox, self.told.append)
+        self.recovery = Recovery(self.dialect, self.subscriptions, known or {}, self.inbox, self.told.append, **options)
 
     def subscribe(self, channel, **reply):
         """A subscription, confirmed as after each connect. Returns what was asked for."""
@@ -246,3 +246,24 @@ async def test_a_feed_of_a_server_that_knows_no_positions_is_a_gap_and_not_waite
     client.recovery.forget_home()
     assert client.recovery.query(None) == {"replay": "0"}
     assert await client.taken() == [{"type": "gap", "source": "reconnect"}]
+
+
+async def test_the_first_subscription_gets_what_replay_asks_for_and_later_ones_continue():
+    client = Followed(replay=3)
+    assert client.subscribe("c", offset=9, epoch="x", replayed=2)["replay"] == 3
+    client.hear(delivery(7), delivery(9), delivery(9), delivery(10))
+    client.subscribe("plain")
+    client.recovery.reconnected("c1")
+    assert await client.taken() == [delivery(7), delivery(9), delivery(10)]
+    client.lose()
+    asked = client.subscribe("c", offset=10, epoch="x", recovered=True, replayed=0)
+    assert asked == {"action": "subscribe", "channel": "c", "offset": 10, "epoch": "x"}
+
+
+@pytest.mark.parametrize("dialect", ["rooms", "workspaces", "jobs"])
+async def test_the_first_connection_asks_for_a_replay_of_the_home_channel(dialect):
+    client = Followed(dialect, replay=3)
+    assert client.recovery.query(token_of("u1")) == {"replay": "3"}
+    client.recovery.greeted({"workspace_id": "w1"})
+    client.recovery.reconnected("c1")
+    assert client.recovery.query(token_of("u1")) == ({"replay": "0"} if dialect == "jobs" else {})

@@ -18,6 +18,7 @@ from fastws.backend import AsyncBroadcaster
 from fastws.client import Client, connect
 from fastws.client.threaded import ThreadedClient
 from fastws.config import Config
+from fastws.errors import Unrecoverable
 from fastws.server.server import Server
 from tests.brokers.tcp_proxy import TcpProxy
 from tests.hostile.server_process import ServerProcess, token_of
@@ -323,3 +324,21 @@ async def test_a_callback_of_a_thread_sees_the_position_of_its_message(server: S
 
     await asyncio.to_thread(use)
     assert [await asyncio.wait_for(seen.get(), PATIENCE_SECONDS) for _ in range(5)] == [(n, n) for n in range(1, 6)]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_client_begins_with_a_replay_and_reads_pages(server: Server, publish: Publish, dialect: str) -> None:
+    options, channel = DIALECTS[dialect]
+    await publish(channel, 1, 9)
+    async with client_at(server.port, replay=3, **options) as client:
+        assert await numbers_of(client, 9) == ([7, 8, 9], [])
+        page = await client.history(channel, limit=2, reverse=True)
+        assert ([message["data"]["n"] for message in page["messages"]], page["offset"]) == ([9, 8], 9)
+        after = await client.history(channel, offset=7, epoch=page["epoch"])
+        assert [message["data"]["n"] for message in after["messages"]] == [8, 9]
+        if "dialect" not in options:
+            with pytest.raises(Unrecoverable):
+                await client.history(channel, offset=99, epoch=page["epoch"])
+            await client.send(channel, "typing", {"n": 10}, ephemeral=True)
+            assert await numbers_of(client, 10) == ([10], [])
+            assert client.positions[channel]["offset"] == 9
