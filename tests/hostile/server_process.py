@@ -95,10 +95,16 @@ class ServerProcess:
         deadline = time.monotonic() + START_SECONDS
         while self.is_alive and time.monotonic() < deadline:
             if (match := _LISTENS.match(self.notification() or "")) is not None:
+                # The socket over which it has just reported that is no descriptor that a test may count.
+                self.wait_until(lambda: not self._is_notifying())
                 return int(match[1] or 0)
         log = self.log()
         self.close()
         raise AssertionError(f"it did not start: {log}")
+
+    def _is_notifying(self) -> bool:
+        sockets = self.watched.net_connections(kind="unix")
+        return any(each.type == socket.SOCK_DGRAM for each in sockets)
 
     def notification(self) -> str | None:
         """The next state that it reports as to systemd; None if there was none for a moment."""
