@@ -24,6 +24,10 @@ class Sink:
         self.writes += 1
         self.bytes += len(data)
 
+    def writelines(self, data: list[bytes]) -> None:
+        self.writes += 1
+        self.bytes += sum(map(len, data))
+
     def get_extra_info(self, name: str, default: object = None) -> object:
         return ("127.0.0.1", 50000) if name == "peername" else default
 

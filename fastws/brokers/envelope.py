@@ -11,7 +11,7 @@ and the epoch, then by the same as in version 1. Instead of that, `g` announces 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from sys import intern
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -84,8 +84,8 @@ def decode_numbered(payload: bytes, channel: str) -> Numbered | NewEpoch:
     position = Position(offset, epoch)
     if rest == _NEW_EPOCH:
         return NewEpoch(position)
-    found = _decode_envelope(_START + rest, channel)
-    return Numbered(replace(found.publication, offset=offset), position, found.node or "", found.number)
+    found = _decode_envelope(_START + rest, channel, offset)
+    return Numbered(found.publication, position, found.node or "", found.number)
 
 
 def is_numbered(payload: bytes) -> bool:
@@ -186,7 +186,7 @@ def _header(publication: Publication, node: str, number: int) -> bytes:
     return header
 
 
-def _decode_envelope(payload: bytes, channel: str) -> Decoded:
+def _decode_envelope(payload: bytes, channel: str, offset: int | None = None) -> Decoded:
     """Cost: 1.1 µs, of which 0.4 µs for unpacking the header; the body is sliced and not parsed."""
     codec = _CODEC_NAME.get(payload[2]) if len(payload) > _PREFIX_BYTES else None
     if codec is None:
@@ -201,8 +201,12 @@ def _decode_envelope(payload: bytes, channel: str) -> Decoded:
         raise BadRequest(f"envelope: the header cannot be decoded: {error or type(error).__name__}") from None
     _check_header(header)
     body = Encoded(codec, payload[body_at:])
+    if offset is not None:
+        event = intern(event)  # it is kept
     excluded = frozenset(exclude) if exclude else NOBODY
-    publication = Publication(channel, event, body, kind, sender, timestamp, priority, seq, key, excluded, attributes)
+    publication = Publication(
+        *(channel, event, body, kind, sender, timestamp, priority, seq, key, excluded, attributes, offset)
+    )
     return Decoded(publication, node, number)
 
 

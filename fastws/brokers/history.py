@@ -7,7 +7,6 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -24,7 +23,7 @@ UNUSED_SECONDS: Final = 3600.0
 MAX_PAGE_BYTES: Final = 1_048_576
 # What a kept publication and a numbering take besides their texts (measured: tests/brokers/test_history_memory.py).
 PUBLICATION_BYTES: Final = 300
-NUMBERING_BYTES: Final = 700
+NUMBERING_BYTES: Final = 1150
 MAX_REMEMBERED_RULES: Final = 4096
 
 
@@ -139,13 +138,13 @@ class MemoryHistory:
     def keep(self, publication: Publication, rule: HistoryRule) -> tuple[Publication, Position]:
         """Keep `publication`. Returns it with the next offset of its channel, and its position. Raises Unencodable."""
         now = self._clock()
-        body = encode_body(publication.data)
+        body = _exact(encode_body(publication.data))
         channel = publication.channel
         numbering = self._numbering(channel, now)
         offset = numbering.top + 1
         # In a feed with a history, the sequence number is the offset.
         seq = None if publication.seq is None else offset
-        kept = replace(publication, data=body, offset=offset, seq=seq, timestamp=_timestamp(publication))
+        kept = publication.numbered(body, offset, seq, _timestamp(publication))
         size = size_of(kept)
         numbering.top, numbering.last_at = offset, now
         numbering.kept.append(kept)
@@ -371,6 +370,11 @@ def _places(numbering: _Numbering, position: Position | None, *, is_reverse: boo
 
 def _last(kept: deque[Publication], count: int) -> tuple[Publication, ...]:
     return tuple(islice(kept, len(kept) - min(count, len(kept)), None))
+
+
+def _exact(body: Encoded) -> Encoded:
+    """Return `body` in memory of its size: the encoder returns bytes in a buffer of 4 KiB, which they keep."""
+    return Encoded(body.codec, b"".join((body.body, b"")))
 
 
 def size_of(publication: Publication) -> int:

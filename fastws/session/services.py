@@ -22,6 +22,7 @@ from fastws.hub.ports import Broker, History, Receipt
 from fastws.hub.roster import Roster
 from fastws.logs import LogLevel
 from fastws.session.ports import ExpiryWatch, ReplyBatch, Spawn
+from fastws.session.recovery import ReplayedFrames
 from fastws.session.verifications import Verifications
 from fastws.vocabulary.commands import RequestId
 from fastws.vocabulary.publication import Publication
@@ -76,6 +77,7 @@ class Services:
     pending_channels: dict[str, int] = field(default_factory=dict)
     # Channels whose past is being read for clients that join then, and the number of these clients.
     recovering: dict[str, int] = field(default_factory=dict)
+    replayed_frames: ReplayedFrames = field(default_factory=ReplayedFrames)
     # Frames of recent acknowledgements, see acknowledgements.py.
     acks: dict[tuple[DialectForm, str | None, str | None, int, int], tuple[bytes, dict[str, object]]] = field(
         default_factory=dict

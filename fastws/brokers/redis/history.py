@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Final
 
 from fastws.brokers.envelope import NewEpoch, decode_numbered, encode_rest
-from fastws.brokers.history import NUMBERING_SECONDS, UNUSED_SECONDS, HistoryRule, HistoryRules, no_history
+from fastws.brokers.history import UNUSED_SECONDS, HistoryRule, HistoryRules, no_history
 from fastws.brokers.redis.history_pages import HistoryPages
 from fastws.brokers.redis.history_scripts import HistoryKeys
-from fastws.brokers.redis.numbered_publisher import NumberedPublisher, Published
+from fastws.brokers.redis.numbered_publisher import LIFE_SECONDS, NumberedPublisher, Published
 from fastws.brokers.redis.tail import Answer, Asked, Heard, HistoryLimits, Tail
 from fastws.brokers.redis.tail_delivery import TailDelivery
 from fastws.brokers.redis.tail_reader import Echoed, TailReader, answer_without_past
@@ -149,7 +149,7 @@ class RedisHistory:
         if not self._is_current(tail):
             return
         if tail.position is not None:
-            seconds = NUMBERING_SECONDS if tail.position.offset else UNUSED_SECONDS
+            seconds = LIFE_SECONDS if tail.position.offset else UNUSED_SECONDS
             # One that fails is made up for by the next.
             self._commander.send(pack(b"EXPIRE", self._keys.of(tail.channel)[0], int(seconds)), lambda _: None)
         self._refreshes.append((now + REFRESH_SECONDS, tail))

@@ -27,8 +27,16 @@ RETRY_SECONDS: Final = 0.1
 UNKNOWN_RUN: Final = "unknown"
 # Interval at which scripts are loaded again if Redis keeps forgetting them.
 RELOAD_SECONDS: Final = 1.0
+# How often the life of a numbering is extended by publishing. It lives longer by twice that, so that it never ends too
+# early.
+EXTEND_SECONDS: Final = 60.0
 # Channels known to belong to the present run of Redis. Beyond, each is asked again.
 MAX_VOUCHED: Final = 100_000
+
+LIFE_SECONDS: Final = int(NUMBERING_SECONDS + 2 * EXTEND_SECONDS)
+_LIFE: Final = b"%d" % LIFE_SECONDS
+# The words of a command that publishes: EVALSHA, the script, 2, two keys and ten arguments.
+_PUBLISH_WORDS: Final = 15
 
 _log = structlog.get_logger("fastws.redis")
 Published = Callable[[Position | FastWSError], None]
@@ -42,6 +50,16 @@ class _Waiting(NamedTuple):
     rest: bytes
     published: Published
     expires_at: float
+
+
+class _Vouched:
+    """A channel of the present run: its encoded command as far as it stays the same, and when its life is extended."""
+
+    __slots__ = ("extend_at", "head")
+
+    def __init__(self, head: bytes, extend_at: float) -> None:
+        self.head = head
+        self.extend_at = extend_at
 
 
 class NumberedPublisher:
@@ -69,7 +87,7 @@ class NumberedPublisher:
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
         # The channels whose numbering belongs to the present run of Redis.
-        self._vouched: set[str] = set()
+        self._vouched: dict[str, _Vouched] = {}
         # By channel: what waits until its first publication in this run is numbered. That is alone under way: if nobody
         # has vouched for the numbering, it is tried again until VOUCH_SECONDS have passed, and stays the first.
         self._following: dict[str, deque[_Waiting]] = {}
@@ -161,13 +179,31 @@ class NumberedPublisher:
     def _send(
         self, waiting: _Waiting, answered: Callable[[_Waiting, object], None], *, is_forced: bool = False
     ) -> None:
-        heard = self._heard(waiting.channel) or Position(0, "")
-        rule = waiting.rule
-        words = (
-            *(heard.epoch, heard.offset, int(is_forced), rule.limit, max(int(rule.seconds * 1000), 1)),
-            *(int(NUMBERING_SECONDS), self._keys.redis_channel(waiting.channel), waiting.rest),
+        channel = waiting.channel
+        vouched = self._vouched.get(channel)
+        life = b""
+        if vouched is None or waiting.expires_at >= vouched.extend_at:
+            life = _LIFE
+            if vouched is not None:
+                vouched.extend_at = waiting.expires_at + EXTEND_SECONDS
+        head = self._head(channel, waiting.rule) if vouched is None else vouched.head
+        heard = self._heard(channel)
+        epoch, top = (b"", b"0") if heard is None else (heard.epoch.encode(), b"%d" % heard.offset)
+        fresh = next(self._epochs).encode()
+        packed = b"%b$%d\r\n%b\r\n$1\r\n%d\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
+            *(head, len(life), life, is_forced, len(epoch), epoch, len(top), top),
+            *(len(fresh), fresh, len(waiting.rest), waiting.rest),
         )
-        self.evaluate(PUBLISH, waiting.channel, words, partial(answered, waiting))
+        self._commander.send(packed, partial(answered, waiting), is_bound=True)
+
+    def _head(self, channel: str, rule: HistoryRule) -> bytes:
+        """Return the encoded command up to the words that differ between publications of `channel` in this run."""
+        milliseconds = max(int(rule.seconds * 1000), 1)
+        packed = pack(
+            *(b"EVALSHA", PUBLISH.sha, 2, *self._keys.of(channel), self.run or UNKNOWN_RUN),
+            *(rule.limit, milliseconds, self._keys.redis_channel(channel)),
+        )
+        return b"*%d" % _PUBLISH_WORDS + packed[packed.index(b"\r") :]
 
     def _answered(self, waiting: _Waiting, reply: object) -> None:
         if isinstance(reply, list) and len(reply) == 2:
@@ -188,7 +224,8 @@ class NumberedPublisher:
         if isinstance(reply, list):
             if len(self._vouched) >= MAX_VOUCHED:
                 self._vouched.clear()
-            self._vouched.add(channel)
+            extend_at = self._clock() + EXTEND_SECONDS
+            self._vouched[channel] = _Vouched(self._head(channel, waiting.rule), extend_at)
         following = self._following.pop(channel)
         if self.run is None:
             self._waiting.extendleft(reversed(following))

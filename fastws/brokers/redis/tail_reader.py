@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from fastws.brokers.history import NUMBERING_SECONDS, UNUSED_SECONDS
+from fastws.brokers.history import UNUSED_SECONDS
 from fastws.brokers.redis.history_scripts import CLEAR, READ, HistoryKeys
-from fastws.brokers.redis.numbered_publisher import RETRY_SECONDS, VOUCH_SECONDS, NumberedPublisher
+from fastws.brokers.redis.numbered_publisher import LIFE_SECONDS, RETRY_SECONDS, VOUCH_SECONDS, NumberedPublisher
 from fastws.brokers.redis.tail import NOWHERE, Asked, Heard, Tail, decoded_entries
 from fastws.brokers.redis.tail_delivery import TailDelivery
 from fastws.counters import Counters
@@ -155,7 +155,7 @@ class TailReader:
         tail.asked_before, tail.held_before = len(tail.asked), len(tail.held)
         words = (
             *(heard.epoch, heard.offset, int(is_forced), after, count),
-            *(self._keys.redis_channel(tail.channel), int(NUMBERING_SECONDS), int(UNUSED_SECONDS)),
+            *(self._keys.redis_channel(tail.channel), LIFE_SECONDS, int(UNUSED_SECONDS)),
         )
         self._publisher.evaluate(READ, tail.channel, words, partial(self._was_read, tail, count, is_whole=is_whole))
 

@@ -91,7 +91,7 @@ class FakeRedis:
         return False if is_forced else None
 
     def _publish(self, key: bytes, numbering: Numbering | None, arguments: list[bytes]) -> Reply:
-        run, fresh, epoch, top, forced, limit, milliseconds, _, name, rest = arguments
+        run, limit, milliseconds, name, _, forced, epoch, top, fresh, rest = arguments
         vouched = self._vouched(numbering, run, (epoch, int(top)), forced == b"1")
         if vouched is None:
             return [0]

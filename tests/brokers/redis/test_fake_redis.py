@@ -63,7 +63,10 @@ def test_both_answer_and_publish_the_same(redis_server: RedisServer, seed: int) 
         heard = (chosen.choice(epochs[-3:]), chosen.randrange(12), chosen.randrange(2))
         match chosen.randrange(8):
             case 0 | 1 | 2 | 3:
-                both.evaluate(PUBLISH.sha, run, fresh, *heard, 5, 60_000, 3600, NAME, b"rest %d" % number)
+                epoch, top, forced = heard
+                life = chosen.choice([b"", b"3600"])
+                words = (run, 5, 60_000, NAME, life, forced, epoch, top, fresh, b"rest %d" % number)
+                both.evaluate(PUBLISH.sha, *words)
             case 4 | 5:
                 after = chosen.choice([-3, -5, 0, 1, 4, 9])
                 count = abs(after) if after < 0 else chosen.choice([0, 2, 1000])
