@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -287,3 +288,35 @@ def test_one_run_larger_than_an_empty_queue_closes_no_client() -> None:
     assert outbox.lost == {"d": 1}
     assert outbox.has_overflowed
     assert old_outbox().enqueue(large, 10)[0].is_slow  # the transport is as full as a queue may be
+
+
+def test_a_replay_keeps_its_place_and_counts_nowhere() -> None:
+    outbox = Outbox(Bounds(MESSAGES, BYTES))
+    outbox.control(b"before")
+    outbox.replay(iter([b"p" * BYTES] * 5), "n")
+    assert (outbox.messages, outbox.size) == (0, len(b"before"))
+    frames = [Frame(b"n%d" % number, "n", "k") for number in range(MESSAGES)]
+    assert outbox.enqueue(chunk("n", frames), 0) == (ENQUEUED, 0)
+    taken: list[bytes] = []
+    while batch := outbox.take():
+        taken += batch
+    assert b"".join(taken) == b"before" + b"p" * BYTES * 5 + b"".join(frame.data for frame in frames)
+    assert not len(outbox)
+
+
+def test_a_replay_is_made_as_the_client_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "BATCH_BYTES", 4)
+    made: list[int] = []
+
+    def past() -> Iterator[bytes]:
+        for number in range(6):
+            made.append(number)
+            yield b"%d." % number
+
+    outbox = Outbox(Bounds(MESSAGES, BYTES))
+    outbox.replay(past(), "n")
+    assert made == []
+    assert b"".join(outbox.take()) == b"0.1."
+    assert made == [0, 1]
+    outbox.control(b"after")
+    assert b"".join(b"".join(outbox.take()) for _ in range(4)) == b"2.3.4.5.after"

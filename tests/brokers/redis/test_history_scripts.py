@@ -1,0 +1,60 @@
+"""The scripts of history in a real Redis: how long keys live, and what they may do in a Redis that is full."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis
+
+from fastws.brokers.redis.history_scripts import CLEAR, PUBLISH, READ, HistoryKeys, Script
+from tests.redis_server import RedisServer
+
+DAY = 86_400
+META, STREAM = HistoryKeys(b"fastws:").of("c")
+
+
+def run(client: redis.Redis, script: Script, *arguments: object) -> Any:
+    return client.eval(script.text, 2, META, STREAM, *arguments)
+
+
+def publish(client: redis.Redis, life: object = "", *, fresh: str = "e1") -> Any:
+    return run(client, PUBLISH, "run", 2, 60_000, "live", life, 0, "", 0, fresh, "rest")
+
+
+def test_the_first_publication_gives_the_numbering_a_day_whatever_it_had_before(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        publish(client)
+        assert client.ttl(META) > DAY - 60
+        run(client, CLEAR, "run", "e2", "", "live", 3600)
+        assert client.ttl(META) <= 3600
+        publish(client)
+        assert client.ttl(META) > DAY - 60
+
+
+def test_later_publications_extend_its_life_when_they_are_told_to(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        publish(client)
+        client.expire(META, 100)
+        publish(client)
+        assert client.ttl(META) <= 100
+        publish(client, 5000)
+        assert 4000 < client.ttl(META) <= 5000
+
+
+def test_the_stream_has_the_last_publications_and_ends_by_itself(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        for _ in range(5):
+            publish(client)
+        assert [identity for identity, _ in client.xrange(STREAM)] == [b"4-0", b"5-0"]
+        assert 59_000 < client.pttl(STREAM) <= 60_000
+
+
+def test_a_full_redis_refuses_to_publish_and_changes_nothing_but_can_be_read(own_redis_server: RedisServer) -> None:
+    with own_redis_server.client() as client:
+        publish(client)
+        client.config_set("maxmemory", 1)
+        with pytest.raises(redis.ResponseError, match="command not allowed"):
+            publish(client)
+        top, epoch, _, entries = run(client, READ, "run", "e2", "e1", 1, 0, -2, 2, "live", DAY, 3600)
+        assert (top, epoch, len(entries)) == (1, b"e1", 1)
