@@ -28,6 +28,7 @@ REQUEST_SECONDS: Final = 10.0
 FIRST_DELAY_SECONDS: Final = 0.5
 LONGEST_DELAY_SECONDS: Final = 30.0
 HISTORY_LIMIT: Final = 100
+PRESENCE_LIMIT: Final = 100
 MOST_MESSAGES: Final = 1024
 LARGEST_MESSAGE_BYTES: Final = 4_194_304
 
@@ -39,7 +40,7 @@ class Client:
     to a call. Notices have no `data`. The server sends gap, lag and error. The client adds `disconnected`,
     `reconnected`, `gap` with `"source": "reconnect"` and `lag` with `"source": "client"` (the application read too
     slowly, and the oldest of the `max_queue` waiting messages were dropped). `on_notice` is called with each notice
-    as it arrives.
+    as it arrives, `on_presence` with each update of presence: `{"joined", "left", "count", "users"}` and the channel.
 
     On channels with history the client continues after a lost connection where it was, without a hole and without a
     repetition. `reconnected` has `recovered`, `{channel: bool}`; each channel with false also gets a `gap`, because
@@ -77,6 +78,7 @@ class Client:
         replay: int = 0,
         max_queue: int = MOST_MESSAGES,
         on_notice: Callable[[Message], None] | None = None,
+        on_presence: Callable[[Message], None] | None = None,
         connect_timeout: float = CONNECT_SECONDS,
         request_timeout: float = REQUEST_SECONDS,
         reconnect: bool = True,
@@ -95,6 +97,7 @@ class Client:
         known = parse_positions(positions)
         self.inbox = Inbox(max_queue, self._lag, known)
         self._on_notice = on_notice
+        self._on_presence = on_presence
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
         address = find_url(url, self._dialect, workspace_id)
@@ -219,6 +222,20 @@ class Client:
         page = await self._ask(request)
         return {key: page[key] for key in ("messages", "offset", "epoch")}
 
+    async def presence(
+        self, channel: str | None = None, *, limit: int = PRESENCE_LIMIT, cursor: str | None = None
+    ) -> Message:
+        """Return a page of the members of a channel or room, in workspaces and jobs of the feed (no `channel`).
+
+        It is `{"count", "users", "members", "cursor"}`: the number of connections and of distinct users, and at most
+        `limit` (1 to 1000) members, by connection id. `cursor` asks for the next members; the last page has None. A
+        channel that shows only figures has no `members` and no `cursor`.
+        """
+        named = {} if self._dialect.has_filter else {self._dialect.channel_key: channel}
+        continued = {} if cursor is None else {"cursor": cursor}
+        page = await self._ask({self._dialect.verb: "presence", **named, "limit": limit, **continued})
+        return {key: page[key] for key in ("count", "users", "members", "cursor") if key in page}
+
     async def ping(self) -> float:
         """Measure the round trip to the server, in seconds."""
         began = time.perf_counter()
@@ -268,17 +285,18 @@ class Client:
 
     def _tell(self, message: Message) -> None:
         if self._on_notice is not None and self._dialect.is_notice(message):
-            self._call_on_notice(message)
+            self._call("on_notice", self._on_notice, message)
+        elif self._on_presence is not None and self._dialect.is_presence_update(message):
+            self._call("on_presence", self._on_presence, message)
 
     def _lag(self, dropped: int) -> Message:
         return self._dialect.notice("lag", dropped=dropped, source="client")
 
-    def _call_on_notice(self, notice: Message) -> None:
-        assert self._on_notice is not None  # noqa: S101 # checked by the caller
+    def _call(self, name: str, listener: Callable[[Message], None], message: Message) -> None:
         try:
-            self._on_notice(notice)
+            listener(message)
         except Exception:
-            log.exception("on_notice raised an error for %r", notice)
+            log.exception("%s raised an error for %r", name, message)
 
 
 connect = Client

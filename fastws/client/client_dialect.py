@@ -78,6 +78,14 @@ class ClientDialect:
         """Whether `message` is about the connection itself. All else that is not a reply is an ordinary message."""
         return "data" not in message and (message.get(self.type_key) in NOTICES or self.is_left(message))
 
+    def is_presence_update(self, message: Message) -> bool:
+        """Whether `message` is an update of the members of a channel."""
+        if "data" in message or "count" not in message:
+            return False
+        kind = message.get(self.type_key)
+        # Only rooms have one type for answers and updates.
+        return kind == "presence_update" or (kind == "presence" and message.get("event") == "update")
+
     def is_left(self, message: Message) -> bool:
         """Whether `message` says that the server has unsubscribed this client because its new token allows less."""
         if self.left is None or "reason" not in message or "data" in message:

@@ -100,6 +100,10 @@ class ThreadedClient:
         """Return a page of the history of a channel; see Client.history."""
         return self._call(self._client.history(channel, **options))
 
+    def presence(self, channel: str | None = None, **options: Any) -> Message:
+        """Return a page of the members of a channel; see Client.presence."""
+        return self._call(self._client.presence(channel, **options))
+
     def send_to(self, connection_id: str, event: str, data: object = None) -> dict[str, int]:
         """Send to one connection. Returns `{"sent": 0, "failed": 1}` if it no longer exists."""
         return self._call(self._client.send_to(connection_id, event, data))

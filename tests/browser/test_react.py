@@ -30,8 +30,8 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>front end</title><link rel
 IMPORTS = """
 import * as React from "react";
 import { createRoot } from "react-dom/client";
-import { LiveExecutionCounter, RealtimeMetrics, WebSocketProvider, useChannel, useTyping, useWebSocket,
-  useWorkflowWebSocket } from "%(server)sclient/react.js";
+import { LiveExecutionCounter, RealtimeMetrics, WebSocketProvider, useChannel, usePresence, useTyping,
+  useWebSocket, useWorkflowWebSocket } from "%(server)sclient/react.js";
 const h = React.createElement;
 const root = createRoot(document.getElementById("root"));
 const url = "%(server)s";
@@ -87,6 +87,15 @@ function Chat({ name, history }) {
 }
 window.show = (people, server = url) => root.render(h(React.StrictMode, null, h(WebSocketProvider, { url: server },
   people.map(([name, history]) => h(Chat, { key: name, name, history })))));
+"""
+MEMBERS = """
+function Members({ channel }) {
+  const { count, users, members, connectionStatus } = usePresence(channel);
+  const names = members.map(({ user }) => user).sort().join();
+  return h("p", { id: "members" }, `${connectionStatus} ${count} ${users} ${names}`.trim());
+}
+window.show = (token, channel, server = url) => root.render(h(React.StrictMode, null,
+  h(WebSocketProvider, { url: server, token }, h(Members, { channel }))));
 """
 DASHBOARD = """
 window.show = (token) => root.render(h(React.StrictMode, null, h(WebSocketProvider, { url, token },
@@ -345,3 +354,26 @@ async def test_a_channel_that_is_no_longer_shown_is_left(
     await page.wait_for_function("heard.length === 1")
     await page.evaluate("show([])")
     await wait_for_subscribers(server, "chat", 0)
+
+
+async def test_the_members_of_a_channel_are_listed_also_after_a_lost_connection(
+    own_server: OwnServer, front_end: FrontEnd, page: Page, context: BrowserContext
+) -> None:
+    server = own_server("--presence", "**", "--presence-updates", "**=0")
+    other = await context.new_page()
+    show = "([token, channel, url]) => show(token, channel, url)"
+    members, theirs = page.locator("#members"), other.locator("#members")
+    async with TcpProxy(server.port) as proxy:
+        await visit(page, front_end, server, MEMBERS)
+        await page.evaluate(show, [token(sub="ada", channels=["**"]), "chat", f"http://127.0.0.1:{proxy.port}/"])
+        await expect(members).to_have_text("connected 1 1 ada")
+        await visit(other, front_end, server, MEMBERS)
+        await other.evaluate(show, [token(sub="bob", channels=["**"]), "chat", server.url])
+        await expect(theirs).to_have_text("connected 2 2 ada,bob")
+        await expect(members).to_have_text("connected 2 2 ada,bob")
+        proxy.cut()
+        await expect(theirs).to_have_text("connected 2 2 ada,bob")
+        await expect(members).to_have_text("connected 2 2 ada,bob")
+        await other.evaluate(show, [token(sub="bob", channels=["**"]), "elsewhere", server.url])
+        await expect(theirs).to_have_text("connected 1 1 bob")
+        await expect(members).to_have_text("connected 1 1 ada")

@@ -7,6 +7,7 @@ from fastws.dialects.jobs import JOBS
 from fastws.dialects.rooms import ROOMS
 from fastws.dialects.workspaces import WORKSPACES
 from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, Forbidden
+from fastws.vocabulary.presence import PresencePage, PresenceUpdate
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Connected, Failure, Gap, Lag, Left
 
@@ -28,6 +29,15 @@ def test_errors_notices_and_messages_are_distinguished_in_every_dialect(name):
     for reply in (Gap("execution:1"), Lag("execution:1", 3), Failure("forbidden", "no")):
         assert client.is_notice(dialect.reply(reply, PLACE))
     assert client.is_error(dialect.reply(Failure("forbidden", "no"), PLACE))
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_updates_of_presence_are_distinguished_from_answers_and_deliveries(name):
+    dialect, client = DIALECTS[name], CLIENT_DIALECTS[name]
+    assert client.is_presence_update(dialect.reply(PresenceUpdate("execution:1", 3, 2), PLACE))
+    assert not client.is_presence_update(dialect.reply(PresencePage("execution:1", 3, 2), PLACE))
+    lookalike = Publication("execution:1", "presence_update", None, attributes={"job_id": "7", "status": "failed"})
+    assert not client.is_presence_update(dialect.delivery(lookalike))
 
 
 @pytest.mark.parametrize("name", ["channels", "rooms", "workspaces"])

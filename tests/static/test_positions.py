@@ -326,3 +326,57 @@ def test_ephemeral_messages_are_marked(tmp_path: Path) -> None:
     """
     sent = {"action": "send", "channel": "c", "event": "typing", "data": 1, "ephemeral": True}
     assert result_of(source, tmp_path) == [sent]
+
+
+def test_presence_is_asked_for_by_channel_room_or_feed(tmp_path: Path) -> None:
+    source = """
+    const asked = [];
+    const figures = { type: "presence", count: 3, users: 2 };
+    for (const dialect of ["channels", "rooms", "workspaces"]) {
+      const server = reset(dialect);
+      const answer = { ...figures, members: [1], cursor: "d" };
+      answering(server, { c: answer, counted: figures, presence: answer });
+      const client = open({ dialect, token: "t" });
+      await clock.advance(100);
+      const [page] = await Promise.all([client.presence("c", { limit: 5, cursor: "b" }), clock.advance(100)]);
+      asked.push(said().at(-1), page);
+    }
+    report(asked);
+    """
+    page = {"members": [1], "count": 3, "users": 2, "cursor": "d"}
+    assert result_of(source, tmp_path) == [
+        {"action": "presence", "channel": "c", "limit": 5, "cursor": "b"},
+        page,
+        {"type": "presence", "room_id": "c", "limit": 5, "cursor": "b"},
+        page,
+        {"type": "presence", "limit": 5, "cursor": "b"},
+        page,
+    ]
+
+
+def test_updates_of_presence_are_an_event_of_their_own_in_every_dialect(tmp_path: Path) -> None:
+    source = """
+    const updates = [
+      ["channels", { type: "presence_update", channel: "c", joined: [1], left: [2], count: 3, users: 2 }],
+      ["rooms", { type: "presence", event: "update", room_id: "c", count: 300, users: 2, partial: true }],
+      ["workspaces", { event: "presence_update", count: 3, users: 2 }],
+    ];
+    const told = [];
+    for (const [dialect, update] of updates) {
+      reset(dialect);
+      const client = open({ dialect, token: "t", onPresence: (heard) => told.push(heard) });
+      await clock.advance(100);
+      FakeSocket.last.receive(update);
+      FakeSocket.last.receive({ ...update, data: 1 });
+    }
+    report([told, seen.message.length]);
+    """
+    nobody = {"joined": [], "left": []}
+    assert result_of(source, tmp_path) == [
+        [
+            {"channel": "c", "joined": [1], "left": [2], "count": 3, "users": 2, "partial": False},
+            {"channel": "c", **nobody, "count": 300, "users": 2, "partial": True},
+            {"channel": None, **nobody, "count": 3, "users": 2, "partial": False},
+        ],
+        1,
+    ]

@@ -15,7 +15,7 @@ SAMPLE = """
 import { connect, FastWSError, type Message } from "./client/fastws.js";
 import { encode } from "./client/msgpack.js";
 import { LiveExecutionCounter, RealtimeMetrics, WebSocketProvider } from "./client/react.js";
-import { useChannel, useTyping, useWebSocket, useWorkflowWebSocket } from "./client/react.js";
+import { useChannel, usePresence, useTyping, useWebSocket, useWorkflowWebSocket } from "./client/react.js";
 import { createElement } from "react";
 
 const getToken = async ({ reason }: { reason: string }) => (reason === "start" ? "a" : null);
@@ -23,6 +23,8 @@ const client = connect({ url: "wss://x", dialect: "rooms", getToken });
 client.on("reconnected", ({ recovered }) => console.log(recovered["news"], client.positions["news"]?.offset));
 client.history("news", { limit: 5, reverse: true }).then(({ messages, epoch }) => console.log(messages.length, epoch));
 connect({ positions: client.positions, replay: 5 });
+client.on("presence", ({ joined, count }) => console.log(joined[0]?.user, count));
+client.presence("news", { limit: 5 }).then(({ members, cursor }) => console.log(members?.length, cursor));
 client.on("gap", ({ channel, source }) => console.log(channel?.length, source === "server"));
 const sent: Promise<{ sent: number }> = client.send("news", "hello", { text: "x" }, { excludeSelf: true });
 const bytes: Uint8Array = encode({ a: 1n });
@@ -37,9 +39,10 @@ export function Page() {
   subscribe(["alert"]);
   const { send } = useChannel("chat", ({ data }) => console.log(data), { history: 50, onGap: () => {} });
   const { people, typing } = useTyping("chat", { name: "Ada" });
+  const names: string[] = usePresence("chat", { limit: 20 }).members.map(({ user }) => user);
   send("said", people.map(({ name }) => name), { ephemeral: true }).then(({ sent: reached }) => reached, typing);
   sendMessage({ type: "ping" });
-  const words: string = `${connectionStatus} ${executionStatus?.status} ${isConnected}`;
+  const words: string = `${connectionStatus} ${executionStatus?.status} ${isConnected} ${names}`;
   return createElement(WebSocketProvider, { token: "t" }, words,
     createElement(LiveExecutionCounter, { workspaceId: "w" }),
     createElement(RealtimeMetrics, { workspaceId: "w", labels: { a: "A" } }));

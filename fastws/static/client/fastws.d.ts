@@ -57,6 +57,44 @@ export interface Reconnected {
   recovered: Record<string, boolean>;
 }
 
+/** One connection in a channel with presence. */
+export interface Member {
+  connection_id: string;
+  user: string;
+  client_id?: string;
+  /** The claim `info` of the token. */
+  info?: any;
+}
+
+/** Members have joined or left. Apply `left` before `joined`. */
+export interface PresenceUpdate {
+  channel: string | null;
+  /** Empty, as `left`, in a channel that shows only figures. */
+  joined: Member[];
+  left: Member[];
+  /** The number of connections now, and of distinct users. */
+  count: number;
+  users: number;
+  /** Too many have joined or left to list them: ask for `presence` again if you show a list. */
+  partial: boolean;
+}
+
+export interface PresenceOptions {
+  /** 1 to 1000. Default: 100. */
+  limit?: number;
+  /** The `cursor` of the page before. */
+  cursor?: string | null;
+}
+
+export interface PresencePage {
+  count: number;
+  users: number;
+  /** By connection id. Missing, as `cursor`, in a channel that shows only figures. */
+  members?: Member[];
+  /** Asks for the next members; null: there are no more. */
+  cursor?: string | null;
+}
+
 /** This client read too slowly, and the server dropped `dropped` messages. */
 export interface Lag {
   channel: string | null;
@@ -80,6 +118,7 @@ export interface Events {
   reconnected: (change: Reconnected) => void;
   lag: (lag: Lag) => void;
   left: (left: Left) => void;
+  presence: (update: PresenceUpdate) => void;
   /**
    * Errors that no promise carries, such as the reason for a refused connection: `unauthorized`, `forbidden`,
    * `not_found`, `rate_limited`, `unavailable`, … Without a listener they are warnings on the console.
@@ -143,6 +182,7 @@ export interface Options {
   onReconnected?: Events["reconnected"];
   onLag?: Events["lag"];
   onLeft?: Events["left"];
+  onPresence?: Events["presence"];
   onError?: Events["error"];
   onTraffic?: Traffic;
 }
@@ -209,6 +249,8 @@ export class Client {
   send(channel: string, event: string, data?: unknown, more?: SendOptions): Promise<Sent>;
   /** A page of the history of a channel; in workspaces and jobs of the feed, without a channel. */
   history(channel?: string | null, options?: HistoryOptions): Promise<HistoryPage>;
+  /** A page of the members of a channel; in workspaces and jobs of the feed, without a channel. */
+  presence(channel?: string | null, options?: PresenceOptions): Promise<PresencePage>;
   sendTo(connectionId: string, event: string, data?: unknown): Promise<Sent>;
   /** Only in the workspaces dialect: the last `metrics_update` of that type. */
   requestMetrics(metricType?: string): Promise<any>;

@@ -141,6 +141,14 @@ export class Client {
     return { messages: page.messages, offset: page.offset, epoch: page.epoch };
   }
 
+  /** A page of the members of `channel`; in workspaces and jobs of the feed, whatever `channel` is. */
+  async presence(channel, { limit, cursor } = {}) {
+    const { verb, key, hasFilter } = this.#dialect;
+    const asked = { ...(!hasFilter && { [key]: channel }), ...(limit !== undefined && { limit }), ...(cursor && { cursor }) };
+    const { count, users, members, cursor: next } = await this.request({ [verb]: "presence", ...asked });
+    return { count, users, ...(members && { members, cursor: next }) };
+  }
+
   /** Measures the round trip to the server, in milliseconds. */
   async ping() {
     const begun = performance.now();
@@ -187,7 +195,7 @@ export class Client {
     if (isAgain) this.#emit("reconnected", { connectionId: this.connectionId, recovered });
   }
 
-  /** Emits the notices of the server; everything else is a message. */
+  /** Emits the notices of the server and updates of presence; everything else is a message. */
   #hear(message, event) {
     if (this.#positions.takes(message)) return;
     const { word, leftChannel } = this.#dialect;
@@ -203,6 +211,9 @@ export class Client {
       this.#emit("gap", { channel, source: "server", ...(epoch !== undefined && { offset, epoch }) });
     } else if (kind === "lag") {
       this.#emit("lag", { channel, dropped: message.dropped });
+    } else if (kind === "presence_update" || (kind === "presence" && message.event === "update")) {
+      const { joined, left: gone, count, users, partial = false } = message;
+      this.#emit("presence", { channel, joined: joined ?? [], left: gone ?? [], count, users, partial });
     } else if (kind === "error") {
       this.#emit("error", new FastWSError(message.code ?? "refused", message.message, channel));
     } else {

@@ -7,6 +7,7 @@ import type {
   Gap,
   Heard,
   Lag,
+  Member,
   Message,
   SendOptions,
   Sent,
@@ -130,4 +131,26 @@ export function useTyping(
   typing(): void;
   /** Call it when the text was sent or removed. */
   stopped(): void;
+};
+
+export interface UsePresenceOptions extends Omit<ConnectionSettings, "workspaceId"> {
+  /** The most members to list, 1 to 1000. Default: 1000. The figures count all. */
+  limit?: number;
+  onError?: (error: FastWSError) => void;
+}
+
+/**
+ * The members of a channel, this client included. The server needs `presence` for the channel, and `presence_updates` for the list
+ * to change; otherwise it stays as it was at the start. It shares the connection of `useChannel`.
+ */
+export function usePresence(
+  channel: string | null | undefined,
+  options?: UsePresenceOptions,
+): {
+  connectionStatus: Status;
+  /** Connections, and distinct users among them. */
+  count: number;
+  users: number;
+  /** Empty in a channel that shows only figures. */
+  members: Member[];
 };

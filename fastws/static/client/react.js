@@ -14,6 +14,7 @@ import { connect } from "./fastws.js";
 import { LINGER_MS, Surroundings, WebSocketProvider, given, hasEnded, useLatest, userOf, warn } from "./react_provider.js";
 
 export { useChannel, useTyping } from "./react_channels.js";
+export { usePresence } from "./react_presence.js";
 export { WebSocketProvider };
 
 const RECENT = 5;

@@ -65,6 +65,8 @@ class ChannelConnection {
       onStatus: ({ status }) => this.#members.forEach((member) => member.setStatus(status)),
       onGap: (gap) => this.#of(gap.channel).forEach((member) => member.tell("onGap", gap)),
       onLag: (lag) => this.#of(lag.channel).forEach((member) => member.tell("onLag", lag)),
+      onPresence: (update) => this.#of(update.channel).forEach((member) => member.tell("onPresence", update)),
+      onReconnected: () => this.#members.forEach((member) => member.isSubscribed && member.tell("onJoined", this.client)),
       onError: (error) => this.#fail(error),
     });
   }
@@ -86,6 +88,7 @@ class Listener {
   #latest;
   #waiting = []; // messages that arrive before the history; null after that
   isGone = false;
+  isSubscribed = false;
 
   constructor({ channel, history }, latest, setStatus) {
     this.channel = channel;
@@ -103,10 +106,12 @@ class Listener {
     page?.messages.reverse().forEach((message) => this.#give(message));
     waiting.filter(({ offset }) => !(offset <= page?.offset)).forEach((message) => this.#give(message));
     this.#history = 0; // the client recovers all later messages
+    if (this.isSubscribed) this.tell("onJoined", client);
   }
 
   async #subscribe(client) {
     await client.subscribe(this.channel);
+    this.isSubscribed = true;
     return this.#history ? client.history(this.channel, { limit: this.#history, reverse: true }) : null;
   }
 
@@ -138,10 +143,10 @@ class Listener {
  */
 export function useChannel(channel, onMessage, options = {}) {
   const { settings, pool } = useContext(Surroundings);
-  const { history = 0, onTyping, onGap, onLag, onError, ...others } = given(options);
+  const { history = 0, onTyping, onPresence, onJoined, onGap, onLag, onError, ...others } = given(options);
   const { url, format, auth, token, getToken } = { ...settings, ...others };
   const [connectionStatus, setStatus] = useState("disconnected");
-  const latest = useLatest({ onMessage, onTyping, onGap, onLag, onError, token, getToken });
+  const latest = useLatest({ onMessage, onTyping, onPresence, onJoined, onGap, onLag, onError, token, getToken });
   const shared = useRef(null);
   const key = JSON.stringify(["channels", url, format, auth, userOf(token)]);
 
