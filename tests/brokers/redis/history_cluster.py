@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 from fastws.brokers.envelope import decode_numbered
@@ -23,6 +23,20 @@ CHANNEL = "c"
 LOOKS = 1.0
 
 
+def noted(check: Callable[..., None]) -> Callable[..., None]:
+    """Keep what `check` finds in the faults of the cluster: the broker logs what its hub raises, and goes on."""
+
+    @wraps(check)
+    def checked(self: Client | Ticket, *arguments: Any) -> None:
+        try:
+            check(self, *arguments)
+        except Exception as error:
+            self.cluster.faults.append(error)
+            raise
+
+    return checked
+
+
 @dataclass(eq=False)
 class Client:
     """A subscriber that notices whatever breaks the promise of history."""
@@ -35,6 +49,7 @@ class Client:
     gaps: list[Position] = field(default_factory=list)
     heard: set[Position] = field(default_factory=set)
 
+    @noted
     def answered(self, recovery: Recovery) -> None:
         self.outcome = recovery.outcome
         offsets = [publication.offset for publication in recovery.publications]
@@ -52,18 +67,21 @@ class Client:
         for publication in recovery.publications:
             self._check(publication, position.epoch)
 
+    @noted
     def deliver(self, publication: Publication) -> None:
         assert self.position is not None, "a delivery before the position is known"
         assert publication.offset == self.position.offset + 1, f"{publication.offset} follows {self.position}"
         self.position = Position(publication.offset, self.position.epoch)
         self._check(publication, self.position.epoch)
 
+    @noted
     def gap(self, position: Position | None) -> None:
         assert position is not None
         assert position != self.position, "a gap where nothing is missing"
         self.gaps.append(position)
         self.position = position
 
+    @noted
     def late(self, position: Position) -> None:
         assert self.position is None, "a position for a client that has one"
         self.position = position
@@ -80,6 +98,7 @@ class Ticket:
     """A receipt that hears once."""
 
     def __init__(self, process: Process) -> None:
+        self.cluster = process.cluster
         self.position: Position | None = None
         self.outcomes: list[object] = []
         process.tickets.append(self)
@@ -87,10 +106,12 @@ class Ticket:
     def kept(self, position: Position) -> None:
         self.position = position
 
+    @noted
     def done(self, sent: int, failed: int) -> None:
         self.outcomes.append((sent, failed))
         assert len(self.outcomes) == 1
 
+    @noted
     def refused(self, error: FastWSError) -> None:
         self.outcomes.append(error)
         assert len(self.outcomes) == 1
@@ -246,6 +267,8 @@ class Cluster:
         self.redis = FakeRedis(self.loop.time)
         self.redis.published = self._published
         self.truth: dict[Position, Any] = {}
+        # Broken promises.
+        self.faults: list[Exception] = []
         self.processes: list[Process] = []
         with self.loop.running():
             for name in ("one", "two"):

@@ -146,6 +146,11 @@ class HistoryOverRedis(RuleBasedStateMachine):
         self.saved = self.cluster.redis.saved()
 
     @invariant()
+    def nothing_is_broken(self) -> None:
+        if hasattr(self, "cluster"):
+            assert self.cluster.faults == []
+
+    @invariant()
     def numbers_follow_each_other(self) -> None:
         if hasattr(self, "cluster"):
             tops: dict[bytes, int] = {}
@@ -158,6 +163,7 @@ class HistoryOverRedis(RuleBasedStateMachine):
         if not hasattr(self, "cluster"):
             return
         self.cluster.rest()
+        assert self.cluster.faults == []
         for process, client in self.clients:
             assert client.has_joined, "a subscriber without an answer"
             assert client in process.clients
