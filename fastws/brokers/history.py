@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from fastws.brokers.envelope import encode_body
 from fastws.errors import BadRequest, FastWSError, Unrecoverable
-from fastws.vocabulary.channels import matches
+from fastws.vocabulary.channel_table import ChannelTable
 from fastws.vocabulary.positions import Page, Past, Position, Recovery
 from fastws.vocabulary.publication import Encoded, Publication
 
@@ -24,7 +24,6 @@ MAX_PAGE_BYTES: Final = 1_048_576
 # What a kept publication and a numbering take besides their texts (measured: tests/brokers/test_history_memory.py).
 PUBLICATION_BYTES: Final = 300
 NUMBERING_BYTES: Final = 1150
-MAX_REMEMBERED_RULES: Final = 4096
 
 
 class HistoryRule(NamedTuple):
@@ -38,34 +37,20 @@ def _no_channel(channel: str) -> bool:
     return False
 
 
-class HistoryRules:
-    """The rule for each channel, from (pattern, rule or None) pairs. The first pattern that matches decides."""
+class HistoryRules(ChannelTable[HistoryRule]):
+    """The rule for each channel. The first pattern that matches decides."""
+
+    __slots__ = ("_without",)
 
     def __init__(
         self, table: Sequence[tuple[str | None, HistoryRule | None]], without: Callable[[str], bool] = _no_channel
     ) -> None:
         """`without` returns whether a channel has no history whatever the table says."""
-        self._table = tuple(table)
+        super().__init__(table)
         self._without = without
-        self._known: dict[str, HistoryRule | None] = {}
-
-    def __call__(self, channel: str) -> HistoryRule | None:
-        """Return the rule for `channel`; None if it has no history. Cost: 0.05 µs for a channel that was asked for."""
-        try:
-            return self._known[channel]
-        except KeyError:
-            if len(self._known) >= MAX_REMEMBERED_RULES:
-                self._known.clear()
-            rule = self._known[channel] = self._find(channel)
-            return rule
 
     def _find(self, channel: str) -> HistoryRule | None:
-        if self._without(channel):
-            return None
-        for pattern, rule in self._table:
-            if pattern is None or matches(pattern, channel):
-                return rule
-        return None
+        return None if self._without(channel) else super()._find(channel)
 
 
 class _Numbering:

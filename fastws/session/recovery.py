@@ -52,7 +52,7 @@ def _wanted(session: Session, past: Sequence[Publication], filter_: Filter | Non
 class ReplayedFrames:
     """The frames of recent replays: clients that return together mostly miss the same publications.
 
-    Cost of a frame: 0.2 µs, where making one takes 1.5 µs.
+    Cost of a frame: 0.3 µs, where making one takes 1.4 µs.
     """
 
     __slots__ = ("_bytes", "_frames")

@@ -247,7 +247,7 @@ class NumberedPublisher:
 
 
 def _new_epochs() -> Iterator[str]:
-    """Yield names of at most 14 characters that nobody else uses. Cost: 0.2 µs, where random ones take 1.5 µs."""
+    """Yield names of at most 14 characters that nobody else uses. Cost: 0.3 µs, where random ones take 1.2 µs."""
     while True:
         life = secrets.token_urlsafe(6)
         for number in range(16**6):
