@@ -44,11 +44,15 @@ _MSGPACK_MAP: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 
 
 class Decoded(NamedTuple):
-    """A decoded publication, the node that sent it and its number there; None and 0 if fastws did not send it."""
+    """A decoded publication, the node that sent it and its number there; None and 0 if fastws did not send it.
+
+    `comes_numbered`: it is also published with its position in the history of the channel.
+    """
 
     publication: Publication
     node: str | None
     number: int
+    comes_numbered: bool = False
 
 
 class Numbered(NamedTuple):
@@ -160,6 +164,7 @@ def foreign_publication(value: dict[str, object], channel: str) -> Publication:
         priority=_label_or_none(value, "priority"),
         key=_text_or_none(value, "key"),
         exclude=frozenset(exclude) if exclude else NOBODY,
+        is_ephemeral=value.get("ephemeral") is True,
     )
 
 
@@ -203,6 +208,8 @@ def _decode_envelope(payload: bytes, channel: str, offset: int | None = None) ->
     body = Encoded(codec, payload[body_at:])
     if offset is not None:
         event = intern(event)  # it is kept
+        if seq is not None:
+            seq = offset  # in a feed with a history, the sequence number is the offset
     excluded = frozenset(exclude) if exclude else NOBODY
     publication = Publication(
         *(channel, event, body, kind, sender, timestamp, priority, seq, key, excluded, attributes, offset)

@@ -1,7 +1,8 @@
 """The feeds: Redis channels on which existing backends publish and subscribe in their own formats.
 
 fastws publishes in the same formats, with one more key, `_fastws`, for the fields that only its own processes need
-(sender, exclude, …). They restore the publication from both.
+(sender, exclude, …). They restore the publication from both. `comes_numbered` says that the publication is also
+published with its position in the history of the channel.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ class JobsForm:
         self._clock = clock
         self._seq = 0
 
-    def encode(self, publication: Publication, node: str, number: int) -> bytes:
+    def encode(self, publication: Publication, node: str, number: int, *, comes_numbered: bool = False) -> bytes:
         data = decoded(publication.data)
         job_id, status = job_of(replace(publication, data=data))
         at = int(self._clock()) if publication.timestamp is None else publication.timestamp
         message = {"event": publication.event, "job_id": job_id, "status": status, "timestamp": at, "data": data}
         present = {key: value for key, value in message.items() if value is not None or key == "data"}
-        return JSON.dumps({**present, EXTRAS: _extras(publication, node, number)})
+        if publication.is_ephemeral:
+            present["ephemeral"] = True
+        return JSON.dumps({**present, EXTRAS: _extras(publication, node, number, comes_numbered=comes_numbered)})
 
     def decode(self, payload: bytes, channel: str) -> Decoded:
         value = _object_within(payload, self._limit_bytes)
@@ -67,7 +70,7 @@ class WorkspaceForm:
         self._limit_bytes = limit_bytes
         self._now = now
 
-    def encode(self, publication: Publication, node: str, number: int) -> bytes:
+    def encode(self, publication: Publication, node: str, number: int, *, comes_numbered: bool = False) -> bytes:
         message: dict[str, object] = {
             "event": publication.event,
             "data": publication.data,
@@ -77,7 +80,9 @@ class WorkspaceForm:
             message["type"] = publication.type
         if publication.priority is not None:
             message["priority"] = publication.priority
-        message[EXTRAS] = _extras(publication, node, number)
+        if publication.is_ephemeral:
+            message["ephemeral"] = True
+        message[EXTRAS] = _extras(publication, node, number, comes_numbered=comes_numbered)
         return JSON.dumps(message)
 
     def decode(self, payload: bytes, channel: str) -> Decoded:
@@ -92,8 +97,10 @@ def _object_within(payload: bytes, limit_bytes: int) -> dict[str, object]:
     return load_object(payload)
 
 
-def _extras(publication: Publication, node: str, number: int) -> dict[str, object]:
+def _extras(publication: Publication, node: str, number: int, *, comes_numbered: bool) -> dict[str, object]:
     extras: dict[str, object] = {"node": node, "number": number}
+    if comes_numbered:
+        extras["comes_numbered"] = True
     for name in _CARRIED:
         value = getattr(publication, name)
         if value is not None:
@@ -113,4 +120,4 @@ def _with_extras(publication: Publication, extras: object) -> Decoded:
     publication = replace(publication, exclude=excluded, **carried)
     if not isinstance(node, str) or not isinstance(number, int):
         return Decoded(publication, None, 0)
-    return Decoded(publication, node, number)
+    return Decoded(publication, node, number, extras.get("comes_numbered") is True)

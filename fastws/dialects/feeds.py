@@ -40,6 +40,7 @@ def job_publication(value: object, channel: str, *, now: float) -> Publication:
         type=JOB_UPDATE,
         timestamp=int(now) if at is None else at,
         attributes=attributes,
+        is_ephemeral=update.get("ephemeral") is True,
     )
 
 
@@ -61,6 +62,7 @@ def workspace_publication(value: object, channel: str) -> Publication:
         type=None if kind is None else check_text(kind, field="type"),
         timestamp=_timestamp(fields),
         priority=priority,
+        is_ephemeral=fields.get("ephemeral") is True,
     )
 
 

@@ -34,7 +34,7 @@ FULL = Publication(
 
 def test_every_field_of_a_publication_survives_the_journey() -> None:
     letter = envelope.decode(envelope.encode(FULL, "n0de01", 42), "admin")
-    assert letter == (FULL, "n0de01", 42)
+    assert letter == (FULL, "n0de01", 42, False)
 
 
 @given(event=TEXT, kind=st.none() | TEXT, seq=st.none() | st.integers(0, 2**63), body=st.binary(min_size=1))

@@ -41,8 +41,8 @@ def workspaces() -> WorkspaceForm:
 @pytest.mark.parametrize("packed", [json.dumps, msgpack.packb], ids=["json", "msgpack"])
 def test_both_shapes_of_job_updates_are_numbered_publications(packed: object) -> None:
     form = jobs()
-    first, node, _ = form.decode(_bytes(packed, SEED_003), JOBS)
-    second, _, _ = form.decode(_bytes(packed, BARE), JOBS)
+    first, node, *_ = form.decode(_bytes(packed, SEED_003), JOBS)
+    second, *_ = form.decode(_bytes(packed, BARE), JOBS)
     assert node is None
     assert (first.seq, first.timestamp, first.data) == (1, 1699369800, SEED_003["data"])
     assert first.attributes == {"job_id": SEED_003["job_id"], "status": "completed"}

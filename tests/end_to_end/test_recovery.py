@@ -208,7 +208,6 @@ async def test_rooms_carry_positions_too(serve: Serve, broker: Broker, join: Joi
     assert page["room_id"] == "execution:1"
 
 
-@pytest.mark.parametrize("broker", ["memory"], indirect=True)
 async def test_a_workspace_is_recovered_by_the_query_and_filtered_from_the_start(
     serve: Serve, broker: Broker, join: Join
 ) -> None:
@@ -230,7 +229,6 @@ async def test_a_workspace_is_recovered_by_the_query_and_filtered_from_the_start
     assert (page["event"], [message["offset"] for message in page["messages"]]) == ("history", [1, 2, 3, 4, 5])
 
 
-@pytest.mark.parametrize("broker", ["memory"], indirect=True)
 async def test_the_feed_of_jobs_is_recovered_and_its_seq_is_the_offset(
     serve: Serve, broker: Broker, join: Join
 ) -> None:

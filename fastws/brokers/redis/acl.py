@@ -14,7 +14,7 @@ COMMANDS: Final = (
     *("get", "set", "del", "zadd", "zcount", "zrange", "zremrangebyscore"),
     # For `history`.
     *("info", "script|load", "evalsha", "scan", "hget", "hmget", "hset", "expire", "pexpire", "pttl"),
-    *("xadd", "xrange", "xrevrange"),
+    *("xadd", "xrange", "xrevrange", "pubsub|numsub"),
     # For `presence`, in addition to `hset` and `expire`.
     *("hdel", "hgetall", "hlen"),
 )

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
 
-from fastws.brokers.envelope import is_numbered
+from fastws.brokers.envelope import encode_body, encode_rest, is_numbered
 from fastws.brokers.history import HistoryRule, HistoryRules
 from fastws.brokers.last_metrics import METRICS_UPDATE, is_kept
 from fastws.brokers.redis.acl import channel_rule
-from fastws.brokers.redis.channels import RedisNames
+from fastws.brokers.redis.channels import Form, RedisNames
 from fastws.brokers.redis.history import RedisHistory
 from fastws.brokers.redis.history_scripts import HistoryKeys
 from fastws.brokers.redis.last_metrics import RedisMetrics
 from fastws.brokers.redis.monitor import RedisMonitor
+from fastws.brokers.redis.plain_notes import is_note
 from fastws.brokers.redis.receipts import RedisReceipts
 from fastws.brokers.redis.refusals import RedisRefusals
 from fastws.brokers.redis.subscriptions import RedisSubscriptions, Refused
@@ -30,7 +33,7 @@ from fastws.brokers.redis.wire.resp import refusal_text
 from fastws.brokers.redis.wire.timeouts import DEFAULT_TIMEOUTS, RedisTimeouts
 from fastws.config import Config
 from fastws.counters import Counters
-from fastws.errors import BadRequest, BrokerUnavailable, ConfigError, FastWSError
+from fastws.errors import BrokerUnavailable, ConfigError, FastWSError
 from fastws.hub.ports import Deliverer, Receipt
 from fastws.hub.publication_log import LoggedReceipt
 from fastws.logs import LogLevel
@@ -140,10 +143,12 @@ class RedisBroker:
             self._deliverer,
             self.commander,
             HistoryKeys(self.names.service("")),
-            HistoryRules(self._rules, self.names.is_feed),
+            HistoryRules(self._rules),
             self.counters,
             self.subscriptions.is_confirmed,
             self._echoed,
+            is_feed=self.names.is_feed,
+            node=self.node_id,
             limits=self._limits,
             clock=lambda: asyncio.get_running_loop().time(),
         )
@@ -187,13 +192,24 @@ class RedisBroker:
             self.receipts.expect(number, receipt, channel, awaits_echo=self.subscriptions.may_receive(channel))
         try:
             if history is not None and rule is not None:
-                history.publish(publication, rule, self.node_id, number, partial(self._numbered, number))
+                self._publish_kept(history, rule, publication, number)
             else:
                 redis_channel = self.names.redis_channels(channel)[-1]
                 payload = redis_channel.form.encode(publication, self.node_id, number)
                 self.commander.publish(redis_channel.name, payload, partial(self._published, number))
         except FastWSError as error:
             self.receipts.refused(number, error)
+
+    def _publish_kept(self, history: RedisHistory, rule: HistoryRule, publication: Publication, number: int) -> None:
+        """Publish on a channel with a history; on a feed also in its format. Raises FastWSError."""
+        redis_channels = self.names.redis_channels(publication.channel)
+        on_feed = None
+        if len(redis_channels) > 1:
+            name, form = redis_channels[-1]
+            on_feed = name, form.encode(publication, self.node_id, number, comes_numbered=True)
+            publication = form.decode(on_feed[1], publication.channel).publication
+        rest = encode_rest(publication, self.node_id, number)
+        history.publisher.publish(publication.channel, rule, rest, partial(self._numbered, number), on_feed)
 
     def listen(self, channel: str, ready: Callable[[], None], refused: Refused | None = None) -> None:
         self.subscriptions.listen(channel, ready, refused)
@@ -248,21 +264,17 @@ class RedisBroker:
         if route is None:
             self._receive_service(name, payload)
             return
-        channel, form = route
+        channel, form, history = route
         try:
-            if self.history is not None and is_numbered(payload) and self.history.keeps(channel):
-                self.history.receive(channel, payload)
+            if history is not None and self._receive_kept(history, channel, form, payload):
                 return
-            publication, node, number = form.decode(payload, channel)
-        except BadRequest as error:
+            publication, node, number, _ = form.decode(payload, channel)
+        except FastWSError as error:
             self.counters.feed_rejected[form.name] += 1
             self._reject(form.name, error.message)
             return
         if node is None:
-            # Not published by fastws, so no other process has counted it.
-            self.counters.publications["redis"] += 1
-            if publication.event == METRICS_UPDATE and is_kept(publication, self.names.workspaces):
-                self._metrics.note(publication)
+            self._count_plain(publication)
         receipt = self._echoed(node, number)
         if node is None and self._log_level.is_debug:
             receipt = LoggedReceipt(publication, "redis", None)
@@ -270,6 +282,36 @@ class RedisBroker:
             self._deliverer.deliver(publication, receipt)
         except Exception:  # noqa: BLE001 a bug in one delivery must not cost the publications after it
             _log.exception("bug while delivering a publication", channel=channel)
+
+    def _receive_kept(self, history: RedisHistory, channel: str, form: Form, payload: bytes) -> bool:
+        """Pass a message on a channel with a history on to it. Returns False for one that is delivered without.
+
+        Raises BadRequest or Unencodable.
+        """
+        if is_numbered(payload):
+            history.receive(channel, payload)
+            return True
+        if is_note(payload):
+            history.plain.receive(channel, payload)
+            return True
+        publication, node, _, comes_numbered = form.decode(payload, channel)
+        if comes_numbered:
+            return True
+        if publication.is_ephemeral or (node and not self.names.is_feed(channel)):
+            return False
+        if node is None:
+            self._count_plain(publication)
+        if self._log_level.is_debug:
+            LoggedReceipt(publication, "redis", None).done(self._deliverer.count(channel), 0)
+        at = time.time() if publication.timestamp is None else publication.timestamp
+        history.plain.hear(replace(publication, data=encode_body(publication.data), timestamp=at))
+        return True
+
+    def _count_plain(self, publication: Publication) -> None:
+        """Count a publication that no process of fastws has published, and so none has counted."""
+        self.counters.publications["redis"] += 1
+        if publication.event == METRICS_UPDATE and is_kept(publication, self.names.workspaces):
+            self._metrics.note(publication)
 
     def _echoed(self, node: str | None, number: int) -> Receipt | None:
         return self.receipts.echoed(number) if node == self.node_id else None

@@ -21,8 +21,8 @@ class Form(Protocol):
     @property
     def name(self) -> str: ...
 
-    def encode(self, publication: Publication, node: str, number: int) -> bytes:
-        """Raises Unencodable."""
+    def encode(self, publication: Publication, node: str, number: int, *, comes_numbered: bool = False) -> bytes:
+        """Raises Unencodable. `comes_numbered`: the publication is also published with its position."""
         ...
 
     def decode(self, payload: bytes, channel: str) -> Decoded:
@@ -38,7 +38,7 @@ class EnvelopeForm:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
 
-    def encode(self, publication: Publication, node: str, number: int) -> bytes:
+    def encode(self, publication: Publication, node: str, number: int, *, comes_numbered: bool = False) -> bytes:
         return encode(publication, node, number)
 
     def decode(self, payload: bytes, channel: str) -> Decoded:

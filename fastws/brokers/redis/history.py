@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from fastws.brokers.envelope import NewEpoch, decode_numbered, encode_rest
-from fastws.brokers.history import UNUSED_SECONDS, HistoryRule, HistoryRules, no_history
+from fastws.brokers.envelope import NewEpoch, decode_numbered
+from fastws.brokers.history import UNUSED_SECONDS, HistoryRules, no_history
 from fastws.brokers.redis.history_pages import HistoryPages
 from fastws.brokers.redis.history_scripts import HistoryKeys
-from fastws.brokers.redis.numbered_publisher import LIFE_SECONDS, NumberedPublisher, Published
+from fastws.brokers.redis.numbered_publisher import LIFE_SECONDS, NumberedPublisher
+from fastws.brokers.redis.plain_messages import PlainMessages
+from fastws.brokers.redis.plain_queue import PLAIN
 from fastws.brokers.redis.tail import Answer, Asked, Heard, HistoryLimits, Tail
 from fastws.brokers.redis.tail_delivery import TailDelivery
 from fastws.brokers.redis.tail_reader import Echoed, TailReader, answer_without_past
@@ -19,7 +21,6 @@ from fastws.brokers.redis.wire.resp import pack
 from fastws.counters import Counters
 from fastws.hub.ports import Deliverer
 from fastws.vocabulary.positions import Past, Position
-from fastws.vocabulary.publication import Publication
 
 # Interval at which the life of a numbering with subscribers is extended.
 REFRESH_SECONDS: Final = UNUSED_SECONDS / 3
@@ -30,7 +31,7 @@ class RedisHistory:
 
     While a channel has subscribers here, this process keeps its tail: what it has received since it subscribed. A hole
     in the offsets is filled from Redis before anything newer is delivered; what cannot be filled becomes a gap notice.
-    `is_confirmed` returns whether Redis has confirmed the subscription of a channel.
+    `is_confirmed` returns whether Redis has confirmed the subscription of a channel, `is_feed` whether it is a feed.
     """
 
     def __init__(
@@ -43,22 +44,24 @@ class RedisHistory:
         is_confirmed: Callable[[str], bool],
         echoed: Echoed,
         *,
+        is_feed: Callable[[str], bool],
+        node: str,
         limits: HistoryLimits,
         clock: Callable[[], float],
     ) -> None:
         self.rule = rules
         self.publisher = NumberedPublisher(commander, keys, self.heard, self._run_known, clock)
-        self._commander = commander
-        self._keys = keys
+        self._commander, self._keys = commander, keys
         pages = HistoryPages(commander, self.publisher, keys, rules)
         self.page, self.clear, self.channels, self.tops = pages.page, pages.clear, pages.channels, pages.tops
-        self._is_confirmed = is_confirmed
-        self._echoed = echoed
-        self._limits = limits
-        self._clock = clock
+        self._is_confirmed, self._echoed = is_confirmed, echoed
+        self._limits, self._clock = limits, clock
         self._delivery = TailDelivery(deliverer, counters, limits.bytes, clock)
+        self.plain = PlainMessages(
+            *(commander, self.publisher, keys, rules, node, self.heard, is_confirmed, is_feed, self._joined, clock)
+        )
         self._reader = TailReader(
-            *(self.publisher, keys, self._delivery, counters, echoed, self._is_current),
+            *(self.publisher, keys, self._delivery, counters, echoed, self.plain, self._is_current),
             recover_limit=limits.recover,
             clock=clock,
         )
@@ -80,14 +83,6 @@ class RedisHistory:
     def _is_current(self, tail: Tail) -> bool:
         return self._tails.get(tail.channel) is tail
 
-    # --- publishing
-
-    def publish(
-        self, publication: Publication, rule: HistoryRule, node: str, number: int, published: Published
-    ) -> None:
-        """Number, keep and publish `publication`, whose channel has a history. Raises Unencodable."""
-        self.publisher.publish(publication.channel, rule, encode_rest(publication, node, number), published)
-
     # --- hearing
 
     def receive(self, channel: str, payload: bytes) -> None:
@@ -98,6 +93,8 @@ class RedisHistory:
             if tail is not None:
                 self._reader.announced(tail, found.position.epoch)
             return
+        if found.node.startswith(PLAIN):
+            self.plain.number(channel, found.node, found.number)
         sent_by = (found.node, found.number)
         heard = Heard(found.publication, found.position, sent_by, self._echoed(*sent_by))
         if tail is None:
@@ -118,9 +115,11 @@ class RedisHistory:
         """The listener has lost its connection: publications may be missing on every channel."""
         for tail in self._tails.values():
             self._reader.doubt(tail)
+        self.plain.lost()
 
     def forget(self, channel: str) -> None:
         """`channel` has no subscriber here any more."""
+        self.plain.forget(channel)
         tail = self._tails.pop(channel, None)
         if tail is not None:
             self._reader.forget(tail)
@@ -137,10 +136,17 @@ class RedisHistory:
             self._reader.doubt(tail)
             if self._is_confirmed(tail.channel):
                 self._reader.read(tail)
+        self.plain.run_known()
+
+    def _joined(self, channel: str, is_joined: bool) -> None:  # noqa: FBT001 called by position
+        tail = self._tails.get(channel)
+        if tail is not None:
+            self._reader.joined(tail, is_joined=is_joined)
 
     def sweep(self, now: float) -> None:
         """Give up filling holes that take too long, and extend the lives of numberings with subscribers."""
         self.publisher.sweep(now)
+        self.plain.sweep(now)
         self._reader.sweep(now, self._is_confirmed)
         while self._refreshes and self._refreshes[0][0] <= now:
             self._refresh(self._refreshes.popleft()[1], now)

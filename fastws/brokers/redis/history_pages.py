@@ -51,7 +51,8 @@ class HistoryPages:
             end = f"{max(position.offset - 1, 0)}-0"
         elif position is not None:
             start = f"{position.offset + 1}-0"
-        packed = pack(b"EVALSHA", PAGE.sha, 2, *self._keys.of(channel), int(is_reverse), start, end, limit)
+        words = (int(is_reverse), start, end, limit, self._keys.redis_channel(channel))
+        packed = pack(b"EVALSHA", PAGE.sha, 2, *self._keys.of(channel), *words)
         self._commander.send(packed, partial(self._read, channel, position, is_reverse, answer))
 
     def _read(
@@ -65,7 +66,7 @@ class HistoryPages:
         if not isinstance(reply, list):
             answer(self._error(reply))
             return
-        top, epoch, first, entries = reply
+        top, epoch, first, entries, is_open = reply
         if not epoch and position is None:
             # Nothing was published or subscribed yet: begin a numbering, so that the page has a position.
             self._clear(channel, _NO_EPOCH, lambda begun: answer(_empty(begun)))
@@ -73,7 +74,7 @@ class HistoryPages:
         oldest = int(first.partition(b"-")[0]) if first else top + 1
         if position is not None:
             is_kept = oldest - (0 if is_reverse else 1) <= position.offset <= top
-            if not epoch or position.epoch != epoch.decode() or not is_kept:
+            if is_open or not epoch or position.epoch != epoch.decode() or not is_kept:
                 answer(unrecoverable(channel))
                 return
         answer(Page(list(_up_to_limit(decoded_entries(channel, entries))), Position(top, epoch.decode())))

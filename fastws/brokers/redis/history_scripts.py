@@ -3,6 +3,8 @@
 The numbering of a channel is the hash `{prefix}{<channel>}:meta`: `epoch`, `top` (the last offset) and `run`, the run
 id of the Redis in which the numbering was last known to be whole. Its publications are the stream
 `{prefix}{<channel>}:stream`: the id of an entry is `<offset>-0`, its field `e` is the envelope as it was published.
+
+Where plain publishers speak, the hash also has `watch`, `place` and `numberer`: see plain_queue.py.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from typing import Final, NamedTuple
 # Numbers a publication, keeps it and publishes it, in one step. KEYS: meta, stream. ARGV: run, COUNT, SECONDS in
 # milliseconds, Redis channel, life of the numbering in seconds ("" to leave it, but not for a first publication),
 # "1" to begin a new epoch if nobody vouches, epoch and top heard here ("" and 0 if nothing), new epoch, rest of the
-# envelope. Returns {offset, epoch}, or {0} if the numbering is of another run and has to be vouched for first.
-_PUBLISH: Final = b"""
+# envelope; for a feed, the Redis channel with its own name and the message in its format. Returns {offset, epoch}, or
+# {0} if the numbering is of another run and has to be vouched for first.
+_KEEP: Final = b"""
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'run')
 local epoch, top = meta[1], tonumber(meta[2] or '0')
 if epoch and epoch == ARGV[7] then
@@ -37,17 +40,66 @@ local envelope = '\\193\\2' .. struct.pack('>I8', top) .. string.char(#epoch) ..
 redis.call('XADD', KEYS[2], 'MAXLEN', '=', ARGV[2], top .. '-0', 'e', envelope)
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 redis.call('PUBLISH', ARGV[4], envelope)
+"""
+_PUBLISH: Final = b"""
+if ARGV[11] then redis.call('PUBLISH', ARGV[11], ARGV[12]) end
 return {top, epoch}
+"""
+
+# Does the same for a plain message, if its place is the next one. ARGV: as above, then the watch, the place, this node,
+# "1" to become the numberer. Returns what is wrong otherwise: "watch" if this one has ended, "numbered" if the message
+# has its offset, "missing" if the one before has none, "first" if only the node that began the watch may begin to
+# number, "numberer" if that is another node.
+_CHECK_PLACE: Final = b"""
+local at = redis.call('HMGET', KEYS[1], 'watch', 'place', 'numberer')
+if at[1] ~= ARGV[11] then return {'watch'} end
+local place, last = tonumber(ARGV[12]), tonumber(at[2])
+if not last and at[3] ~= ARGV[13] then return {'first'} end
+if last and place <= last then return {'numbered'} end
+if last and place > last + 1 then return {'missing'} end
+if at[3] ~= ARGV[13] and ARGV[14] ~= '1' then return {'numberer'} end
+"""
+_NUMBERED: Final = b"""
+redis.call('HSET', KEYS[1], 'place', ARGV[12], 'numberer', ARGV[13])
+return {top, epoch}
+"""
+
+# Joins the watch of a channel, or begins one if there is none or only the one that has to end; in that case with a new
+# epoch. KEYS: meta, stream. ARGV: run, new epoch, token, this node, the watch to end (or ""), Redis channel, life of a
+# numbering without a publication in seconds, place of the last message received before the watch, "1" if this node has
+# messages to number. Publishes a note for all processes. Returns {watch, number of processes that hear the channel}; if
+# the watch was begun, its name is the token.
+_WATCH: Final = b"""
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'watch', 'place')
+local watch = meta[2]
+if watch and watch ~= ARGV[5] then
+  redis.call('PUBLISH', ARGV[6], '\\193\\3' .. cmsgpack.pack({'join', watch, ARGV[3]}))
+  local found = redis.pcall('PUBSUB', 'NUMSUB', ARGV[6])
+  return {watch, found[2] or 2}
+end
+if watch or not meta[1] then
+  redis.call('DEL', KEYS[2])
+  redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'top', 0, 'run', ARGV[1])
+  redis.call('EXPIRE', KEYS[1], ARGV[7])
+  redis.call('PUBLISH', ARGV[6], '\\193\\2' .. struct.pack('>I8', 0) .. string.char(#ARGV[2]) .. ARGV[2] .. 'g')
+end
+local skips = watch and tonumber(meta[3]) and 1 or 0
+local place = (skips == 1 or ARGV[9] ~= '1') and ARGV[8] or ''
+redis.call('HSET', KEYS[1], 'watch', ARGV[3], 'place', place, 'numberer', ARGV[4])
+redis.call('PUBLISH', ARGV[6], '\\193\\3' .. cmsgpack.pack({'new', ARGV[3], ARGV[4], skips}))
+return {ARGV[3], 0}
 """
 
 # Reads a numbering and what comes after an offset, and vouches for it. KEYS: meta, stream. ARGV: run, new epoch, epoch
 # and top heard here, "1" to begin a new epoch if nobody vouches, offset (negative: so many before the end; of another
 # epoch than the one heard: 0), number of entries, Redis channel, life of a numbering with and without a publication in
-# seconds. Returns {top, epoch, milliseconds that the stream has left, entries}, or {0} as above. A new epoch is
-# announced on the Redis channel. It writes only what has changed, so that a Redis that is full can be read.
+# seconds, the watch that this process has joined. Returns {top, epoch, milliseconds that the stream has left, entries},
+# {0} as above, or {1} if the watch has to be joined first. A new epoch is announced on the Redis channel. It writes
+# only what has changed, so that a Redis that is full can be read.
 _READ: Final = b"""
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'run')
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'run', 'watch')
 local epoch, top = meta[1], tonumber(meta[2] or '0')
+if meta[4] and meta[4] ~= ARGV[11] then return {1} end
 if epoch and epoch == ARGV[3] then
   if top < tonumber(ARGV[4]) then epoch = false end
 elseif epoch and meta[3] ~= ARGV[1] then
@@ -86,10 +138,11 @@ redis.call('PUBLISH', ARGV[4], '\\193\\2' .. struct.pack('>I8', 0) .. string.cha
 return {0, ARGV[2]}
 """
 
-# Reads a page for a request. KEYS: meta, stream. ARGV: "1" for reverse, start, end, number of entries. Returns
-# {top, epoch, id of the first entry, entries}; the epoch is nil if there is no numbering.
+# Reads a page for a request. KEYS: meta, stream. ARGV: "1" for reverse, start, end, number of entries, Redis channel.
+# Returns {top, epoch, id of the first entry, entries, "1" if plain messages may be missing at the end}; the epoch is
+# nil if there is no numbering.
 _PAGE: Final = b"""
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'top')
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'watch')
 local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
 local entries
 if ARGV[1] == '1' then
@@ -97,7 +150,9 @@ if ARGV[1] == '1' then
 else
   entries = redis.call('XRANGE', KEYS[2], ARGV[2], ARGV[3], 'COUNT', ARGV[4])
 end
-return {tonumber(meta[2] or '0'), meta[1], first[1] and first[1][1] or '', entries}
+local is_open = ''
+if meta[3] and redis.pcall('PUBSUB', 'NUMSUB', ARGV[5])[2] == 0 then is_open = '1' end
+return {tonumber(meta[2] or '0'), meta[1], first[1] and first[1][1] or '', entries, is_open}
 """
 
 
@@ -112,13 +167,15 @@ def _script(text: bytes) -> Script:
     return Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())
 
 
-PUBLISH: Final = _script(_PUBLISH)
+PUBLISH: Final = _script(_KEEP + _PUBLISH)
+NUMBER: Final = _script(_CHECK_PLACE + _KEEP + _NUMBERED)
+WATCH: Final = _script(_WATCH)
 READ: Final = _script(_READ)
 CLEAR: Final = _script(_CLEAR)
 PAGE: Final = _script(_PAGE)
 # Channels whose keys are kept: 0.1 µs, where making them takes 0.5 µs.
 MAX_REMEMBERED_KEYS: Final = 4096
-SCRIPTS: Final = (PUBLISH, READ, CLEAR, PAGE)
+SCRIPTS: Final = (PUBLISH, READ, CLEAR, PAGE, NUMBER, WATCH)
 # The special characters of a pattern of Redis.
 _ESCAPED: Final = re.compile(rb"[*?\[\]\\]")
 

@@ -43,13 +43,17 @@ Published = Callable[[Position | FastWSError], None]
 
 
 class _Waiting(NamedTuple):
-    """A publication for `channel`: the rest of its envelope, and who gets its position."""
+    """A publication for `channel`: the rest of its envelope, and who gets its position.
+
+    `on_feed` is the Redis channel of a feed and the publication in its format, or None.
+    """
 
     channel: str
     rule: HistoryRule
     rest: bytes
     published: Published
     expires_at: float
+    on_feed: tuple[bytes, bytes] | None
 
 
 class _Vouched:
@@ -112,9 +116,10 @@ class NumberedPublisher:
         rule: HistoryRule,
         rest: bytes,
         published: Published,
+        on_feed: tuple[bytes, bytes] | None = None,
     ) -> None:
         """Number, keep and publish `rest`, an envelope without its position. `published` gets that, or the error."""
-        waiting = _Waiting(channel, rule, rest, published, self._clock() + WAIT_SECONDS)
+        waiting = _Waiting(channel, rule, rest, published, self._clock() + WAIT_SECONDS, on_feed)
         if self.run is not None:
             self._offer(waiting)
         elif len(self._waiting) < MAX_WAITING:
@@ -194,6 +199,11 @@ class NumberedPublisher:
             *(head, len(life), life, is_forced, len(epoch), epoch, len(top), top),
             *(len(fresh), fresh, len(waiting.rest), waiting.rest),
         )
+        if waiting.on_feed:
+            name, message = waiting.on_feed
+            count = b"*%d" % (_PUBLISH_WORDS + 2)
+            more = (len(name), name, len(message), message)
+            packed = count + packed[packed.index(b"\r") :] + b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % more
         self._commander.send(packed, partial(answered, waiting), is_bound=True)
 
     def _head(self, channel: str, rule: HistoryRule) -> bytes:

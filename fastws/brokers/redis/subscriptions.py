@@ -67,8 +67,8 @@ class RedisSubscriptions:
         refusals: RedisRefusals,
         linger_seconds: float,
     ) -> None:
-        # Channel and form by Redis channel.
-        self.routes: dict[bytes, tuple[str, Form]] = {}
+        # Channel, form and, if it has one, history by Redis channel.
+        self.routes: dict[bytes, tuple[str, Form, RedisHistory | None]] = {}
         self._deliverer = deliverer
         self._names = names
         self._listener = listener
@@ -79,6 +79,8 @@ class RedisSubscriptions:
         self._subscriptions: dict[str, _Subscription] = {}
         # Channels without local subscribers and the times at which they are dropped, in the order of these times.
         self._lingering: dict[str, float] = {}
+        # The same for channels that this process has to receive longer, because of their history. In any order.
+        self._heard_until: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._subscriptions)
@@ -88,6 +90,7 @@ class RedisSubscriptions:
         follows later. If the ACL of Redis forbids the channel, call `refused` instead.
         """
         self._lingering.pop(channel, None)
+        self._heard_until.pop(channel, None)
         subscription = self._subscriptions.get(channel)
         if subscription is None:
             subscription = self._subscribe(channel)
@@ -107,8 +110,11 @@ class RedisSubscriptions:
         if subscription is None or subscription.waiting:
             return
         self._lingering.pop(channel, None)
-        if len(self._lingering) >= MAX_LINGERING:
+        seconds = 0.0 if self.history is None else self.history.plain.listen_seconds(channel)
+        if len(self._lingering) + len(self._heard_until) >= MAX_LINGERING:
             self._forget(channel)
+        elif seconds > self._linger_seconds:
+            self._heard_until[channel] = now + seconds
         else:
             self._lingering[channel] = now + self._linger_seconds
 
@@ -167,7 +173,7 @@ class RedisSubscriptions:
 
     def lost(self) -> None:
         """The connection is lost: accept waiting subscribers and mark every channel for a gap notice."""
-        self.sweep(float("inf"))
+        self._sweep_lingering(float("inf"))
         for subscription in list(self._subscriptions.values()):
             subscription.is_confirmed = False
             subscription.has_gap = True
@@ -176,6 +182,13 @@ class RedisSubscriptions:
 
     def sweep(self, now: float) -> None:
         """Unsubscribe the channels that have lingered long enough."""
+        for channel in [channel for channel, until in self._heard_until.items() if until <= now]:
+            del self._heard_until[channel]
+            if not self._deliverer.count(channel):
+                self._forget(channel)
+        self._sweep_lingering(now)
+
+    def _sweep_lingering(self, now: float) -> None:
         for channel, until in list(self._lingering.items()):
             if until > now:
                 return
@@ -188,13 +201,15 @@ class RedisSubscriptions:
         redis_channels = self._names.redis_channels(channel)
         subscription = _Subscription(channel, tuple(redis_channel.name for redis_channel in redis_channels))
         self._subscriptions[channel] = subscription
+        history = self.history if self.history is not None and self.history.keeps(channel) else None
         for redis_channel in redis_channels:
-            self.routes[redis_channel.name] = (channel, redis_channel.form)
+            self.routes[redis_channel.name] = (channel, redis_channel.form, history)
         self._listener.want(subscription.names)
         return subscription
 
     def _forget(self, channel: str) -> None:
         self._lingering.pop(channel, None)
+        self._heard_until.pop(channel, None)
         subscription = self._subscriptions.pop(channel)
         for name in subscription.names:
             self.routes.pop(name, None)

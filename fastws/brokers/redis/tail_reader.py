@@ -10,6 +10,7 @@ from typing import Final
 from fastws.brokers.history import UNUSED_SECONDS
 from fastws.brokers.redis.history_scripts import CLEAR, READ, HistoryKeys
 from fastws.brokers.redis.numbered_publisher import LIFE_SECONDS, RETRY_SECONDS, VOUCH_SECONDS, NumberedPublisher
+from fastws.brokers.redis.plain_messages import PlainMessages
 from fastws.brokers.redis.tail import NOWHERE, Asked, Heard, Tail, decoded_entries
 from fastws.brokers.redis.tail_delivery import TailDelivery
 from fastws.counters import Counters
@@ -39,6 +40,7 @@ class TailReader:
         delivery: TailDelivery,
         counters: Counters,
         echoed: Echoed,
+        plain: PlainMessages,
         is_current: Callable[[Tail], bool],
         *,
         recover_limit: int,
@@ -49,6 +51,7 @@ class TailReader:
         self._delivery = delivery
         self._counters = counters
         self._echoed = echoed
+        self._plain = plain
         self._is_current = is_current
         self._recover_limit = recover_limit
         self._clock = clock
@@ -156,16 +159,20 @@ class TailReader:
         words = (
             *(heard.epoch, heard.offset, int(is_forced), after, count),
             *(self._keys.redis_channel(tail.channel), LIFE_SECONDS, int(UNUSED_SECONDS)),
+            watch := self._plain.watch(tail.channel),
         )
-        self._publisher.evaluate(READ, tail.channel, words, partial(self._was_read, tail, count, is_whole=is_whole))
+        answered = partial(self._was_read, tail, count, watch, is_whole=is_whole)
+        self._publisher.evaluate(READ, tail.channel, words, answered)
 
-    def _was_read(self, tail: Tail, count: int, reply: object, *, is_whole: bool) -> None:
+    def _was_read(self, tail: Tail, count: int, watch: str, reply: object, *, is_whole: bool) -> None:
         if reply == [0] and self._is_current(tail):
             self._wait_for_vouching(tail)
             return
         tail.is_reading = False
         if not self._is_current(tail):
             _give_up_asking(tail)
+        elif reply == [1]:
+            self._plain.join(tail.channel, watch)
         elif isinstance(reply, list):
             tail.vouch_until = 0.0
             offset, epoch, left_ms, entries = reply
@@ -180,6 +187,13 @@ class TailReader:
                 self._complete(tail, top, read, left_ms, is_whole=is_whole)
         else:
             self._publisher.script_refused(reply)
+            _give_up_asking(tail)
+
+    def joined(self, tail: Tail, *, is_joined: bool) -> None:
+        """This process receives all plain messages of the channel, or cannot know whether it does."""
+        if is_joined:
+            self.read(tail)
+        else:
             _give_up_asking(tail)
 
     def _wait_for_vouching(self, tail: Tail) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import hiredis
 
-from fastws.brokers.redis.history_scripts import CLEAR, PAGE, PUBLISH, READ
+from fastws.brokers.redis.history_scripts import CLEAR, PAGE, PUBLISH, READ, SCRIPTS
 
 Reply = Any
 
@@ -51,7 +51,7 @@ class FakeRedis:
         """Run one command."""
         match words[0].upper():
             case b"SCRIPT":
-                self.scripts.add(next(s.sha for s in (PUBLISH, READ, CLEAR, PAGE) if s.text == words[2]))
+                self.scripts.add(next(s.sha for s in SCRIPTS if s.text == words[2]))
                 return b"loaded"
             case b"INFO":
                 return b"# Server\r\nrun_id:" + self.run + b"\r\n"
@@ -134,15 +134,15 @@ class FakeRedis:
 
     def _page(self, key: bytes, numbering: Numbering | None, arguments: list[bytes]) -> Reply:
         if numbering is None:
-            return [0, None, b"", []]
-        reverse, start, end, count = arguments
+            return [0, None, b"", [], b""]
+        reverse, start, end, count, _ = arguments
         low = 0 if start == b"-" else int(start.partition(b"-")[0])
         high = numbering.top if end == b"+" else int(end.partition(b"-")[0])
         found = [entry for entry in numbering.entries if low <= entry[0] <= high]
         if reverse == b"1":
             found.reverse()
         first = b"%d-0" % numbering.entries[0][0] if numbering.entries else b""
-        return [numbering.top, numbering.epoch, first, [_entry(entry) for entry in found[: int(count)]]]
+        return [numbering.top, numbering.epoch, first, [_entry(entry) for entry in found[: int(count)]], b""]
 
 
 def _envelope(numbering: Numbering, rest: bytes) -> bytes:

@@ -135,6 +135,8 @@ class Member(Listener):
 class SlowHistory:
     """Reads the past of KEPT in `answer_first`, one subscriber at a time."""
 
+    plain = SimpleNamespace(listen_seconds=lambda channel: 0.0)
+
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._asked: deque[tuple[str, Callable[[Any], None]]] = deque()

@@ -70,10 +70,10 @@ def test_both_answer_and_publish_the_same(redis_server: RedisServer, seed: int) 
             case 4 | 5:
                 after = chosen.choice([-3, -5, 0, 1, 4, 9])
                 count = abs(after) if after < 0 else chosen.choice([0, 2, 1000])
-                both.evaluate(READ.sha, run, fresh, *heard, after, count, NAME, 3600, 60)
+                both.evaluate(READ.sha, run, fresh, *heard, after, count, NAME, 3600, 60, "")
             case 6:
                 start, end = chosen.choice([("-", "+"), ("3-0", "+"), ("-", "4-0"), ("-", "0-0"), ("90-0", "+")])
-                both.evaluate(PAGE.sha, chosen.randrange(2), start, end, chosen.randrange(1, 6))
+                both.evaluate(PAGE.sha, chosen.randrange(2), start, end, chosen.randrange(1, 6), NAME)
             case 7:
                 both.evaluate(CLEAR.sha, run, fresh, chosen.choice([b"", *epochs[-2:]]), NAME, 60)
         epochs.extend(numbering.epoch for numbering in both.fake.numberings.values())
@@ -86,5 +86,5 @@ def test_a_script_that_is_not_loaded_is_refused_by_both(redis_server: RedisServe
     both.client.script_flush()
     both.fake.scripts.clear()
     with pytest.raises(redis.exceptions.NoScriptError):
-        both.client.evalsha(PAGE.sha.decode(), 2, *KEYS, 0, "-", "+", 1)
-    assert str(both.fake.evaluate(PAGE.sha, KEYS[0], [b"0", b"-", b"+", b"1"])).startswith("NOSCRIPT")
+        both.client.evalsha(PAGE.sha.decode(), 2, *KEYS, 0, "-", "+", 1, NAME)
+    assert str(both.fake.evaluate(PAGE.sha, KEYS[0], [b"0", b"-", b"+", b"1", NAME])).startswith("NOSCRIPT")

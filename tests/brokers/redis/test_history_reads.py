@@ -49,6 +49,8 @@ class Reading:
             Counters(),
             lambda channel: True,
             lambda node, number: None,
+            is_feed=lambda channel: False,
+            node="node_a",
             limits=HistoryLimits(100, 1_000_000),
             clock=lambda: 0.0,
         )
