@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastws.backend.channel_requests import History
+    from fastws.backend.channel_requests import History, Presence
     from fastws.backend.default_broadcaster import (
         broadcast_admin_event,
         broadcast_alert,
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         init_broadcaster,
         job_update,
         node_update,
+        presence,
         publish,
         publish_many,
         register_connection,
@@ -51,6 +52,7 @@ __all__ = [
     "Forbidden",
     "History",
     "Outcome",
+    "Presence",
     "PublishingMethods",
     "RateLimited",
     "RedisBroadcaster",
@@ -70,6 +72,7 @@ __all__ = [
     "init_broadcaster",
     "job_update",
     "node_update",
+    "presence",
     "publish",
     "publish_many",
     "register_connection",
@@ -81,7 +84,7 @@ __all__ = [
 _MODULES = {
     **dict.fromkeys(("AsyncBroadcaster", "Broadcaster"), "fastws.backend.http_broadcaster"),
     **dict.fromkeys(("AsyncRedisBroadcaster", "RedisBroadcaster"), "fastws.backend.redis_broadcaster"),
-    "History": "fastws.backend.channel_requests",
+    **dict.fromkeys(("History", "Presence"), "fastws.backend.channel_requests"),
     **dict.fromkeys(("Outcome", "PublishingMethods"), "fastws.backend.publishing_methods"),
     **dict.fromkeys((name for name in __all__ if name[0].islower()), "fastws.backend.default_broadcaster"),
 }

@@ -6,7 +6,7 @@ import atexit
 from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
-from fastws.backend.channel_requests import History
+from fastws.backend.channel_requests import History, Presence
 from fastws.backend.fork_safe_lock import ForkSafeLock
 from fastws.backend.http_broadcaster import HISTORY_LIMIT, REQUEST_SECONDS, RETRY_SECONDS, Broadcaster
 from fastws.backend.message import PublishOptions
@@ -91,6 +91,11 @@ def history(
 def channels(prefix: str = "") -> list[dict[str, Any]]:
     """Return the channels that have subscribers or a history; see Broadcaster.channels."""
     return get_broadcaster().channels(prefix)
+
+
+def presence(channel: str) -> Presence:
+    """Return all members of `channel`; see Broadcaster.presence."""
+    return get_broadcaster().presence(channel)
 
 
 def send(connection_id: str, event: str, data: object = None) -> Outcome:

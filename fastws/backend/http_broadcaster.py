@@ -16,7 +16,14 @@ import httpx
 from fastws.backend.address import find_address
 from fastws.backend.admin import RegisteredConnections
 from fastws.backend.batches import Batch, batches
-from fastws.backend.channel_requests import History, history_request, list_request
+from fastws.backend.channel_requests import (
+    History,
+    Presence,
+    history_request,
+    list_request,
+    presence_request,
+    with_page,
+)
 from fastws.backend.events import JOBS_CHANNEL, WORKSPACE_CHANNEL
 from fastws.backend.lifetime import ClientOfLoop, ClientOfProcess, ClosedOnAsyncExit, ClosedOnExit
 from fastws.backend.message import Message, check_connection_id, from_body
@@ -123,6 +130,16 @@ class Broadcaster(AnyHttpBroadcaster[Outcome, httpx.Client], ClosedOnExit):
             cursor = page["cursor"]
         return found
 
+    def presence(self, channel: str) -> Presence:
+        """Return all members of `channel`, with the number of connections and of users.
+
+        Raises BadRequest if the channel has no presence.
+        """
+        found, cursor = with_page(None, self._get(*presence_request(channel, None)))
+        while cursor is not None:
+            found, cursor = with_page(found, self._get(*presence_request(channel, cursor)))
+        return found
+
     def _get(self, path: str, query: dict[str, str]) -> dict[str, Any]:
         tries, headers = Tries(self._schedule, self._address.url), self._address.headers
         while True:
@@ -192,6 +209,13 @@ class AsyncBroadcaster(AnyHttpBroadcaster[Awaitable[Outcome], httpx.AsyncClient]
             page = await self._get(*list_request(prefix, cursor))
             found += page["channels"]
             cursor = page["cursor"]
+        return found
+
+    async def presence(self, channel: str) -> Presence:
+        """Return all members of `channel`; see Broadcaster.presence."""
+        found, cursor = with_page(None, await self._get(*presence_request(channel, None)))
+        while cursor is not None:
+            found, cursor = with_page(found, await self._get(*presence_request(channel, cursor)))
         return found
 
     async def _get(self, path: str, query: dict[str, str]) -> dict[str, Any]:

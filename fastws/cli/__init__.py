@@ -30,6 +30,7 @@ _COMMANDS: Final = (
     "listen",
     "channels",
     "history",
+    "presence",
     "bench",
     "check-config",
     "doctor",

@@ -46,7 +46,8 @@ class Client:
     repetition. `reconnected` has `recovered`, `{channel: bool}`; each channel with false also gets a `gap`, because
     publications in between were missed. Messages with an `offset` are never dropped: while `max_queue` of them wait,
     the client reads no further. `positions`, from `positions` of an earlier client, continues there. With `replay` the
-    first subscription to a channel begins with its last `replay` messages.
+    first subscription to a channel begins with its last `replay` messages. `client_id` subscribes the client to its
+    mailbox, `client:{sub}:{client_id}` or without a token `client:{client_id}`, from the start.
 
     `dialect` is channels, rooms, workspaces (of `workspace_id`, by default the token's own) or jobs (only with these
     `statuses`); `channels` are then channels, rooms, event types (none: all) or job ids (none: all).
@@ -73,6 +74,7 @@ class Client:
         token_provider: TokenProvider | None = None,
         dialect: str = "channels",
         workspace_id: str | None = None,
+        client_id: str | None = None,
         statuses: Iterable[str] = (),
         positions: Mapping[str, Mapping[str, object]] | None = None,
         replay: int = 0,
@@ -103,7 +105,7 @@ class Client:
         address = find_url(url, self._dialect, workspace_id)
         form = find_format(format_in(address) or format)
         connector = Connector(address, form, self._dialect, max_message_bytes, connect_timeout, websocket_options)
-        self._recovery = Recovery(self._dialect, self._subscriptions, known, self.inbox, self._tell, replay)
+        self._recovery = Recovery(self._dialect, self._subscriptions, known, self.inbox, self._tell, replay, client_id)
         self._connection = ReconnectingConnection(
             connector,
             self._subscriptions,

@@ -146,8 +146,8 @@ class ReconnectingConnection:
             return 0.0
         except Unavailable as error:
             return self._delay_after(error)
-        # Only with a position in the query does the jobs feed begin with a greeting.
-        greeting = self._dialect.greeting or (FEED_JOINED if "offset" in query else None)
+        # Only with a position or a client id in the query does the jobs feed begin with a greeting.
+        greeting = self._dialect.greeting or (FEED_JOINED if {"offset", "client_id"} & query.keys() else None)
         self._greeting = None if greeting is None else Greeting(greeting, deadline)
         if self._times_connected:
             self._recovery.reconnecting()

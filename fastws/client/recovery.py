@@ -8,7 +8,7 @@ from typing import Final
 from fastws.client.client_dialect import FEED_JOINED, ClientDialect
 from fastws.client.formats import Message
 from fastws.client.inbox import Inbox
-from fastws.client.positions import Mark, Position, Positions, position_in
+from fastws.client.positions import MAILBOX_PREFIX, Mark, Position, Positions, position_in
 from fastws.client.subscriptions import Subscriptions
 from fastws.client.tokens import claim_of
 
@@ -21,7 +21,8 @@ class Recovery:
 
     From `reconnecting` to `reconnected` the application waits for what has arrived since, so that it first learns
     which channels were recovered. `told` is called with each message that the application gets, as it arrives. `replay`
-    is the number of publications to get of a channel that is subscribed for the first time.
+    is the number of publications to get of a channel that is subscribed for the first time. With `client_id` the server
+    joins the client to its mailbox at the upgrade, as to the home channel of the dialect.
     """
 
     def __init__(
@@ -32,8 +33,11 @@ class Recovery:
         inbox: Inbox,
         told: Callable[[Message], None],
         replay: int = 0,
+        client_id: str | None = None,
     ) -> None:
         self._replay = replay
+        self._client_id = client_id
+        self._mailbox: str | None = None  # the channel of the client id, once the server has named it
         self._was_connected = False
         self._dialect = dialect
         self._subscriptions = subscriptions
@@ -50,7 +54,23 @@ class Recovery:
         return self._dialect.has_filter and self._positions.of(self._positions.home) is not None
 
     def query(self, token: str | None) -> dict[str, str]:
-        """The keys for the query of the upgrade with which the server continues the home channel."""
+        """The keys for the query of the upgrade with which the server continues the home channel and the mailbox."""
+        return {**self._home_query(token), **self._mailbox_query(token)}
+
+    def _mailbox_query(self, token: str | None) -> dict[str, str]:
+        given = {} if self._client_id is None else {"client_id": self._client_id}
+        if self._mailbox is None and self._client_id is not None:
+            user = claim_of(token, "sub")
+            owner = MAILBOX_PREFIX if user is None else f"{MAILBOX_PREFIX}{user}:"
+            position = self._positions.of(f"{owner}{self._client_id}")
+        else:
+            position = self._positions.of(self._mailbox)
+        if position is not None:
+            return {**given, "client_offset": str(position.offset), "client_epoch": position.epoch}
+        is_first = given and self._replay and not self._was_connected
+        return {**given, "client_replay": str(self._replay)} if is_first else given
+
+    def _home_query(self, token: str | None) -> dict[str, str]:
         dialect = self._dialect
         if dialect.home is None:
             return {}
@@ -97,8 +117,12 @@ class Recovery:
             self._inbox.move(mark)
 
     def greeted(self, greeting: Message) -> None:
-        """The first message of the connection has arrived, with the position of the home channel if it has one."""
+        """The first message of the connection has arrived, with the positions of the home channel and the mailbox."""
         self._workspace = greeting.get("workspace_id", self._workspace)
+        mailbox = greeting.get("client")
+        if isinstance(mailbox, dict) and isinstance(mailbox.get("channel"), str):
+            self._mailbox = mailbox["channel"]
+            self._joined(mailbox["channel"], mailbox, was_heard=self._is_returning)
         home = self._positions.home
         if home is None:
             return
@@ -154,7 +178,8 @@ class Recovery:
             self.put(message)
 
     def _receive_delivery(self, message: Message, offset: int) -> None:
-        channel = message.get(self._dialect.channel_key)
+        # Rooms, too, name a mailbox in `channel`.
+        channel = message.get(self._dialect.channel_key, message.get("channel"))
         if not isinstance(channel, str):
             self.put(message)
             return
@@ -185,7 +210,7 @@ class Recovery:
 
     def _gap(self, channel: str, mark: Mark | None) -> Message:
         fields: dict[str, object] = {self._dialect.channel_key: channel}
-        if self._dialect.has_filter:
+        if self._dialect.has_filter and not channel.startswith(MAILBOX_PREFIX):
             fields = {} if self._workspace is None else {"workspace_id": self._workspace}
         if mark is not None and mark.position is not None:
             fields |= mark.position._asdict()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 
+import jwt
 import pytest
 
 from fastws.cli import main
+from fastws.client import connect
 from tests.redis_server import RedisServer
-from tests.serving import KEY, PATIENCE_SECONDS, Join, Serve
+from tests.serving import KEY, PATIENCE_SECONDS, SECRET, Join, Serve
 
 
 async def publish(*words: str) -> int:
@@ -111,3 +114,21 @@ async def test_the_channels_of_a_server_and_what_it_keeps_of_one_are_printed(
     assert [(each["offset"], each["data"]) for each in newest] == [(3, 2)]
     assert await asyncio.to_thread(main, ["history", "plain", *flags]) == 1
     assert "history" in capsys.readouterr().err
+
+
+async def test_the_members_of_a_channel_are_printed(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    server = await serve(presence=("plain=off", "counted=count", "**"), allow_anonymous=True)
+    flags = ("--url", f"http://127.0.0.1:{server.port}", "--key", KEY)
+    claims = {"sub": "ada", "exp": time.time() + 60, "channels": ["**"]}
+    token = jwt.encode(claims, SECRET, "HS256")
+
+    async def lines(*words: str) -> list[dict[str, object]]:
+        assert await asyncio.to_thread(main, ["presence", *words, *flags]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    async with connect(f"ws://127.0.0.1:{server.port}", ["chat:7", "counted"], token, proxy=None) as client:
+        assert await lines("chat:7") == [{"connection_id": client.connection_id, "user": "ada"}]
+        assert await lines("chat:7", "--count") == [{"channel": "chat:7", "count": 1, "users": 1}]
+        assert await lines("counted") == [{"channel": "counted", "count": 1, "users": 1}]
+    assert await asyncio.to_thread(main, ["presence", "plain", *flags]) == 1
+    assert "presence" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from contextlib import AsyncExitStack
 
 import jwt
@@ -71,6 +72,29 @@ async def test_channels_and_their_history_are_read_and_ephemeral_messages_are_no
                 return blocking.history("a/b c", limit=1)["offset"], len(blocking.channels())
 
         assert await asyncio.to_thread(use) == (3, 1002)
+
+
+async def test_the_members_of_a_channel_are_read():
+    presence = {"presence": ("counted=count", "plain=off", "**"), "allow_anonymous": True}
+    async with Server(Config(port=0, broadcast_key=("key",), jwt_secret=SECRET, **presence)) as server:
+        url, claims = f"http://127.0.0.1:{server.port}", {"sub": "ada", "exp": time.time() + 60, "channels": ["**"]}
+        given = jwt.encode(claims, SECRET, "HS256")
+        async with AsyncBroadcaster(url, "key") as broadcaster, AsyncExitStack() as stack:
+            assert await broadcaster.presence("a/b c") == {"channel": "a/b c", "count": 0, "users": 0, "members": []}
+            clients = [connect(url, ["a/b c", "counted"], given, proxy=None) for _ in range(3)]
+            ids = sorted([(await stack.enter_async_context(client)).connection_id for client in clients])
+            found = await broadcaster.presence("a/b c")
+            members = [{"connection_id": each, "user": "ada"} for each in ids]
+            assert found == {"channel": "a/b c", "count": 3, "users": 1, "members": members}
+            assert await broadcaster.presence("counted") == {"channel": "counted", "count": 3, "users": 1}
+            with pytest.raises(BadRequest, match="presence"):
+                await broadcaster.presence("plain")
+
+            def use():
+                with Broadcaster(url, "key") as blocking:
+                    return blocking.presence("a/b c")
+
+            assert await asyncio.to_thread(use) == found
 
 
 @pytest.fixture

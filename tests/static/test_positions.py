@@ -380,3 +380,50 @@ def test_updates_of_presence_are_an_event_of_their_own_in_every_dialect(tmp_path
         ],
         1,
     ]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "mailbox"), [("channels", "client:ada:phone"), ("rooms", "client:ada:phone"), ("jobs", "client:phone")]
+)
+def test_a_mailbox_is_continued_in_the_query(tmp_path: Path, dialect: str, mailbox: str) -> None:
+    source = (
+        f"""
+    const dialect = "{dialect}", mailbox = "{mailbox}";
+    """
+        """
+    const token = `e30.${btoa(JSON.stringify({ sub: "ada" }))}.x`;
+    const server = reset(dialect);
+    const queries = [];
+    const greet = async (standing) => {
+      queries.push(queryOf());
+      const greetings = {
+        channels: { type: "connection_id", connection_id: "c1" },
+        rooms: { type: "connection", event: "connected", connection_id: "c1" },
+        jobs: { type: "subscribed" },
+      };
+      FakeSocket.last.receive({ ...greetings[dialect], client: { channel: mailbox, ...standing } });
+      await clock.advance(100);
+    };
+    server.greets = () => null;
+    const client = open({ dialect, clientId: "phone", replay: 4, ...(dialect !== "jobs" && { token }) });
+    await clock.advance(100);
+    await greet({ offset: 2, epoch: "x" });
+    FakeSocket.last.receive({ channel: mailbox, event: "e", data: 3, offset: 3 });
+    await back();
+    await greet({ offset: 5, epoch: "x", recovered: true, replayed: 2 });
+    for (const offset of [4, 5, 5]) FakeSocket.last.receive({ channel: mailbox, event: "e", data: offset, offset });
+    await back();
+    await greet({ offset: 1, epoch: "y", recovered: false });
+    const recovered = seen.reconnected.map((one) => one.recovered[mailbox]);
+    report([queries, numbers(), client.positions[mailbox], recovered, seen.gap]);
+    """
+    )
+    queries, numbers, position, recovered, gaps = result_of(source, tmp_path)
+    asked = [{key: value for key, value in query.items() if key.startswith("client")} for query in queries]
+    assert asked == [
+        {"client_id": "phone", "client_replay": "4"},
+        {"client_id": "phone", "client_offset": "3", "client_epoch": "x"},
+        {"client_id": "phone", "client_offset": "5", "client_epoch": "x"},
+    ]
+    assert (numbers, position, recovered) == ([3, 4, 5], {"offset": 1, "epoch": "y"}, [True, False])
+    assert {"channel": mailbox, "source": "reconnect", "offset": 1, "epoch": "y"} in gaps

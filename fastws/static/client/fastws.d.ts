@@ -146,6 +146,11 @@ export interface Options {
   channels?: string[];
   /** Only in the workspaces dialect. Default: the token's own. */
   workspaceId?: string | null;
+  /**
+   * Subscribes to this client's mailbox from the start: `client:{sub}:{clientId}`, without a token `client:{clientId}`.
+   * 1 to 128 characters of A-Z, a-z, 0-9 and `_.@-`.
+   */
+  clientId?: string;
   /** `positions` of an earlier client: continue there on channels with history. */
   positions?: Positions;
   /** Number of messages to get from the history of a channel that is subscribed for the first time. Default: none. */

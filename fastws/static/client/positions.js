@@ -28,13 +28,16 @@ export class Positions {
   #told = new Set(); // the gaps among them
   #home = null;
   #workspace = null;
+  #clientId;
+  #mailbox = null; // the channel of the client id, once the server has named it
   #replay; // publications to get of a channel that is subscribed for the first time
   #feed = null; // settled when the greeting of a feed has come; null if none is due
   #wasConnected = false;
   #isReturning = false;
 
-  constructor({ positions, replay = 0 }, dialect, filter, tellGap) {
+  constructor({ positions, replay = 0, clientId }, dialect, filter, tellGap) {
     this.#replay = replay;
+    this.#clientId = clientId;
     this.#dialect = dialect;
     this.#filter = filter;
     this.#tellGap = tellGap;
@@ -50,8 +53,24 @@ export class Positions {
     return Object.fromEntries([...this.#known].map(([channel, position]) => [channel, { ...position }]));
   }
 
-  /** The keys for the query of the upgrade with which the server continues the home channel. */
+  /** The keys for the query of the upgrade with which the server continues the home channel and the mailbox. */
   query(token) {
+    return { ...this.#homeQuery(token), ...this.#mailboxQuery(token) };
+  }
+
+  #mailboxQuery(token) {
+    const id = this.#clientId;
+    const given = id === undefined ? {} : { client_id: id };
+    const user = claimOf(token, "sub");
+    const position = this.#known.get(this.#mailbox ?? (user ? `${MAILBOX_PREFIX}${user}:${id}` : `${MAILBOX_PREFIX}${id}`));
+    if (position && (this.#mailbox || id !== undefined)) {
+      return { ...given, client_offset: position.offset, client_epoch: position.epoch };
+    }
+    const isFirst = id !== undefined && this.#replay && !this.#wasConnected;
+    return isFirst ? { ...given, client_replay: this.#replay } : given;
+  }
+
+  #homeQuery(token) {
     const { home, hasFilter, isGreeting } = this.#dialect;
     if (!home) return {};
     this.#home ??= this.#findHome(hasFilter ? home : home + (claimOf(token, "sub") ?? ""));
@@ -79,14 +98,21 @@ export class Positions {
   async greeted(greeting, seconds) {
     const isReturning = (this.#isReturning = this.#wasConnected);
     this.#wasConnected = true;
+    if (greeting) this.#joinMailbox(greeting);
     if (!this.#home) return;
     const feed = this.#feed;
     if (greeting) this.#greet(greeting);
-    else if (!this.#known.has(this.#home)) this.#join(this.#home, {}, isReturning);
+    else if (!this.#known.has(this.#home) && this.#clientId === undefined) this.#join(this.#home, {}, isReturning);
     else {
       // An older server does not greet a feed.
       await within(seconds, feed.promise).catch(() => this.#feed === feed && this.#greet({}));
     }
+  }
+
+  #joinMailbox({ client }) {
+    if (typeof client?.channel !== "string") return;
+    this.#mailbox = client.channel;
+    this.#join(client.channel, client, this.#isReturning);
   }
 
   #greet(greeting) {
@@ -134,7 +160,7 @@ export class Positions {
 
   #gap(channel, position) {
     this.#told.add(channel);
-    const shown = this.#dialect.hasFilter ? this.#workspace : channel;
+    const shown = this.#dialect.hasFilter && channel !== this.#mailbox ? this.#workspace : channel;
     this.#tellGap({ channel: shown, source: "reconnect", ...position });
   }
 
@@ -160,14 +186,19 @@ export class Positions {
   takes(message) {
     const { word, key } = this.#dialect;
     const { offset, data } = message;
-    const channel = message[key];
-    if (data === undefined && this.#feed && message[word] === "subscribed") return this.#greet(message), true;
+    const channel = message[key] ?? message.channel; // rooms, too, name a mailbox in `channel`
+    if (data === undefined && this.#feed && message[word] === "subscribed") return this.#greetFeed(message), true;
     if (data === undefined) return this.#takeGap(message, channel), false;
     if (!Number.isSafeInteger(offset) || typeof channel !== "string") return false;
     const known = this.#known.get(channel) ?? this.#nameHome(channel);
     if (known && offset <= known.offset) return true;
     if (known) this.#set(channel, { ...known, offset });
     return false;
+  }
+
+  #greetFeed(message) {
+    this.#joinMailbox(message);
+    this.#greet(message);
   }
 
   #takeGap(message, channel = this.#home) {
