@@ -60,14 +60,17 @@ class RedisHistory:
         self.plain = PlainMessages(
             *(commander, self.publisher, keys, rules, node, self.heard, is_confirmed, is_feed, self._joined, clock)
         )
-        self._reader = TailReader(
-            *(self.publisher, keys, self._delivery, counters, echoed, self.plain, self._is_current),
-            recover_limit=limits.recover,
-            clock=clock,
-        )
+        self._reader = self._make_reader(counters)
         self._tails: dict[str, Tail] = {}
         # (time, tail), in this order.
         self._refreshes: deque[tuple[float, Tail]] = deque()
+
+    def _make_reader(self, counters: Counters) -> TailReader:
+        return TailReader(
+            *(self.publisher, self._keys, self._delivery, counters, self._echoed, self.plain, self._is_current),
+            recover_limit=self._limits.recover,
+            clock=self._clock,
+        )
 
     def __len__(self) -> int:
         """The number of channels whose tail this process keeps."""

@@ -101,14 +101,7 @@ class Tail:
         self.is_unsure = False
         self.held: list[Heard] = []
         self.held_until = float("inf")
-        # While Redis is read: how many were held and how many subscribers had asked when the read was sent, the epoch
-        # that was announced since then, and whether the answer will be too old.
-        self.is_reading = False
-        self.held_before = self.asked_before = 0
-        self.announced: str | None = None
-        self.is_outdated = False
-        # The offset, on its way to this process, at which the subscribers counted in `asked_before` are answered.
-        self.awaited = 0
+        self._prepare_reading()
         # Epochs that have ended here, and those that clients named and Redis did not know during this one.
         self.ended: set[str] = set()
         self.unknown: set[str] = set()
@@ -117,6 +110,16 @@ class Tail:
         self.asked: deque[Asked] = deque()
         # Subscribers that joined without a position while Redis was unavailable.
         self.late: list[Callable[[Position], None]] = []
+
+    def _prepare_reading(self) -> None:
+        # While Redis is read: how many were held and how many subscribers had asked when the read was sent, the epoch
+        # that was announced since then, and whether the answer will be too old.
+        self.is_reading = False
+        self.held_before = self.asked_before = 0
+        self.announced: str | None = None
+        self.is_outdated = False
+        # The offset, on its way to this process, at which the subscribers counted in `asked_before` are answered.
+        self.awaited = 0
 
     def append(self, heard: Heard, now: float) -> None:
         """Keep the next publication of the channel."""
