@@ -90,7 +90,7 @@ window.show = (people, server = url) => root.render(h(React.StrictMode, null, h(
 """
 MEMBERS = """
 function Members({ channel }) {
-  const { count, users, members, connectionStatus } = usePresence(channel);
+  const { count, users, members, connectionStatus } = usePresence(channel, { onError: ({ code }) => heard.push(code) });
   const names = members.map(({ user }) => user).sort().join();
   return h("p", { id: "members" }, `${connectionStatus} ${count} ${users} ${names}`.trim());
 }
@@ -377,3 +377,17 @@ async def test_the_members_of_a_channel_are_listed_also_after_a_lost_connection(
         await other.evaluate(show, [token(sub="bob", channels=["**"]), "elsewhere", server.url])
         await expect(theirs).to_have_text("connected 1 1 bob")
         await expect(members).to_have_text("connected 1 1 ada")
+
+
+async def test_a_channel_without_presence_is_an_error_and_one_with_figures_has_no_members(
+    own_server: OwnServer, front_end: FrontEnd, page: Page
+) -> None:
+    server = own_server("--presence", "plain=off", "--presence", "counted=count", "--presence", "**")
+    await visit(page, front_end, server, MEMBERS)
+    show, given = "([token, channel]) => show(token, channel)", token(sub="ada", channels=["**"])
+    for channel, shown in (("plain", "connected 0 0"), ("counted", "connected 1 1"), ("chat", "connected 1 1 ada")):
+        await page.evaluate(show, [given, channel])
+        await expect(page.locator("#members")).to_have_text(shown)
+        await page.wait_for_function("heard.length === 1")
+    # StrictMode runs an effect twice, but only the one that stays reports its error.
+    assert await page.evaluate("heard") == ["bad_request"]

@@ -46,7 +46,9 @@ export function usePresence(channel, { limit = MOST_MEMBERS, ...options } = {}) 
     // Above the limit the list is not complete anyway.
     if (update.partial && update.count <= limit) load(client.current);
   };
-  const { connectionStatus } = useChannel(channel, undefined, { ...options, onPresence, onJoined: load });
+  // The server dropped messages, perhaps updates.
+  const onLag = () => client.current && load(client.current);
+  const { connectionStatus } = useChannel(channel, undefined, { ...options, onPresence, onLag, onJoined: load });
 
   useEffect(
     () => () => {
