@@ -93,11 +93,19 @@ class ConnectionLog:
 
     def close_undelivered(self, connection: Connection) -> None:
         """Log a connection that was reset before the client had received its close frame."""
-        if not self._may_log():
+        if self._may_log():
+            user, address = _user(connection), connection.address
+            log.info("close frame not delivered", connection=connection.id, user=user, address=address)
+        else:
             self._undelivered_suppressed += 1
-            return
-        user, address = _user(connection), connection.address
-        log.info("close frame not delivered", connection=connection.id, user=user, address=address)
+
+    def close_unconfirmed(self, connection: Connection) -> None:
+        """Log a connection whose close frame is still in the kernel when the process ends."""
+        if self._may_log():
+            user, address = _user(connection), connection.address
+            log.info("close frame left to the kernel", connection=connection.id, user=user, address=address)
+        else:
+            self._undelivered_suppressed += 1
 
     def refused(self, error: FastWSError, address: str, *, route: str = "") -> None:
         """Log a request to `route`, or without one a handshake or an unreadable request, refused with `error`."""

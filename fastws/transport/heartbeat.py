@@ -45,6 +45,10 @@ class Ending(Protocol):
         """The connection was reset, and data that the peer had not received was thrown away."""
         ...
 
+    def was_left(self) -> None:
+        """The process ends, and it depends on the kernel and the peer whether the rest of the data is delivered."""
+        ...
+
 
 def reset(transport: asyncio.Transport) -> bool:
     """Close a connection immediately, with a reset if the peer has not received everything.
@@ -180,14 +184,20 @@ class Heartbeat:
     def abort_all(self) -> None:
         """Abort all connections that have a deadline.
 
-        What the kernel has taken completely, with the close frame at its end, is still delivered. Without a reset it
-        stays in the kernel for a minute or two at most if the peer does not read.
+        What the kernel has taken completely, with the close frame at its end, is still delivered, unless the peer sends
+        something before it has read it: then the kernel resets the connection. Without a reset it stays in the kernel
+        for a minute or two at most if the peer does not read.
         """
         for ending in list(self._endings):
             if ending.transport.get_write_buffer_size():
                 _reset(ending)
-            else:
-                ending.transport.abort()
+                continue
+            connection = ending.transport.get_extra_info("socket")
+            if connection is not None and connection.family != socket.AF_UNIX:
+                with contextlib.suppress(OSError):  # the socket is closed already
+                    if _unsent(connection.fileno()):
+                        ending.was_left()
+            ending.transport.abort()
 
     def watch_expiry(self, peer: Peer, expires_at: float) -> None:
         """Close `peer` with 4401 at `expires_at` (seconds since the epoch). A later call replaces the time."""

@@ -120,6 +120,9 @@ class HttpResponder(CountedSocket):
         self.services.heartbeat.forget(self)
         self.services.heartbeat.abort_after(self, self.gate.handshake_seconds)
 
+    def was_left(self) -> None:
+        """Does nothing: a peer that does not read its response needs no record."""
+
     def was_cut(self) -> None:
         """Does nothing: a client whose response is incomplete sees that by its length."""
 

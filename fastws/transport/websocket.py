@@ -253,6 +253,11 @@ class Connection(Writer):
         if self.state is State.CLOSING:
             self.services.lifecycle.close_undelivered(self)
 
+    def was_left(self) -> None:
+        """The process ends before the peer has received everything, and the kernel may still deliver the rest."""
+        if self.state is State.CLOSING:
+            self.services.lifecycle.log.close_unconfirmed(self)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         if self.state is State.OPEN:

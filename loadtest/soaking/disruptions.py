@@ -153,7 +153,8 @@ class RoleChange:
     async def _become(self, *, is_ready: bool) -> bool:
         deadline = time.monotonic() + ROLE_SECONDS
         while time.monotonic() < deadline:
-            states = [await ready(server.url) for server in self._servers for _ in range(4)]
+            # Often enough to meet each worker.
+            states = [await ready(server.url) for server in self._servers for _ in range(16)]
             if all(state is is_ready for state in states):
                 return True
             await asyncio.sleep(0.5)

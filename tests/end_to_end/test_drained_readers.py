@@ -79,10 +79,14 @@ async def test_what_the_kernel_has_taken_is_delivered_after_the_stop(serve: Serv
     raw, connection = await paused_reader(server, open_raw)
     count = await publish_until(server, lambda: unsent(connection) > 4 * SMALL_BUFFER)
     assert connection.outbox is None
-    await server.drain()
-    await server.stop()
+    with capture_logs() as lines:
+        await server.drain()
+        await server.stop()
     assert await read_to_the_end(raw) == (count, 1012)
     assert server.counters.undelivered_closes == 0
+    assert [line["connection"] for line in lines if line["event"] == "close frame left to the kernel"] == [
+        connection.id
+    ]
 
 
 async def test_a_close_frame_that_cannot_be_sent_is_counted_and_logged(serve: Serve, open_raw: OpenRaw) -> None:

@@ -12,7 +12,7 @@ from fastws.backoff import Backoff
 from fastws.brokers.redis.wire.listener import Names
 
 FIRST_RETRY_SECONDS: Final = 1.0
-MAX_RETRY_SECONDS: Final = 30.0
+MAX_RETRY_SECONDS: Final = 15.0
 # Channels that are tried again in one sweep.
 RETRIES: Final = 256
 # Clients choose the names, so the number of log lines is limited. A name that was accepted may be logged again.
