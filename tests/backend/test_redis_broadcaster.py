@@ -120,7 +120,7 @@ def test_wrong_options_are_refused_with_what_is_right():
 
 
 # Redis knows neither the connections nor what the server keeps.
-OVER_HTTP_ONLY = ("close", "register_connection", "history", "channels")
+OVER_HTTP_ONLY = ("close", "register_connection", "history", "channels", "presence")
 
 
 def test_it_has_the_calls_of_the_broadcaster_over_http():

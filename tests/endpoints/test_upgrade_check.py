@@ -15,7 +15,7 @@ PLAIN = {"protocols": ["fastws.json"]}
 
 
 def with_token(**claims: object) -> dict[str, list[str]]:
-    token = jwt.encode({"sub": "ada", "exp": time.time() + 60, **claims}, SECRET, algorithm="HS256")
+    token = jwt.encode({"sub": "ada", "exp": time.time() + 86_400, **claims}, SECRET, algorithm="HS256")
     return {"protocols": ["fastws.json", f"fastws.token.{token}"]}
 
 
