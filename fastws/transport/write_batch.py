@@ -19,7 +19,7 @@ class WriteBatch:
     __slots__ = ("corked", "gathered")
 
     def __init__(self) -> None:
-        # The data of several channels for one client.
+        # The data of several channels for one client. Each writer adds its own.
         self.gathered: dict[Writer, list[bytes]] = {}
         # Sessions with replies that are not yet written.
         self.corked: list[Session] = []
@@ -30,14 +30,6 @@ class WriteBatch:
             self._write_gathered()
         if self.corked:
             self.uncork()
-
-    def gather(self, writer: Writer, data: bytes) -> None:
-        """Add one channel's data for `writer`."""
-        pieces = self.gathered.get(writer)
-        if pieces is None:
-            self.gathered[writer] = [data]
-        else:
-            pieces.append(data)
 
     def uncork(self) -> None:
         """Write the replies of all corked sessions, with one write per client."""

@@ -74,7 +74,13 @@ class Writer(asyncio.Protocol):
         if not services.hub.tick.is_joint:
             self.transport.write(data)
             return
-        services.batch.gather(self, data)
+        # Not a method of the batch: a call for each client and channel would cost 0.03 µs (benchmarks/test_stages.py).
+        gathered = services.batch.gathered
+        pieces = gathered.get(self)
+        if pieces is None:
+            gathered[self] = [data]
+        else:
+            pieces.append(data)
 
     def write_control(self, frames: bytes) -> None:
         """Write frames of the control lane (replies, pongs, closes), which are never dropped."""
