@@ -39,6 +39,10 @@ class MemoryBroker:
     def is_up(self) -> bool:
         return True
 
+    @property
+    def receives_everything(self) -> bool:
+        return True
+
     async def start(self) -> None:
         """Does nothing: there is no connection."""
 

@@ -67,8 +67,10 @@ class JsonText:
             value = _without_bom(payload, error)
         digits = payload.translate(_DIGITS)
         if (
-            _LONG_NUMBER in digits or (_NEGATIVE_NINE in payload and _NINETEEN_DIGITS in digits)
-        ) and _has_rounded_integer(value, _LONG_INTEGER.findall(payload)):
+            _NINETEEN_DIGITS in digits
+            and (_LONG_NUMBER in digits or _NEGATIVE_NINE in payload)
+            and _has_rounded_integer(value, _LONG_INTEGER.findall(payload))
+        ):
             raise InvalidPayload("an integer beyond 64 bits would be rounded; send it as a string")
         return value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -85,7 +85,7 @@ class Dialect(Protocol):
         """Return the starting channels. Raises Unauthorized or Forbidden if the token is missing or allows none."""
         ...
 
-    def requests(self, opcode: int, payload: bytes, codec: Codec) -> Iterable[Request]:
+    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request, ...]:
         """Parse one message (a frame of `opcode`) into requests, each with its own id.
 
         An invalid request has an error instead of a command, which names the fault and what is expected. Raises

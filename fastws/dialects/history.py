@@ -32,6 +32,8 @@ def position_of(message: Mapping[str, object], prefix: str = "") -> Position | N
 
 def past_of(message: Mapping[str, object], prefix: str = "") -> Past:
     """Return what a subscriber wants of the past: a position, or the number in `replay`. Raises BadRequest."""
+    if not prefix and "offset" not in message and "epoch" not in message and "replay" not in message:
+        return None  # most subscribers want nothing of the past
     position = position_of(message, prefix)
     replay = message.get(f"{prefix}replay")
     if replay is None:

@@ -40,12 +40,21 @@ def fan_out(channel: Channel, counters: Counters, failed: Failed) -> Iterator[in
     """
     run, receipts = channel.run, channel.receipts
     channel.run, channel.receipts, channel.run_bytes = [], None, 0
-    outcome = _Outcome(len(run))
+    outcome = _Outcome()
     try:
-        yield from _fan_out(channel, run, outcome, counters, failed)
+        audiences = list(channel.audiences.values())
+        prepared = _frame_all(audiences, run)
+        if prepared is not None:
+            for audience, frames in prepared:
+                writing = _write(audience, audience.members, frames, run, range(len(run)), outcome, counters, failed)
+                outcome.offered += yield from writing
+        else:
+            framed: Framed = {}
+            for audience in audiences:
+                yield from _fan_out_filtered(audience, run, framed, outcome, counters, failed)
     except Exception as error:  # noqa: BLE001 reported; the other channels are still written
         failed(error)
-        outcome.fail(FastWSError("internal error", channel=channel.name))
+        outcome.error = FastWSError("internal error", channel=channel.name)
     if receipts is not None:
         outcome.resolve(receipts, failed)
 
@@ -57,28 +66,20 @@ def write_notice(channel: Channel, reply: Reply, counters: Counters, failed: Fai
     for audience in list(channel.audiences.values()):
         frame = audience.form.reply(reply)
         if frame is not None:
-            yield from _write(audience, audience.members, [frame], run, (0,), _Outcome(1), counters, failed)
-
-
-def _fan_out(
-    channel: Channel, run: list[Publication], outcome: _Outcome, counters: Counters, failed: Failed
-) -> Generator[int, None, None]:
-    audiences = list(channel.audiences.values())
-    prepared = None
-    if not any(publication.exclude for publication in run) and not any(a.filter is not None for a in audiences):
-        prepared = _frame_all(audiences, run)
-    if prepared is not None:
-        for audience, frames in prepared:
-            writing = _write(audience, audience.members, frames, run, range(len(run)), outcome, counters, failed)
-            outcome.offered += yield from writing
-        return
-    framed: Framed = {}
-    for audience in audiences:
-        yield from _fan_out_filtered(audience, run, framed, outcome, counters, failed)
+            yield from _write(audience, audience.members, [frame], run, (0,), _Outcome(), counters, failed)
 
 
 def _frame_all(audiences: list[Audience], run: list[Publication]) -> list[tuple[Audience, list[bytes]]] | None:
-    """Return every audience with its frames; None if a wire form cannot represent one of the publications."""
+    """Return every audience with its frames; None if members of one audience get different publications.
+
+    That is so with filters, exclusions, and publications that a wire form cannot represent.
+    """
+    for publication in run:
+        if publication.exclude:
+            return None
+    for audience in audiences:
+        if audience.filter is not None:
+            return None
     try:
         return [(audience, list(map(audience.form.frame, run))) for audience in audiences]
     except BadRequest:
@@ -202,38 +203,51 @@ def _refuse(
     counters.deliveries -= times * len(refused)
     for place in refused:
         counters.delivered_bytes -= times * len(frames[place])
-        outcome.sent[positions[place]] -= times
-        outcome.failed[positions[place]] += times
+        outcome.add(positions[place], sent=-times, failed=times)
 
 
 class _Outcome:
     """The result of each publication of a run.
 
-    `offered` is the number of members that were offered the whole run; `sent`, `failed` and `errors` hold the
-    differences by position in the run.
+    `offered` is the number of members that were offered the whole run, `error` what broke the whole run. `differences`
+    holds what is different for a publication, by its position in the run: (sent, failed), or its error.
     """
 
-    __slots__ = ("errors", "failed", "offered", "sent")
+    __slots__ = ("differences", "error", "offered")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
         self.offered = 0
-        self.sent = [0] * count
-        self.failed = [0] * count
-        self.errors: dict[int, FastWSError] = {}
+        self.error: FastWSError | None = None
+        self.differences: dict[int, tuple[int, int] | FastWSError] | None = None
 
-    def fail(self, error: FastWSError) -> None:
-        """Record `error` for every publication of the run."""
-        self.errors = dict.fromkeys(range(len(self.sent)), error)
+    def add(self, position: int, *, sent: int, failed: int) -> None:
+        """Add to the counts of one publication."""
+        differences = self.differences
+        if differences is None:
+            differences = self.differences = {}
+        known = differences.get(position, (0, 0))
+        if isinstance(known, tuple):
+            differences[position] = (known[0] + sent, known[1] + failed)
+
+    def refuse(self, position: int, error: FastWSError) -> None:
+        """Record that one publication cannot be delivered."""
+        if self.differences is None:
+            self.differences = {}
+        self.differences[position] = error
 
     def resolve(self, receipts: Sequence[tuple[Receipt, int]], failed: Failed) -> None:
         """Give each receipt the result of its publication."""
         for receipt, position in receipts:
-            error = self.errors.get(position)
+            result: tuple[int, int] | FastWSError | None = self.error
+            if result is None and self.differences is not None:
+                result = self.differences.get(position)
             try:
-                if error is not None:
-                    receipt.refused(error)
+                if result is None:
+                    receipt.done(self.offered, 0)
+                elif isinstance(result, tuple):
+                    receipt.done(self.offered + result[0], result[1])
                 else:
-                    receipt.done(self.offered + self.sent[position], self.failed[position])
+                    receipt.refused(result)
             except Exception as raised:  # noqa: BLE001 reported; the other receipts still get their result
                 failed(raised)
 
@@ -262,7 +276,7 @@ def _fan_out_filtered(
         part = [run[position] for position in positions]
         offered = yield from _write(audience, members, frames, part, positions, outcome, counters, failed)
         for position in positions:
-            outcome.sent[position] += offered
+            outcome.add(position, sent=offered, failed=0)
         start = end
 
 
@@ -282,6 +296,6 @@ def _frame_wanted(
                 frame = framed[(form, position)] = form.frame(publication)
             wanted.append((position, frame))
         except BadRequest as error:
-            outcome.errors[position] = error
+            outcome.refuse(position, error)
             counters.dropped["unencodable"] += len(audience.members)
     return wanted

@@ -96,7 +96,11 @@ class Hub:
         channel = self.channels.get(publication.channel)
         if channel is None:
             if receipt is not None:
-                self._guarded(receipt.done, 0, 0)
+                # Not by `_guarded`: its call would cost 0.15 µs per publication (benchmarks/test_stages.py).
+                try:
+                    receipt.done(0, 0)
+                except Exception as error:  # noqa: BLE001 reported
+                    self._failed(error)
             return
         run = channel.run
         if not run:

@@ -94,6 +94,11 @@ class Receipt(Protocol):
 class Broker(Protocol):
     """Distributes publications to every process that has subscribers (brokers/memory.py: only this process)."""
 
+    @property
+    def receives_everything(self) -> bool:
+        """Whether publications of every channel arrive here without `listen`."""
+        ...
+
     def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
         """Publish. Returns immediately and never raises; `receipt` gets the result."""
         ...

@@ -53,6 +53,8 @@ class Joining:
             self.refused(TooManyChannels(_TOO_MANY, channel=name))
             if self.stays:
                 self.joined(None)
+        elif broker.receives_everything:
+            self._listening(None)
         else:
             pending[name] = pending.get(name, 0) + 1
             wait_for(self.session, lambda answer: broker.listen(name, lambda: answer(None), answer), self._answered)

@@ -134,8 +134,8 @@ class Session:
                 self.peer.fail(UnsupportedData("this connection uses msgpack: send binary frames"))
                 break
             # Not a method of its own: a call per message would cost 0.1 µs (benchmarks/test_stages.py).
-            pending = iter(requests)
-            for request_id, command in pending:
+            for request in requests:
+                request_id, command = request
                 handler = commands.get(type(command))
                 if handler is None:
                     self._refuse_request(command, payload, request_id)
@@ -145,10 +145,11 @@ class Session:
                 except FastWSError as error:
                     self.refuse(error, request_id)
                 if self.backlog is not None:
-                    rest = tuple(pending)  # type: ignore[unreachable] # the handler may have suspended the session
-                    if rest:
-                        self.backlog.insert(0, (REQUESTS, rest))
-            if self._keep_rest(messages, position + 1):
+                    self._keep_requests(requests, request)  # type: ignore[unreachable] # the handler may suspend it
+                    break
+            if (self.backlog is not None or self.corked_bytes > MAX_CORKED_BYTES) and self._keep_rest(
+                messages, position + 1
+            ):
                 break
         self.uncork()
 
@@ -158,6 +159,12 @@ class Session:
             ask_application(self, error, payload, request_id)
         elif isinstance(error, FastWSError):
             self.refuse(error, request_id)
+
+    def _keep_requests(self, requests: tuple[Request, ...], last: Request) -> None:
+        """The session was suspended by the request `last`: keep those that follow it in the same message."""
+        end = next(index for index, request in enumerate(requests, 1) if request is last)
+        if self.backlog is not None and end < len(requests):
+            self.backlog.insert(0, (REQUESTS, requests[end:]))
 
     def _keep_rest(self, messages: Sequence[Message], start: int) -> bool:
         """If the session is suspended, keep the messages from `start` on and return True.
@@ -254,9 +261,11 @@ class Session:
         """
         counters = self.services.counters
         peer = self.peer
-        if any(not self.services.hub.tick.is_flushed(audience.channel) for audience in peer.audiences):
-            self.uncork_in_turn()
-            self.services.hub.flush_channels_of(peer)
+        for audience in peer.audiences:
+            if not self.services.hub.tick.is_flushed(audience.channel):
+                self.uncork_in_turn()
+                self.services.hub.flush_channels_of(peer)
+                break
         if peer.is_gone:
             return False
         if self.cork is not None and peer.is_writable:

@@ -33,10 +33,13 @@ def transition(connection: Connection, event: Event) -> None:
         if connection.parser is not None:
             connection.services.heartbeat.unfinished.forget(connection)
         connection.send = discard
-        connection.resume_publishers(connection.outbox)
+        outbox = connection.outbox
+        if outbox is not None:
+            connection.resume_publishers(outbox)
         connection.session.backlog = None
         connection.services.lifecycle.left(connection)
-        connection.drop_held()
+        if outbox is not None:
+            connection.drop_held()
 
 
 def close(connection: Connection, code: int, reason: str, *, label: str) -> None:

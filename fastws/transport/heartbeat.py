@@ -154,6 +154,8 @@ class Heartbeat:
         self._progress: dict[Connection, ReadProgress] = {}
         # When the probes of connections end, and how many seconds they take.
         self._probes: dict[Connection, tuple[float, float]] = {}
+        # Only connections are in there, and there are rarely any.
+        self._rarely_used: tuple[dict[Any, Any], ...] = (self._expiries, self._progress, self._probes)
         self._handle: asyncio.TimerHandle | None = None
         self._due = 0.0
         self.now = time.monotonic()
@@ -175,9 +177,7 @@ class Heartbeat:
     def forget(self, ending: Ending) -> None:
         """Cancel the deadline and the token expiry of `ending`."""
         self._endings.pop(ending, None)
-        # Only connections are in there, and there are rarely any.
-        tables: tuple[dict[Any, Any], ...] = (self._expiries, self._progress, self._probes)
-        for table in tables:
+        for table in self._rarely_used:
             if table:
                 table.pop(ending, None)
 

@@ -262,7 +262,8 @@ class Connection(Writer):
         """The socket is closed."""
         if self.state is State.OPEN:
             self.services.lifecycle.closed(self, 1006, "lost")
-        closing.drop_outbox(self)
+        if self.outbox is not None:
+            closing.drop_outbox(self)
         closing.transition(self, Event.LOST)
         self.parser = None
         self.outbox = None

@@ -37,6 +37,10 @@ class LateBroker(MemoryBroker):
         self.refusals: dict[str, FastWSError] = {}
         self.is_away = False
 
+    @property
+    def receives_everything(self) -> bool:
+        return False
+
     def listen(
         self, channel: str, ready: Callable[[], None], refused: Callable[[FastWSError], None] | None = None
     ) -> None:

@@ -45,7 +45,7 @@ class Lines(Channels):
 
     name = "lines"
 
-    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request, ...]:  # type: ignore[override]
+    def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request, ...]:
         return tuple(
             request for line in payload.splitlines() for request in super(Lines, self).requests(opcode, line, codec)
         )

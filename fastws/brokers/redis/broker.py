@@ -211,6 +211,10 @@ class RedisBroker:
         rest = encode_rest(publication, self.node_id, number)
         history.publisher.publish(publication.channel, rule, rest, partial(self._numbered, number), on_feed)
 
+    @property
+    def receives_everything(self) -> bool:
+        return False
+
     def listen(self, channel: str, ready: Callable[[], None], refused: Refused | None = None) -> None:
         self.subscriptions.listen(channel, ready, refused)
 
