@@ -90,16 +90,21 @@ class RedisNames:
         return len(self.redis_channels(channel)) > 1
 
     def of_channel(self, channel: str, word: str) -> bytes:
-        """The name of a key of `channel`, for example `fastws:{chat:1}:presence`.
-
-        The channel, with `{`, `}` and `%` percent-encoded, is the hash tag: all keys of a channel are in one slot.
-        """
-        tag = channel.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-        return self._prefix + f"{{{tag}}}:{word}".encode("utf-8", "surrogatepass")
+        """The name of a key of `channel`, for example `fastws:{chat:1}:presence`."""
+        return b"%b:%b" % (hash_tagged(self._prefix, channel), word.encode())
 
     def service(self, *words: str) -> bytes:
         """The name of an internal Redis channel or key, for example `fastws:node:abc`."""
         return self._prefix + ":".join(words).encode("utf-8", "surrogatepass")
+
+
+def hash_tagged(prefix: bytes, channel: str) -> bytes:
+    """Return what all keys of `channel` begin with, for example `fastws:{chat:1}`.
+
+    The channel, with `{`, `}` and `%` percent-encoded, is the hash tag: all keys of a channel are in one slot.
+    """
+    tag = channel.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+    return b"%b{%b}" % (prefix, tag.encode("utf-8", "surrogatepass"))
 
 
 def feed_prefix(config: Config) -> str:

@@ -13,6 +13,8 @@ import re
 from hashlib import sha1
 from typing import Final, NamedTuple
 
+from fastws.brokers.redis.channels import hash_tagged
+
 # Numbers a publication, keeps it and publishes it, in one step. KEYS: meta, stream. ARGV: run, COUNT, SECONDS in
 # milliseconds, Redis channel, life of the numbering in seconds ("" to leave it, but not for a first publication),
 # "1" to begin a new epoch if nobody vouches, epoch and top heard here ("" and 0 if nothing), new epoch, rest of the
@@ -199,9 +201,8 @@ class HistoryKeys:
         return keys
 
     def _make(self, channel: str) -> tuple[bytes, bytes]:
-        encoded = channel.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-        tag = b"%b{%b}" % (self._prefix, encoded.encode("utf-8", "surrogatepass"))
-        return tag + b":meta", tag + b":stream"
+        tagged = hash_tagged(self._prefix, channel)
+        return tagged + b":meta", tagged + b":stream"
 
     def channel_of(self, key: bytes) -> str:
         """Return the channel of a numbering."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastws.brokers.redis.channels import RedisNames, shared_feeds
+from fastws.brokers.redis.history_scripts import HistoryKeys
 from fastws.config import Config
 from fastws.errors import ConfigError
 from fastws.server.server import Server
@@ -43,6 +44,15 @@ def test_template_without_a_place_for_the_workspace_is_refused() -> None:
 
 def test_service_names_are_under_the_prefix() -> None:
     assert RedisNames(Config()).service("node", "abc") == b"fastws:node:abc"
+
+
+def test_all_keys_of_a_channel_are_in_one_slot_whatever_is_in_its_name() -> None:
+    names, keys = RedisNames(Config(redis_prefix="x:")), HistoryKeys(b"x:")
+    channel = "x{y}%é"
+    tagged = "x:{x%7By%7D%25é}".encode()
+    assert names.of_channel(channel, "presence") == tagged + b":presence"
+    assert keys.of(channel) == (tagged + b":meta", tagged + b":stream")
+    assert keys.channel_of(keys.of(channel)[0]) == channel
 
 
 def test_feeds_have_the_prefix_if_the_setting_says_so() -> None:
