@@ -11,12 +11,11 @@ from typing import Final
 from fastws.config import SETTINGS
 from fastws.errors import ConfigError
 from fastws.mistakes import Mistakes
+from fastws.secret_file import FILE_SUFFIX, secret_from_file
 from fastws.setting_definition import Setting
 from fastws.setting_values import parse
 
 PREFIX: Final = "FASTWS_"
-# Names a file that contains the value of a secret setting (Docker and Kubernetes mount secrets as files).
-FILE_SUFFIX: Final = "_FILE"
 # Read where the FASTWS_ variable is not set.
 _OTHER_VARIABLES: Final = (("REDIS_URL", "redis_url"), ("ENABLE_REALTIME", "enable_realtime"))
 # Variables of backends and of the load test, which the server does not read.
@@ -60,11 +59,10 @@ def from_environment(environment: Mapping[str, str], mistakes: Mistakes) -> dict
         if name in values or name in mistakes.settings:
             continue
         with mistakes.collect(name):
-            file = f"{PREFIX}{name.upper()}{FILE_SUFFIX}"
-            if SETTINGS[name].is_secret and file in given:
-                if f"{PREFIX}{name.upper()}" in given:
-                    raise ConfigError(f"{file}: {PREFIX}{name.upper()} is set as well; unset one of them")
-                values[name] = _from_secret_file(SETTINGS[name], given[file], file)
+            ours = f"{PREFIX}{name.upper()}"
+            secret = secret_from_file(given, ours) if SETTINGS[name].is_secret else None
+            if secret is not None:
+                values[name] = _from_secret_file(SETTINGS[name], secret, ours + FILE_SUFFIX)
             elif variable in given:
                 values[name] = _from_variable(SETTINGS[name], given[variable], variable)
     return values
@@ -79,17 +77,8 @@ def _from_variable(setting: Setting, value: str, variable: str) -> object:
         raise
 
 
-def _from_secret_file(setting: Setting, path: str, variable: str) -> object:
-    """Return the value in a file: without the newline at its end, lists one entry per line."""
-    try:
-        text = Path(path).read_text()
-    except OSError as error:
-        raise ConfigError(f"{variable}: cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{variable}: {path} must contain UTF-8 text") from None
-    text = text.strip()
-    if not text:
-        raise ConfigError(f"{variable}: {path} is empty")
+def _from_secret_file(setting: Setting, text: str, variable: str) -> object:
+    """Return the value in a file, lists one entry per line."""
     return parse(setting, text.replace("\n", ",") if setting.is_list else text, variable)
 
 

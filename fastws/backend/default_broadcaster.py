@@ -29,8 +29,8 @@ def init_broadcaster(
 ) -> Broadcaster:
     """Create the broadcaster that the functions of this module use. A second call replaces it.
 
-    `url` and `key` default to FASTWS_URL and FASTWS_BROADCAST_KEY. `timeout` limits one request, `retry_seconds` all
-    attempts of a call together; 0 means a single attempt, for code that runs while a visitor waits.
+    `url` and `key` default to FASTWS_URL and FASTWS_BROADCAST_KEY, or the file FASTWS_BROADCAST_KEY_FILE. `timeout`
+    limits a request, `retry_seconds` all attempts together; 0 is a single attempt, for code on which a visitor waits.
     `api_id`, `region` and `stage` are accepted for code that was written for API Gateway. They do not identify a
     fastws server, so FASTWS_URL must be set as well (`http://host:8000`, without a stage). Raises ConfigError.
     """

@@ -46,10 +46,11 @@ Client = TypeVar("Client")  # httpx.Client or httpx.AsyncClient
 class AnyHttpBroadcaster(PublishingMethods[Result], Generic[Result, Client]):
     """The parts that Broadcaster and AsyncBroadcaster share.
 
-    `url` and `key` default to FASTWS_URL and FASTWS_BROADCAST_KEY. `timeout` limits one request, `retry_seconds` all
-    attempts of a call together. Answers 429, 502, 503 and 504 and lost connections are retried with backoff and
-    jitter; every attempt carries the same `message_id`, so subscribers get the message once. Other failures, and the
-    last one when time is up, raise Unauthorized, BadRequest, TooLarge, RateLimited, Unavailable or BrokerUnavailable.
+    `url` and `key` default to FASTWS_URL and FASTWS_BROADCAST_KEY, or the file FASTWS_BROADCAST_KEY_FILE. `timeout`
+    limits one request, `retry_seconds` all attempts of a call together. Answers 429, 502, 503 and 504 and lost
+    connections are retried with backoff and jitter; every attempt carries the same `message_id`, so subscribers get the
+    message once. Other failures, and the last one when time is up, raise Unauthorized, BadRequest, TooLarge,
+    RateLimited, Unavailable or BrokerUnavailable.
     `client` is your own httpx client, for example for a Unix socket, a proxy or a private CA; you close it yourself.
     `workspace_channel` and `jobs_channel` must be the same as in the server's settings.
     """

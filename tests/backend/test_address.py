@@ -39,3 +39,24 @@ def test_the_key_is_never_shown_and_one_that_no_header_can_carry_is_refused():
     with pytest.raises(ConfigError, match="FASTWS_BROADCAST_KEY"):
         find_address("http://host", "a\nb")
     assert "Authorization" not in find_address("http://host", None).headers
+
+
+def test_the_key_may_be_in_a_file_with_one_key_per_line(monkeypatch, tmp_path):
+    secret = tmp_path / "key"
+    secret.write_text("new-key\nold-key\n")
+    monkeypatch.setenv("FASTWS_BROADCAST_KEY_FILE", str(secret))
+    assert find_address("http://host", None).key == "new-key"
+    assert find_address("http://host", "mine").key == "mine"
+    monkeypatch.setenv("FASTWS_BROADCAST_KEY", "another")
+    with pytest.raises(ConfigError, match="FASTWS_BROADCAST_KEY_FILE: FASTWS_BROADCAST_KEY is set as well"):
+        find_address("http://host", None)
+
+
+@pytest.mark.parametrize(("content", "word"), [(None, "cannot read"), (b" \n", "is empty"), (b"\xff", "UTF-8")])
+def test_a_file_without_a_key_is_an_error_and_not_a_request_without_a_key(monkeypatch, tmp_path, content, word):
+    secret = tmp_path / "key"
+    if content is not None:
+        secret.write_bytes(content)
+    monkeypatch.setenv("FASTWS_BROADCAST_KEY_FILE", str(secret))
+    with pytest.raises(ConfigError, match=f"FASTWS_BROADCAST_KEY_FILE: .*{word}"):
+        find_address("http://host", None)
