@@ -181,22 +181,6 @@ async def test_the_disconnect_button_closes_another_clients_connection(server: S
     await expect(page.locator("#status")).to_contain_text("Connected")
 
 
-async def test_channels_are_listed_with_their_counts(server: ServerProcess, page: Page) -> None:
-    await visit(page, server)
-    await subscribe(page, "counted")
-    async with connect(f"ws://127.0.0.1:{server.port}/", proxy=None) as other:
-        await other.recv()
-        await other.send('{"action":"subscribe","channel":"counted"}')
-        await other.recv()
-        await page.get_by_label("Broadcast key").fill(KEY)
-        await page.get_by_role("tab", name="Channels").click()
-        row = page.locator("#channels tr").filter(has_text="counted")
-        await expect(row.locator(".number")).to_have_text("2")
-        await row.get_by_role("button", name="Subscribers of counted").click()
-        await expect(page.locator("#people tr")).to_have_count(2)
-        await expect(page.locator("#people")).to_contain_text("this page")
-
-
 async def test_more_connections_than_a_page_are_turned_over(own_server: OwnServer, page: Page) -> None:
     server = own_server()
     clients = [await connect(f"ws://127.0.0.1:{server.port}/", proxy=None) for _ in range(60)]

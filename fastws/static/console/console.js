@@ -1,10 +1,12 @@
 /** Entry point of the console: makes its parts and connects them. */
 
+import { Channels } from "./channels.js";
 import { Connection } from "./connection.js";
 import { Dashboard } from "./dashboard.js";
 import { byId } from "./elements.js";
 import { Log } from "./log.js";
 import { People } from "./people.js";
+import { Requests } from "./requests.js";
 import { Sending } from "./send.js";
 import { Subscriptions } from "./subscriptions.js";
 import { startTabs } from "./tabs.js";
@@ -18,10 +20,9 @@ const followers = [];
 const connection = new Connection(log, (client, status) => followers.forEach((follower) => follower(client, status)));
 const subscriptions = new Subscriptions(connection, log);
 const sending = new Sending(connection, log, key);
-const people = new People(key, connection, {
-  subscribe: (channel) => subscriptions.subscribe(channel),
-  write: (id) => sending.address("connection", id),
-});
+const requests = new Requests(key);
+const people = new People(requests, connection, { write: (id) => sending.address("connection", id) });
+const channels = new Channels(requests, connection, { subscribe: (channel) => subscriptions.subscribe(channel) });
 
 followers.push(
   (client, status) => subscriptions.follow(client, status),
@@ -31,8 +32,14 @@ followers.forEach((follower) => follower(null, "disconnected"));
 byId("key").addEventListener("input", () => sending.follow());
 byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  people.refresh();
+  refresh();
 });
-startTabs(() => people.refresh());
+startTabs(refresh);
 startTheme();
 new Dashboard(connection);
+
+/** Reload the visible list: the key has changed, or the view was opened. */
+function refresh() {
+  if (!byId("panel-people").hidden) people.show();
+  if (!byId("panel-channels").hidden) channels.show();
+}

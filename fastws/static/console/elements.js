@@ -4,6 +4,14 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
+/** Call `action` instead of what `kind` of event does by default on the element `id`. */
+export function on(id, kind, action) {
+  byId(id).addEventListener(kind, (event) => {
+    event.preventDefault();
+    action();
+  });
+}
+
 /** `make("td", {className: "number"}, "5")`. Names with a dash, `role` and `scope` are attributes. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);

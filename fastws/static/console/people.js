@@ -1,42 +1,29 @@
-/** Lists of connections and channels, from GET /connections (needs the broadcast key). */
+/** The list of connections, from GET /connections. */
 
-import { duration, HOME } from "./connection.js";
-import { byId, copy, counted, flash, make } from "./elements.js";
+import { duration } from "./connection.js";
+import { byId, copy, counted, flash, make, on } from "./elements.js";
 
 const PAGE = 50;
-// Subscribers are counted over at most COUNTED_PAGES of this size.
-const COUNTED_PAGE = 1000;
-const COUNTED_PAGES = 20;
-const SHOWN_CHANNELS = 500;
 const SHOWN_NAMES = 4;
 
 export class People {
-  #key;
+  #requests;
   #connection;
   #actions;
   #cursor = null;
-  #counts = new Map();
 
-  /** `key()` is the broadcast key; `actions`: `subscribe(channel)`, `write(connection id)`. */
-  constructor(key, connection, actions) {
-    this.#key = key;
+  /** `actions`: `write(connection id)`. */
+  constructor(requests, connection, actions) {
+    this.#requests = requests;
     this.#connection = connection;
     this.#actions = actions;
-    on("people-form", "submit", () => this.showPeople());
-    on("people-first", "click", () => this.showPeople());
-    on("people-next", "click", () => this.showPeople(this.#cursor));
-    on("channels-form", "submit", () => this.showChannels());
-    on("channels-search", "input", () => this.#drawChannels());
+    on("people-form", "submit", () => this.show());
+    on("people-first", "click", () => this.show());
+    on("people-next", "click", () => this.show(this.#cursor));
   }
 
-  /** Reload the visible list: the key has changed, or the view was opened. */
-  refresh() {
-    if (!byId("panel-people").hidden) this.showPeople();
-    if (!byId("panel-channels").hidden) this.showChannels();
-  }
-
-  async showPeople(cursor = null) {
-    const answer = await this.#get("people-note", {
+  async show(cursor = null) {
+    const answer = await this.#requests.get("people-note", "connections", {
       user: byId("people-user").value.trim(),
       channel: byId("people-channel").value.trim(),
       cursor,
@@ -95,95 +82,8 @@ export class People {
       return;
     }
     button.disabled = true;
-    const response = await this.#fetch(`connections/${encodeURIComponent(id)}`, "DELETE").catch((error) => error);
+    const response = await this.#requests.send(`connections/${encodeURIComponent(id)}`, "DELETE").catch((error) => error);
     if (response instanceof Error || !response.ok) flash(button, response.status === 404 ? "already closed" : "failed");
     if (response.ok || response.status === 404) button.closest("tr").remove();
   }
-
-  async showChannels() {
-    const counts = new Map();
-    let cursor = null;
-    let looked = 0;
-    for (let page = 0; page < COUNTED_PAGES; page++) {
-      const answer = await this.#get("channels-note", { cursor, limit: COUNTED_PAGE });
-      if (!answer) return byId("channels").replaceChildren();
-      looked += answer.connections.length;
-      for (const { channels } of answer.connections)
-        for (const name of channels) counts.set(name, (counts.get(name) ?? 0) + 1);
-      cursor = answer.cursor;
-      if (cursor === null) break;
-    }
-    this.#counts = counts;
-    byId("channels-note").textContent =
-      `${counted(counts.size, "channel")} (${cursor === null ? "" : "of the first "}${counted(looked, "connection")})`;
-    this.#drawChannels();
-  }
-
-  #drawChannels() {
-    const wanted = byId("channels-search").value.trim().toLowerCase();
-    const found = [...this.#counts].filter(([name]) => name.toLowerCase().includes(wanted));
-    found.sort(([a, few], [b, many]) => many - few || (a < b ? -1 : 1));
-    byId("channels").replaceChildren(
-      ...found.slice(0, SHOWN_CHANNELS).map(([name, count]) => this.#channel(name, count)),
-    );
-  }
-
-  #channel(name, count) {
-    const subscribe = make(
-      "button",
-      { type: "button", className: "quiet", "aria-label": `Subscribe to ${name}` },
-      "Subscribe",
-    );
-    subscribe.disabled = !this.#connection.isConnected || !["channels", "rooms"].includes(this.#connection.dialect);
-    subscribe.addEventListener("click", () => this.#actions.subscribe(name));
-    const members = make(
-      "button",
-      { type: "button", className: "quiet", "aria-label": `Subscribers of ${name}` },
-      "Subscribers",
-    );
-    members.addEventListener("click", () => {
-      byId("people-channel").value = name;
-      byId("tab-people").click();
-    });
-    return make(
-      "tr",
-      {},
-      make("td", { className: "mono" }, name),
-      make("td", { className: "number" }, count.toLocaleString()),
-      make("td", { className: "actions" }, members, subscribe),
-    );
-  }
-
-  /** Return the response of GET /connections, or null after showing the error in `note`. */
-  async #get(note, query) {
-    if (!this.#key()) {
-      byId(note).textContent = "enter the broadcast key under Operator";
-      return null;
-    }
-    const wanted = Object.entries(query).filter(([, value]) => value !== null && value !== "");
-    try {
-      const response = await this.#fetch(`connections?${new URLSearchParams(wanted)}`);
-      const answer = await response.json();
-      if (!answer.error) return answer;
-      byId(note).textContent = response.status === 401 ? "invalid broadcast key" : answer.error.message;
-    } catch (error) {
-      byId(note).textContent = error.message;
-    }
-    return null;
-  }
-
-  #fetch(path, method = "GET") {
-    return fetch(new URL(path, HOME), {
-      method,
-      cache: "no-store",
-      headers: { Authorization: `Bearer ${this.#key()}` },
-    });
-  }
-}
-
-function on(id, kind, action) {
-  byId(id).addEventListener(kind, (event) => {
-    event.preventDefault();
-    action();
-  });
 }
