@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 
 PATIENCE_SECONDS = 60.0
 NAMES = ("stdin", "stdout", "stderr")

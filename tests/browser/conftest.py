@@ -22,7 +22,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
-from tests.redis_server import free_port
+from tests.ports import free_port
 
 KEY = "the-broadcast-key-of-the-browser-tests"
 SECRET = "a JWT secret of the browser tests, longer than 32 bytes"

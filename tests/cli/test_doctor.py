@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from tests.cli.conftest import Run
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 
 
 def test_each_finding_is_a_line_and_the_last_one_counts(run: Run, redis_server: RedisServer) -> None:

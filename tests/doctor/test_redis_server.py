@@ -11,7 +11,8 @@ from fastws.doctor.finding import Finding, Verdict
 from fastws.doctor.redis_server import buffer_finding, check_redis, clock_finding, memory_finding
 from tests.brokers.redis.documented_user import url_of_documented_user
 from tests.name_server import NameServer
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 
 
 def look(url: str | None, **settings: object) -> dict[str, Finding]:

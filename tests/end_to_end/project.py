@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.redis_server import free_port
+from tests.ports import free_port
 
 BLOCK: Final = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 FILE: Final = re.compile(r"# (at the end of )?([\w/]+\.py)\n")

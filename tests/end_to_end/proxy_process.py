@@ -14,7 +14,7 @@ from types import TracebackType
 import pytest
 
 from fastws.cli.deploy_files import content
-from tests.redis_server import free_port
+from tests.ports import free_port
 
 PATIENCE_SECONDS = 20.0
 PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/opt/homebrew/bin")

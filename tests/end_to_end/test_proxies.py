@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from fastws.config import Config
 from fastws.server.server import Server
 from tests.end_to_end.proxy_process import FILES, OUTSIDE, ProxyProcess
-from tests.redis_server import free_port
+from tests.ports import free_port
 from tests.serving import KEY, PATIENCE_SECONDS
 
 KINDS = tuple(FILES)

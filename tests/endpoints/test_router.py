@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.endpoints.conftest import Ask
-from tests.redis_server import free_port
+from tests.ports import free_port
 from tests.serving import KEY, PATIENCE_SECONDS, UPGRADE, OpenRaw, RawSocket, Serve
 
 # path: methods

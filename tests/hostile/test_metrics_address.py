@@ -11,7 +11,8 @@ import pytest
 from tests.hostile.conftest import Run
 from tests.hostile.raw_client import RawClient
 from tests.hostile.server_process import ServerProcess
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:

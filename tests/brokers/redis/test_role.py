@@ -21,7 +21,8 @@ from tests.brokers.redis.test_broker import running
 from tests.brokers.small_cluster import Process
 from tests.brokers.tcp_proxy import TcpProxy
 from tests.brokers.test_redis_failures import SHORT_TIMEOUTS, is_refused, publish_until_heard
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 
 ASKS_OFTEN = replace(SHORT_TIMEOUTS, role_seconds=0.1)
 NEVER_ASKS = replace(SHORT_TIMEOUTS, role_seconds=float("inf"))

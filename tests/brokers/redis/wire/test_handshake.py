@@ -24,7 +24,8 @@ from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import PATIENCE_SECONDS, AwaitedReceipt, subscribed
 from tests.brokers.redis.test_broker import running
 from tests.name_server import NameServer
-from tests.redis_server import RedisServer, free_port
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 
 
 async def test_client_number_and_name_are_those_that_redis_knows(redis_server: RedisServer) -> None:
