@@ -21,23 +21,25 @@ from fastws.brokers.redis.history import RedisHistory
 from fastws.brokers.redis.history_scripts import HistoryKeys
 from fastws.brokers.redis.last_metrics import RedisMetrics
 from fastws.brokers.redis.monitor import RedisMonitor
+from fastws.brokers.redis.node import NodeOptions, RedisNode
 from fastws.brokers.redis.plain_notes import is_note
 from fastws.brokers.redis.receipts import RedisReceipts
 from fastws.brokers.redis.refusals import RedisRefusals
 from fastws.brokers.redis.subscriptions import RedisSubscriptions, Refused
 from fastws.brokers.redis.tail import HistoryLimits
+from fastws.brokers.redis.topology.from_settings import topology_of
+from fastws.brokers.redis.topology.port import MakeNode, Topology
 from fastws.brokers.redis.wire.commander import RedisCommander
-from fastws.brokers.redis.wire.link import RedisLink
 from fastws.brokers.redis.wire.listener import Names, RedisListener
 from fastws.brokers.redis.wire.resp import refusal_text
 from fastws.brokers.redis.wire.timeouts import DEFAULT_TIMEOUTS, RedisTimeouts
 from fastws.config import Config
 from fastws.counters import Counters
-from fastws.errors import BrokerUnavailable, ConfigError, FastWSError
+from fastws.errors import BrokerUnavailable, FastWSError
 from fastws.hub.ports import Deliverer, Receipt
 from fastws.hub.publication_log import LoggedReceipt
 from fastws.logs import LogLevel
-from fastws.redis_address import parse_address
+from fastws.redis_address import RedisAddress
 from fastws.throttled_log import ThrottledLog
 from fastws.vocabulary.connection_ids import new_node_id
 from fastws.vocabulary.positions import Position
@@ -59,6 +61,7 @@ class Service(NamedTuple):
 
     receive: Callable[[bytes], None]
     subscribed: Callable[[], None]
+    node: RedisNode
 
 
 class RedisBroker:
@@ -79,79 +82,76 @@ class RedisBroker:
         log_level: LogLevel | None = None,
         timeouts: RedisTimeouts = DEFAULT_TIMEOUTS,
         rules: HistoryTable = (),
+        make_topology: Callable[[Config, MakeNode], Topology] = topology_of,
     ) -> None:
-        if config.redis_url is None:
-            raise ConfigError("redis_url: must be set")
-        self.address = parse_address(config.redis_url)
         self.node_id = node_id or new_node_id()
         self.names = RedisNames(config)
         self.timeouts = timeouts
         self.counters = counters or Counters()
+        self._config = config
         self._log_level = log_level or LogLevel("info")
-        # Set by the registry, which knows the other nodes.
         self._rules = rules
+        # Set by the registry, which knows the other nodes.
         self.remote_count: Callable[[str], int] = _no_remote_subscribers
         self._deliverer = deliverer
         self._limits = HistoryLimits(config.recover_limit, config.history_bytes)
         self._services: dict[bytes, Service] = {}
         self._number = 0
         self._rejections = ThrottledLog(_log)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._build_connections()
-        self._build_parts(channel_rule(config, self.address.username or "default"))
+        self.topology = make_topology(config, self._make_node)
+        self.subscriptions = RedisSubscriptions(deliverer, self.names, self.topology.node_of, timeouts.linger_seconds)
+        self.receipts = RedisReceipts(deliverer.count, lambda channel: self.remote_count(channel))
+        self._metrics = RedisMetrics(self.topology.home.commander, self.names)
 
-    def _build_connections(self) -> None:
-        name = f"fastws-{self.node_id}"
-        self.commander = RedisCommander(
-            f"{name}-commands",
-            self._commander_up,
-            self._commander_down,
-            self.timeouts,
-            lambda reason: self.monitor.leave_replica(reason),
-        )
-        self.listener = RedisListener(
-            self._receive, self._confirmed, self._listener_up, self._listener_down, self._refused
-        )
-        self._links = (
-            RedisLink(self.address, self.commander, "commands", name=f"{name}-commands"),
-            RedisLink(self.address, self.listener, "listener", name=f"{name}-listener"),
-        )
+    def _make_node(self, address: RedisAddress, word: str) -> RedisNode:
+        """Make a node that is not started. `word` tells its probe from those of the other nodes of this process."""
+        remedy = channel_rule(self._config, address.username or "default")
+        options = NodeOptions(f"fastws-{self.node_id}", self.timeouts, self.counters.broker_lag.observe, remedy)
+        probe_name = self.names.service("probe", self.node_id, *([word] if word else []))
+        node = RedisNode(address, probe_name, self, options)
+        self._services[probe_name] = Service(node.monitor.received, node.monitor.subscribed, node)
+        node.listener.want((probe_name,))
+        if any(rule for _, rule in self._rules):
+            node.history = self._make_history(node)
+        return node
 
-    def _build_parts(self, remedy: str) -> None:
-        self.refusals = RedisRefusals(self.listener.ask_again, lambda: asyncio.get_running_loop().time(), remedy)
-        self.subscriptions = RedisSubscriptions(
-            self._deliverer, self.names, self.listener, self.refusals, self.timeouts.linger_seconds
-        )
-        self.receipts = RedisReceipts(self._deliverer.count, lambda channel: self.remote_count(channel))
-        self.monitor = RedisMonitor(
-            self.names.service("probe", self.node_id),
-            self.commander,
-            self.listener,
-            self.refusals,
-            self.timeouts,
-            self.counters.broker_lag.observe,
-            self._sweep,
-        )
-        self._metrics = RedisMetrics(self.commander, self.names)
-        self.history = self._make_history()
-        self.subscriptions.history = self.history
-
-    def _make_history(self) -> RedisHistory | None:
-        if not any(rule for _, rule in self._rules):
-            return None
+    def _make_history(self, node: RedisNode) -> RedisHistory:
         return RedisHistory(
             self._deliverer,
-            self.commander,
+            node.commander,
             HistoryKeys(self.names.service("")),
             HistoryRules(self._rules),
             self.counters,
-            self.subscriptions.is_confirmed,
+            lambda channel: self.subscriptions.is_confirmed(channel),
             self._echoed,
             is_feed=self.names.is_feed,
             node=self.node_id,
             limits=self._limits,
             clock=lambda: asyncio.get_running_loop().time(),
         )
+
+    # --- what belongs to no channel
+
+    @property
+    def commander(self) -> RedisCommander:
+        """The commander of the node that holds the data of the cluster."""
+        return self.topology.home.commander
+
+    @property
+    def listener(self) -> RedisListener:
+        return self.topology.home.listener
+
+    @property
+    def refusals(self) -> RedisRefusals:
+        return self.topology.home.refusals
+
+    @property
+    def monitor(self) -> RedisMonitor:
+        return self.topology.home.monitor
+
+    @property
+    def history(self) -> RedisHistory | None:
+        return self.topology.home.history
 
     @property
     def is_up(self) -> bool:
@@ -160,24 +160,15 @@ class RedisBroker:
 
     async def start(self) -> None:
         """Connect. Returns when messages pass through Redis, or after 1 s; it then continues to try."""
-        self.serve(self.monitor.name, self.monitor.received, self.monitor.subscribed)
-        self._tasks = [asyncio.get_running_loop().create_task(link.run()) for link in self._links]
-        self.monitor.start()
+        await self.topology.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):
-                await self.monitor.first_received.wait()
+                for node in self.topology.nodes:
+                    await node.monitor.first_received.wait()
 
     async def stop(self) -> None:
         """Disconnect. Publications without an outcome are refused."""
-        self.monitor.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
-        # The loop closes the sockets in its next iteration.
-        await asyncio.sleep(0)
-        if self.history is not None:
-            self.history.stop()
+        await self.topology.stop()
         self.receipts.refuse_all()
 
     def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
@@ -185,7 +176,8 @@ class RedisBroker:
         channel = publication.channel
         if publication.event == METRICS_UPDATE and is_kept(publication, self.names.workspaces):
             self._metrics.note(publication)
-        history = self.history
+        node = self.topology.node_of(channel)
+        history = node.history
         rule = None if history is None or publication.is_ephemeral else history.rule(channel)
         self._number = number = self._number + 1
         if receipt is not None:
@@ -196,7 +188,7 @@ class RedisBroker:
             else:
                 redis_channel = self.names.redis_channels(channel)[-1]
                 payload = redis_channel.form.encode(publication, self.node_id, number)
-                self.commander.publish(redis_channel.name, payload, partial(self._published, number))
+                node.commander.publish(redis_channel.name, payload, partial(self._published, number))
         except FastWSError as error:
             self.receipts.refused(number, error)
 
@@ -228,16 +220,27 @@ class RedisBroker:
         """Call `answer` with the data of the last `metrics_update` of that type on `channel`, {} if there is none."""
         self._metrics.find(channel, metric_type, answer)
 
-    def serve(self, name: bytes, receive: Callable[[bytes], None], subscribed: Callable[[], None]) -> None:
-        """Subscribe to the internal Redis channel `name`. `subscribed` is called after each (re)subscription."""
-        self._services[name] = Service(receive, subscribed)
-        self.listener.want((name,))
+    def serve(
+        self,
+        name: bytes,
+        receive: Callable[[bytes], None],
+        subscribed: Callable[[], None],
+        node: RedisNode | None = None,
+    ) -> None:
+        """Subscribe to the internal Redis channel `name`, on the home node or `node`.
+
+        `subscribed` is called after each (re)subscription.
+        """
+        node = node or self.topology.home
+        self._services[name] = Service(receive, subscribed, node)
+        node.listener.want((name,))
 
     def unserve(self, name: bytes) -> None:
         """Unsubscribe from the internal Redis channel `name`."""
-        self._services.pop(name, None)
-        self.refusals.forget((name,))
-        self.listener.drop((name,))
+        service = self._services.pop(name, None)
+        if service is not None:
+            service.node.refusals.forget((name,))
+            service.node.listener.drop((name,))
 
     def _reject(self, kind: str, reason: str) -> None:
         """Log a rejected message. The reason is cut because it may quote what another client published."""
@@ -262,7 +265,7 @@ class RedisBroker:
             self._reject("publish", str(reply))
             self.receipts.refused(number, BrokerUnavailable(refusal_text(reply), cause=str(reply)))
 
-    def _receive(self, name: bytes, payload: bytes) -> None:
+    def received(self, name: bytes, payload: bytes) -> None:
         """Pass one message from Redis to the hub or to the service of its channel. Never raises."""
         route = self.subscriptions.routes.get(name)
         if route is None:
@@ -330,63 +333,47 @@ class RedisBroker:
             self.counters.feed_rejected["service"] += 1
             self._reject("service", repr(error))
 
-    def _confirmed(self, name: bytes) -> None:
+    def confirmed(self, node: RedisNode, name: bytes) -> None:
         service = self._services.get(name)
         try:
             if service is not None:
-                self.refusals.accepted((name,))
-                self.listener.accepted((name,))
+                node.refusals.accepted((name,))
+                node.listener.accepted((name,))
                 service.subscribed()
             else:
-                self.subscriptions.confirmed(name)
+                self.subscriptions.confirmed(node, name)
         except Exception:  # noqa: BLE001 a bug in one callback must not cost the confirmations after it
             _log.exception("bug while confirming a subscription")
 
-    def _refused(self, names: Names, name: bytes, reason: str) -> None:
+    def refused(self, node: RedisNode, names: Names, name: bytes, reason: str) -> None:
         """The ACL of Redis forbids `name`, one of `names`; with empty `names`, the command `name`."""
         if not names:
-            self.refusals.log(name.decode(), name, reason)
+            node.refusals.log(name.decode(), name, reason)
             return
-        self.refusals.refused(names, name, reason)
+        node.refusals.refused(names, name, reason)
         try:
             self.subscriptions.refused(names)
         except Exception:  # noqa: BLE001 a bug in one callback must not cost the refusals after it
             _log.exception("bug while refusing a subscription")
 
-    def _listener_up(self) -> None:
-        self._reconnect_all()
-
-    def _commander_up(self) -> None:
-        if self.history is not None:
-            self.history.publisher.commander_up()
-        self._reconnect_all()
-        self.monitor.commander_up()
-
-    def _reconnect_all(self) -> None:
-        """One connection has found Redis alive: the other link must not wait for its backoff."""
-        for link in self._links:
-            link.reconnect_now()
-        self.monitor.connected()
-
-    def _listener_down(self, reason: str) -> None:
+    def listener_lost(self, node: RedisNode) -> None:
         self.counters.broker_reconnects += 1
-        self.monitor.listener_down()
-        self.receipts.listener_lost()
-        self.subscriptions.lost()
-        if self.history is not None:
-            self.history.lost()
+        node_of = self.topology.node_of
+        self.receipts.listener_lost(lambda channel: node_of(channel) is node)
+        self.subscriptions.lost(node)
 
-    def _commander_down(self, reason: str) -> None:
+    def commander_lost(self, node: RedisNode) -> None:
         self.counters.broker_reconnects += 1
-        if self.history is not None:
-            self.history.publisher.commander_down()
 
-    def _sweep(self, now: float) -> None:
-        self.subscriptions.sweep(now)
-        self.refusals.sweep(now)
-        self.receipts.sweep(now)
-        if self.history is not None:
-            self.history.sweep(now)
+    def beat(self, node: RedisNode, now: float) -> None:
+        if node is self.topology.home:
+            self.subscriptions.sweep(now)
+            self.receipts.sweep(now)
+
+    def moved(self) -> None:
+        """Channels may belong to other nodes than before. For the topology; see topology/port.py."""
+        self.subscriptions.moved()
+        self.receipts.listener_lost(lambda channel: not self.subscriptions.is_confirmed(channel))
 
 
 def _no_remote_subscribers(channel: str) -> int:

@@ -78,9 +78,11 @@ class RedisReceipts:
         remote = self._remote_count(pending.channel)
         return _WithRemote(pending.receipt, remote) if remote else pending.receipt
 
-    def listener_lost(self) -> None:
-        """The listener has lost its connection: publications may not come back, so stop waiting for them."""
+    def listener_lost(self, is_lost: Callable[[str], bool]) -> None:
+        """Publications on channels with `is_lost(channel)` may not come back: stop waiting for them."""
         for number, pending in list(self._pending.items()):
+            if not is_lost(pending.channel):
+                continue
             pending.is_missed = pending.is_missed or pending.awaits_echo
             pending.awaits_echo = False
             if pending.answered_at is not None:
@@ -90,8 +92,7 @@ class RedisReceipts:
         """Resolve the receipts of publications that Redis has accepted but that did not come back."""
         for number, pending in list(self._pending.items()):
             if pending.answered_at is None or now - pending.answered_at < ECHO_SECONDS:
-                # Redis answers in the order of the numbers: all further ones are newer.
-                return
+                continue  # not return: another node may have answered later numbers before
             self._missed(number, pending)
 
     def refuse_all(self) -> None:

@@ -7,8 +7,8 @@ from typing import Final
 
 from fastws.brokers.redis.channels import Form, RedisNames
 from fastws.brokers.redis.history import RedisHistory
-from fastws.brokers.redis.refusals import RedisRefusals
-from fastws.brokers.redis.wire.listener import Names, RedisListener
+from fastws.brokers.redis.node import RedisNode
+from fastws.brokers.redis.wire.listener import Names
 from fastws.errors import BrokerUnavailable
 from fastws.hub.ports import Deliverer
 
@@ -20,17 +20,19 @@ Refused = Callable[[BrokerUnavailable], None]
 
 
 class _Subscription:
-    __slots__ = ("channel", "has_gap", "is_confirmed", "names", "refusal", "waiting")
+    __slots__ = ("channel", "has_gap", "is_confirmed", "names", "node", "refusal", "waiting")
 
-    def __init__(self, channel: str, names: Names) -> None:
+    def __init__(self, channel: str, names: Names, node: RedisNode) -> None:
         self.channel = channel
+        self.node = node
         self.names = names
         self.is_confirmed = False
         # Publications may have been missed: subscribers get a gap notice after the next confirmation.
         self.has_gap = False
         # Set while the ACL of Redis forbids the channel.
         self.refusal: BrokerUnavailable | None = None
-        self.waiting: list[tuple[Ready, Refused | None]] = []
+        # A list only while somebody waits.
+        self.waiting: list[tuple[Ready, Refused | None]] | None = None
 
     def answer(self, error: BrokerUnavailable | None = None) -> None:
         """Answer all waiting subscribers, in order.
@@ -39,6 +41,8 @@ class _Subscription:
         and the channel must be kept for the clients after it.
         """
         waiting = self.waiting
+        if waiting is None:
+            return
         waiting.reverse()
         while waiting:
             ready, refused = waiting.pop()
@@ -46,6 +50,12 @@ class _Subscription:
                 ready()
             else:
                 self.refuse(error, ready, refused)
+        self.waiting = None
+
+    def wait(self, ready: Ready, refused: Refused | None) -> None:
+        if self.waiting is None:
+            self.waiting = []
+        self.waiting.append((ready, refused))
 
     def refuse(self, error: BrokerUnavailable, ready: Ready, refused: Refused | None) -> None:
         """Refuse a subscriber. Without a `refused` callback it is accepted nevertheless and gets a gap notice later."""
@@ -63,19 +73,15 @@ class RedisSubscriptions:
         self,
         deliverer: Deliverer,
         names: RedisNames,
-        listener: RedisListener,
-        refusals: RedisRefusals,
+        node_of: Callable[[str], RedisNode],
         linger_seconds: float,
     ) -> None:
         # Channel, form and, if it has one, history by Redis channel.
         self.routes: dict[bytes, tuple[str, Form, RedisHistory | None]] = {}
         self._deliverer = deliverer
         self._names = names
-        self._listener = listener
-        self._refusals = refusals
+        self._node_of = node_of
         self._linger_seconds = linger_seconds
-        # Set by the broker if channels have a history.
-        self.history: RedisHistory | None = None
         self._subscriptions: dict[str, _Subscription] = {}
         # Channels without local subscribers and the times at which they are dropped, in the order of these times.
         self._lingering: dict[str, float] = {}
@@ -94,7 +100,7 @@ class RedisSubscriptions:
         subscription = self._subscriptions.get(channel)
         if subscription is None:
             subscription = self._subscribe(channel)
-        if not self._listener.is_up:
+        if not subscription.node.listener.is_up:
             subscription.has_gap = True
             ready()
         elif subscription.is_confirmed:
@@ -102,7 +108,7 @@ class RedisSubscriptions:
         elif subscription.refusal is not None:
             subscription.refuse(subscription.refusal, ready, refused)
         else:
-            subscription.waiting.append((ready, refused))
+            subscription.wait(ready, refused)
 
     def unlisten(self, channel: str, now: float) -> None:
         """The last local subscriber of `channel` has left. It stays subscribed for a while: clients often return."""
@@ -110,7 +116,8 @@ class RedisSubscriptions:
         if subscription is None or subscription.waiting:
             return
         self._lingering.pop(channel, None)
-        seconds = 0.0 if self.history is None else self.history.plain.listen_seconds(channel)
+        history = subscription.node.history
+        seconds = 0.0 if history is None else history.plain.listen_seconds(channel)
         if len(self._lingering) + len(self._heard_until) >= MAX_LINGERING:
             self._forget(channel)
         elif seconds > self._linger_seconds:
@@ -128,7 +135,7 @@ class RedisSubscriptions:
         subscription = self._subscriptions.get(channel)
         if subscription is None:
             return False
-        is_pending = subscription.has_gap and subscription.refusal is None and self._listener.is_up
+        is_pending = subscription.has_gap and subscription.refusal is None and subscription.node.listener.is_up
         return subscription.is_confirmed or is_pending
 
     def refusal(self, channel: str) -> BrokerUnavailable | None:
@@ -153,32 +160,54 @@ class RedisSubscriptions:
             self._deliverer.fail(channel, error)
         subscription.answer(error)
 
-    def confirmed(self, name: bytes) -> None:
-        """Redis has confirmed `name`. The gap notice comes first, because new subscribers have missed nothing."""
+    def confirmed(self, node: RedisNode, name: bytes) -> None:
+        """`node` has confirmed `name`. The gap notice comes first, because new subscribers have missed nothing."""
         route = self.routes.get(name)
         subscription = None if route is None else self._subscriptions.get(route[0])
-        if subscription is None or name != subscription.names[-1]:
+        if subscription is None or name != subscription.names[-1] or node is not subscription.node:
             return
         subscription.is_confirmed = True
         subscription.refusal = None
-        self._refusals.accepted(subscription.names)
-        self._listener.accepted(subscription.names)
+        node.refusals.accepted(subscription.names)
+        node.listener.accepted(subscription.names)
         if subscription.has_gap:
             subscription.has_gap = False
-            if self.history is not None and self.history.keeps(subscription.channel):
-                self.history.confirmed(subscription.channel)
+            if node.history is not None and node.history.keeps(subscription.channel):
+                node.history.confirmed(subscription.channel)
             else:
                 self._deliverer.gap(subscription.channel)
         subscription.answer()
 
-    def lost(self) -> None:
-        """The connection is lost: accept waiting subscribers and mark every channel for a gap notice."""
+    def lost(self, node: RedisNode) -> None:
+        """`node` is lost: accept waiting subscribers and mark its channels for a gap notice."""
         self._sweep_lingering(float("inf"))
         for subscription in list(self._subscriptions.values()):
+            if subscription.node is not node:
+                continue
             subscription.is_confirmed = False
             subscription.has_gap = True
             subscription.refusal = None
             subscription.answer()
+
+    def moved(self) -> None:
+        """Channels may belong to other nodes than before: subscribe to those that do on their new node.
+
+        Present subscribers get a gap notice, or what history has, when that has confirmed.
+        """
+        for subscription in list(self._subscriptions.values()):
+            old, new = subscription.node, self._node_of(subscription.channel)
+            if new is old:
+                continue
+            self._leave(subscription)
+            if old.history is not None:
+                old.history.forget(subscription.channel)
+            subscription.node = new
+            subscription.is_confirmed = False
+            subscription.has_gap = True
+            subscription.refusal = None
+            self._join(subscription)
+            if not new.listener.is_up:
+                subscription.answer()
 
     def sweep(self, now: float) -> None:
         """Unsubscribe the channels that have lingered long enough."""
@@ -199,13 +228,23 @@ class RedisSubscriptions:
 
     def _subscribe(self, channel: str) -> _Subscription:
         redis_channels = self._names.redis_channels(channel)
-        subscription = _Subscription(channel, tuple(redis_channel.name for redis_channel in redis_channels))
-        self._subscriptions[channel] = subscription
-        history = self.history if self.history is not None and self.history.keeps(channel) else None
-        for redis_channel in redis_channels:
-            self.routes[redis_channel.name] = (channel, redis_channel.form, history)
-        self._listener.want(subscription.names)
+        names = tuple(redis_channel.name for redis_channel in redis_channels)
+        subscription = self._subscriptions[channel] = _Subscription(channel, names, self._node_of(channel))
+        self._join(subscription)
         return subscription
+
+    def _join(self, subscription: _Subscription) -> None:
+        """Subscribe on the node of the channel."""
+        channel, node = subscription.channel, subscription.node
+        history = node.history if node.history is not None and node.history.keeps(channel) else None
+        for redis_channel in self._names.redis_channels(channel):
+            self.routes[redis_channel.name] = (channel, redis_channel.form, history)
+        node.listener.want(subscription.names)
+
+    def _leave(self, subscription: _Subscription) -> None:
+        """Unsubscribe on the node of the channel."""
+        subscription.node.refusals.forget(subscription.names)
+        subscription.node.listener.drop(subscription.names)
 
     def _forget(self, channel: str) -> None:
         self._lingering.pop(channel, None)
@@ -213,7 +252,6 @@ class RedisSubscriptions:
         subscription = self._subscriptions.pop(channel)
         for name in subscription.names:
             self.routes.pop(name, None)
-        if self.history is not None:
-            self.history.forget(channel)
-        self._refusals.forget(subscription.names)
-        self._listener.drop(subscription.names)
+        if subscription.node.history is not None:
+            subscription.node.history.forget(channel)
+        self._leave(subscription)

@@ -305,7 +305,7 @@ class Cluster:
                 self.loop.advance(min(seconds, LOOKS))
                 seconds -= LOOKS
                 for process in self.processes:
-                    process.broker._sweep(self.loop.now)
+                    process.broker.topology.home.sweep(self.loop.now)
 
     def rest(self) -> None:
         """Connect everything, and let everything arrive that ever will."""

@@ -184,20 +184,22 @@ class World:
         self.names = RedisNames(Config())
         self.listener = RedisListener(
             self._receive,
-            lambda name: self.subscriptions.confirmed(name),
+            lambda name: self.subscriptions.confirmed(self.node, name),
             lambda: None,
-            lambda _: self.subscriptions.lost(),
+            lambda _: self.subscriptions.lost(self.node),
             self._refused,
         )
         self.refusals = RedisRefusals(self.listener.ask_again, lambda: self.now, "")
-        self.subscriptions = RedisSubscriptions(self.hub, self.names, self.listener, self.refusals, LINGER_SECONDS)
-        self.history = self.subscriptions.history = SlowHistory(self.hub)  # type: ignore[assignment]
+        self.history = SlowHistory(self.hub)
+        self.node: Any = SimpleNamespace(listener=self.listener, refusals=self.refusals, history=self.history)
+        self.subscriptions = RedisSubscriptions(self.hub, self.names, lambda _: self.node, LINGER_SECONDS)
         self.services = SimpleNamespace(
             hub=self.hub,
             broker=SimpleNamespace(
                 listen=self.subscriptions.listen,
                 unlisten=lambda name: self.subscriptions.unlisten(name, self.now),
                 refusal=self.subscriptions.refusal,
+                receives_everything=False,
             ),
             pending_channels={},
             recovering={},

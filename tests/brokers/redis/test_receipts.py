@@ -47,12 +47,16 @@ def test_answer_settles_where_nothing_comes_back() -> None:
     assert heard.outcomes == [(10, 0)]
 
 
+def is_any(channel: str) -> bool:
+    return True
+
+
 def test_echo_that_the_listener_lost_counts_the_local_subscribers_as_failed(receipts: RedisReceipts) -> None:
     early, late = Heard(), Heard()
     receipts.expect(1, early, "c", awaits_echo=True)
     receipts.expect(2, late, "c", awaits_echo=True)
     receipts.answered(1, now=0.0)
-    receipts.listener_lost()
+    receipts.listener_lost(is_any)
     assert (early.outcomes, late.outcomes) == ([(10, 3)], [])
     receipts.answered(2, now=0.0)
     assert late.outcomes == [(10, 3)]
@@ -61,8 +65,8 @@ def test_echo_that_the_listener_lost_counts_the_local_subscribers_as_failed(rece
 def test_listener_lost_twice_before_the_answer_has_missed_it_all_the_same(receipts: RedisReceipts) -> None:
     heard = Heard()
     receipts.expect(1, heard, "c", awaits_echo=True)
-    receipts.listener_lost()
-    receipts.listener_lost()
+    receipts.listener_lost(is_any)
+    receipts.listener_lost(is_any)
     receipts.answered(1, now=0.0)
     assert heard.outcomes == [(10, 3)]
 
@@ -72,7 +76,7 @@ def test_what_is_published_while_the_listener_is_away_has_failed_for_the_local_s
     receipts = RedisReceipts(count=lambda channel: counts[0], remote_count=lambda channel: 10)
     missed, subscribed_later = Heard(), Heard()
     receipts.expect(1, missed, "c", awaits_echo=False)
-    receipts.listener_lost()
+    receipts.listener_lost(is_any)
     receipts.answered(1, now=0.0)
     counts[0] = 0
     receipts.expect(2, subscribed_later, "c", awaits_echo=False)

@@ -140,7 +140,8 @@ class RedisCommander(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._client_id = client_id
         self._is_write_paused = False
-        if self._stale_client_id is None:
+        # Another Redis, or one that has restarted, may have given this connection the number of the old one.
+        if self._stale_client_id in (None, client_id):
             self._open()
         else:
             self._send_now(("CLIENT", "LIST", "ID", self._stale_client_id), self._fence)

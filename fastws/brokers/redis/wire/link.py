@@ -52,6 +52,9 @@ class RedisLink:
         self._role = role
         self._name = name
         self._reconnect_now = asyncio.Event()
+        # The time limit of the attempt under way.
+        self._attempt: asyncio.Timeout | None = None
+        self._has_moved = False
         self._backoff = Backoff(FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS)
         self._logged_reason = ""
 
@@ -72,16 +75,29 @@ class RedisLink:
         """Skip the present delay: another connection has just found Redis alive."""
         self._reconnect_now.set()
 
+    def move(self, address: RedisAddress) -> None:
+        """Connect to `address` from now on: an attempt under way is given up. The caller closes the connection."""
+        self._address = address
+        self._has_moved = True
+        self._backoff.reset()
+        if self._attempt is not None:
+            self._attempt.reschedule(0.0)
+        self._reconnect_now.set()
+
     async def _one_connection(self) -> str:
         """Make one attempt and wait for the end of the connection. Return why it failed or ended."""
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.attempts += 1
+        self._has_moved = False
         try:
-            transport, client_id = await dial(self._address, self._name)
+            async with asyncio.timeout(None) as self._attempt:
+                transport, client_id = await dial(self._address, self._name)
         except TimeoutError:
             return "no answer"
         except (OSError, Refused, ValueError) as error:
             return str(error) or type(error).__name__
+        finally:
+            self._attempt = None
         self._protocol.on_ready = self._log_ready
         self._protocol.on_lost = lambda reason: None if ended.done() else ended.set_result(reason)
         transport.set_protocol(self._protocol)  # type: ignore[arg-type]
@@ -96,6 +112,8 @@ class RedisLink:
     async def _pause(self) -> None:
         """Wait for the backoff. The jitter keeps a thousand processes from reconnecting at the same moment."""
         self._reconnect_now.clear()
+        if self._has_moved:
+            return
         with contextlib.suppress(TimeoutError):
             # Not wait_for: before Python 3.12 it swallows a cancellation that arrives together with the event.
             async with asyncio.timeout(self._backoff.next_seconds()):

@@ -1,0 +1,158 @@
+"""A node: one Redis server that holds channels, with the connections of this process to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from fastws.brokers.redis.history import RedisHistory
+from fastws.brokers.redis.monitor import RedisMonitor
+from fastws.brokers.redis.refusals import RedisRefusals
+from fastws.brokers.redis.wire.commander import RedisCommander
+from fastws.brokers.redis.wire.link import RedisLink
+from fastws.brokers.redis.wire.listener import Names, RedisListener
+from fastws.brokers.redis.wire.timeouts import RedisTimeouts
+from fastws.redis_address import RedisAddress
+
+
+class NodeEvents(Protocol):
+    """The events of a node, for the broker. No method may raise."""
+
+    def received(self, name: bytes, payload: bytes) -> None:
+        """A message has arrived on the Redis channel `name`. Hot: called by the listener directly."""
+        ...
+
+    def confirmed(self, node: RedisNode, name: bytes) -> None:
+        """The node has confirmed the subscription to `name`."""
+        ...
+
+    def refused(self, node: RedisNode, names: Names, name: bytes, reason: str) -> None:
+        """The ACL of the node forbids `name`, one of `names`; with empty `names`, the command `name`."""
+        ...
+
+    def listener_lost(self, node: RedisNode) -> None:
+        """Messages of this node may be missed from now on, until it confirms the subscriptions again."""
+        ...
+
+    def commander_lost(self, node: RedisNode) -> None:
+        """Commands under way on this node have been refused."""
+        ...
+
+    def beat(self, node: RedisNode, now: float) -> None:
+        """Runs every second, whether the node is up or not."""
+        ...
+
+
+class NodeOptions(NamedTuple):
+    """The options that all nodes of a process share. `remedy` is the command, for the log, that allows the channels."""
+
+    name: str
+    timeouts: RedisTimeouts
+    observe_lag: Callable[[float], None]
+    remedy: str
+
+
+class RedisNode:
+    """A commander and a listener, kept connected to `address`, and the monitor that checks both.
+
+    `probe_name` is the Redis channel of the probe. `history` is set by the broker if channels have one.
+    """
+
+    def __init__(self, address: RedisAddress, probe_name: bytes, events: NodeEvents, options: NodeOptions) -> None:
+        self.address = address
+        self.history: RedisHistory | None = None
+        self._events = events
+        timeouts, name = options.timeouts, options.name
+        self.commander = RedisCommander(
+            f"{name}-commands",
+            self._commander_up,
+            self._commander_down,
+            timeouts,
+            lambda reason: self.monitor.leave_replica(reason),
+        )
+        self.listener = RedisListener(
+            events.received, self._confirmed, self._listener_up, self._listener_down, self._refused
+        )
+        self._links = (
+            RedisLink(address, self.commander, "commands", name=f"{name}-commands"),
+            RedisLink(address, self.listener, "listener", name=f"{name}-listener"),
+        )
+        self.refusals = RedisRefusals(
+            self.listener.ask_again, lambda: asyncio.get_running_loop().time(), options.remedy
+        )
+        self.monitor = RedisMonitor(
+            probe_name, self.commander, self.listener, self.refusals, timeouts, options.observe_lag, self.sweep
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether messages pass through the node: a message to this process itself did in the last 3 seconds."""
+        return self.monitor.is_up
+
+    def start(self) -> None:
+        """Begin to connect, and to try again until `stop`."""
+        self._tasks = [asyncio.get_running_loop().create_task(link.run()) for link in self._links]
+        self.monitor.start()
+
+    async def stop(self) -> None:
+        """Disconnect. Commands without a reply are refused."""
+        self.monitor.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        # The loop closes the sockets in its next iteration.
+        await asyncio.sleep(0)
+        if self.history is not None:
+            self.history.stop()
+
+    def move(self, address: RedisAddress, reason: str) -> None:
+        """The node is at `address` now: close both connections for `reason`, and open others there at once."""
+        self.address = address
+        for link in self._links:
+            link.move(address)
+        self.monitor.leave_replica(reason)
+
+    def _confirmed(self, name: bytes) -> None:
+        self._events.confirmed(self, name)
+
+    def _refused(self, names: Names, name: bytes, reason: str) -> None:
+        self._events.refused(self, names, name, reason)
+
+    def _listener_up(self) -> None:
+        self._reconnect_all()
+
+    def _commander_up(self) -> None:
+        if self.history is not None:
+            self.history.publisher.commander_up()
+        self._reconnect_all()
+        self.monitor.commander_up()
+
+    def _reconnect_all(self) -> None:
+        """One connection has found Redis alive: the other link must not wait for its backoff."""
+        for link in self._links:
+            link.reconnect_now()
+        self.monitor.connected()
+
+    def _listener_down(self, reason: str) -> None:
+        self.monitor.listener_down()
+        self._events.listener_lost(self)
+        if self.history is not None:
+            self.history.lost()
+
+    def _commander_down(self, reason: str) -> None:
+        if self.history is not None:
+            self.history.publisher.commander_down()
+        self._events.commander_lost(self)
+
+    def sweep(self, now: float) -> None:
+        """Runs every second, whether the node is up or not."""
+        self._events.beat(self, now)
+        self.refusals.sweep(now)
+        if self.history is not None:
+            self.history.sweep(now)

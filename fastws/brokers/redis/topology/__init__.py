@@ -1,0 +1,1 @@
+"""Maps channels and the data of the cluster to Redis nodes."""
