@@ -16,6 +16,7 @@ from fastws.access.local_peers import is_anonymous_by_default, is_loopback
 from fastws.access.proxies import UNIX
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
+from fastws.doctor.history import check_history
 from fastws.errors import ConfigError
 from fastws.server.server import Server
 from fastws.setting_sources import environment_warnings
@@ -32,6 +33,7 @@ def check_configuration(config: Config) -> Iterator[Finding]:
     yield _proxies(config)
     yield _clients(config)
     yield _backends(config)
+    yield from check_history(config)
     if config.trusted_proxies or not is_local(config):
         yield from _exposure(config)
 

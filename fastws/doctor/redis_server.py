@@ -17,6 +17,7 @@ from fastws.brokers.redis.channels import feed_prefix
 from fastws.brokers.redis.embedded import EMBEDDED
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
+from fastws.doctor.history import NO_EVICTION, check_history_in_redis
 from fastws.redis_address import RedisAddress, parse_address
 from fastws.resolver import lookup
 from fastws.vocabulary.channels import WORKSPACE_ID
@@ -29,7 +30,6 @@ OLDEST: Final = (6, 0)
 MIN_BUFFER_BYTES: Final = 32 << 20
 CONNECTIONS_PER_PROCESS: Final = 2
 SKEW_SECONDS: Final = 1.0
-NO_EVICTION: Final = "noeviction"
 # Part of maxmemory from which it is a warning.
 NEARLY_FULL: Final = 0.9
 _START: Final = (
@@ -94,6 +94,7 @@ def _findings(client: Untyped, config: Config, address: str, user: str) -> Itera
     info = _info(client)
     yield _server(address, info)
     yield _permissions(client, config, user)
+    yield from check_history_in_redis(config, info, user, lambda command: _may(client, command))
     yield memory_finding(info)
     yield buffer_finding(_setting(client, "client-output-buffer-limit"))
     yield _clients(_setting(client, "maxclients"), info, config.workers)
