@@ -28,7 +28,7 @@ Answered = Callable[[object], None]
 _log = structlog.get_logger("fastws.redis")
 
 
-class _Command(NamedTuple):
+class Command(NamedTuple):
     packed: bytes
     answered: Answered
     expires_at: float
@@ -63,9 +63,9 @@ class RedisCommander(asyncio.Protocol):
         self._timeouts = timeouts
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
-        self._waiting: deque[_Command] = deque()
+        self._waiting: deque[Command] = deque()
         self._waiting_bytes = 0
-        self._in_flight: deque[_Command] = deque()
+        self._in_flight: deque[Command] = deque()
         self._client_id: int | None = None
         self._stale_client_id: int | None = None
         self._down_since = float("inf")
@@ -118,7 +118,7 @@ class RedisCommander(asyncio.Protocol):
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(packed) > MAX_WAITING_BYTES:
             answered(BrokerUnavailable("too many commands wait for Redis; nothing was published: try again later"))
             return
-        self._waiting.append(_Command(packed, answered, now + self._timeouts.answer_seconds, is_bound))
+        self._waiting.append(Command(packed, answered, now + self._timeouts.answer_seconds, is_bound))
         self._waiting_bytes += len(packed)
         if self.is_up and not self._is_flush_scheduled:
             self._is_flush_scheduled = True
@@ -218,7 +218,7 @@ class RedisCommander(asyncio.Protocol):
         if self._transport is None:
             return
         expires_at = asyncio.get_running_loop().time() + self._timeouts.answer_seconds
-        self._in_flight.append(_Command(b"", answered, expires_at))
+        self._in_flight.append(Command(b"", answered, expires_at))
         self._transport.write(pack(*words))
         self._arm()
 
@@ -269,7 +269,7 @@ class RedisCommander(asyncio.Protocol):
             self._answer(command, BrokerUnavailable("Redis did not answer; nothing was published: try again"))
         self._arm()
 
-    def _answer(self, command: _Command, reply: object) -> None:
+    def _answer(self, command: Command, reply: object) -> None:
         try:
             command.answered(reply)
         except Exception:  # noqa: BLE001 a bug in one callback must not cost the replies after it

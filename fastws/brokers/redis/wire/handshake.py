@@ -36,14 +36,14 @@ class Dialled(NamedTuple):
     client_id: int | None
 
 
-async def dial(address: RedisAddress, name: str) -> Dialled:
+async def dial(address: RedisAddress, name: str, *, accepts_replica: bool = False) -> Dialled:
     """Connect to `address` as the client `name`. The caller then sets its own protocol on the transport.
 
     Raises OSError (also if the host name is not resolved within LOOKUP_SECONDS), TimeoutError (after CONNECT_SECONDS)
-    or Refused. Nothing stays open after an error.
+    or Refused; a replica is refused unless `accepts_replica`. Nothing stays open after an error.
     """
     loop = asyncio.get_running_loop()
-    handshake = _Handshake(handshake_commands(address, name), loop.create_future())
+    handshake = _Handshake(handshake_commands(address, name), loop.create_future(), accepts_replica=accepts_replica)
     try:
         found = [] if address.path is not None else await _found(address.host, address.port)
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -134,8 +134,11 @@ def primary_of(reply: object) -> str | None:
 class _Handshake(asyncio.Protocol):
     """Sends the handshake commands and reads their replies. The result of `outcome` is the client id."""
 
-    def __init__(self, commands: list[tuple[bytes, ...]], outcome: asyncio.Future[int | None]) -> None:
+    def __init__(
+        self, commands: list[tuple[bytes, ...]], outcome: asyncio.Future[int | None], *, accepts_replica: bool
+    ) -> None:
         self.outcome = outcome
+        self._accepts_replica = accepts_replica
         # uvloop's transports do not inherit from asyncio.Transport: hence BaseTransport here and a cast in dial().
         self.transport: asyncio.BaseTransport | None = None
         self._commands = commands
@@ -182,7 +185,7 @@ class _Handshake(asyncio.Protocol):
                 self._fail(Refused(str(reply)))
                 return
             primary = primary_of(reply) if command in (_ROLE, _INFO) else None
-            if primary is not None:
+            if primary is not None and not self._accepts_replica:
                 self._fail(Refused(f"it is a replica of {primary}"))
                 return
         client_id = self._replies[self._commands.index(_CLIENT_ID)]

@@ -27,7 +27,7 @@ _PING: Final = b"PING"
 Names = tuple[bytes, ...]
 
 
-class _Sent:
+class Sent:
     """A command under way. Redis owes one reply for each of its names (one for PING) or a single error."""
 
     __slots__ = ("channels", "names", "owed", "verb")
@@ -75,7 +75,7 @@ class RedisListener(asyncio.Protocol):
         # Number of unconfirmed SUBSCRIBE and UNSUBSCRIBE commands per name. Usually empty.
         self._in_flight: dict[bytes, int] = {}
         # Unanswered commands, in the order in which Redis answers them.
-        self._sent: deque[_Sent] = deque()
+        self._sent: deque[Sent] = deque()
         # Refused before. Each of their names gets its own SUBSCRIBE, so that a refusal hits no other name.
         self._alone: set[Names] = set()
         self._changed: dict[Names, None] = {}
@@ -168,11 +168,7 @@ class RedisListener(asyncio.Protocol):
         if isinstance(reply, list):
             kind = reply[0]
             if kind == b"subscribe":
-                if not self._is_ready:
-                    self._is_ready = True
-                    self.on_ready()
-                if self._is_last(reply[1]):
-                    self._on_subscribed(reply[1])
+                self._subscribed(reply[1])
             elif kind == b"unsubscribe":
                 self._is_last(reply[1])
             elif kind != b"pong":
@@ -183,10 +179,19 @@ class RedisListener(asyncio.Protocol):
         elif reply != b"PONG":
             return
         if sent:
-            command = sent[0]
-            command.owed -= 1
-            if not command.owed:
-                sent.popleft()
+            self._count_answer(sent[0])
+
+    def _count_answer(self, command: Sent) -> None:
+        command.owed -= 1
+        if not command.owed:
+            self._sent.popleft()
+
+    def _subscribed(self, name: bytes) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self.on_ready()
+        if self._is_last(name):
+            self._on_subscribed(name)
 
     def _is_last(self, name: bytes) -> bool:
         """Count one command with `name` as answered. Return whether no other is unanswered."""
@@ -196,17 +201,17 @@ class RedisListener(asyncio.Protocol):
             in_flight[name] = outstanding
         return not outstanding
 
-    def _failed(self, command: _Sent | None, error: str) -> None:
+    def _failed(self, command: Sent | None, error: str) -> None:
         """Handle an error: NOPERM concerns `command` alone; any other error, or one without a command, reconnects."""
         if command is None or not error.startswith("NOPERM"):
             self.give_up(error)
             return
         for name in command.names:
             self._is_last(name)
-        if command.verb == _UNSUBSCRIBE:
+        if command.verb.endswith(_UNSUBSCRIBE):
             # The messages continue to arrive and are dropped.
-            self._on_refused((), _UNSUBSCRIBE, error)
-        elif command.verb == _SUBSCRIBE and "channel" not in error:
+            self._on_refused((), command.verb, error)
+        elif command.verb != _PING and "channel" not in error:
             self.give_up(error)  # SUBSCRIBE itself is forbidden
         elif len(command.names) == 1:
             self._refuse(command.channels[0], command.names[0], error)
@@ -223,7 +228,7 @@ class RedisListener(asyncio.Protocol):
         self._alone.add(names)
         others = [other for other in names if other != name]
         if others and self._transport is not None:
-            self._transport.write(self._command(_UNSUBSCRIBE, [names], others))
+            self._transport.write(self._unsubscription(names, others))
         self._on_refused(names, name, error)
 
     def _change(self, names: Names) -> None:
@@ -278,12 +283,16 @@ class RedisListener(asyncio.Protocol):
             for name in names:
                 yield self._command(_SUBSCRIBE, [names], [name])
 
+    def _unsubscription(self, names: Names, some: list[bytes]) -> bytes:
+        """Encode the UNSUBSCRIBE of some of `names`."""
+        return self._command(_UNSUBSCRIBE, [names], some)
+
     def _command(self, verb: bytes, channels: list[Names], names: list[bytes]) -> bytes:
         """Encode a command and expect its replies from now on. The caller must write it at once."""
         in_flight = self._in_flight
         for name in names:
             in_flight[name] = in_flight.get(name, 0) + 1
-        self._sent.append(_Sent(verb, channels, names))
+        self._sent.append(Sent(verb, channels, names))
         return pack(verb, *names)
 
 
