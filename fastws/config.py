@@ -278,6 +278,25 @@ class Config:
         "package.module:function(workspace, metric_type) that answers request_metrics. Default: the last update",
         placeholder="FUNCTION",
     )
+    webhooks: tuple[str, ...] = setting(
+        (),
+        "URLs that get an event when a channel has its first subscriber or has lost its last one, over all processes",
+        kind="list",
+        placeholder="URL",
+    )
+    webhook_secret: str | None = setting(
+        None, "secret that signs the requests to webhooks", placeholder="SECRET", secret=True
+    )
+    webhook_channels: tuple[str, ...] = setting(
+        (), "patterns of the channels with events for webhooks. Default: all", kind="list", placeholder="PATTERN"
+    )
+    webhook_grace: float = setting(
+        3.0,
+        "time after the last subscriber in which a new one prevents the event",
+        unit="seconds",
+        minimum=0,
+        maximum=3600,
+    )
     metrics_address: str | None = setting(
         None, "separate address for /metrics. Default: the public port", placeholder="HOST:PORT"
     )

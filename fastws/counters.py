@@ -30,6 +30,7 @@ class Counters:
         "requests_refused",
         "slow_consumers",
         "undelivered_closes",
+        "webhooks",
     )
 
     def __init__(self) -> None:
@@ -52,6 +53,7 @@ class Counters:
         self.rate_limited: dict[str, int] = defaultdict(int)
         self.feed_rejected: dict[str, int] = defaultdict(int)
         self.hook_calls: dict[tuple[str, str], int] = defaultdict(int)
+        self.webhooks: dict[tuple[str, str], int] = defaultdict(int)
         self.loop_lag = Histogram()
         self.broker_lag = Histogram()
 

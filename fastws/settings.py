@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from fastws.config import SETTINGS, Config
 from fastws.errors import ConfigError
@@ -149,6 +150,28 @@ def _check_workers(config: Config) -> None:
         )
 
 
+def _check_webhooks(config: Config) -> None:
+    for url in config.webhooks:
+        check_webhook_url(url, "webhooks")
+    if config.webhooks and config.webhook_secret is None:
+        raise ConfigError("webhook_secret: must be set, because webhooks is; receivers check signatures with it")
+    for pattern in config.webhook_channels:
+        compile_pattern(pattern)
+
+
+def check_webhook_url(url: str, setting: str) -> None:
+    """Raise ConfigError unless `url` is one to which webhooks can be sent. Does not show what it may contain."""
+    try:
+        parts = urlsplit(url)
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ConfigError(
+            f"{setting}: each URL must be like https://example.com/webhooks, beginning http:// or https://"
+        )
+
+
 def _check_timeouts(config: Config) -> None:
     if 0 < config.idle_timeout < config.ping_interval:
         raise ConfigError(
@@ -271,6 +294,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Config], object]], ...]] =
     (("metrics_address",), _check_metrics_address),
     (("public_url",), public_host),
     (("aws_credentials",), _check_aws_credentials),
+    (("webhooks", "webhook_secret", "webhook_channels"), _check_webhooks),
     (("workspace_channel",), _check_workspace_channel),
     (("tls_cert", "tls_key"), _check_tls),
     (("workers", "redis_url"), _check_workers),

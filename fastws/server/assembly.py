@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -66,6 +67,9 @@ from fastws.transport.services import TransportServices
 from fastws.transport.write_batch import WriteBatch
 from fastws.vocabulary.channel_table import ChannelTable
 from fastws.vocabulary.presence import PresenceMode
+
+if TYPE_CHECKING:
+    from fastws.cluster.webhooks import Webhooks
 
 log = structlog.stdlib.get_logger("fastws.server")
 
@@ -193,6 +197,13 @@ class Assembly:
             return local
         return RedisCluster(self.broker, local, self.hub, self._roster, revocations, self.presence)
 
+    def _make_webhooks(self) -> Webhooks | None:
+        if not self._config.webhooks:
+            return None
+        from fastws.server.webhooks import make_webhooks  # only loaded if a setting names a URL
+
+        return make_webhooks(self._config, self.broker, self.hub, self._counters)
+
     def _make_callouts(self) -> None:
         config = self._config
         metrics, authorizer, events = config.metrics_hook, config.authorizer, config.event_hook
@@ -203,6 +214,7 @@ class Assembly:
             None if authorizer is None else Authorizer(authorizer, timeout_seconds=config.authorizer_timeout)
         )
         self.event_hook = None if events is None else EventHook(events, self._counters)
+        self.webhooks = self._make_webhooks()
 
     def _make_services(self) -> Services:
         admittance = self._admittance
@@ -313,7 +325,7 @@ class Assembly:
         )
 
     def _make_protocols(self, workers_folder: Path | None) -> None:
-        exposition = Exposition(self._counters, self.hub, self._roster, self.broker)
+        exposition = Exposition(self._counters, self.hub, self._roster, self.broker, self.webhooks)
         metrics: Handler = exposition
         endpoint = LogLevelEndpoint(self._log_level)
         check = UpgradeCheck(self.gate)

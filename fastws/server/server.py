@@ -30,6 +30,9 @@ from fastws.vocabulary.connection_ids import new_node_id
 
 log = structlog.stdlib.get_logger("fastws.server")
 
+# The least time for webhooks that wait, after clients have taken all of drain_timeout.
+WEBHOOK_SECONDS = 1.5
+
 
 class Server:
     """One process of fastws. Runs on the event loop that starts it, handles no signals and does not configure logging.
@@ -73,6 +76,7 @@ class Server:
         open_closed_descriptors()
         log_through_logging()
         self._assemble()
+        assembly = self.assembly
         self._is_started = True
         try:
             if self.admittance.jwks is not None:
@@ -81,6 +85,8 @@ class Server:
             if self._workers_folder is not None:
                 await learn_revocations(self._workers_folder, self.admittance.revocations)
             await self.cluster.start()
+            if assembly.webhooks is not None:
+                await assembly.webhooks.start()
             self.heartbeat.start()
             await self._listen()
         except BaseException:
@@ -161,6 +167,7 @@ class Server:
         if is_replaced:
             self._listeners.leave_inherited()
         assembly = self.assembly
+        deadline = asyncio.get_running_loop().time() + self.config.drain_timeout
         await drain(
             self.roster,
             self.hub,
@@ -169,6 +176,8 @@ class Server:
             seconds=self.config.drain_timeout,
             is_replaced=is_replaced,
         )
+        if assembly.webhooks is not None:
+            await assembly.webhooks.drain(max(deadline - asyncio.get_running_loop().time(), WEBHOOK_SECONDS))
 
     async def stop(self) -> None:
         """Close all clients and stop at once."""
@@ -186,6 +195,8 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self.gate.until_empty()
+        if self.assembly.webhooks is not None:
+            await self.assembly.webhooks.stop()
         await self.cluster.stop()
         await self.broker.stop()
         self.heartbeat.stop()

@@ -51,6 +51,12 @@ _LABELLED: Final = (
         ("route", "outcome"),
         "hook_calls",
     ),
+    (
+        "fastws_webhooks",
+        "Events of webhooks, by result (sent, failed: one try, dropped)",
+        ("event", "result"),
+        "webhooks",
+    ),
 )
 _UNLABELLED: Final = (
     ("fastws_deliveries", "Messages delivered to clients", "deliveries"),
@@ -82,10 +88,20 @@ class BrokerState(Protocol):
     def history(self) -> HistoryState | None: ...
 
 
+class WebhookState(Protocol):
+    """The part of the webhooks that is exposed."""
+
+    @property
+    def waiting(self) -> int: ...
+
+
 class ServerCollector(Collector):
     """Collects the metrics of one process at the time of a scrape."""
 
-    def __init__(self, counters: Counters, hub: Hub, roster: Roster, broker: BrokerState) -> None:
+    def __init__(
+        self, counters: Counters, hub: Hub, roster: Roster, broker: BrokerState, webhooks: WebhookState | None = None
+    ) -> None:
+        self._webhooks = webhooks
         self._counters = counters
         self._hub = hub
         self._roster = roster
@@ -103,6 +119,8 @@ class ServerCollector(Collector):
             yield CounterMetricFamily(name, help_text, value=getattr(counters, attribute))
         yield _histogram("fastws_loop_lag_seconds", "Delay of event loop callbacks", counters.loop_lag)
         yield _histogram("fastws_broker_lag_seconds", "Round-trip time of a message through Redis", counters.broker_lag)
+        waiting = 0 if self._webhooks is None else self._webhooks.waiting
+        yield GaugeMetricFamily("fastws_webhook_queue", "Events that wait for the URL of a webhook", value=waiting)
         yield from self._gauges()
 
     def _gauges(self) -> Iterator[Metric]:
@@ -161,9 +179,11 @@ def _histogram(name: str, help_text: str, histogram: Histogram) -> Metric:
 class Exposition:
     """Renders the metrics of this process."""
 
-    def __init__(self, counters: Counters, hub: Hub, roster: Roster, broker: BrokerState) -> None:
+    def __init__(
+        self, counters: Counters, hub: Hub, roster: Roster, broker: BrokerState, webhooks: WebhookState | None = None
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(ServerCollector(counters, hub, roster, broker))
+        self._registry.register(ServerCollector(counters, hub, roster, broker, webhooks))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 

@@ -42,6 +42,9 @@ _HOOK_CALLS: Final = (
     *(("$connect", "done"), ("$connect", "failed"), ("$connect", "refused")),
     *((route, outcome) for route in ("$default", "$disconnect") for outcome in ("done", "dropped", "failed")),
 )
+_WEBHOOKS: Final = tuple(
+    (event, result) for event in ("channel_occupied", "channel_vacated") for result in ("dropped", "failed", "sent")
+)
 
 # By attribute of Counters: the keys that are exposed from the start.
 KNOWN_LABELS: Final[Mapping[str, tuple[object, ...]]] = {
@@ -58,4 +61,5 @@ KNOWN_LABELS: Final[Mapping[str, tuple[object, ...]]] = {
     "rate_limited": ("address", "broadcast", "connect", "message", "refresh", "user"),
     "feed_rejected": ("channels", "jobs", "service", "workspaces"),
     "hook_calls": _HOOK_CALLS,
+    "webhooks": _WEBHOOKS,
 }

@@ -37,6 +37,8 @@ PROMISED = {
     "fastws_loop_lag_seconds": (),
     "fastws_feed_rejected_total": ("feed",),
     "fastws_hook_calls_total": ("route", "outcome"),
+    "fastws_webhooks_total": ("event", "result"),
+    "fastws_webhook_queue": (),
     "fastws_history_channels": (),
     "fastws_history_bytes": (),
     "fastws_replayed_messages_total": (),

@@ -1,0 +1,97 @@
+"""The webhook events of one process without Redis: kept in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
+
+from fastws.callouts.webhooks import MAX_WAITING, WaitingEvent, WebhookTarget
+from fastws.cluster.webhooks import MISS_SECONDS, Subject, WebhookEvent, body_of_subject, by_app
+
+
+class MemoryWebhooks:
+    """A WebhookStore of this process alone. `loop` is anything with the timers and the clock of an event loop."""
+
+    def __init__(self, targets: Sequence[WebhookTarget], loop: asyncio.AbstractEventLoop) -> None:
+        self._targets = by_app(targets)
+        self._loop = loop
+        self._queues: dict[str, OrderedDict[bytes, WaitingEvent]] = {target.id: OrderedDict() for target in targets}
+        self._number = 0
+        self._leaving: dict[Subject, asyncio.TimerHandle] = {}
+        # When a cache_miss was last reported. The oldest comes first.
+        self._missed: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._wake: Callable[[str], None] = lambda _: None
+
+    @property
+    def waiting(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    async def start(self, wake: Callable[[str], None]) -> None:
+        self._wake = wake
+
+    async def settle(self) -> None:
+        """No client can return: report at once what is vacated."""
+        for subject in list(self._leaving):
+            self._gone(subject)
+
+    async def stop(self) -> None:
+        for timer in self._leaving.values():
+            timer.cancel()
+
+    def entered(self, subject: Subject) -> None:
+        timer = self._leaving.pop(subject, None)
+        if timer is not None:
+            timer.cancel()
+        else:
+            self._put_subject(subject, has_come=True)
+
+    def left(self, subject: Subject) -> None:
+        targets = self._targets.get(subject.app)
+        if targets:
+            self._leaving[subject] = self._loop.call_later(targets[0].grace_seconds, self._gone, subject)
+
+    def _gone(self, subject: Subject) -> None:
+        self._leaving.pop(subject).cancel()
+        self._put_subject(subject, has_come=False)
+
+    def _put_subject(self, subject: Subject, *, has_come: bool) -> None:
+        body = body_of_subject(subject, has_come=has_come)
+        self._put(subject.app, subject.channel, subject.event_name(has_come=has_come), body)
+
+    def add(self, event: WebhookEvent) -> None:
+        if event.once != "miss" or self._is_new_miss(event.app, event.channel):
+            self._put(event.app, event.channel, event.name, event.body)
+
+    def _is_new_miss(self, app: str, channel: str) -> bool:
+        now = self._loop.time()
+        while self._missed and now - next(iter(self._missed.values())) >= MISS_SECONDS:
+            self._missed.popitem(last=False)
+        if (app, channel) in self._missed:
+            return False
+        self._missed[app, channel] = now
+        return True
+
+    def _put(self, app: str, channel: str, name: str, body: bytes) -> None:
+        for target in self._targets.get(app, ()):
+            if name not in target.events:
+                continue
+            self._number += 1
+            event = WaitingEvent(b"%d" % self._number, name, channel, body)
+            queue = self._queues[target.id]
+            if len(queue) >= MAX_WAITING:
+                target.count(queue.popitem(last=False)[1].name, "dropped")
+            queue[event.id] = event
+            self._wake(target.id)
+
+    def holds(self, target_id: str) -> bool:
+        return True
+
+    async def read(self, target_id: str, limit: int) -> Sequence[WaitingEvent]:
+        return list(islice(self._queues[target_id].values(), limit))
+
+    async def remove(self, target_id: str, ids: Collection[bytes]) -> None:
+        queue = self._queues[target_id]
+        for each in ids:
+            queue.pop(each, None)
