@@ -97,6 +97,19 @@ function Members({ channel }) {
 window.show = (token, channel, server = url) => root.render(h(React.StrictMode, null,
   h(WebSocketProvider, { url: server, token }, h(Members, { channel }))));
 """
+MAILBOX = """
+function Phone() {
+  const { connectionStatus } = useChannel("client:ada:phone", ({ data }) => heard.push(["channel", data]), {
+    history: 2,
+  });
+  const { connectionStatus: other } = useWebSocket({
+    workspaceId: "w", eventTypes: ["alert"], onMessage: ({ message: { data } }) => heard.push(["workspace", data]),
+  });
+  return h("p", { id: "phone" }, `${connectionStatus} ${other}`);
+}
+window.show = (token, server, clientId) => root.render(h(React.StrictMode, null,
+  h(WebSocketProvider, { url: server, token, clientId }, h(Phone))));
+"""
 DASHBOARD = """
 window.show = (token) => root.render(h(React.StrictMode, null, h(WebSocketProvider, { url, token },
   h(LiveExecutionCounter, { workspaceId: "w" }),
@@ -323,6 +336,28 @@ async def test_a_channel_begins_with_its_history_and_goes_on_over_lost_connectio
     assert heard == [*(["ada", number] for number in range(2, 12)), ["bob", 10], ["bob", 11]]
 
 
+async def test_a_connection_that_is_lost_before_the_history_has_come_costs_no_history(
+    own_server: OwnServer, front_end: FrontEnd, page: Page
+) -> None:
+    server = own_server("--history", "**=100/60")
+    for number in range(3):
+        server.publish("chat", "said", number)
+    await page.add_init_script("""
+        const send = WebSocket.prototype.send;
+        WebSocket.prototype.send = function (data) {
+          if (!data.includes('"history"') || window.isCut) send.call(this, data);
+          else this.close(3000 + (window.isCut = 1));
+        };
+    """)
+    await visit(page, front_end, server, CHAT)
+    await page.evaluate("show([['ada', 2]])")
+    await page.wait_for_function("heard.length === 2")
+    server.publish("chat", "said", 3)
+    await page.wait_for_function("heard.length === 3")
+    assert await page.evaluate("isCut") == 1
+    assert await page.evaluate("heard") == [["ada", 1], ["ada", 2], ["ada", 3]]
+
+
 async def test_people_who_type_are_shown_until_they_send_stop_or_say_nothing_more(
     server: ServerProcess, front_end: FrontEnd, page: Page, context: BrowserContext
 ) -> None:
@@ -341,6 +376,33 @@ async def test_people_who_type_are_shown_until_they_send_stop_or_say_nothing_mor
         await other.evaluate("bob.stopped()")
     await expect(other.locator("#bob")).to_have_text("connected")
     assert await page.evaluate("heard") == [["ada", 1]]
+
+
+async def test_the_mailbox_of_a_client_id_is_a_channel_that_misses_nothing(
+    own_server: OwnServer, front_end: FrontEnd, page: Page
+) -> None:
+    server, mailbox = own_server("--history", "client:**=100/60"), "client:ada:phone"
+    for number in range(3):
+        server.publish(mailbox, "note", number)
+    await visit(page, front_end, server, MAILBOX)
+    async with TcpProxy(server.port) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}/"
+        await page.evaluate("([token, url]) => show(token, url, 'phone')", [token(), url])
+        await page.wait_for_function("heard.length === 2")
+        await expect(page.locator("#phone")).to_have_text("connected connected")
+        await wait_for_subscribers(server, mailbox, 2)
+        server.publish(mailbox, "note", 3)
+        await page.wait_for_function("heard.length === 4")
+        proxy.cut()
+        server.publish(mailbox, "note", 4)
+        await page.wait_for_function("heard.length === 6")
+        # Another id is another client.
+        await page.evaluate("([token, url]) => show(token, url, 'tablet')", [token(), url])
+        await wait_for_subscribers(server, mailbox, 0)
+        await wait_for_subscribers(server, "client:ada:tablet", 2)
+    heard = await page.evaluate("heard")
+    assert [number for kind, number in heard if kind == "channel"] == [1, 2, 3, 4]
+    assert [number for kind, number in heard if kind == "workspace"] == [3, 4]
 
 
 async def test_a_channel_that_is_no_longer_shown_is_left(

@@ -38,12 +38,13 @@ export function Page() {
   });
   subscribe(["alert"]);
   const { send } = useChannel("chat", ({ data }) => console.log(data), { history: 50, onGap: () => {} });
+  useChannel("client:ada:phone", ({ data }) => console.log(data), { clientId: "phone" });
   const { people, typing } = useTyping("chat", { name: "Ada" });
   const names: string[] = usePresence("chat", { limit: 20 }).members.map(({ user }) => user);
   send("said", people.map(({ name }) => name), { ephemeral: true }).then(({ sent: reached }) => reached, typing);
   sendMessage({ type: "ping" });
   const words: string = `${connectionStatus} ${executionStatus?.status} ${isConnected} ${names}`;
-  return createElement(WebSocketProvider, { token: "t" }, words,
+  return createElement(WebSocketProvider, { token: "t", clientId: "phone" }, words,
     createElement(LiveExecutionCounter, { workspaceId: "w" }),
     createElement(RealtimeMetrics, { workspaceId: "w", labels: { a: "A" } }));
 }

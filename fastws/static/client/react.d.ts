@@ -23,6 +23,11 @@ export interface ConnectionSettings {
   getToken?: (why: { reason: TokenReason }) => string | null | Promise<string | null>;
   format?: Format;
   auth?: "subprotocol" | "query";
+  /**
+   * Subscribes the connections to the mailbox of this client: `client:{sub}:{clientId}`, without a token
+   * `client:{clientId}`. Its messages go to `onMessage` of `useWebSocket`, and of `useChannel` with that channel.
+   */
+  clientId?: string;
   /** Default: the token's own. */
   workspaceId?: string;
 }

@@ -82,7 +82,8 @@ class SharedConnection {
       ...this.#settings,
       dialect: "workspaces",
       onMessage: (message, event) => {
-        this.#members.forEach((member) => wants(member.wish, message.event) && member.tell("onMessage", event));
+        const isWanted = ({ wish }) => isOfMailbox(message) || wants(wish, message.event);
+        this.#members.forEach((member) => isWanted(member) && member.tell("onMessage", event));
       },
       onStatus: ({ status }) => this.#members.forEach((member) => member.setStatus(status)),
       onGap: (gap) => this.#tell("onGap", gap),
@@ -101,6 +102,11 @@ class SharedConnection {
     const heard = [...this.#members].map((member) => member.tell(name, value));
     if (name === "onError" && !heard.includes(true)) warn(value);
   }
+}
+
+/** Messages to the mailbox of `clientId` name it; no filter applies to them. */
+function isOfMailbox({ channel }) {
+  return typeof channel === "string" && channel.startsWith("client:");
 }
 
 /** `only` the named event types, or with `only` null all `except` the named. */
@@ -124,24 +130,25 @@ function narrowed({ only, except }, types) {
 export function useWebSocket(options = {}) {
   const { settings, pool } = useContext(Surroundings);
   const all = { autoReconnect: true, ...settings, ...given(options) };
-  const { url, token, getToken, format, auth, workspaceId, autoReconnect, maxReconnectAttempts, eventTypes } = all;
+  const { url, token, getToken, format, auth, clientId, workspaceId, autoReconnect, maxReconnectAttempts } = all;
   const [status, setStatus] = useState("disconnected");
   const latest = useLatest(all);
   const shared = useRef(null);
   const [member] = useState(() => ({
-    wish: { only: eventTypes ? new Set(eventTypes) : null, except: new Set() },
+    wish: { only: all.eventTypes ? new Set(all.eventTypes) : null, except: new Set() },
     // Returns whether anybody listens.
     tell: (name, value) => Boolean(latest.current[name]) && (latest.current[name](value), true),
     setStatus,
   }));
   const mayConnect = Boolean(token || getToken);
-  const key = JSON.stringify([url, format, auth, workspaceId, autoReconnect, maxReconnectAttempts, userOf(token)]);
+  const named = [url, format, auth, clientId, workspaceId, autoReconnect, maxReconnectAttempts];
+  const key = JSON.stringify([...named, userOf(token)]);
 
   useEffect(() => {
     if (!mayConnect) return undefined;
     const ask = latest.current.getToken && ((why) => latest.current.getToken(why));
-    const asked = { url, format, auth, workspaceId, maxReconnectAttempts, token: latest.current.token, getToken: ask };
-    const opened = given({ ...asked, reconnect: autoReconnect });
+    const asked = { url, format, auth, clientId, workspaceId, maxReconnectAttempts, getToken: ask };
+    const opened = given({ ...asked, token: latest.current.token, reconnect: autoReconnect });
     const joined = pool.join(key, (ended) => new SharedConnection(opened, ended), member);
     shared.current = joined;
     return () => {
@@ -181,7 +188,7 @@ function useActions(shared, member) {
 /** The last update of one execution, over a connection of its own: updates do not say which room they came from. */
 export function useWorkflowWebSocket(token, executionId, options = {}) {
   const { settings } = useContext(Surroundings);
-  const { url, format, auth, getToken } = { ...settings, ...given(options) };
+  const { url, format, auth, clientId, getToken } = { ...settings, ...given(options) };
   const [executionStatus, setExecutionStatus] = useState(null);
   const [isConnected, setIsConnected] = useState(false);
   const [generation, startAnew] = useReducer((number) => number + 1, 0);
@@ -193,7 +200,7 @@ export function useWorkflowWebSocket(token, executionId, options = {}) {
 
   useEffect(() => {
     if (!mayConnect) return undefined;
-    const opened = openRoom({ url, format, auth }, executionId, latest, {
+    const opened = openRoom({ url, format, auth, clientId }, executionId, latest, {
       onMessage: (message) => isAbout(message, executionId) && setExecutionStatus(message.data),
       onStatus: ({ status }) => setIsConnected(status === "connected"),
     });
@@ -203,7 +210,7 @@ export function useWorkflowWebSocket(token, executionId, options = {}) {
       opened.close();
       setIsConnected(false);
     };
-  }, [url, format, auth, mayConnect, userOf(token), executionId, generation]);
+  }, [url, format, auth, clientId, mayConnect, userOf(token), executionId, generation]);
 
   useEffect(() => {
     if (!token || !client.current) return;

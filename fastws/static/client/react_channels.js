@@ -7,6 +7,8 @@ import { LINGER_MS, Surroundings, given, hasEnded, useLatest, userOf, warn } fro
 // The event of `useTyping`, which `useChannel` does not pass on.
 const TYPING = "fastws:typing";
 const TYPING_SECONDS = 5;
+// The server subscribes the client to its mailbox, and to no other.
+const MAILBOX_PREFIX = "client:";
 // Typing is sent again this many times before it times out.
 const REPEATS = 2.5;
 
@@ -50,7 +52,7 @@ class ChannelConnection {
   }
 
   #forget(channel) {
-    if (!this.#of(channel).length) this.client.unsubscribe(channel).catch(() => {}); // closed meanwhile
+    if (!this.#of(channel).length && !isMailbox(channel)) this.client.unsubscribe(channel).catch(() => {}); // closed meanwhile
   }
 
   /** The members of `channel`; null: all. */
@@ -82,6 +84,10 @@ class ChannelConnection {
   }
 }
 
+function isMailbox(channel) {
+  return channel.startsWith(MAILBOX_PREFIX);
+}
+
 /** One component that listens to a channel, at first to `history` messages of the past. `latest` has its functions. */
 class Listener {
   #history;
@@ -110,9 +116,18 @@ class Listener {
   }
 
   async #subscribe(client) {
-    await client.subscribe(this.channel);
+    await (isMailbox(this.channel) ? client.ready : client.subscribe(this.channel));
     this.isSubscribed = true;
-    return this.#history ? client.history(this.channel, { limit: this.#history, reverse: true }) : null;
+    return this.#history ? this.#past(client) : null;
+  }
+
+  /** Asks again after a lost connection. */
+  async #past(client) {
+    const asked = { limit: this.#history, reverse: true };
+    return client.history(this.channel, asked).catch((error) => {
+      if (error.code !== "connection_lost" || this.isGone) throw error;
+      return this.#past(client);
+    });
   }
 
   #fail(error) {
@@ -144,16 +159,16 @@ class Listener {
 export function useChannel(channel, onMessage, options = {}) {
   const { settings, pool } = useContext(Surroundings);
   const { history = 0, onTyping, onPresence, onJoined, onGap, onLag, onError, ...others } = given(options);
-  const { url, format, auth, token, getToken } = { ...settings, ...others };
+  const { url, format, auth, clientId, token, getToken } = { ...settings, ...others };
   const [connectionStatus, setStatus] = useState("disconnected");
   const latest = useLatest({ onMessage, onTyping, onPresence, onJoined, onGap, onLag, onError, token, getToken });
   const shared = useRef(null);
-  const key = JSON.stringify(["channels", url, format, auth, userOf(token)]);
+  const key = JSON.stringify(["channels", url, format, auth, clientId, userOf(token)]);
 
   useEffect(() => {
     if (!channel) return undefined;
     const ask = latest.current.getToken && ((why) => latest.current.getToken(why));
-    const opened = given({ url, format, auth, token: latest.current.token, getToken: ask });
+    const opened = given({ url, format, auth, clientId, token: latest.current.token, getToken: ask });
     const listener = new Listener({ channel, history }, latest, setStatus);
     const joined = pool.join(key, (ended) => new ChannelConnection(opened, ended), listener);
     shared.current = joined;

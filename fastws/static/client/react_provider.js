@@ -23,12 +23,12 @@ class Pool {
 
 export const Surroundings = createContext({ settings: {}, pool: new Pool() });
 
-/** Settings for the hooks and components within: `url`, `token` or `getToken`, `format`, `auth`, `workspaceId`. */
-export function WebSocketProvider({ children, url, token, getToken, format, auth, workspaceId }) {
+/** Settings for the hooks and components within, see react.d.ts. */
+export function WebSocketProvider({ children, url, token, getToken, format, auth, clientId, workspaceId }) {
   const [pool] = useState(() => new Pool());
   const surroundings = useMemo(
-    () => ({ pool, settings: given({ url, token, getToken, format, auth, workspaceId }) }),
-    [pool, url, token, getToken, format, auth, workspaceId],
+    () => ({ pool, settings: given({ url, token, getToken, format, auth, clientId, workspaceId }) }),
+    [pool, url, token, getToken, format, auth, clientId, workspaceId],
   );
   return createElement(Surroundings.Provider, { value: surroundings }, children);
 }
