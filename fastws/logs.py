@@ -33,7 +33,7 @@ def safe_fields(_: object, __: str, event: structlog.types.EventDict) -> structl
     for field, value in event.items():
         if isinstance(value, str):
             event[field] = _safe(value, field)
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, list | tuple) and field != "exc_info":
             event[field] = [_safe(item, field) if isinstance(item, str) else item for item in value]
     return event
 
@@ -114,6 +114,7 @@ def start_logging(log_format: str, log_level: str) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            _with_current_exception,
             *_COMMON_PROCESSORS,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -132,13 +133,22 @@ def start_logging(log_format: str, log_level: str) -> None:
     _log_warnings_and_uncaught_errors()
 
 
+def _with_current_exception(logger: object, method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Replace `exc_info=True` by the exception: the thread that renders the line is handling none."""
+    if event.get("exc_info") is True:
+        event["exc_info"] = sys.exception()
+    return event
+
+
 def _formatter(log_format: str) -> structlog.stdlib.ProcessorFormatter:
     """Return the formatter of all log records: text for people, or one JSON object per line."""
     processors: list[structlog.types.Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if log_format == "text" or (log_format == "auto" and sys.stderr.isatty()):
         # https://no-color.org: any non-empty value disables colours.
         has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-        processors.append(structlog.dev.ConsoleRenderer(colors=has_colours))
+        # The default shows the local variables of each frame, secrets among them, if `rich` is installed.
+        plain = structlog.dev.plain_traceback
+        processors.append(structlog.dev.ConsoleRenderer(colors=has_colours, exception_formatter=plain))
     else:
         processors += (
             structlog.processors.format_exc_info,

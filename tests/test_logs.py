@@ -156,6 +156,31 @@ def test_names_are_cut_and_control_characters_escaped() -> None:
     }
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "log.exception('failed')",
+        "log.error('failed', exc_info=error)",
+        "logging.getLogger('asyncio').exception('failed')",
+    ],
+)
+def test_an_exception_is_logged_with_its_traceback_and_no_local_variables(call: str, log_format: str) -> None:
+    failing = f"""
+def fail():
+    key = "a-secret-value"
+    try:
+        1 / 0
+    except ZeroDivisionError as error:
+        {call}
+"""
+    program = failing + PROGRAM.replace('log.info("fifth")', "fail()").format(format=log_format, level="info")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert "in fail" in done.stderr
+    assert "ZeroDivisionError: division by zero" in done.stderr
+    assert "a-secret-value" not in done.stderr
+
+
 def test_nothing_that_a_terminal_executes_reaches_it() -> None:
     program = PROGRAM.replace('user="ann"', 'user="a\\x1b[2Jb\\u202ec"').format(format="text", level="info")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=30)

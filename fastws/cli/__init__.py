@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from fastws import __version__
 from fastws.errors import ConfigError
+from fastws.quick_imports import quick_imports
 from fastws.server.exit import run_own_process
 from fastws.standard_streams import open_closed_streams
 
@@ -86,7 +87,8 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"fastws {__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in (command,) if command in _COMMANDS else _COMMANDS:
-        module = import_module(f"fastws.cli.{name.replace('-', '_')}")
+        with quick_imports():
+            module = import_module(f"fastws.cli.{name.replace('-', '_')}")
         summary = (module.__doc__ or "").strip().partition("\n")[0]
         subparser = commands.add_parser(
             name,

@@ -19,7 +19,9 @@ _PROGRAM: Final = (
     "import json, sys\n"
     "order = json.load(sys.stdin)\n"
     "sys.path[:] = order['path']\n"
-    "from fastws.workers.worker import run\n"
+    "from fastws.quick_imports import quick_imports\n"
+    "with quick_imports():\n"
+    "    from fastws.workers.worker import run\n"
     "sys.exit(run(order))"
 )
 

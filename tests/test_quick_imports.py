@@ -1,0 +1,57 @@
+"""What the processes of fastws import, and what they spare themselves."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from fastws.quick_imports import quick_imports
+from fastws.workers.child import _PROGRAM
+
+# How the command line and a worker begin. The order of the worker stops it when all is imported.
+BEGINNINGS = {
+    "command line": "from fastws.cli import parser; parser('serve')",
+    "worker": _PROGRAM.replace("sys.exit(run(order))", ""),
+}
+
+
+@pytest.mark.parametrize("program", BEGINNINGS.values(), ids=BEGINNINGS)
+def test_a_process_imports_no_rich_and_leaves_it_to_others(program: str, tmp_path: Path) -> None:
+    (tmp_path / "rich.py").write_text("is_ours = True")
+    report = "import gc, sys; print('fastws.server.server' in sys.modules, 'rich' in sys.modules, gc.isenabled())"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\n{report}\nimport rich; print(rich.is_ours)"],
+        input=json.dumps({"path": [str(tmp_path), *sys.path]}),
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("True False True\nTrue\n", "")
+
+
+def test_what_was_imported_and_switched_off_before_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich", gc)
+    gc.disable()
+    try:
+        with quick_imports():
+            assert sys.modules["rich"] is gc
+        assert sys.modules["rich"] is gc
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_an_import_that_fails_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "rich", raising=False)
+    with pytest.raises(ImportError), quick_imports():
+        import_module("rich")
+    assert gc.isenabled()
+    assert "rich" not in sys.modules
