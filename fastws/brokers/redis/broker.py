@@ -186,6 +186,8 @@ class RedisBroker:
             if history is not None and rule is not None:
                 self._publish_kept(history, rule, publication, number)
             else:
+                if history is not None:
+                    history.publisher.send_gathered(channel)
                 redis_channel = self.names.redis_channels(channel)[-1]
                 payload = redis_channel.form.encode(publication, self.node_id, number)
                 node.commander.publish(redis_channel.name, payload, partial(self._published, number))

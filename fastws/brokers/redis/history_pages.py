@@ -46,6 +46,7 @@ class HistoryPages:
         if self._rules(channel) is None:
             answer(no_history(channel))
             return
+        self._publisher.send_gathered(channel)
         start, end = "-", "+"
         if position is not None and is_reverse:
             end = f"{max(position.offset - 1, 0)}-0"

@@ -15,11 +15,11 @@ from typing import Final, NamedTuple
 
 from fastws.brokers.redis.channels import hash_tagged
 
-# Numbers a publication, keeps it and publishes it, in one step. KEYS: meta, stream. ARGV: run, COUNT, SECONDS in
+# Numbers publications, keeps them and publishes them, in one step. KEYS: meta, stream. ARGV: run, COUNT, SECONDS in
 # milliseconds, Redis channel, life of the numbering in seconds ("" to leave it, but not for a first publication),
-# "1" to begin a new epoch if nobody vouches, epoch and top heard here ("" and 0 if nothing), new epoch, rest of the
-# envelope; for a feed, the Redis channel with its own name and the message in its format. Returns {offset, epoch}, or
-# {0} if the numbering is of another run and has to be vouched for first.
+# "1" to begin a new epoch if nobody vouches, epoch and top heard here ("" and 0 if nothing), new epoch, then the rest
+# of each envelope. Returns {offset of the last one, epoch}, or {0} if the numbering is of another run and has to be
+# vouched for first. `top` is written before the stream: an offset that failed is never given again.
 _KEEP: Final = b"""
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'run')
 local epoch, top = meta[1], tonumber(meta[2] or '0')
@@ -33,25 +33,41 @@ if not epoch then
   epoch, top = ARGV[9], 0
   redis.call('DEL', KEYS[2])
 end
-top = top + 1
+local last = #ARGV
 local life = ARGV[5]
-if top == 1 and life == '' then life = 86520 end
-redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', top, 'run', ARGV[1])
+if top == 0 and life == '' then life = '86520' end
+local new_top = string.format('%.0f', top + last - 9)
+if epoch == meta[1] and meta[3] == ARGV[1] then
+  redis.call('HSET', KEYS[1], 'top', new_top)
+else
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', new_top, 'run', ARGV[1])
+end
 if life ~= '' then redis.call('EXPIRE', KEYS[1], life) end
-local envelope = '\\193\\2' .. struct.pack('>I8', top) .. string.char(#epoch) .. epoch .. ARGV[10]
-redis.call('XADD', KEYS[2], 'MAXLEN', '=', ARGV[2], top .. '-0', 'e', envelope)
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
+local after_top = string.char(#epoch) .. epoch
+for place = 10, last - 1 do
+  top = top + 1
+  local envelope = '\\193\\2' .. struct.pack('>I8', top) .. after_top .. ARGV[place]
+  redis.call('XADD', KEYS[2], string.format('%.0f-0', top), 'e', envelope)
+  redis.call('PUBLISH', ARGV[4], envelope)
+end
+top = top + 1
+local envelope = '\\193\\2' .. struct.pack('>I8', top) .. after_top .. ARGV[last]
+redis.call('XADD', KEYS[2], 'MAXLEN', '=', ARGV[2], new_top .. '-0', 'e', envelope)
 redis.call('PUBLISH', ARGV[4], envelope)
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
 """
-_PUBLISH: Final = b"""
-if ARGV[11] then redis.call('PUBLISH', ARGV[11], ARGV[12]) end
-return {top, epoch}
-"""
+_PUBLISHED: Final = b"return {top, epoch}\n"
+# A script with more arguments has one publication.
+_KEEP_ONE: Final = _KEEP.replace(b"#ARGV", b"10")
 
-# Does the same for a plain message, if its place is the next one. ARGV: as above, then the watch, the place, this node,
-# "1" to become the numberer. Returns what is wrong otherwise: "watch" if this one has ended, "numbered" if the message
-# has its offset, "missing" if the one before has none, "first" if only the node that began the watch may begin to
-# number, "numberer" if that is another node.
+# Does the same for one publication of a feed. ARGV: as above, then the Redis channel with the feed's own name and the
+# message in its format.
+_ON_FEED: Final = b"redis.call('PUBLISH', ARGV[11], ARGV[12])\n"
+
+# Does the same for one plain message, if its place is the next one. ARGV: as for PUBLISH, then the watch, the place,
+# this node, "1" to become the numberer. Returns what is wrong otherwise: "watch" if this one has ended, "numbered" if
+# the message has its offset, "missing" if the one before has none, "first" if only the node that began the watch may
+# begin to number, "numberer" if that is another node.
 _CHECK_PLACE: Final = b"""
 local at = redis.call('HMGET', KEYS[1], 'watch', 'place', 'numberer')
 if at[1] ~= ARGV[11] then return {'watch'} end
@@ -63,7 +79,6 @@ if at[3] ~= ARGV[13] and ARGV[14] ~= '1' then return {'numberer'} end
 """
 _NUMBERED: Final = b"""
 redis.call('HSET', KEYS[1], 'place', ARGV[12], 'numberer', ARGV[13])
-return {top, epoch}
 """
 
 # Joins the watch of a channel, or begins one if there is none or only the one that has to end; in that case with a new
@@ -169,15 +184,16 @@ def _script(text: bytes) -> Script:
     return Script(text, sha1(text, usedforsecurity=False).hexdigest().encode())
 
 
-PUBLISH: Final = _script(_KEEP + _PUBLISH)
-NUMBER: Final = _script(_CHECK_PLACE + _KEEP + _NUMBERED)
+PUBLISH: Final = _script(_KEEP + _PUBLISHED)
+PUBLISH_ON_FEED: Final = _script(_KEEP_ONE + _ON_FEED + _PUBLISHED)
+NUMBER: Final = _script(_CHECK_PLACE + _KEEP_ONE + _NUMBERED + _PUBLISHED)
 WATCH: Final = _script(_WATCH)
 READ: Final = _script(_READ)
 CLEAR: Final = _script(_CLEAR)
 PAGE: Final = _script(_PAGE)
 # Channels whose keys are kept: 0.1 µs, where making them takes 0.5 µs.
 MAX_REMEMBERED_KEYS: Final = 4096
-SCRIPTS: Final = (PUBLISH, READ, CLEAR, PAGE, NUMBER, WATCH)
+SCRIPTS: Final = (PUBLISH, PUBLISH_ON_FEED, READ, CLEAR, PAGE, NUMBER, WATCH)
 # The special characters of a pattern of Redis.
 _ESCAPED: Final = re.compile(rb"[*?\[\]\\]")
 

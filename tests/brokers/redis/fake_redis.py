@@ -91,19 +91,20 @@ class FakeRedis:
         return False if is_forced else None
 
     def _publish(self, key: bytes, numbering: Numbering | None, arguments: list[bytes]) -> Reply:
-        run, limit, milliseconds, name, _, forced, epoch, top, fresh, rest = arguments
+        run, limit, milliseconds, name, _, forced, epoch, top, fresh, *publications = arguments
         vouched = self._vouched(numbering, run, (epoch, int(top)), forced == b"1")
         if vouched is None:
             return [0]
         if numbering is None or not vouched:
             numbering = self._begin(key, run, fresh)
         numbering.run = run
-        numbering.top += 1
-        envelope = _envelope(numbering, rest)
-        numbering.entries = [*numbering.entries, (numbering.top, envelope)][-int(limit) :]
+        for rest in publications:
+            numbering.top += 1
+            envelope = _envelope(numbering, rest)
+            numbering.entries = [*numbering.entries, (numbering.top, envelope)][-int(limit) :]
+            self.log.append((numbering.epoch, numbering.top, rest))
+            self.published(name, envelope)
         numbering.entries_until = self.clock() + int(milliseconds) / 1000
-        self.log.append((numbering.epoch, numbering.top, rest))
-        self.published(name, envelope)
         return [numbering.top, numbering.epoch]
 
     def _read(self, key: bytes, numbering: Numbering | None, arguments: list[bytes]) -> Reply:

@@ -65,8 +65,9 @@ def test_both_answer_and_publish_the_same(redis_server: RedisServer, seed: int) 
             case 0 | 1 | 2 | 3:
                 epoch, top, forced = heard
                 life = chosen.choice([b"", b"3600"])
-                words = (run, 5, 60_000, NAME, life, forced, epoch, top, fresh, b"rest %d" % number)
-                both.evaluate(PUBLISH.sha, *words)
+                words = (run, 5, 60_000, NAME, life, forced, epoch, top, fresh)
+                rests = [b"rest %d.%d" % (number, place) for place in range(chosen.choice([1, 1, 2, 7]))]
+                both.evaluate(PUBLISH.sha, *words, *rests)
             case 4 | 5:
                 after = chosen.choice([-3, -5, 0, 1, 4, 9])
                 count = abs(after) if after < 0 else chosen.choice([0, 2, 1000])

@@ -44,6 +44,13 @@ class HistoryOverRedis(RuleBasedStateMachine):
             number = self.published
             self.cluster.step(lambda number=number: self.process(side).publish(number))
 
+    @rule(side=SIDES, count=st.integers(2, 4))
+    def publish_together(self, side: int, count: int) -> None:
+        """In one loop iteration."""
+        numbers = range(self.published + 1, self.published + count + 1)
+        self.published += count
+        self.cluster.step(lambda: [self.process(side).publish(number) for number in numbers])
+
     @rule(side=SIDES, count=st.integers(1, 3))
     def execute(self, side: int, count: int) -> None:
         for _ in range(count):

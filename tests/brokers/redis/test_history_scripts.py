@@ -50,6 +50,28 @@ def test_the_stream_has_the_last_publications_and_ends_by_itself(redis_server: R
         assert 59_000 < client.pttl(STREAM) <= 60_000
 
 
+def test_publications_together_share_all_commands_but_those_that_keep_and_publish(
+    own_redis_server: RedisServer,
+) -> None:
+    with own_redis_server.client() as client:
+        publish(client)
+        client.config_resetstat()
+        for _ in range(10):
+            publish(client)
+        assert commands(client) == {"hmget": 10, "hset": 10, "xadd": 10, "publish": 10, "pexpire": 10}
+        client.config_resetstat()
+        run(client, PUBLISH, "run", 2, 60_000, "live", "", 0, "", 0, "e2", *["rest"] * 10)
+        assert commands(client) == {"hmget": 1, "hset": 1, "xadd": 10, "publish": 10, "pexpire": 1}
+        assert [identity for identity, _ in client.xrange(STREAM)] == [b"20-0", b"21-0"]
+
+
+def commands(client: redis.Redis) -> dict[str, int]:
+    """How often the scripts have called each command."""
+    stats: Any = client.info("commandstats")
+    names = {name.removeprefix("cmdstat_"): found["calls"] for name, found in stats.items()}
+    return {name: calls for name, calls in names.items() if name not in ("eval", "config|resetstat", "info")}
+
+
 def test_a_full_redis_refuses_to_publish_and_changes_nothing_but_can_be_read(own_redis_server: RedisServer) -> None:
     with own_redis_server.client() as client:
         publish(client)

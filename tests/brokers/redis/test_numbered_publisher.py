@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
+from fastws.brokers.envelope import encode_rest
 from fastws.brokers.history import HistoryRule
-from fastws.brokers.redis.numbered_publisher import RELOAD_SECONDS
+from fastws.brokers.redis import numbered_publisher
+from fastws.brokers.redis.history_scripts import PUBLISH, PUBLISH_ON_FEED
+from fastws.brokers.redis.numbered_publisher import MAX_TOGETHER, MAX_TOGETHER_BYTES, RELOAD_SECONDS
 from fastws.vocabulary.positions import Position
-from tests.brokers.redis.history_cluster import Cluster
+from fastws.vocabulary.publication import Publication
+from tests.brokers.redis.history_cluster import CHANNEL, Cluster, Process
 
 RULE = HistoryRule(100, 60.0)
 
@@ -89,3 +97,142 @@ def test_scripts_that_redis_has_forgotten_are_loaded_again_by_whatever_needs_the
     publish(cluster, 1)
     cluster.settle()
     assert cluster.processes[0].tickets[0].position is not None
+
+
+def vouched() -> tuple[Cluster, Process]:
+    """A process whose channel is known to belong to this run of Redis: one publication was numbered."""
+    cluster = Cluster(RULE)
+    cluster.settle()
+    publish(cluster, 0)
+    cluster.settle()
+    return cluster, cluster.processes[0]
+
+
+def together(cluster: Cluster, *actions: Callable[[], object]) -> list[tuple[bytes, int]]:
+    """Do all in one loop iteration. Returns the commands: the script, or the verb, and the number of words."""
+    process = cluster.processes[0]
+    cluster.step(lambda: [action() for action in actions])
+    assert process.commands is not None
+    return [(words[1] if words[0] == b"EVALSHA" else words[0], len(words)) for words in process.commands.commands]
+
+
+def publications(process: Process, *numbers: int) -> list[Callable[[], object]]:
+    return [lambda number=number: process.publish(number) for number in numbers]  # type: ignore[misc]
+
+
+def test_publications_of_one_loop_iteration_are_one_command() -> None:
+    cluster, process = vouched()
+    assert together(cluster, *publications(process, 1, 2, 3)) == [(PUBLISH.sha, 17)]
+    cluster.settle()
+    assert offsets(cluster) == [0, 1, 2, 3]
+    positions = [ticket.position for ticket in process.tickets]
+    assert cluster.top is not None
+    assert positions == [Position(offset, cluster.top.epoch) for offset in (1, 2, 3, 4)]
+
+
+def test_they_are_written_one_callback_later_and_not_one_loop_iteration() -> None:
+    cluster, process = vouched()
+    counts: list[int] = []
+    [publish_one] = publications(process, 1)
+
+    def count() -> None:
+        assert process.commands is not None
+        counts.append(len(process.commands.commands))
+
+    cluster.step(lambda: [publish_one(), cluster.loop.call_soon(count)])
+    assert counts == [1]
+
+
+def test_a_command_has_at_most_so_many_publications() -> None:
+    cluster, process = vouched()
+    count = MAX_TOGETHER + 2
+    sent = together(cluster, *publications(process, *range(1, count + 1)))
+    assert sent == [(PUBLISH.sha, 14 + MAX_TOGETHER), (PUBLISH.sha, 14 + 2)]
+    cluster.settle()
+    assert offsets(cluster) == list(range(count + 1))
+
+
+def test_large_publications_go_alone_and_in_order() -> None:
+    cluster, process = vouched()
+    large = Publication(CHANNEL, "e", {"n": 2, "text": "x" * MAX_TOGETHER_BYTES})
+    first, last = publications(process, 1, 3)
+    sent = together(cluster, first, lambda: process.broker.publish(large), last)
+    assert sent == [(PUBLISH.sha, 15)] * 3
+    cluster.settle()
+    assert offsets(cluster) == [0, 1, 2, 3]
+
+
+def test_publications_of_a_feed_go_alone_and_in_order() -> None:
+    cluster, process = vouched()
+    on_feed = (b"feed", b"{}")
+    publisher = process.history.publisher
+    first, last = publications(process, 1, 3)
+    sent = together(cluster, first, lambda: publisher.publish(CHANNEL, RULE, b"rest", lambda _: None, on_feed), last)
+    assert sent == [(PUBLISH.sha, 15), (PUBLISH_ON_FEED.sha, 17), (PUBLISH.sha, 15)]
+
+
+@pytest.mark.parametrize("command", ["ephemeral", "page", "clear", "subscribe"])
+def test_other_commands_about_the_channel_keep_their_place(command: str) -> None:
+    cluster, process = vouched()
+    if command == "subscribe":
+        cluster.step(lambda: process.broker.listen(CHANNEL, lambda: None))
+        cluster.settle()
+    other: dict[str, Callable[[], object]] = {
+        "ephemeral": lambda: process.broker.publish(Publication(CHANNEL, "e", {"n": 9}, is_ephemeral=True)),
+        "page": lambda: process.history.page(CHANNEL, None, 10, is_reverse=False, answer=lambda _: None),
+        "clear": lambda: process.history.clear(CHANNEL, lambda _: None),
+        "subscribe": lambda: process.history.recover(CHANNEL, None, lambda _: None, lambda _: None),
+    }
+    first, second, last = publications(process, 1, 2, 3)
+    sent = together(cluster, first, second, other[command], last)
+    assert sent[0] == (PUBLISH.sha, 16)
+    assert sent[1][0] != PUBLISH.sha
+    assert sent[2:] == [(PUBLISH.sha, 15)]
+
+
+def test_what_was_not_sent_on_a_lost_connection_waits_for_the_next() -> None:
+    cluster, process = vouched()
+    publish_all = publications(process, 1, 2)
+    cluster.step(lambda: [*(action() for action in publish_all), process.lose_commander(0), process.publish(3)])
+    cluster.connect()
+    cluster.settle()
+    assert offsets(cluster) == [0, 1, 2, 3]
+    assert all(ticket.position for ticket in process.tickets)
+
+
+def test_the_stop_of_a_server_refuses_what_was_not_sent() -> None:
+    cluster, process = vouched()
+    publish_all = publications(process, 1, 2)
+    cluster.step(lambda: [*(action() for action in publish_all), process.history.stop()])
+    assert [len(ticket.outcomes) for ticket in process.tickets[1:]] == [1, 1]
+
+
+def test_an_error_in_one_callback_does_not_affect_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    cluster, process = vouched()
+    found: list[object] = []
+
+    def broken(_: object) -> None:
+        raise ValueError("broken")
+
+    publisher = process.history.publisher
+    callbacks: tuple[Callable[[object], None], ...] = (found.append, broken, found.append)
+    cluster.step(lambda: [publisher.publish(CHANNEL, RULE, _rest(), callback) for callback in callbacks])
+    cluster.settle()
+    assert [position.offset for position in found if isinstance(position, Position)] == [2, 4]
+    assert "bug while handling a reply from redis" in caplog.text
+
+
+def test_a_channel_that_has_to_be_asked_again_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster, process = vouched()
+    monkeypatch.setattr(numbered_publisher, "MAX_VOUCHED", 1)
+    first, second, last = publications(process, 1, 2, 3)
+    cluster.step(lambda: process.broker.publish(Publication("another", "e", {"n": -1})))
+    process.execute()
+    # The answer comes between two publications, and lets the process forget about the channel.
+    cluster.step(lambda: [first(), second(), process.answer(), last()])
+    cluster.settle()
+    assert offsets(cluster)[-4:] == [0, 1, 2, 3]
+
+
+def _rest() -> bytes:
+    return encode_rest(Publication(CHANNEL, "e", {"n": 5}), "node", 1)

@@ -125,6 +125,12 @@ class RedisCommander(asyncio.Protocol):
             loop.call_soon(self._flush)
         self._arm()
 
+    def flush_soon(self) -> None:
+        """Write, after the callbacks that are scheduled already, what waits then."""
+        if self.is_up and not self._is_flush_scheduled:
+            self._is_flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
     def send_first(self, *words: bytes | str | int, answered: Answered) -> None:
         """Send one command before all that wait. For `on_up`."""
         self._send_now(words, answered)

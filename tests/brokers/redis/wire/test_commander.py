@@ -265,3 +265,14 @@ async def test_call_raises_what_redis_refuses_with_the_text_of_redis_as_cause() 
         await after(lambda: life.commander.call(b"GET", b"k"), b"-NOPERM this user has no permissions\r\n")
     assert caught.value.cause == "NOPERM this user has no permissions"
     assert life.wire.commands() == [[b"GET", b"k"]] * 2
+
+
+def test_what_is_sent_before_a_scheduled_flush_goes_with_it() -> None:
+    life = Life()
+    life.connect()
+    order: list[list[list[bytes]]] = []
+    with life.loop.running():
+        life.loop.call_soon(lambda: life.commander.send(pack("PING"), life.replies.append))
+        life.commander.flush_soon()
+        life.loop.call_soon(lambda: order.append(life.wire.commands()))
+    assert order == [[[b"PING"]]]
