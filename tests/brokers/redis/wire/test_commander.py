@@ -123,7 +123,7 @@ def test_a_lost_connection_tells_what_was_sent_from_what_was_not(life: Life) -> 
     life.lose()
     assert life.events == ["up", "down: closed by Redis"]
     assert life.kinds() == [OutcomeUnknown, BrokerUnavailable]
-    life.connect()
+    life.connect(8)
     life.receive(b"$-1\r\n")  # the old connection is gone from Redis
     assert life.wire.commands()[-1] == [b"SET", b"waiting", b"1"]
     life.receive(OK)
