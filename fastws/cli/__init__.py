@@ -36,6 +36,7 @@ _COMMANDS: Final = (
     "check-config",
     "doctor",
     "deploy-files",
+    "docs",
     "completion",
 )
 

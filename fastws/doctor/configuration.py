@@ -45,7 +45,7 @@ def is_local(config: Config) -> bool:
 
 def _usable(config: Config) -> Iterator[Finding]:
     """Yield all mistakes, or one finding that the settings are valid, and the warnings of the start."""
-    remedy = "see `fastws serve --help`, or the table of settings in the README"
+    remedy = "see `fastws serve --help`, or `fastws docs settings`"
     try:
         server = Server(config)  # reads keys, certificates, mounts and patterns, and raises ConfigError
     except ConfigError as error:
@@ -121,7 +121,7 @@ def _is_too_wide(entry: str) -> bool:
 
 
 def _exposure(config: Config) -> Iterator[Finding]:
-    """Yield the findings on what the README lists under "Before the internet sees it"."""
+    """Yield the findings on what `fastws docs security` lists to do before the server is exposed to the internet."""
     if config.allowed_origins is None or "*" in config.allowed_origins:
         state = "all: the script of any web page may connect from its visitors' browsers"
         yield warn("origins", state, "set allowed_origins, for example to https://app.example.com")

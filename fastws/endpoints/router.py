@@ -44,7 +44,7 @@ class Route:
 
 
 def routes(metrics: Handler, log_level: LogLevelEndpoint, upgrade_check: UpgradeCheck) -> list[Route]:
-    """Return all HTTP routes. (A test compares the README's table of endpoints with them.)"""
+    """Return all HTTP routes. (A test compares the table of requests in docs/http-api.md with them.)"""
     return [
         Route("/", {"GET": console.page, "POST": upgrade_check}, {"POST": upgrade_check.may_read}),
         Route("/console/{file}", {"GET": console.console_file}),

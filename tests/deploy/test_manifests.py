@@ -145,6 +145,14 @@ def test_the_image_runs_as_nobody_in_particular_and_is_stopped_gently() -> None:
     assert "USER 10001" in lines
     assert "STOPSIGNAL SIGTERM" in lines
     assert any(line.startswith("HEALTHCHECK") for line in lines)
+
+
+@pytest.mark.parametrize("name", [*MEANINGS])
+def test_no_file_installs_the_package_of_the_index_that_has_our_name(name: str) -> None:
+    assert re.search(r"pip install (\S+ )*['\"]?fastws", content(name)) is None
+
+
+def test_the_cluster_runs_the_image_as_its_user() -> None:
     assert kinds()["Deployment"]["spec"]["template"]["spec"]["securityContext"]["runAsUser"] == 10001
 
 

@@ -1,4 +1,4 @@
-"""A project as the README shows it: its files, commands and program, run unchanged in a folder of their own."""
+"""A project as the documentation shows it: its files, commands and program, run unchanged in a folder of their own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Example:
 
 
 def examples(section: str) -> Iterator[Example]:
-    """The examples of a section of the README. Each ends with a program and its output."""
+    """The examples of a text with headings of rank 2 and 3. Each ends with a program and its output."""
     title = ""
     for part in re.split(r"(?m)^(?=#{2,3} )", section):
         title = part.partition("\n")[0].strip("# ") or title
@@ -102,7 +102,7 @@ async def accepts(port: int) -> None:
 
 
 class Project:
-    """`folder` is where it lives. The README's ports are replaced by free ones, its Redis by `redis_url`."""
+    """`folder` is where it lives. Its ports are replaced by free ones, its Redis by `redis_url`."""
 
     def __init__(self, folder: Path, redis_url: str) -> None:
         self.folder = folder

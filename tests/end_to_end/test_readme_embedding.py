@@ -1,10 +1,8 @@
-"""The README's projects on FastAPI, Django and Celery, created and run unchanged."""
+"""The documentation's projects on FastAPI, Django and Celery, created and run unchanged."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 from pathlib import Path
 
 import httpx
@@ -12,12 +10,11 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.end_to_end.project import Example, Project, examples
+from tests.readme.reading import lowered, page
 from tests.redis_server import RedisServer
 from tests.serving import PATIENCE_SECONDS
 
-README = Path(os.environ.get("FASTWS_README", Path(__file__).parents[2] / "README.md"))
-SECTION = next(part for part in re.split(r"(?m)^(?=## )", README.read_text()) if part.startswith("## Embedding"))
-EXAMPLES = list(examples(SECTION))
+EXAMPLES = list(examples("\n".join(lowered(page(name)) for name in ("fastapi", "django", "celery"))))
 
 
 def test_there_is_one_for_each_way() -> None:
@@ -31,7 +28,7 @@ def test_there_is_one_for_each_way() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.title)
-async def test_a_project_does_what_the_readme_says(example: Example, tmp_path: Path, redis_server: RedisServer) -> None:
+async def test_a_project_does_what_its_page_says(example: Example, tmp_path: Path, redis_server: RedisServer) -> None:
     *steps, (_, program) = example.steps
     async with Project(tmp_path, redis_server.tcp_url) as project:
         await project.set_up(steps)

@@ -1,4 +1,4 @@
-"""The README's examples of API Gateway's API, its handlers and msgpack, run unchanged."""
+"""The documentation's examples of API Gateway's API, its handlers and msgpack, run unchanged."""
 
 from __future__ import annotations
 
@@ -13,23 +13,16 @@ import pytest
 
 from fastws.config import Config
 from fastws.server.server import Server
+from tests.readme.reading import page
 from tests.serving import PATIENCE_SECONDS
 
-README = Path(os.environ.get("FASTWS_README", Path(__file__).parents[2] / "README.md"))
-SECTIONS = ("## API Gateway's management API", "## msgpack")
 EXAMPLE = re.compile(r"```python\n(.*?)```\n```text\n(.*?)```", re.DOTALL)
 HANDLER = re.compile(r"```python\n(# handler\.py.*?)```", re.DOTALL)
 
 
-def sections() -> Iterator[str]:
-    for section in re.split(r"(?m)^(?=## )", README.read_text()):
-        if section.startswith(SECTIONS):
-            yield section
-
-
 def examples() -> Iterator[tuple[str | None, str, str]]:
-    """The handler that a section shows, each program, and what it prints."""
-    for section in sections():
+    """The handler that a page shows, each program, and what it prints."""
+    for section in (page("aws"), page("msgpack")):
         handler = HANDLER.search(section)
         rest = HANDLER.sub("", section)
         for program, output in EXAMPLE.findall(rest):

@@ -1,4 +1,4 @@
-"""The README's tables that are made from the code: `python tests/readme/tables.py` updates them."""
+"""The tables of the pages that are made from the code: `python tests/readme/tables.py` updates them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from fastws.config import SETTINGS
 from fastws.endpoints.router import routes
 from fastws.setting_definition import Setting
 
-README = Path(__file__).parents[2] / "README.md"
+DOCS = Path(__file__).parents[2] / "fastws" / "docs"
+# The pages that contain such a table.
+PAGES = (DOCS / "settings.md", DOCS / "capacity.md")
 
 
 def settings_table() -> str:
@@ -71,5 +73,6 @@ def with_tables(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text()))
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text()))
     sys.exit(0)

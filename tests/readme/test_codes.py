@@ -1,4 +1,4 @@
-"""The README's tables of close codes, error codes, metrics, addresses and alerts: what there is, and nothing else."""
+"""The tables of close codes, error codes, metrics, addresses and alerts in the documentation: complete and correct."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_close_codes_of_clients_are_those_of_the_code() -> None:
 
 
 def test_every_error_code_stands_in_the_table_with_its_status_and_no_other() -> None:
-    shown = {(code, int(row[1])) for row in table("HTTP", "error code", "status") for code in codes(row[0])}
+    shown = {(code, int(row[1])) for row in table("HTTP API", "error code", "status") for code in codes(row[0])}
     assert shown == {(kind.code, kind.status) for kind in kinds_of_error() if kind.code not in NO_ANSWERS}
 
 
@@ -110,7 +110,7 @@ def test_the_sources_of_publications_are_all_told() -> None:
 def test_the_addresses_are_those_that_are_served() -> None:
     shown = {
         f"{method} {path}"
-        for row in table("HTTP", "request", "address")
+        for row in table("HTTP API", "request", "address")
         for method in row[0].split(", ")
         for path in codes(row[1])
     }

@@ -1,4 +1,4 @@
-"""The README's table of commands: each with the exit codes that its help tells."""
+"""The documentation's table of commands: each with the exit codes that its help tells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README's table of log lines: every line that the server writes, with its level and fields, and no other."""
+"""The documented log lines: every line that the server writes, with its level and fields, and no other."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def written() -> dict[str, tuple[str, set[str]]]:
 
 
 def _line_of(event: str) -> str:
-    """The line of the README's table that describes `event`."""
+    """The line of the documentation's table that describes `event`."""
     return next((line for prefix, line in ROW_OF_PREFIX.items() if event.startswith(prefix)), event)
 
 

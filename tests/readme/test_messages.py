@@ -1,4 +1,4 @@
-"""The README's tables of messages: each message in them is one, and there is no other."""
+"""The documentation's tables of messages: each message in them is one, and there is no other."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def messages(column: int, dialect: str) -> Iterator[dict[str, Any]]:
 
 
 def readings(code: str) -> Iterator[dict[str, Any]]:
-    """A message of the README as JSON: without what stands in `[,…]`, and with it."""
+    """A message of the documentation as JSON: without what stands in `[,…]`, and with it."""
     assert code.endswith("}"), code
     optional = re.compile(r"\[,(.*)\](?=\})")
     for text in {optional.sub("", code), optional.sub(r",\1", code)}:

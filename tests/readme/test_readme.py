@@ -1,4 +1,4 @@
-"""The README says what the code does: its tables are complete, its two lines are there."""
+"""The documentation says what the code does: its tables are complete, the two lines of the README are there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from fastws.config import SETTINGS
 from fastws.counters import Counters
-from tests.readme.reading import table
+from tests.readme.reading import README, ROOT, page, table
 
 _path = Path(__file__).with_name("tables.py")
 _spec = importlib.util.spec_from_file_location("readme_tables", _path)
@@ -20,13 +20,13 @@ assert _spec.loader is not None
 tables = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tables)
 
-README = tables.README.read_text()
 
-
-def test_the_settings_table_is_that_of_the_code() -> None:
-    assert tables.with_tables(README) == README, "run `.venv/bin/python tests/readme/tables.py`"
+def test_the_tables_that_are_made_from_the_code_are_up_to_date() -> None:
+    for path in tables.PAGES:
+        text = path.read_text()
+        assert tables.with_tables(text) == text, "run `.venv/bin/python tests/readme/tables.py`"
     for name in SETTINGS:
-        assert f"| `{name}`" in README
+        assert f"| `{name}`" in page("settings")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_the_two_lines_are_there(line: str) -> None:
 
 
 def test_every_runtime_dependency_is_defended_and_nothing_else() -> None:
-    project = tomllib.loads((tables.README.parent / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {re.split(r"[\[>=<~!]", requirement)[0] for requirement in project["dependencies"]}
     assert {row[0] for row in table("Dependencies", "package", "why")} == needed
 

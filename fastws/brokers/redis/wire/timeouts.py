@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class RedisTimeouts:
-    """All values in seconds. The defaults keep the times that the README promises."""
+    """All values in seconds. The defaults keep the times that the documentation promises."""
 
-    # A publication or command is refused if Redis does not answer it in this time (the README promises 2 s).
+    # A publication or command is refused if Redis does not answer it in this time (the documentation promises 2 s).
     answer_seconds: float = 1.8
     # While the oldest command has been unanswered for longer than this, no further commands are sent: a command that
     # was not sent was certainly not published.
