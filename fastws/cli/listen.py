@@ -55,7 +55,8 @@ async def _listen(options: argparse.Namespace) -> int:
     try:
         async with connection as client:
             channels = f", subscribed to {', '.join(options.channel)}" if options.channel else ""
-            print(f"Connected to {options.url}{channels}. Press Ctrl-C to stop.", file=sys.stderr)
+            # Without the query, which may contain a token.
+            print(f"Connected to {options.url.partition('?')[0]}{channels}. Press Ctrl-C to stop.", file=sys.stderr)
             async for message in client:
                 line = printable(JSON.dumps(message).decode())
                 # Coloured, because a notice among many messages is easily missed.
