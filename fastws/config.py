@@ -267,6 +267,91 @@ class Config:
     compression: str = setting("off", "permessage-deflate", choices=("off", "on"))
     compression_min_bytes: int = setting(256, "minimum size of a compressed message", unit="bytes", minimum=0)
     compression_level: int = setting(6, "zlib compression level", minimum=1, maximum=9, placeholder="LEVEL")
+    pusher_apps: tuple[str, ...] = setting(
+        (),
+        "apps of Pusher clients, which connect to /app/KEY; further entries with the same ID add key pairs. Default: "
+        "that in PUSHER_APP_ID, _KEY and _SECRET, REVERB_APP_… or SOKETI_DEFAULT_APP_…",
+        kind="list",
+        placeholder="ID:KEY:SECRET",
+        secret=True,
+        group="Pusher",
+    )
+    pusher_enabled: tuple[str, ...] = setting(
+        ("true",),
+        "false closes the connections of an app with 4003; ID=false for one app",
+        kind="app table",
+        scalar=bool,
+        placeholder="[ID=]{true,false}",
+    )
+    pusher_namespace: tuple[str, ...] = setting(
+        ("own",),
+        "own puts the channels of an app under pusher:ID:, shared gives one app the channels of all other clients",
+        kind="app table",
+        placeholder="[ID=]NAMESPACE",
+        choices=("own", "shared"),
+    )
+    pusher_client_events: tuple[str, ...] = setting(
+        ("false",),
+        "let clients send client-… events to private and presence channels",
+        kind="app table",
+        scalar=bool,
+        placeholder="[ID=]{true,false}",
+    )
+    pusher_client_event_rate: tuple[str, ...] = setting(
+        ("10",),
+        "client events per second and connection; a burst of as many passes; 0 means no limit",
+        kind="app table",
+        scalar=float,
+        placeholder="[ID=]N",
+        minimum=0,
+    )
+    pusher_activity_timeout: tuple[str, ...] = setting(
+        ("120",),
+        "silence after which clients ask whether the server is alive",
+        kind="app table",
+        scalar=int,
+        placeholder="[ID=]SECONDS",
+        unit="seconds",
+        minimum=1,
+        maximum=86_400,
+    )
+    pusher_auth_timeout: tuple[str, ...] = setting(
+        ("0",),
+        "time in which a client must have signed in or joined a private or presence channel; 0 means no limit",
+        kind="app table",
+        scalar=float,
+        placeholder="[ID=]SECONDS",
+        unit="seconds",
+        minimum=0,
+        maximum=86_400,
+    )
+    pusher_max_event_bytes: tuple[str, ...] = setting(
+        ("102400",),
+        "maximum size of the data of an event",
+        kind="app table",
+        scalar=int,
+        placeholder="[ID=]BYTES",
+        unit="bytes",
+        minimum=1,
+        maximum=1 << 22,
+    )
+    pusher_max_presence_members: tuple[str, ...] = setting(
+        ("1000",),
+        "users in a presence channel; 0 means no limit",
+        kind="app table",
+        scalar=int,
+        placeholder="[ID=]N",
+        minimum=0,
+    )
+    pusher_max_member_bytes: tuple[str, ...] = setting(
+        ("10240",),
+        "maximum size of the user_info of a member; 0 means no limit",
+        kind="app table",
+        scalar=int,
+        placeholder="[ID=]BYTES",
+        unit="bytes",
+        minimum=0,
+    )
     event_hook: str | None = setting(
         None,
         "application hook for connection events: package.module:function or HTTP URL",

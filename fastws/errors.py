@@ -175,8 +175,33 @@ class OutcomeUnknown(BrokerUnavailable):
     """Redis or another node received the request but did not answer. It may have been carried out."""
 
 
+class Dismissed(FastWSError):
+    """The dialect closes the connection with `dismissal_code`. `label` is the reason in metrics."""
+
+    code = "dismissed"
+    status = 403
+    close_code = 1008
+
+    def __init__(self, message: str, *, dismissal_code: int, label: str) -> None:
+        super().__init__(message)
+        self.dismissal_code = dismissal_code
+        self.label = label
+
+
+class TooManyMembers(FastWSError):
+    """The channel has as many users as it may have."""
+
+    code = "too_many_members"
+    status = 429
+    close_code = 1008
+
+
 class Unencodable(BadRequest):
     """A value cannot be encoded in a subscriber's codec (nested too deeply, or of an unsupported type)."""
+
+
+class ReservedEvent(Unencodable):
+    """Clients of a dialect would take this event for one of the server itself: they do not get the publication."""
 
 
 class UnknownAction(BadRequest):

@@ -18,6 +18,9 @@ from fastws.setting_values import parse
 PREFIX: Final = "FASTWS_"
 # Read where the FASTWS_ variable is not set.
 _OTHER_VARIABLES: Final = (("REDIS_URL", "redis_url"), ("ENABLE_REALTIME", "enable_realtime"))
+# Before APP_ID, APP_KEY and APP_SECRET, in Laravel's .env and in that of Soketi.
+_PUSHER_PREFIXES: Final = ("PUSHER_", "REVERB_", "SOKETI_DEFAULT_")
+_PUSHER_PARTS: Final = ("APP_ID", "APP_KEY", "APP_SECRET")
 # Variables of backends and of the load test, which the server does not read.
 _NOT_SETTINGS: Final = re.compile(r"FASTWS_(?:URL|LOAD_\w+)")
 # Kubernetes sets these for a Service named fastws (or fastws-…), unless enableServiceLinks is false.
@@ -65,7 +68,19 @@ def from_environment(environment: Mapping[str, str], mistakes: Mistakes) -> dict
                 values[name] = _from_secret_file(SETTINGS[name], secret, ours + FILE_SUFFIX)
             elif variable in given:
                 values[name] = _from_variable(SETTINGS[name], given[variable], variable)
+    if "pusher_apps" not in values and "pusher_apps" not in mistakes.settings:
+        with mistakes.collect("pusher_apps"):
+            values |= _pusher_app(given)
     return values
+
+
+def _pusher_app(given: Mapping[str, str]) -> dict[str, object]:
+    """Return the app that the variables of another server name; nothing unless all three of one are there."""
+    for prefix in _PUSHER_PREFIXES:
+        parts = [given.get(prefix + part, "").strip() for part in _PUSHER_PARTS]
+        if all(parts):
+            return {"pusher_apps": parse(SETTINGS["pusher_apps"], [":".join(parts)], f"{prefix}APP_ID, _KEY, _SECRET")}
+    return {}
 
 
 def _from_variable(setting: Setting, value: str, variable: str) -> object:

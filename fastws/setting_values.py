@@ -25,19 +25,24 @@ def _parse_list(setting: Setting, value: object, where: str) -> tuple[str, ...]:
     is_text = isinstance(value, str)
     if isinstance(value, str):
         value = value.split(",")
-    if isinstance(value, Mapping) and setting.kind in ("pattern table", "path table"):
-        value = [f"{key}={item}" for key, item in value.items()]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = [str(value)]
+    if isinstance(value, Mapping) and setting.kind in ("pattern table", "path table", "app table"):
+        value = [f"{key}={_text(item)}" for key, item in value.items()]
+    if isinstance(value, int | float) and (setting.kind == "app table" or not isinstance(value, bool)):
+        value = [_text(value)]
     if not isinstance(value, Sequence) or not all(isinstance(item, str | int | float) for item in value):
         raise ConfigError(f"{where}: must be a list of strings{_but_not(setting, value)}")
-    entries = tuple(text for item in value if (text := str(item).strip()))
+    entries = tuple(text for item in value if (text := _text(item).strip()))
     if value and not entries:
         remedy = "leave it out" if is_text else "leave it out, or set [] in the TOML file"
         raise ConfigError(f"{where}: must not be empty; {remedy}")
     for entry in entries:
         check_secret(setting, entry, where)
     return entries
+
+
+def _text(value: object) -> str:
+    """Return a value of a TOML file as in the environment."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def parse_scalar(setting: Setting, value: object, where: str) -> bool | int | float | str:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from fastws.config import SETTINGS, Config
 from fastws.errors import ConfigError
 from fastws.mistakes import Mistakes
+from fastws.pusher_settings import PUSHER_SETTINGS, pusher_apps
 from fastws.setting_definition import Setting
 from fastws.setting_sources import from_environment, from_toml, suggestion
 from fastws.setting_values import check_secret, is_allowed, parse, parse_scalar
@@ -295,6 +296,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Config], object]], ...]] =
     (("public_url",), public_host),
     (("aws_credentials",), _check_aws_credentials),
     (("webhooks", "webhook_secret", "webhook_channels"), _check_webhooks),
+    (PUSHER_SETTINGS, pusher_apps),
     (("workspace_channel",), _check_workspace_channel),
     (("tls_cert", "tls_key"), _check_tls),
     (("workers", "redis_url"), _check_workers),

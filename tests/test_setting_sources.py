@@ -73,7 +73,9 @@ def test_a_list_flag_without_an_entry_is_refused(value: object, remedy: str) -> 
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_every_secret_may_be_in_a_file(name: str, tmp_path: Path) -> None:
-    value = {"redis_url": "redis://:pw@a", "aws_credentials": "KEY:SECRET"}.get(name, "x" * 40)
+    value = {"redis_url": "redis://:pw@a", "aws_credentials": "KEY:SECRET", "pusher_apps": "1:key:secret"}.get(
+        name, "x" * 40
+    )
     file = tmp_path / "secret"
     file.write_text(f"{value}\n")
     from_file = load(environment={f"FASTWS_{name.upper()}_FILE": str(file)})

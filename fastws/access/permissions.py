@@ -9,13 +9,19 @@ from typing import Final
 
 from fastws.access.local_peers import is_anonymous_by_default
 from fastws.config import Config
+from fastws.pusher_settings import pusher_apps
 from fastws.vocabulary.channels import WORKSPACE_ID, compile_pattern, workspace_channels
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.mailboxes import MAILBOX_PREFIX, is_mailbox
+from fastws.vocabulary.pusher_apps import PREFIX, PRESENCE, PRIVATE
 
 PROTECTED_ALWAYS: Final = ("user:**", "workspace:**")
 # Protected whatever `protected_channels` says.
 MAILBOXES: Final = f"{MAILBOX_PREFIX}**"
+# The same for the channels of Pusher apps. In the namespace `shared`, clients of other dialects need a token for the
+# channels that Pusher clients need a signature for.
+PUSHER_CHANNELS: Final = f"{PREFIX}**"
+_SHARED: Final = tuple(pattern for kind in (PRIVATE, PRESENCE) for pattern in (f"{kind}*", f"{kind}*:**"))
 # Before a pattern in `protected_channels` that is added to the default.
 ADDED: Final = "+"
 # Protected only if a JWT key is configured: without one no client could have a token that allows them.
@@ -182,16 +188,24 @@ def _protection(config: Config, patterns: Iterable[str]) -> re.Pattern[str]:
 
 
 def _protected_channels(config: Config, *, key_configured: bool) -> tuple[str, ...]:
+    always = (MAILBOXES, *_of_pusher_apps(config))
     if config.protected_channels is not None and _replaces_default(config):
-        return (*config.protected_channels, MAILBOXES)
+        return (*config.protected_channels, *always)
     added = tuple(pattern.removeprefix(ADDED) for pattern in config.protected_channels or ())
-    protected = (*PROTECTED_ALWAYS, MAILBOXES) + (PROTECTED_WITH_KEY if key_configured else ())
+    protected = (*PROTECTED_ALWAYS, *always) + (PROTECTED_WITH_KEY if key_configured else ())
     # A configured name of workspace channels is protected as well.
     workspaces = config.workspace_channel.replace(WORKSPACE_ID, "*")
     if workspaces != "workspace:*":
         prefix = config.workspace_channel.partition(WORKSPACE_ID)[0]
         protected += (workspaces, f"{prefix}**") if prefix.endswith(":") else (workspaces,)
     return protected + added
+
+
+def _of_pusher_apps(config: Config) -> tuple[str, ...]:
+    apps = pusher_apps(config)
+    if not apps:
+        return ()
+    return (PUSHER_CHANNELS, *_SHARED) if any(app.is_shared for app in apps) else (PUSHER_CHANNELS,)
 
 
 def _replaces_default(config: Config) -> bool:

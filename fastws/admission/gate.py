@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -17,10 +18,11 @@ from fastws.admission.capacity import Capacity
 from fastws.admission.shares import Probed
 from fastws.callouts.event_hook import EventHook
 from fastws.callouts.gateway_events import Caller, connect_event
+from fastws.codec.json_text import JSON
 from fastws.codec.negotiate import negotiate
 from fastws.config import Config
 from fastws.dialects.client_ids import CLIENT_ID, with_mailbox
-from fastws.dialects.dialect import Dialect, StartingChannels
+from fastws.dialects.dialect import Dialect, IdScheme, StartingChannels
 from fastws.dialects.mount import Mounts
 from fastws.errors import (
     Draining,
@@ -82,6 +84,7 @@ class Gate:
         self.is_leaving = False
         self._emptied = asyncio.Event()
         self._ids = connection_ids(rules.node_id)
+        self._other_ids: dict[IdScheme, Iterator[str]] = {}
 
     @property
     def is_full(self) -> bool:
@@ -137,6 +140,8 @@ class Gate:
         dialect = self._mounts.find(request.path, has_token=token is not None)
         if dialect is None:
             raise _unknown_path(request)
+        if dialect.has_own_access:
+            return self._admit_on_its_terms(request, address, dialect)
         anonymous_allowed = self._may_be_anonymous(request, address)
         if token is None and (dialect.needs_token or not anonymous_allowed):
             self._refuse_without_token(request, dialect)
@@ -152,6 +157,17 @@ class Gate:
         return Admission(
             request, address, next(self._ids), dialect, codec, subprotocol, identity, anonymous_allowed, starting
         )
+
+    def _admit_on_its_terms(self, request: Request, address: str, dialect: Dialect) -> Admission:
+        """Admit a client of a dialect that ignores tokens."""
+        starting = dialect.admit(None, request.query)
+        if self.capacity.has_shares:
+            self.capacity.check_shares(None, address)
+        scheme, ids = dialect.id_scheme, self._ids
+        if scheme is not None:
+            known = self._other_ids.get(scheme)
+            ids = self._other_ids[scheme] = scheme.of(self._rules.node_id) if known is None else known
+        return Admission(request, address, next(ids), dialect, JSON, None, None, False, starting)  # noqa: FBT003
 
     def _check_origin(self, request: Request) -> None:
         if not self._rules.allowed_origins.allows(request.headers.get("origin")):

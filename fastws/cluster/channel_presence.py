@@ -167,7 +167,7 @@ class ChannelPresence:
 
     def take_update(self) -> PresenceUpdate | None:
         """Return the changes since the last update; None if there are none."""
-        joined, left = self._take_changes()
+        joined, left = self.take_changes()
         figures = (self.count, self.users)
         if not joined and not left and figures == self._told:
             return None
@@ -178,7 +178,11 @@ class ChannelPresence:
             return PresenceUpdate(self.name, *figures, is_partial=True)
         return PresenceUpdate(self.name, *figures, joined, left)
 
-    def _take_changes(self) -> tuple[list[PresenceMember], list[PresenceMember]]:
+    def has_user(self, user: str) -> bool:
+        """Whether a connection of `user` is in the channel."""
+        return user in self._users
+
+    def take_changes(self) -> tuple[list[PresenceMember], list[PresenceMember]]:
         """Return the members that subscribers do not know yet, and those that they know and that are gone."""
         joined: list[PresenceMember] = []
         left: list[PresenceMember] = []

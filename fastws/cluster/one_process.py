@@ -21,10 +21,10 @@ from fastws.vocabulary.values import timestamp
 
 def description(client: Client) -> dict[str, object]:
     """Describe a connection in the format of `GET /connections`."""
-    identity, client_id = client.identity, client.client_id
+    client_id = client.client_id
     return {
         "id": client.id,
-        "user": identity.user if identity is not None else None,
+        "user": client.user,
         **({} if client_id is None else {"client_id": client_id}),
         "dialect": client.dialect_name,
         "codec": client.codec_name,
@@ -136,6 +136,15 @@ class OneProcess:
                 for client in index.of(name):
                     if client.identity is not None and self._revocations.is_revoked(client.identity):
                         client.revoke()
+
+    async def disconnect(self, realm: str, user: str) -> None:
+        self.disconnect_here(realm, user)
+
+    def disconnect_here(self, realm: str, user: str) -> None:
+        """Close the connections of this process that have signed in as `user` of `realm`."""
+        for client in self._roster.signed_in(realm, user):
+            self._hub.flush_channels_of(client)
+            client.end(1008, "closed by the application", label="terminated")
 
     async def reserve(self, message_id: str) -> Outcome | None:
         return await self._message_ids.reserve(message_id)

@@ -77,6 +77,10 @@ class Cluster(Protocol):
         """Revoke a token, a user or both on every process. `expires_at` is the `exp` of the token, if known."""
         ...
 
+    async def disconnect(self, realm: str, user: str) -> None:
+        """Close the connections that have signed in as `user` of `realm`, everywhere. Raises BrokerUnavailable."""
+        ...
+
     async def reserve(self, message_id: str) -> Outcome | None:
         """Return None if this is the first try with this id in 5 minutes, on any process. The caller must then call
         `record_outcome` or `leave`.

@@ -15,6 +15,7 @@ from fastws.counters import Counters
 from fastws.errors import BadRequest, FastWSError, Unencodable
 from fastws.hub.roster import Roster
 from fastws.throttled_log import ThrottledLog
+from fastws.vocabulary.connection_ids import entry_id
 from fastws.vocabulary.presence import PresenceMember, PresencePage, PresenceUpdate
 
 MAX_INFO_BYTES: Final = 1024
@@ -52,12 +53,27 @@ class OtherNodes(Protocol):
         ...
 
 
+class LocalPresence(Protocol):
+    """The presence of this process: cluster/presence.py or cluster/members.py."""
+
+    # The end of all keys in Redis.
+    kind: str
+    channels: dict[str, ChannelPresence]
+    others: OtherNodes | None
+
+    def changed(self, channel: ChannelPresence) -> None:
+        """The entries of other processes have changed, or have been read."""
+        ...
+
+
 class ProcessPresence:
     """The presence of all channels with a connection of this process.
 
     `others` is None if there are no other processes. `schedule` calls back in the next loop iteration,
     `schedule_later` after a number of seconds. Cost: 5 µs per join.
     """
+
+    kind = "presence"
 
     def __init__(
         self,
@@ -67,7 +83,9 @@ class ProcessPresence:
         schedule: Callable[[Callable[[], None]], object],
         schedule_later: Callable[[float, Callable[[], None]], object],
         counters: Counters,
+        node_id: str = "",
     ) -> None:
+        self._node_id = node_id
         self.channels: dict[str, ChannelPresence] = {}
         # Number of connections of this process in channels with presence: one in two channels counts twice.
         self.members = 0
@@ -96,7 +114,7 @@ class ProcessPresence:
             if self.others is not None:
                 self.others.opened(channel)
         self.members += 1
-        field = channel.enter(connection_id, self._member_of(connection_id))
+        field = channel.enter(entry_id(self._node_id, connection_id), self._member_of(connection_id))
         if self.others is not None:
             self.others.changed(channel, field)
         self.changed(channel)
@@ -104,7 +122,7 @@ class ProcessPresence:
     def left(self, connection_id: str, name: str) -> None:
         """A connection of this process is no longer a subscriber of `name`."""
         channel = self.channels.get(name)
-        field = None if channel is None else channel.leave(connection_id)
+        field = None if channel is None else channel.leave(entry_id(self._node_id, connection_id))
         if channel is None or field is None:
             return
         self.members -= 1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from fastws.codec.codec import Codec
+from fastws.errors import Dismissed
 from fastws.vocabulary.commands import Request, RequestId
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.identity import Identity
@@ -42,6 +43,26 @@ class StartingChannels:
         """The mailbox of the client's id; None without a client id."""
         return None
 
+    @property
+    def user(self) -> str | None:
+        """The user as whom the client has signed in, where that is not by a token."""
+        return None
+
+    @property
+    def dismissal(self) -> Dismissed | None:
+        """Why the connection is closed right after the upgrade; None if it stays."""
+        return None
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the client has proved who it is."""
+        return True
+
+    @property
+    def deadline_seconds(self) -> float:
+        """Time in which the client must prove who it is, or it is closed as with an expired token; 0: no limit."""
+        return 0.0
+
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class StartingMailbox(StartingChannels):
@@ -53,6 +74,27 @@ class StartingMailbox(StartingChannels):
     def mailbox(self) -> Mailbox | None:
         """The mailbox of the client's id."""
         return self.own_mailbox
+
+
+@dataclass(slots=True, frozen=True)
+class Parting:
+    """How a connection is closed: with `code` and `reason`, after `message` if there is one."""
+
+    code: int
+    reason: str
+    message: Mapping[str, object] | None = None
+
+
+class IdScheme(Protocol):
+    """Connection ids of another form than those of vocabulary/connection_ids.py."""
+
+    def of(self, node_id: str) -> Iterator[str]:
+        """Yield ids of connections of this node without end."""
+        ...
+
+    def node_of(self, connection_id: str) -> str | None:
+        """Return the id of the node that has this connection; None for an id of another form."""
+        ...
 
 
 class Dialect(Protocol):
@@ -69,6 +111,16 @@ class Dialect(Protocol):
     @property
     def needs_token(self) -> bool:
         """Whether upgrades without a token are always refused with 401, regardless of settings."""
+        ...
+
+    @property
+    def has_own_access(self) -> bool:
+        """Whether the dialect itself decides who may connect and subscribe: tokens are ignored, JSON is the codec."""
+        ...
+
+    @property
+    def id_scheme(self) -> IdScheme | None:
+        """The form of connection ids; None for that of the other dialects."""
         ...
 
     @property
@@ -105,6 +157,10 @@ class Dialect(Protocol):
         """Convert `publication` to the message that all subscribers of this dialect receive."""
         ...
 
+    def parting(self, code: int, reason: str, label: str) -> Parting:
+        """Return how to close a connection for which other dialects use `code`; `label` is the reason in metrics."""
+        ...
+
     def reserves(self, channel: str) -> bool:
         """Whether clients may not publish `reserved_events` on `channel`."""
         ...
@@ -113,12 +169,18 @@ class Dialect(Protocol):
 class DialectDefaults:
     """The parts that are the same in most dialects."""
 
+    has_own_access = False
+    id_scheme: IdScheme | None = None
     ping: bytes | None = None
     reserved_events: frozenset[str] = frozenset()
 
     def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
         """Return `message` with the `id` of its request."""
         return {**message, "id": request_id}
+
+    def parting(self, code: int, reason: str, label: str) -> Parting:
+        """Close as the server says."""
+        return Parting(code, reason)
 
     def reserves(self, channel: str) -> bool:
         """Reserve nothing."""

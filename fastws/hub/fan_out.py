@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import Final
 
 from fastws.counters import Counters
-from fastws.errors import BadRequest, FastWSError
+from fastws.errors import BadRequest, FastWSError, ReservedEvent
 from fastws.hub.channel import Audience, Channel, Chunk
 from fastws.hub.ports import Enqueued, Member, Receipt, WireForm
 from fastws.vocabulary.publication import Publication
@@ -295,6 +295,8 @@ def _frame_wanted(
             if frame is None:
                 frame = framed[(form, position)] = form.frame(publication)
             wanted.append((position, frame))
+        except ReservedEvent:
+            counters.dropped["reserved_event"] += len(audience.members)
         except BadRequest as error:
             outcome.refuse(position, error)
             counters.dropped["unencodable"] += len(audience.members)

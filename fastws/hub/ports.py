@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fastws.errors import FastWSError
 from fastws.vocabulary.positions import Page, Past, Position, Recovery
-from fastws.vocabulary.presence import PresencePage
+from fastws.vocabulary.presence import ChannelMember, Membership, PresencePage
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Reply
 
@@ -205,6 +205,25 @@ class Presence(Protocol):
 
         With `limit` 0 only with the figures. The answer is BadRequest for a channel without presence.
         """
+        ...
+
+
+class Members(Protocol):
+    """Knows the users in channels whose members are users, on all processes."""
+
+    def open(self, channel: str, answer: Callable[[FastWSError | None], None]) -> None:
+        """Call `answer` when the members of `channel` are known, or with BrokerUnavailable, now or later."""
+        ...
+
+    def enter(self, connection_id: str, channel: str, membership: Membership) -> None:
+        """The connection is about to become a subscriber of `channel`, which is open: tell the other members.
+
+        Raises TooManyMembers, and BrokerUnavailable if the members are not known.
+        """
+        ...
+
+    def of(self, channel: str) -> list[ChannelMember]:
+        """Return the users in `channel`, if a connection of this process is in it."""
         ...
 
 

@@ -17,6 +17,11 @@ class Client(Member, Protocol):
     @property
     def identity(self) -> Identity | None: ...
     @property
+    def user(self) -> str | None:
+        """The user of the token, or as whom the client has signed in; None for neither."""
+        ...
+
+    @property
     def client_id(self) -> str | None:
         """The client id that the client has given; None without one."""
         ...
@@ -77,7 +82,9 @@ class Roster:
     """
 
     __slots__ = (
+        "_accounts",
         "_has_client_ids",
+        "_realms",
         "blocked",
         "by_client_id",
         "by_token",
@@ -95,6 +102,9 @@ class Roster:
         # Clients with a client id, which several users and connections may have.
         self.by_client_id: Index[Client] = Index()
         self._has_client_ids = False
+        # Clients that have signed in without a token, by realm and user, and the key of each.
+        self._accounts: Index[Client] = Index()
+        self._realms: dict[str, str] = {}
         # Number of clients by dialect and codec.
         self.kinds: dict[tuple[str, str], int] = {}
         # Clients that have data waiting because their socket is blocked.
@@ -137,8 +147,21 @@ class Roster:
             self._remove_token(client, identity)
         if self._has_client_ids and client.client_id is not None:
             self.by_client_id.remove(client.client_id, client)
+        if self._realms and (account := self._realms.pop(client.id, None)) is not None:
+            self._accounts.remove(account, client)
         if self.user_changed is not None:
             self.user_changed(None if identity is None else identity.user)
+
+    def sign_in(self, connection_id: str, realm: str, user: str) -> None:
+        """The client of this connection is `user` of `realm`, which contains no colon."""
+        client = self.clients.get(connection_id)
+        if client is not None and connection_id not in self._realms:
+            self._realms[connection_id] = account = f"{realm}:{user}"
+            self._accounts.add(account, client)
+
+    def signed_in(self, realm: str, user: str) -> list[Client]:
+        """Return the clients that are `user` of `realm`."""
+        return self._accounts.of(f"{realm}:{user}")
 
     def give_client_id(self, connection_id: str, client_id: str) -> None:
         """The client of this connection has a client id."""

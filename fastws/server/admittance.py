@@ -20,11 +20,15 @@ from fastws.config import Config
 from fastws.dialects.mount import Mounts
 from fastws.errors import ConfigError
 from fastws.mistakes import Mistakes
+from fastws.pusher_settings import pusher_apps
 from fastws.redis_address import parse_address
 from fastws.server.tls import Tls
+from fastws.vocabulary.pusher_apps import PusherApps
+from fastws.vocabulary.socket_ids import SocketIds
 
 if TYPE_CHECKING:
     from fastws.callouts.jwks import Jwks
+    from fastws.dialects.pusher import PusherDialects
 
 
 class Admittance:
@@ -81,8 +85,13 @@ class Admittance:
         with self._mistakes.collect():
             self.permissions = Permissions(config, has_configured_key)
         with self._mistakes.collect():
+            self.pusher_apps = pusher_apps(config)
+            self.pusher = _make_pusher(self.pusher_apps, self.permissions) if self.pusher_apps else None
             self.mounts = Mounts(
-                config.mounts, workspace_channel=config.workspace_channel, jobs_channel=config.jobs_channel
+                config.mounts,
+                workspace_channel=config.workspace_channel,
+                jobs_channel=config.jobs_channel,
+                keyed=() if self.pusher is None else (self.pusher,),
             )
 
     def _make_addresses(self, config: Config) -> None:
@@ -115,6 +124,17 @@ class Admittance:
         with self._mistakes.collect():
             if config.metrics_hook is not None:
                 load_function(config.metrics_hook, setting="metrics_hook")
+
+
+def _make_pusher(apps: PusherApps, permissions: Permissions) -> PusherDialects:
+    from fastws.access.pusher_signatures import is_signed, sign  # what a server without apps does not need
+    from fastws.dialects.pusher import PusherDialects
+
+    by_key = {key: app for app in apps for key in app.secrets}
+    # The same in all processes, and nobody else knows it.
+    secret = "".join(secret for _, secret in sorted((key, app.secrets[key]) for key, app in by_key.items()))
+    ids = SocketIds(sign(secret, "socket ids").encode())
+    return PusherDialects(by_key, is_signed, ids, permissions.is_protected)
 
 
 def _make_jwks(url: str) -> Jwks:

@@ -22,6 +22,7 @@ from fastws.callouts.authorizer import Authorizer
 from fastws.callouts.event_hook import EventHook
 from fastws.callouts.metrics_hook import MetricsHook
 from fastws.cluster.channel_presence import PresenceRule
+from fastws.cluster.members import HubPresence, ProcessMembers
 from fastws.cluster.one_process import OneProcess
 from fastws.cluster.presence import PresenceMembers, ProcessPresence
 from fastws.cluster.redis.cluster import RedisCluster
@@ -66,6 +67,7 @@ from fastws.transport.outbox import Bounds
 from fastws.transport.services import TransportServices
 from fastws.transport.write_batch import WriteBatch
 from fastws.vocabulary.channel_table import ChannelTable
+from fastws.vocabulary.connection_ids import node_of
 from fastws.vocabulary.presence import PresenceMode
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ class Assembly:
         self.batch = WriteBatch()
         self.hub = self._make_hub()
         self.broker = self._make_broker(node_id)
-        self.hub.presence = self.presence = self._make_presence()
+        self._make_presences(node_id)
         self.cluster = self._make_cluster()
         self._make_callouts()
         self.services = self._make_services()
@@ -176,7 +178,7 @@ class Assembly:
             gap=self.hub.gap,
         )
 
-    def _make_presence(self) -> ProcessPresence | None:
+    def _make_presence(self, node_id: str) -> ProcessPresence | None:
         config, loop = self._config, asyncio.get_running_loop()
         modes, intervals = presence_modes(config), ChannelTable(presence_intervals(config))
         if not any(mode for _, mode in modes):
@@ -188,14 +190,31 @@ class Assembly:
             return None if mode is None else PresenceRule(mode, intervals(channel))
 
         members = PresenceMembers(self._roster)
-        return ProcessPresence(rule, members, self.hub.notify, loop.call_soon, loop.call_later, self._counters)
+        return ProcessPresence(
+            *(rule, members, self.hub.notify, loop.call_soon, loop.call_later, self._counters, node_id)
+        )
+
+    def _make_presences(self, node_id: str) -> None:
+        loop, has_members = asyncio.get_running_loop(), self._admittance.mounts.has_members
+        self.presence = self._make_presence(node_id)
+        self.members = ProcessMembers(
+            node_id, self.hub.notify, loop.call_soon, loop.call_later, lambda: self.broker.is_up
+        )
+        self.hub.presence = (
+            self.presence if has_members is None else HubPresence(self.members, has_members, self.presence)
+        )
 
     def _make_cluster(self) -> OneProcess | RedisCluster:
         revocations = self._admittance.revocations
         local = OneProcess(self.hub, self._roster, revocations)
         if isinstance(self.broker, MemoryBroker):
             return local
-        return RedisCluster(self.broker, local, self.hub, self._roster, revocations, self.presence)
+        mounts = self._admittance.mounts
+        return RedisCluster(
+            *(self.broker, local, self.hub, self._roster, revocations),
+            [each for each in (self.presence, mounts.has_members and self.members) if each is not None],
+            find_node=mounts.node_of if mounts.id_schemes else node_of,
+        )
 
     def _make_webhooks(self) -> Webhooks | None:
         if not self._config.webhooks:
@@ -226,6 +245,7 @@ class Assembly:
             hub=self.hub,
             broker=self.broker,
             history=self.broker.history,
+            members=self.members,
             roster=self._roster,
             counters=self._counters,
             permissions=admittance.permissions,

@@ -64,6 +64,27 @@ class DirectAcknowledgement:
         self.session.refuse(error, self.request_id)
 
 
+class RefusalOnly:
+    """The receipt of a publication whose sender gets no reply unless it is refused."""
+
+    __slots__ = ("request_id", "session")
+
+    def __init__(self, session: Session, request_id: RequestId) -> None:
+        self.session = session
+        self.request_id = request_id
+
+    def kept(self, position: Position) -> None:
+        """Does nothing."""
+
+    def done(self, sent: int, failed: int) -> None:
+        """Does nothing."""
+
+    def refused(self, error: FastWSError) -> None:
+        """Send the error."""
+        if not self.session.peer.is_gone:
+            self.session.refuse(error, self.request_id)
+
+
 def acknowledge(
     session: Session,
     channel: str | None,

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from fastws.access.tokens import REFUSAL
 from fastws.dialects.client_ids import check_claim
-from fastws.errors import BadRequest, FastWSError, Forbidden, RateLimited, TooManyChannels, Unauthorized
+from fastws.errors import BadRequest, Dismissed, FastWSError, Forbidden, RateLimited, Unauthorized
 from fastws.hub.ports import Receipt
 from fastws.hub.publication_log import LoggedReceipt
-from fastws.session.acknowledgements import Acknowledgement, DirectAcknowledgement
+from fastws.session.acknowledgements import Acknowledgement, DirectAcknowledgement, RefusalOnly
+from fastws.session.asker import Asker
 from fastws.session.authorization import authorize, leave_forbidden_channels, owns
-from fastws.session.joining import Joining
+from fastws.session.joining import Joining, check_number
+from fastws.session.members import join_as_member
 from fastws.session.presence import read_presence
 from fastws.session.recovery import read_history
 from fastws.session.waiting import proceed, suspend, wait_for
 from fastws.vocabulary.commands import (
+    Answer,
     ChangeFilter,
+    Decide,
     Echo,
     Ping,
     ReadHistory,
     ReadPresence,
     Refresh,
+    Relay,
     RequestId,
     RequestMetrics,
     Send,
     SendDirect,
+    SignIn,
     Subscribe,
     Unsubscribe,
 )
@@ -45,19 +52,17 @@ CONNECTION_PREFIX: Final = "connection:"
 
 def subscribe(session: Session, command: Subscribe, request_id: RequestId) -> None:
     name = command.channel
+    if command.member is not None:
+        join_as_member(session, name, command.member, request_id)
+        return
+    if command.is_allowed:
+        _join(session, name, command.past, request_id)
+        return
     authorize(session, "subscribe", name, lambda: _join(session, name, command.past, request_id), request_id)
 
 
 def _join(session: Session, name: str, past: Past, request_id: RequestId) -> None:
-    peer, config = session.peer, session.services.config
-    hub = session.services.hub
-    is_member = hub.audience_of(peer, name) is not None
-    if not is_member and len(peer.audiences) >= config.max_channels_per_connection:
-        raise TooManyChannels(
-            f"a connection may subscribe to at most {config.max_channels_per_connection} channels; "
-            "unsubscribe from one first",
-            channel=name,
-        )
+    check_number(session, name)
     Joining(
         session,
         name,
@@ -157,6 +162,40 @@ def _send_directly(session: Session, command: SendDirect, request_id: RequestId)
         receipt.refused(error)
     else:
         receipt.done(int(delivered), int(not delivered))
+
+
+def relay(session: Session, command: Relay, request_id: RequestId) -> None:
+    """Publish to the other subscribers of a channel; the sender gets a reply only if the broker refuses."""
+    services, sender = session.services, session.peer.id
+    services.counters.publications["client"] += 1
+    publication = Publication(
+        *(command.channel, command.event, command.data, None, sender, None, None, None, None),
+        *(frozenset((sender,)), command.attributes, None, True),
+    )
+    services.broker.publish(publication, RefusalOnly(session, request_id))
+
+
+def sign_in(session: Session, command: SignIn, request_id: RequestId) -> None:
+    """Note the user of the client, and reply."""
+    session.services.roster.sign_in(session.peer.id, command.realm, command.user)
+    session.write_reply_frame(session.form.plain(command.message))
+
+
+def answer(session: Session, command: Answer, request_id: RequestId) -> None:
+    session.write_reply_frame(session.form.plain(command.message))
+
+
+def decide(session: Session, command: Decide, request_id: RequestId) -> None:
+    """Perform what the dialect decides."""
+    try:
+        decided = command.decide(Asker(session))
+    except Dismissed as error:
+        session.dismiss(error)
+        return
+    if session.starting.deadline_seconds and isinstance(decided, SignIn | Subscribe) and session.starting.is_proven:
+        session.services.expiry.watch_expiry(session.peer, inf)
+    if decided is not None:
+        session.services.commands[type(decided)](session, decided, request_id)
 
 
 def echo(session: Session, command: Echo, request_id: RequestId) -> None:
@@ -278,6 +317,10 @@ COMMANDS: Final[Mapping[type, Callable[[Session, Any, RequestId], None]]] = {
     ReadPresence: presence,
     Ping: ping,
     Echo: echo,
+    Relay: relay,
+    SignIn: sign_in,
+    Answer: answer,
+    Decide: decide,
     Refresh: refresh,
     ChangeFilter: change_filter,
     RequestMetrics: request_metrics,

@@ -11,6 +11,7 @@ from fastws.session.recovery import Joined, replay
 from fastws.session.waiting import wait_for
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.positions import Past, Position, Recovery
+from fastws.vocabulary.presence import Membership
 from fastws.vocabulary.replies import Gap
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ OnError = Callable[[FastWSError], None]
 class Joining:
     """A client that is about to become a member of the channel `name`.
 
-    `past` is what it asks for of the history of the channel, `filter` selects its deliveries. `joined` is called once
+    `past` is what it asks for of the history of the channel, `filter` selects its deliveries, and `member` is
+    as whom it joins a channel of users. `joined` is called once
     it is a member, with its standing if the channel has a history, and `refused` with an error.
 
     If the broker cannot receive the channel, the client is refused. With `stays` it becomes a member even then, and
@@ -42,6 +44,7 @@ class Joining:
     refused: OnError
     filter: Filter | None = None
     stays: bool = False
+    member: Membership | None = None
 
     def run(self) -> None:
         """Join at once, or when the broker confirms that it receives the channel; the session waits until then."""
@@ -113,13 +116,36 @@ class Joining:
         """Become a member. Returns False if the client has gone meanwhile."""
         session = self.session
         if session.flush_before_reply(self.name):
+            if self.member is not None and not self._enter_as(self.member):
+                return False
             session.services.hub.subscribe(session.peer, self.name, session.form, self.filter)
             return True
         self._give_up()
         return False
 
+    def _enter_as(self, member: Membership) -> bool:
+        """Announce `member` in the channel, before the client is a subscriber. Returns False if it is refused."""
+        session = self.session
+        try:
+            session.services.members.enter(session.peer.id, self.name, member)
+        except FastWSError as error:
+            self.refused(error)
+            self._give_up()
+            return False
+        return True
+
     def _give_up(self) -> None:
         stop_listening(self.session.services, self.name)
+
+
+def check_number(session: Session, name: str) -> None:
+    """Raise TooManyChannels if the client may not join `name` in addition to its channels."""
+    peer, services = session.peer, session.services
+    limit = services.config.max_channels_per_connection
+    if len(peer.audiences) >= limit and services.hub.audience_of(peer, name) is None:
+        raise TooManyChannels(
+            f"a connection may subscribe to at most {limit} channels; unsubscribe from one first", channel=name
+        )
 
 
 def stop_listening(services: Services, channel: str) -> None:

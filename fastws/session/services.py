@@ -18,7 +18,7 @@ from fastws.counters import Counters
 from fastws.dialects.mount import Mounts
 from fastws.dialects.wire_form import DialectForm
 from fastws.hub.hub import Hub
-from fastws.hub.ports import Broker, History, Receipt
+from fastws.hub.ports import Broker, History, Members, Receipt
 from fastws.hub.roster import Roster
 from fastws.logs import LogLevel
 from fastws.session.ports import ExpiryWatch, ReplyBatch, Spawn
@@ -53,6 +53,7 @@ class Services:
     broker: Broker
     # None without the setting `history`.
     history: History | None
+    members: Members
     roster: Roster
     counters: Counters
     permissions: Permissions

@@ -9,6 +9,7 @@ from typing import Final
 from fastws.dialects.dialect import StartingChannels
 from fastws.dialects.wire_form import DialectForm
 from fastws.errors import (
+    Dismissed,
     FastWSError,
     Forbidden,
     InvalidText,
@@ -215,6 +216,10 @@ class Session:
     def refuse(self, error: FastWSError, request_id: RequestId) -> None:
         """Send `error` as the reply to a request."""
         self.send_reply(Failure(error.code, error.message, error.channel), request_id)
+
+    def dismiss(self, error: Dismissed) -> None:
+        """Close the connection because the dialect wants it."""
+        self.peer.end(error.dismissal_code, error.message, label=error.label)
 
     def flush_before_reply(self, channel: str) -> bool:
         """Write the pending publications of `channel`, so that the next reply does not overtake them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from fastws.dialects.dialect import StartingMailbox, Wanted
@@ -21,6 +22,11 @@ NOTHING: Final = Wanted()
 def join_starting_channels(session: Session) -> None:
     """Join the channels that the client's path implies, send the greeting, then report the channels that failed."""
     starting = session.starting
+    if starting.dismissal is not None:
+        session.dismiss(starting.dismissal)
+        return
+    if starting.deadline_seconds:
+        session.services.expiry.watch_expiry(session.peer, time.time() + starting.deadline_seconds)
     if isinstance(starting, StartingMailbox):
         _MailboxStart(session, starting.own_mailbox).run()
         return

@@ -15,7 +15,13 @@ _POLICIES: Final = ("conflate", "disconnect", "drop_newest", "drop_oldest")
 _CLOSED: Final = (
     *((1000, "client"), (1001, "client"), (1005, "client"), (1000, "operator"), (1001, "idle")),
     *((1002, "protocol_error"), (1003, "unsupported_data"), (1006, "lost")),
-    *((1007, "invalid_text"), (1007, "protocol_error"), (1008, "protocol_error"), (1008, "rate_limited")),
+    *(
+        (1007, "invalid_text"),
+        (1007, "protocol_error"),
+        (1008, "protocol_error"),
+        (1008, "rate_limited"),
+        (1008, "terminated"),
+    ),
     *(
         (1009, "protocol_error"),
         (1011, "internal"),
@@ -57,7 +63,7 @@ KNOWN_LABELS: Final[Mapping[str, tuple[object, ...]]] = {
     "holes": ("filled", "gap"),
     "recoveries": ("never_was", "recovered", "too_many", "too_old", "wrong_epoch"),
     "slow_consumers": _POLICIES,
-    "dropped": (*_POLICIES, "broker", "closed", "direct", "slow_consumer", "unencodable"),
+    "dropped": (*_POLICIES, "broker", "closed", "direct", "reserved_event", "slow_consumer", "unencodable"),
     "rate_limited": ("address", "broadcast", "connect", "message", "refresh", "user"),
     "feed_rejected": ("channels", "jobs", "service", "workspaces"),
     "hook_calls": _HOOK_CALLS,

@@ -46,8 +46,13 @@ def close(connection: Connection, code: int, reason: str, *, label: str) -> None
     """Send a close frame. The peer has CLOSE_SECONDS to answer it before the connection is aborted."""
     if connection.state is not State.OPEN:
         return
+    session = connection.session
+    parting = session.form.dialect.parting(code, reason, label)
+    code, reason = parting.code, parting.reason
+    if parting.message is not None:
+        session.write_reply_frame(session.form.plain(parting.message))
     connection.services.lifecycle.closed(connection, code, label, reason)
-    connection.session.uncork()
+    session.uncork()
     connection.write_control(close_frame(code, reason))
     transition(connection, Event.WE_CLOSE)
     if not connection.transport.is_closing():

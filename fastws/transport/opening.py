@@ -49,7 +49,7 @@ class Opening:
         self._compresses = config.compression == "on"
         self._is_tls = is_tls
         self._make_session = Session if transport_services.priorities is None else PrioritizedSession
-        self._forms: dict[tuple[str, str, bool], DialectForm] = {}
+        self._forms: dict[tuple[Dialect, str, bool], DialectForm] = {}
         # Addresses and user agents: equal ones are one string. Not interned, since Python 3.12.1 keeps those forever.
         self._strings: dict[str, str] = {}
 
@@ -116,7 +116,7 @@ class Opening:
         return negotiate_deflate(offers)
 
     def _form(self, dialect: Dialect, codec: Codec, deflate: Deflate | None) -> DialectForm:
-        key = (dialect.name, codec.name, deflate is not None)
+        key = (dialect, codec.name, deflate is not None)
         form = self._forms.get(key)
         if form is None:
             level, min_bytes = self._config.compression_level, self._config.compression_min_bytes

@@ -299,6 +299,12 @@ class Connection(Writer):
         return self.session.identity
 
     @property
+    def user(self) -> str | None:
+        """The user of the token, or as whom the client has signed in; None for neither."""
+        session = self.session
+        return session.starting.user if session.identity is None else session.identity.user
+
+    @property
     def client_id(self) -> str | None:
         """The client id in the query of the upgrade; None without one."""
         mailbox = self.session.starting.mailbox

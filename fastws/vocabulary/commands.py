@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from fastws.errors import FastWSError
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.positions import Past, Position
+from fastws.vocabulary.presence import Membership
 from fastws.vocabulary.values import fast_dataclass
 
 
 @fast_dataclass
 class Subscribe:
-    """Join a channel. `past` is what the client wants of its history: None for nothing."""
+    """Join a channel. `past` is what the client wants of its history: None for nothing.
+
+    With `is_allowed` the dialect itself has checked that the client may. `member` is as whom it joins.
+    """
 
     channel: str
     past: Past = None
+    is_allowed: bool = False
+    member: Membership | None = None
 
 
 @fast_dataclass
@@ -43,6 +50,68 @@ class SendDirect:
     connection_id: str
     event: str
     data: object = None
+
+
+@fast_dataclass
+class Relay:
+    """Publish to the other subscribers of a channel. The dialect itself has checked that the client may.
+
+    There is no reply, unless the broker refuses it. `attributes` are those of the publication.
+    """
+
+    channel: str
+    event: str
+    data: object
+    attributes: Mapping[str, object]
+
+
+@fast_dataclass
+class SignIn:
+    """The dialect has verified that the client is `user` of `realm`. `message` is the reply."""
+
+    realm: str
+    user: str
+    message: Mapping[str, object]
+
+
+@fast_dataclass
+class Answer:
+    """Send `message`, which the dialect has made."""
+
+    message: Mapping[str, object]
+
+
+class Requester(Protocol):
+    """The connection whose request a dialect decides."""
+
+    @property
+    def id(self) -> str:
+        """The connection id."""
+        ...
+
+    @property
+    def state(self) -> object:
+        """The starting channels that `Dialect.admit` has returned for this connection."""
+        ...
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    def is_subscribed(self, channel: str) -> bool:
+        """Whether the client is a subscriber of `channel`."""
+        ...
+
+
+@fast_dataclass
+class Decide:
+    """A request that depends on the connection: `decide` returns what to do, or None for nothing.
+
+    It may raise any FastWSError, and Dismissed to close the connection.
+    """
+
+    decide: Callable[[Requester], Command | None]
 
 
 @fast_dataclass
@@ -106,6 +175,10 @@ Command = (
     | Unsubscribe
     | Send
     | SendDirect
+    | Relay
+    | SignIn
+    | Answer
+    | Decide
     | ReadHistory
     | ReadPresence
     | Ping

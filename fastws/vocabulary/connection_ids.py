@@ -30,6 +30,13 @@ def connection_ids(node_id: str) -> Iterator[str]:
             yield node_id + text[start : start + own]
 
 
+def entry_id(node_id: str, connection_id: str) -> str:
+    """Return an id that begins with the id of the node, and is as long as others, for a connection id of any form."""
+    if len(connection_id) == CONNECTION_ID_LENGTH:
+        return connection_id
+    return f"{node_id}{connection_id}".ljust(CONNECTION_ID_LENGTH, "~")
+
+
 def node_of(connection_id: str) -> str | None:
     """Return the id of the node that has this connection, or None if `connection_id` is not valid."""
     return connection_id[:NODE_ID_LENGTH] if len(connection_id) == CONNECTION_ID_LENGTH else None

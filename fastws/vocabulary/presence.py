@@ -21,6 +21,39 @@ class PresenceMember:
 
 
 @dataclass(slots=True, frozen=True)
+class ChannelMember:
+    """One user in a channel, on any number of connections. `shown_id` is `user` as the user's first client wrote it."""
+
+    user: str
+    shown_id: str | int
+    info: object
+
+
+@dataclass(slots=True, frozen=True)
+class Membership:
+    """As whom a client joins a channel that may have `max_members` users (0: any number)."""
+
+    member: ChannelMember
+    max_members: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class MemberAdded:
+    """The first connection of a user has entered `channel`."""
+
+    channel: str
+    member: ChannelMember
+
+
+@dataclass(slots=True, frozen=True)
+class MemberRemoved:
+    """The last connection of a user has left `channel`."""
+
+    channel: str
+    member: ChannelMember
+
+
+@dataclass(slots=True, frozen=True)
 class PresencePage:
     """The number of connections in `channel` and of their distinct users, and a page of `members`, by connection id.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.positions import Position
-from fastws.vocabulary.presence import PresencePage, PresenceUpdate
+from fastws.vocabulary.presence import ChannelMember, MemberAdded, MemberRemoved, PresencePage, PresenceUpdate
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.values import fast_dataclass
 
@@ -48,8 +48,11 @@ class Connected:
 
 @dataclass(slots=True, frozen=True)
 class Subscribed:
+    """`members` are all users in the channel, the client itself included; None for a channel without members."""
+
     channel: str
     standing: Standing | None = None
+    members: Sequence[ChannelMember] | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -149,6 +152,8 @@ Reply = (
     | HistoryPage
     | PresencePage
     | PresenceUpdate
+    | MemberAdded
+    | MemberRemoved
     | Lag
     | Refreshed
     | Left

@@ -19,7 +19,7 @@ from tests.readme.source import argument, calls, subscripts
 from tests.readme.test_readme import tables
 
 # Errors that end a connection, or a start: no answer has them as its code.
-NO_ANSWERS = {"protocol_error", "invalid_text", "unsupported_data", "config"}
+NO_ANSWERS = {"protocol_error", "invalid_text", "unsupported_data", "config", "dismissed"}
 # A close with the client's own code, and a connection that ended without one.
 WITHOUT_OURS = {("any", "client"), ("1006", "lost")}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -13,7 +13,7 @@ from fastws.brokers import envelope
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.cluster.channel_list import ChannelList, list_channels
 from fastws.cluster.port import Outcome, Totals
-from fastws.cluster.presence import ProcessPresence
+from fastws.cluster.presence import LocalPresence
 from fastws.cluster.redis.message_ids import RedisMessageIds
 from fastws.cluster.redis.nodes import RedisNodes
 from fastws.cluster.redis.presence import RedisPresence
@@ -52,6 +52,8 @@ class LocalCluster(Protocol):
     def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None: ...
     async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None: ...
     def enforce(self, change: Mapping[str, Mapping[str, float]]) -> None: ...
+    async def disconnect(self, realm: str, user: str) -> None: ...
+    def disconnect_here(self, realm: str, user: str) -> None: ...
 
 
 class RedisCluster:
@@ -68,18 +70,26 @@ class RedisCluster:
         hub: Hub,
         roster: Roster,
         revocations: Revocations,
-        presence: ProcessPresence | None = None,
+        presences: Iterable[LocalPresence] = (),
+        *,
+        find_node: Callable[[str], str | None] = node_of,
     ) -> None:
+        """`find_node` returns the node in a connection id. If it is not `node_of`, ids are in no order by node."""
         self.nodes = RedisNodes(broker)
         self.registry = RedisRegistry(broker, self.nodes, hub, roster)
         self.revocations = RedisRevocations(broker, revocations, local.enforce)
         self.message_ids = RedisMessageIds(broker)
-        self.presence = None if presence is None else RedisPresence(broker, self.nodes, self.registry, presence)
+        self.presences = [RedisPresence(broker, self.nodes, self.registry, presence) for presence in presences]
+        self._find_node = find_node
         self._broker = broker
         self._local = local
         self._hub = hub
         self._roster = roster
         self._revoked = revocations
+        self._handle_requests()
+
+    def _handle_requests(self) -> None:
+        """Handle the requests of other nodes."""
         self.nodes.handlers.update(
             page=self._answer_page,
             describe=self._answer_describe,
@@ -87,16 +97,17 @@ class RedisCluster:
             send=self._answer_send,
             send_raw=self._answer_send_raw,
         )
+        self.nodes.notices["disconnect"] = self._disconnect
 
     async def start(self) -> None:
         await self.registry.start()
-        if self.presence is not None:
-            await self.presence.start()
+        for presence in self.presences:
+            await presence.start()
         await self.revocations.start()
 
     async def stop(self) -> None:
-        if self.presence is not None:
-            await self.presence.stop()
+        for presence in self.presences:
+            await presence.stop()
         await self.registry.stop()
         await self.revocations.stop()
 
@@ -125,6 +136,8 @@ class RedisCluster:
         self, *, user: str | None, channel: str | None, cursor: str | None, limit: int, client_id: str | None = None
     ) -> Page:
         """Ask node after node by id: connection ids start with the node id, so they are in the same order."""
+        if self._find_node is not node_of:
+            return await self._merged_page(_PageWanted(user, channel, cursor, limit + 1, client_id))
         found: list[dict[str, object]] = []
         for node in sorted((*self.registry.others, self._broker.node_id)):
             if cursor is not None and node < cursor[:NODE_ID_LENGTH]:
@@ -136,6 +149,16 @@ class RedisCluster:
             if len(found) > limit:
                 return found[:limit], str(found[limit - 1]["id"])
         return found, None
+
+    async def _merged_page(self, wanted: _PageWanted) -> Page:
+        """Ask all nodes, because the ids of one may come between those of another."""
+        nodes = (*self.registry.others, self._broker.node_id)
+        pages = await asyncio.gather(*(self._page_of(node, wanted) for node in nodes))
+        limit = wanted.limit - 1
+        found = heapq.nsmallest(
+            wanted.limit, (each for page, _ in pages for each in page), key=lambda each: str(each["id"])
+        )
+        return found[:limit], (str(found[limit - 1]["id"]) if len(found) > limit else None)
 
     async def describe(self, connection_id: str) -> dict[str, object] | None:
         node = self._other_node_of(connection_id)
@@ -175,6 +198,18 @@ class RedisCluster:
         tokens, users = (() if name is None else (name,) for name in (token_id, user))
         await self.revocations.publish(self._revoked.of(tokens=tokens, users=users))
 
+    async def disconnect(self, realm: str, user: str) -> None:
+        """Raises BrokerUnavailable, after closing those of this process."""
+        await self._local.disconnect(realm, user)
+        if not self._broker.is_up:
+            raise BrokerUnavailable("Redis is unavailable: connections on other processes were not closed")
+        for node in self.registry.others:
+            self.nodes.notify(node, "disconnect", [realm, user])
+
+    def _disconnect(self, body: object) -> None:
+        realm, user = (_text(field) for field in _fields(body, 2))
+        self._local.disconnect_here(realm, user)
+
     async def reserve(self, message_id: str) -> Outcome | None:
         return await self.message_ids.reserve(message_id)
 
@@ -191,7 +226,7 @@ class RedisCluster:
 
     def _other_node_of(self, connection_id: str) -> str | None:
         """Return the other node that the connection id names, None if it names this one or no node."""
-        node = node_of(connection_id)
+        node = self._find_node(connection_id)
         return None if node == self._broker.node_id else node
 
     async def _ask(self, node: str, kind: str, body: object) -> object:

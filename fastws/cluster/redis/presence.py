@@ -24,7 +24,7 @@ import structlog
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.wire.resp import pack
 from fastws.cluster.channel_presence import ChannelPresence, Entry
-from fastws.cluster.presence import ProcessPresence
+from fastws.cluster.presence import LocalPresence
 from fastws.cluster.redis.nodes import RedisNodes
 from fastws.cluster.redis.presence_entries import (
     Change,
@@ -83,7 +83,7 @@ class RedisPresence:
         broker: RedisBroker,
         nodes: RedisNodes,
         registry: RedisRegistry,
-        presence: ProcessPresence,
+        presence: LocalPresence,
         clock: Callable[[], float] | None = None,
     ) -> None:
         """`clock` returns monotonic seconds; by default it is that of the loop."""
@@ -104,7 +104,7 @@ class RedisPresence:
         self._suspects: dict[str, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        nodes.notices["presence"] = self._compare_count
+        nodes.notices[presence.kind] = self._compare_count
         presence.others = self
 
     async def start(self) -> None:
@@ -130,7 +130,7 @@ class RedisPresence:
 
     def opened(self, channel: ChannelPresence) -> None:
         """Mirror `channel`, which is about to get its first connection here."""
-        mirror = _Mirror(channel, self._broker.names.of_channel(channel.name, "presence"))
+        mirror = _Mirror(channel, self._broker.names.of_channel(channel.name, self._presence.kind))
         self._mirrors[channel.name] = mirror
         self._broker.serve(mirror.key, partial(self._receive, mirror), partial(self._read, mirror))
 
@@ -308,7 +308,7 @@ class RedisPresence:
         counts = Counter(field[:NODE_ID_LENGTH] for field in found)
         counts.pop(self._broker.node_id, None)
         for node, count in counts.items():
-            self._peers.notify(node, "presence", [name, count])
+            self._peers.notify(node, self._presence.kind, [name, count])
 
     def _compare_count(self, body: object) -> None:
         """Another node has found this number of entries of this node in a hash."""
@@ -317,7 +317,7 @@ class RedisPresence:
             raise BadRequest("presence: must be a list of a channel and a number")
         mirror = self._mirrors.get(name)
         if mirror is None:
-            key = self._broker.names.of_channel(name, "presence")
+            key = self._broker.names.of_channel(name, self._presence.kind)
             self._broker.commander.send(pack(b"HGETALL", key), partial(self._delete_own, name, key))
         elif count != len(mirror.channel.own_fields()) and mirror.arrived is None:
             self._read(mirror)

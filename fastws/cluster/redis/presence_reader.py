@@ -8,7 +8,7 @@ from functools import partial
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.wire.resp import pack, refusal_text
 from fastws.cluster.channel_presence import ChannelPresence, Entry, PresenceRule
-from fastws.cluster.presence import ProcessPresence
+from fastws.cluster.presence import LocalPresence
 from fastws.cluster.redis.presence_entries import decode_hash
 from fastws.cluster.redis.registry import RedisRegistry
 from fastws.errors import BrokerUnavailable, FastWSError
@@ -20,7 +20,7 @@ Read = Callable[[ChannelPresence | FastWSError], None]
 class PresenceReader:
     """Reads hashes of presence. Leaves out the entries of nodes without a heartbeat."""
 
-    def __init__(self, broker: RedisBroker, registry: RedisRegistry, presence: ProcessPresence) -> None:
+    def __init__(self, broker: RedisBroker, registry: RedisRegistry, presence: LocalPresence) -> None:
         self._broker = broker
         self._registry = registry
         self._presence = presence
@@ -34,7 +34,7 @@ class PresenceReader:
             waiting.append(answer)
             return
         self._reads[name] = [answer]
-        key = self._broker.names.of_channel(name, "presence")
+        key = self._broker.names.of_channel(name, self._presence.kind)
         self._broker.commander.send(pack(b"HGETALL", key), partial(self._answer, name, rule))
 
     def _answer(self, name: str, rule: PresenceRule, reply: object) -> None:
