@@ -30,12 +30,13 @@ from fastws.vocabulary.positions import Past, Recovery
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Gap, Reply
 from tests.hub.members import LineForm, Listener
+from tests.model_runs import runs
 
 CHANNELS = ("a", "b", "c")
 # Channels with a history, which answers when the test says so.
 KEPT = ("c",)
 SEATS = 3
-LIVES = 1000
+LIVES = runs(1000)
 LINGER_SECONDS = 5.0
 FORM = LineForm("all")
 

@@ -12,6 +12,7 @@ from fastws.brokers.history import HistoryRule
 from fastws.errors import Unrecoverable
 from fastws.vocabulary.positions import Page, Position
 from tests.brokers.redis.history_cluster import CHANNEL, Client, Cluster, Process
+from tests.model_runs import runs
 
 SIDES = st.integers(0, 1)
 
@@ -183,5 +184,5 @@ class HistoryOverRedis(RuleBasedStateMachine):
 
 TestHistoryOverRedis = HistoryOverRedis.TestCase
 TestHistoryOverRedis.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=runs(150), stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -10,6 +10,7 @@ import pytest
 
 from fastws.vocabulary.positions import Position
 from tests.brokers.redis.simulated import Follower, Process, VirtualLoop, World
+from tests.model_runs import runs
 from tests.redis_server import RedisServer
 
 Play = Callable[[World], Awaitable[None]]
@@ -62,7 +63,7 @@ def test_the_first_process_numbers_and_all_hear_the_same(run: Callable[[Play], N
     run(play)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(runs(40)))
 def test_nothing_is_lost_while_somebody_listens(run: Callable[[Play], None], seed: int) -> None:
     """Kills, pauses and cuts hit a process only while another one has heard everything: no gap is allowed."""
 
@@ -118,7 +119,7 @@ def test_nothing_is_lost_while_somebody_listens(run: Callable[[Play], None], see
     run(play)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(runs(40)))
 def test_no_position_is_recovered_falsely_whatever_happens(run: Callable[[Play], None], seed: int) -> None:
     """Everything happens to any process, also to all at once. Followers check that only a gap hides a loss."""
 
