@@ -1,4 +1,4 @@
-"""How often the model tests run. `MODEL_RUNS=60 pytest tests/brokers/redis/test_history_model.py`: 60 times as often."""
+"""How often the model tests run: with `MODEL_RUNS=60 pytest tests/brokers/redis`, 60 times as often."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from fastws.codec.msgpack_binary import MSGPACK
 from fastws.errors import BadRequest, FastWSError, Unencodable
 from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import NOBODY, Encoded, Publication
+from fastws.vocabulary.values import fast_dataclass
 
 MAGIC: Final = b"\xc1"
 VERSION: Final = 1
@@ -32,8 +33,9 @@ DEFAULT_LIMIT_BYTES: Final = 4_194_304
 _START: Final = MAGIC + bytes([VERSION])
 _NUMBERED: Final = MAGIC + bytes([NUMBERED_VERSION])
 _EPOCH_AT: Final = 11
-_NEW_EPOCH: Final = b"g"
-_PREFIX_BYTES: Final = 7
+_NEW_EPOCH: Final = ord("g")
+# The codec and the length of the header, after the version and the position.
+_PREFIX_BYTES: Final = 5
 _CODEC_BYTE: Final = {"json": b"j", "msgpack": b"m"}
 _CODEC_NAME: Final = {0x6A: "json", 0x6D: "msgpack"}
 _LABELS: Final = frozenset((str, int))
@@ -55,7 +57,8 @@ class Decoded(NamedTuple):
     comes_numbered: bool = False
 
 
-class Numbered(NamedTuple):
+@fast_dataclass
+class Numbered:
     """A decoded publication with its position in the history of the channel."""
 
     publication: Publication
@@ -72,7 +75,7 @@ class NewEpoch(NamedTuple):
 
 def encode_rest(publication: Publication, node: str, number: int) -> bytes:
     """Encode `publication` without the version, offset and epoch, which Redis adds. Raises Unencodable."""
-    return encode(publication, node, number)[2:]
+    return _encode(b"", publication, node, number)
 
 
 def decode_numbered(payload: bytes, channel: str) -> Numbered | NewEpoch:
@@ -84,12 +87,11 @@ def decode_numbered(payload: bytes, channel: str) -> Numbered | NewEpoch:
         epoch = payload[_EPOCH_AT:epoch_end].decode()
     except UnicodeDecodeError:
         raise BadRequest("envelope: the epoch is not UTF-8") from None
-    rest = payload[epoch_end:]
     position = Position(offset, epoch)
-    if rest == _NEW_EPOCH:
+    if len(payload) == epoch_end + 1 and payload[epoch_end] == _NEW_EPOCH:
         return NewEpoch(position)
-    found = _decode_envelope(_START + rest, channel, offset)
-    return Numbered(found.publication, position, found.node or "", found.number)
+    publication, node, number = _decode_envelope(payload, epoch_end, channel, offset)
+    return Numbered(publication, position, node, number)
 
 
 def is_numbered(payload: bytes) -> bool:
@@ -99,9 +101,13 @@ def is_numbered(payload: bytes) -> bool:
 
 def encode(publication: Publication, node: str = "", number: int = 0) -> bytes:
     """Encode `publication` as an envelope. Raises Unencodable for data that fits neither JSON nor msgpack."""
+    return _encode(_START, publication, node, number)
+
+
+def _encode(start: bytes, publication: Publication, node: str, number: int) -> bytes:
     body = encode_body(publication.data)
     header = _header(publication, node, number)
-    return b"".join((_START, _CODEC_BYTE[body.codec], len(header).to_bytes(4, "big"), header, body.body))
+    return b"".join((start, _CODEC_BYTE[body.codec], len(header).to_bytes(4, "big"), header, body.body))
 
 
 def encode_body(data: object) -> Encoded:
@@ -126,7 +132,7 @@ def decode(payload: bytes, channel: str, limit_bytes: int = DEFAULT_LIMIT_BYTES)
     if len(payload) > limit_bytes:
         raise BadRequest(f"must be at most {limit_bytes} bytes, not {len(payload)}")
     if payload[:2] == _START:
-        return _decode_envelope(payload, channel)
+        return Decoded(*_decode_envelope(payload, len(_START), channel))
     if payload[:1] == MAGIC:
         found = payload[1] if len(payload) > 1 else "none"
         raise BadRequest(f"envelope: the version must be {VERSION}, not {found}")
@@ -191,16 +197,22 @@ def _header(publication: Publication, node: str, number: int) -> bytes:
     return header
 
 
-def _decode_envelope(payload: bytes, channel: str, offset: int | None = None) -> Decoded:
-    """Cost: 1.1 µs, of which 0.4 µs for unpacking the header; the body is sliced and not parsed."""
-    codec = _CODEC_NAME.get(payload[2]) if len(payload) > _PREFIX_BYTES else None
+def _decode_envelope(
+    payload: bytes, start: int, channel: str, offset: int | None = None
+) -> tuple[Publication, str, int]:
+    """Decode what begins with the codec, at `start`. Returns the publication, its node and its number there.
+
+    Cost: 1.1 µs, of which 0.4 µs for unpacking the header; the body is sliced and not parsed.
+    """
+    header_at = start + _PREFIX_BYTES
+    codec = _CODEC_NAME.get(payload[start]) if len(payload) > header_at else None
     if codec is None:
         raise BadRequest("envelope: no header, or an unknown codec")
-    body_at = _PREFIX_BYTES + int.from_bytes(payload[3:_PREFIX_BYTES], "big")
+    body_at = header_at + int.from_bytes(payload[start + 1 : header_at], "big")
     if body_at >= len(payload):
         raise BadRequest("envelope: it has no body")
     try:
-        header = msgpack.unpackb(payload[_PREFIX_BYTES:body_at])
+        header = msgpack.unpackb(payload[header_at:body_at])
         event, node, number, kind, sender, timestamp, priority, seq, key, exclude, attributes = header
     except Exception as error:  # noqa: BLE001 the unpacker raises bare, Overflow-, Stack- and UnicodeErrors too
         raise BadRequest(f"envelope: the header cannot be decoded: {error or type(error).__name__}") from None
@@ -214,7 +226,7 @@ def _decode_envelope(payload: bytes, channel: str, offset: int | None = None) ->
     publication = Publication(
         *(channel, event, body, kind, sender, timestamp, priority, seq, key, excluded, attributes, offset)
     )
-    return Decoded(publication, node, number)
+    return publication, node, number
 
 
 def _check_header(header: list[Any]) -> None:

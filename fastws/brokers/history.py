@@ -72,6 +72,16 @@ class _Numbering:
     def position(self) -> Position:
         return Position(self.top, self.epoch)
 
+    def append(self, publication: Publication, limit: int) -> int:
+        """Keep `publication`, and of all the last `limit`. Returns the bytes that are added."""
+        kept = self.kept
+        kept.append(publication)
+        size = size_of(publication)
+        while len(kept) > limit:
+            size -= size_of(kept.popleft())
+        self.bytes += size
+        return size
+
     def drop(self, count: int) -> int:
         """Drop the oldest `count` publications. Returns their bytes."""
         freed = 0
@@ -130,18 +140,16 @@ class MemoryHistory:
         # In a feed with a history, the sequence number is the offset.
         seq = None if publication.seq is None else offset
         kept = publication.numbered(body, offset, seq, _timestamp(publication))
-        size = size_of(kept)
         numbering.top, numbering.last_at = offset, now
-        numbering.kept.append(kept)
-        numbering.bytes += size
-        self.bytes += size
-        self.bytes -= numbering.drop(len(numbering.kept) - rule.limit)
+        self.bytes += numbering.append(kept, rule.limit)
         self._keeping.pop(channel, None)
         self._keeping[channel] = numbering
-        self._wake(channel, numbering, now + rule.seconds)
+        due = now + rule.seconds
+        if due < numbering.due:
+            self._wake(channel, numbering, due)
         if self.bytes > self._max_bytes:
             self._make_room(numbering)
-        return kept, numbering.position
+        return kept, Position(offset, numbering.epoch)
 
     def heard(self, channel: str) -> Position | None:
         """Return the position of the last publication of `channel`; None if it has no history."""

@@ -7,7 +7,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
@@ -17,6 +17,7 @@ from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.resp import error_code, pack, refusal_text
 from fastws.errors import BrokerUnavailable, FastWSError
 from fastws.vocabulary.positions import Position
+from fastws.vocabulary.values import fast_dataclass
 
 # A publication waits this long for a connection to Redis, as others do.
 WAIT_SECONDS: Final = 1.8
@@ -46,7 +47,8 @@ _log = structlog.get_logger("fastws.redis")
 Published = Callable[[Position | FastWSError], None]
 
 
-class _Waiting(NamedTuple):
+@fast_dataclass
+class _Waiting:
     """A publication for `channel`: the rest of its envelope, and who gets its position.
 
     `on_feed` is the Redis channel of a feed and the publication in its format, or None.

@@ -14,6 +14,7 @@ from fastws.errors import BadRequest, FastWSError
 from fastws.hub.ports import Receipt
 from fastws.vocabulary.positions import Past, Position, Recovery
 from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.values import fast_dataclass
 
 _log = structlog.get_logger("fastws.redis")
 
@@ -25,7 +26,8 @@ NOWHERE: Final = Position(0, "")
 Answer = Callable[[Recovery | FastWSError], None]
 
 
-class Heard(NamedTuple):
+@fast_dataclass
+class Heard:
     """A publication as it came from Redis, with its position, the node that sent it and its number there."""
 
     publication: Publication
@@ -124,10 +126,12 @@ class Tail:
     def append(self, heard: Heard, now: float) -> None:
         """Keep the next publication of the channel."""
         self.position, self.sent_by, self.last_at = heard.position, heard.sent_by, now
-        self.kept.append(heard.publication)
-        self.memory.bytes += size_of(heard.publication)
-        if len(self.kept) > self.rule.limit:
-            self.memory.bytes -= size_of(self.kept.popleft())
+        publication, kept = heard.publication, self.kept
+        kept.append(publication)
+        size = size_of(publication)
+        if len(kept) > self.rule.limit:
+            size -= size_of(kept.popleft())
+        self.memory.bytes += size
 
     def begin(self, position: Position) -> None:
         """Continue after `position`, without what was kept before."""

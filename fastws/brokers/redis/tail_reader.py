@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -251,7 +252,7 @@ class TailReader:
         self._delivery.take_in_order(
             tail,
             [
-                heard if heard.receipt is not None else heard._replace(receipt=self._echoed(*heard.sent_by))
+                heard if heard.receipt is not None else replace(heard, receipt=self._echoed(*heard.sent_by))
                 for heard in publications
             ],
         )
