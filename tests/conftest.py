@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from fastws.logs import log_through_logging
 from tests.name_server import name_server
 from tests.redis_cluster import _shared_redis_cluster, redis_cluster
@@ -27,3 +29,16 @@ log_through_logging()
 
 # A shell's background job ignores it, and so would all processes that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The folders whose files take longest. At the end of a run no process should wait for another one's last file.
+LONGEST = ("end_to_end", "hostile", "workers", "browser", "readme", "loadtest", "brokers")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    tests = config.rootpath / "tests"
+
+    def is_short(item: pytest.Item) -> bool:
+        folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
+        return folder not in LONGEST
+
+    items.sort(key=is_short)

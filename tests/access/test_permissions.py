@@ -258,10 +258,10 @@ def test_patterns_cover_what_the_spec_says(pattern: str, name: str) -> None:
 @pytest.mark.parametrize("pattern", ["*a" * 120, "*" * 250, "**a" * 80, "*a*:" * 60, "a*a*a*a*:**"])
 def test_no_pattern_takes_long(pattern: str) -> None:
     names = ["a" * 254 + "b", "a:" * 127 + "b", "aa:" * 85]
-    begun = time.perf_counter()
+    begun = time.thread_time()
     for name in names:
         ChannelPatterns((pattern,)).covers(name, "u1")
-    assert time.perf_counter() - begun < 0.5
+    assert time.thread_time() - begun < 0.5
 
 
 def test_ids_listed_one_by_one_are_covered_exactly() -> None:

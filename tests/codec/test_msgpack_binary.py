@@ -60,11 +60,11 @@ HOSTILE = {
 @pytest.mark.parametrize("payload", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_bytes_are_refused_at_once_and_take_no_memory(payload: bytes) -> None:
     tracemalloc.start()
-    begun = time.perf_counter()
+    begun = time.thread_time()
     try:
         with pytest.raises(InvalidPayload):
             MSGPACK.loads(payload)
-        seconds = time.perf_counter() - begun
+        seconds = time.thread_time() - begun
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

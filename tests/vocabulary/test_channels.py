@@ -102,6 +102,6 @@ def test_examples(pattern: str, covered: list[str], not_covered: list[str]) -> N
 
 def test_a_hostile_pattern_takes_no_time() -> None:
     expression = compile_pattern("*a" * 60 + "b")
-    begun = time.perf_counter()
+    begun = time.thread_time()
     assert expression.fullmatch("a" * 255) is None
-    assert time.perf_counter() - begun < 0.05
+    assert time.thread_time() - begun < 1  # a naive expression takes years

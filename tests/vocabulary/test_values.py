@@ -14,4 +14,6 @@ def test_it_is_iso_8601_in_utc_with_milliseconds() -> None:
 
 
 def test_without_a_moment_it_is_now() -> None:
-    assert abs(datetime.fromisoformat(timestamp()).timestamp() - time.time()) < 1
+    before = time.time()
+    now = datetime.fromisoformat(timestamp()).timestamp()
+    assert before - 0.001 <= now <= time.time()  # whole milliseconds
