@@ -27,6 +27,7 @@ from fastws.brokers.redis.receipts import RedisReceipts
 from fastws.brokers.redis.refusals import RedisRefusals
 from fastws.brokers.redis.subscriptions import RedisSubscriptions, Refused
 from fastws.brokers.redis.tail import HistoryLimits
+from fastws.brokers.redis.topology.cluster_node import Cluster, ClusterNode
 from fastws.brokers.redis.topology.from_settings import topology_of
 from fastws.brokers.redis.topology.port import MakeNode, Topology
 from fastws.brokers.redis.wire.commander import RedisCommander
@@ -103,12 +104,15 @@ class RedisBroker:
         self.receipts = RedisReceipts(deliverer.count, lambda channel: self.remote_count(channel))
         self._metrics = RedisMetrics(self.topology.home.commander, self.names)
 
-    def _make_node(self, address: RedisAddress, word: str) -> RedisNode:
+    def _make_node(self, address: RedisAddress, word: str, cluster: Cluster | None = None) -> RedisNode:
         """Make a node that is not started. `word` tells its probe from those of the other nodes of this process."""
         remedy = channel_rule(self._config, address.username or "default")
         options = NodeOptions(f"fastws-{self.node_id}", self.timeouts, self.counters.broker_lag.observe, remedy)
         probe_name = self.names.service("probe", self.node_id, *([word] if word else []))
-        node = RedisNode(address, probe_name, self, options)
+        if cluster is None:
+            node = RedisNode(address, probe_name, self, options)
+        else:
+            node = ClusterNode(address, probe_name, self, options, cluster, is_home=not word)
         self._services[probe_name] = Service(node.monitor.received, node.monitor.subscribed, node)
         node.listener.want((probe_name,))
         if any(rule for _, rule in self._rules):
@@ -371,6 +375,9 @@ class RedisBroker:
         if node is self.topology.home:
             self.subscriptions.sweep(now)
             self.receipts.sweep(now)
+
+    def ended(self, node: RedisNode, names: Names) -> None:
+        self.subscriptions.ended(node, names)
 
     def moved(self) -> None:
         """Channels may belong to other nodes than before. For the topology; see topology/port.py."""

@@ -72,18 +72,35 @@ class RedisNames:
         self._envelope = EnvelopeForm(limit_bytes)
         self._jobs_form = JobsForm(limit_bytes)
         self._workspace_form = WorkspaceForm(limit_bytes)
+        self._is_cluster = config.redis_url is not None and is_cluster_url(config.redis_url)
+        # For every publication in a cluster.
+        self.is_classic = lru_cache(CACHED_CHANNELS)(self._is_classic)
         # Called for every publication; the cache takes 0.1 µs instead of 1.4 µs.
         self.redis_channels = lru_cache(CACHED_CHANNELS)(self._redis_channels)
 
     def _redis_channels(self, channel: str) -> tuple[RedisChannel, ...]:
         """All Redis channels of `channel`. fastws publishes on the last one."""
         raw = channel.encode("utf-8", "surrogatepass")
-        internal = RedisChannel(b"%bchannel:%b" % (self._prefix, raw), self._envelope)
+        internal = RedisChannel(self.live(channel), self._envelope)
         if channel == self._jobs_channel:
             return internal, RedisChannel(self._feed_prefix + raw, self._jobs_form)
         if self.workspaces.fullmatch(channel):
             return internal, RedisChannel(self._feed_prefix + raw, self._workspace_form)
         return (internal,)
+
+    def live(self, channel: str) -> bytes:
+        """The Redis channel of a channel: `fastws:channel:chat:1`, in a Redis Cluster `fastws:{chat:1}:live`."""
+        if self._is_cluster:
+            return self.of_channel(channel, "live")
+        return b"%bchannel:%b" % (self._prefix, channel.encode("utf-8", "surrogatepass"))
+
+    def _is_classic(self, name: bytes) -> bool:
+        """Whether the Redis channel `name` is not a sharded one in a Redis Cluster: that of a feed, or a probe."""
+        if name.startswith(self._prefix + b"probe:"):
+            return True
+        own = name.removeprefix(self._feed_prefix).decode("utf-8", "surrogatepass")
+        is_feed = own == self._jobs_channel or self.workspaces.fullmatch(own) is not None
+        return is_feed and name.startswith(self._feed_prefix)
 
     def is_feed(self, channel: str) -> bool:
         """Whether backends without fastws publish on `channel` under its own name."""
@@ -96,6 +113,11 @@ class RedisNames:
     def service(self, *words: str) -> bytes:
         """The name of an internal Redis channel or key, for example `fastws:node:abc`."""
         return self._prefix + ":".join(words).encode("utf-8", "surrogatepass")
+
+
+def is_cluster_url(url: str) -> bool:
+    """Whether `url` is that of a Redis Cluster."""
+    return url.strip().startswith(("redis+cluster://", "rediss+cluster://"))
 
 
 def hash_tagged(prefix: bytes, channel: str) -> bytes:

@@ -120,6 +120,12 @@ class RedisHistory:
             self._reader.doubt(tail)
         self.plain.lost()
 
+    def ended(self, channel: str) -> None:
+        """The subscription of `channel` has ended: publications may be missing until it is made again."""
+        tail = self._tails.get(channel)
+        if tail is not None:
+            self._reader.doubt(tail)
+
     def forget(self, channel: str) -> None:
         """`channel` has no subscriber here any more."""
         self.plain.forget(channel)

@@ -43,6 +43,14 @@ class NodeEvents(Protocol):
         """Runs every second, whether the node is up or not."""
         ...
 
+    def ended(self, node: RedisNode, names: Names) -> None:
+        """The node of a cluster has ended the subscription to `names`: it does not serve their slot any more."""
+        ...
+
+    def moved(self) -> None:
+        """Channels may belong to other nodes than before; see topology/port.py."""
+        ...
+
 
 class NodeOptions(NamedTuple):
     """The options that all nodes of a process share. `remedy` is the command, for the log, that allows the channels."""
@@ -64,16 +72,8 @@ class RedisNode:
         self.history: RedisHistory | None = None
         self._events = events
         timeouts, name = options.timeouts, options.name
-        self.commander = RedisCommander(
-            f"{name}-commands",
-            self._commander_up,
-            self._commander_down,
-            timeouts,
-            lambda reason: self.monitor.leave_replica(reason),
-        )
-        self.listener = RedisListener(
-            events.received, self._confirmed, self._listener_up, self._listener_down, self._refused
-        )
+        self.commander = self._make_commander(f"{name}-commands", timeouts)
+        self.listener = self._make_listener()
         self._links = (
             RedisLink(address, self.commander, "commands", name=f"{name}-commands"),
             RedisLink(address, self.listener, "listener", name=f"{name}-listener"),
@@ -85,6 +85,17 @@ class RedisNode:
             probe_name, self.commander, self.listener, self.refusals, timeouts, options.observe_lag, self.sweep
         )
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _make_commander(self, name: str, timeouts: RedisTimeouts) -> RedisCommander:
+        return RedisCommander(name, self._commander_up, self._commander_down, timeouts, self._leave_replica)
+
+    def _make_listener(self) -> RedisListener:
+        return RedisListener(
+            self._events.received, self._confirmed, self._listener_up, self._listener_down, self._refused
+        )
+
+    def _leave_replica(self, reason: str) -> None:
+        self.monitor.leave_replica(reason)
 
     def __str__(self) -> str:
         return str(self.address)

@@ -189,6 +189,17 @@ class RedisSubscriptions:
             subscription.refusal = None
             subscription.answer()
 
+    def ended(self, node: RedisNode, names: Names) -> None:
+        """`node` has ended the subscription to `names`: publications may be missed until it is made again."""
+        route = self.routes.get(names[0])
+        subscription = None if route is None else self._subscriptions.get(route[0])
+        if subscription is None or subscription.node is not node:
+            return
+        subscription.is_confirmed = False
+        subscription.has_gap = True
+        if node.history is not None:
+            node.history.ended(subscription.channel)
+
     def moved(self) -> None:
         """Channels may belong to other nodes than before: subscribe to those that do on their new node.
 
@@ -199,7 +210,7 @@ class RedisSubscriptions:
             if new is old:
                 continue
             self._leave(subscription)
-            if old.history is not None:
+            if old.history is not None and old.history is not new.history:
                 old.history.forget(subscription.channel)
             subscription.node = new
             subscription.is_confirmed = False

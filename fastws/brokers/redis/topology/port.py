@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from fastws.brokers.redis.node import RedisNode
+from fastws.brokers.redis.topology.cluster_node import Cluster
 from fastws.redis_address import RedisAddress
 
-# Makes a node that is not started. The word, if any, tells its probe from those of the other nodes.
-MakeNode = Callable[[RedisAddress, str], RedisNode]
+
+class MakeNode(Protocol):
+    """Makes a node that is not started.
+
+    The word, if any, tells its probe from those of the other nodes. `cluster` is given for a node of a Redis Cluster.
+    """
+
+    def __call__(self, address: RedisAddress, word: str, cluster: Cluster | None = None) -> RedisNode: ...
 
 
 class Topology(Protocol):

@@ -91,13 +91,20 @@ class ShardedListener(RedisListener):
             self.give_up("Redis confirmed a subscription out of turn")
 
     def _failed(self, command: Sent | None, error: str) -> None:
-        if command is None or not error.startswith("MOVED "):
+        """MOVED concerns `command` if that is for the slot.
+
+        Otherwise it answers a SUNSUBSCRIBE that the node's own end of the subscription seemed to answer before.
+        """
+        if not error.startswith("MOVED "):
             super()._failed(command, error)
+        elif command is None:
             return
-        for name in command.names:
-            self._is_last(name)
-        if command.verb == _SSUBSCRIBE:
-            for names in command.channels:
+        elif command.verb not in _SHARDED.values() or b"%d" % key_slot(command.names[0]) != error.split()[1].encode():
+            self._sent.appendleft(command)
+        else:
+            for name in command.names:
+                self._is_last(name)
+            for names in command.channels if command.verb == _SSUBSCRIBE else ():
                 self._ended(names)
 
     def _ended(self, names: Names) -> None:

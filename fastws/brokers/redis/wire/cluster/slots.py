@@ -70,7 +70,9 @@ def key_slot(key: bytes) -> int:
 
 
 def key_of(packed: bytes) -> bytes:
-    """Return the first key of an encoded command; its first argument if it has no key."""
+    """Return the first key of an encoded command; its first argument if it has no key, b"" if it has no arguments."""
+    if packed.startswith(b"*1\r"):
+        return b""
     name, start = _word(packed, packed.index(b"\n") + 1)
     for _ in range(_KEY_PLACES.get(name, 1)):
         name, start = _word(packed, start)

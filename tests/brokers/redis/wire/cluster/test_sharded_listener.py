@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from fastws.brokers.redis.wire.cluster.sharded_listener import ShardedListener
+from fastws.brokers.redis.wire.cluster.slots import key_slot
 from tests.brokers.redis.wire.test_listener import Wire, push
 
-MOVED = b"-MOVED 12182 127.0.0.1:7002\r\n"
+
+def moved(name: bytes) -> bytes:
+    return b"-MOVED %d 127.0.0.1:7002\r\n" % key_slot(name)
 
 
 class Log:
@@ -113,7 +116,7 @@ async def test_refused_slot_ends_all_names_of_the_command_and_nothing_else() -> 
     for name in (b"{a}:1", b"{b}:1", b"{a}:2"):
         log.listener.want((name,))
     await log.sent()
-    assert log.answer(MOVED, push(b"ssubscribe", b"{b}:1", 1)) == [
+    assert log.answer(moved(b"a"), push(b"ssubscribe", b"{b}:1", 1)) == [
         ("ended", (b"{a}:1",)),
         ("ended", (b"{a}:2",)),
         ("subscribed", b"{b}:1"),
@@ -125,7 +128,7 @@ async def test_refused_unsubscription_is_as_good_as_a_confirmed_one() -> None:
     log = await subscribed((b"a",), (b"b",))
     log.listener.drop((b"a",))
     await log.sent()
-    assert log.answer(MOVED) == []
+    assert log.answer(moved(b"a")) == []
     log.listener.want((b"a",))
     assert await log.sent() == [[b"SSUBSCRIBE", b"a"]]
     assert log.answer(push(b"ssubscribe", b"a", 1)) == [("subscribed", b"a")]
@@ -156,3 +159,33 @@ async def test_forbidden_name_is_found_and_its_others_are_dropped() -> None:
     refusal = b"-NOPERM this user has no permissions to access one of the channels used as arguments\r\n"
     assert log.answer(refusal, push(b"subscribe", b"feed", 1)) == [("refused", (b"a", b"feed"), b"a")]
     assert await log.sent() == [[b"UNSUBSCRIBE", b"feed"]]
+
+
+@pytest.mark.parametrize("others", [(), (b"b",)])
+async def test_move_that_crosses_an_unsubscription_concerns_nothing_else(others: tuple[bytes, ...]) -> None:
+    log = await subscribed((b"a",))
+    log.listener.drop((b"a",))
+    for name in others:
+        log.listener.want((name,))
+    await log.sent()
+    # The node has ended the subscription before it read the command, which it then refuses.
+    ended = push(b"sunsubscribe", b"a", 0)
+    # Redis answers in the order of the commands: SSUBSCRIBE b, SUNSUBSCRIBE a.
+    assert log.answer(ended, *(push(b"ssubscribe", name, 1) for name in others), moved(b"a")) == [
+        ("subscribed", name) for name in others
+    ]
+    log.listener.ping()
+    log.answer(push(b"pong", b""))
+    assert not log.wire.is_aborted
+    assert not log.listener._sent
+
+
+async def test_refusal_of_a_finished_command_leaves_the_next_one_its_own_answer() -> None:
+    log = await subscribed((b"a",))
+    log.listener.drop((b"a",))
+    await log.sent()
+    log.listener.want((b"b",))
+    await log.sent()
+    events = log.answer(push(b"sunsubscribe", b"a", 0), moved(b"a"), push(b"ssubscribe", b"b", 1))
+    assert events == [("subscribed", b"b")]
+    assert not log.wire.is_aborted

@@ -33,6 +33,7 @@ def test_first_key_of_a_command_is_found_whatever_its_bytes(key: bytes, value: b
     assert key_of(pack(b"SET", key, value, b"EX", 10)) == key
     assert key_of(pack(b"GET", key)) == key
     assert key_of(pack(b"EVALSHA", b"a" * 40, 2, key, value, b"x")) == key
+    assert key_of(pack(b"ROLE")) == b""
 
 
 def test_map_has_the_owner_of_each_slot_and_the_replicas() -> None:
