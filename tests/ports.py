@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LOWEST = 15_000
+BUS = 10_000
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 # Where the system does not say so: Linux's default, and below those of macOS and Windows.
 LOWEST_EPHEMERAL = 32_768
@@ -20,6 +21,12 @@ def free_port() -> int:
     The kernel never gives it to an outgoing connection, as it may do with a port that `bind` to port 0 has chosen.
     """
     return next(_ports)
+
+
+def free_port_with_bus() -> int:
+    """A port for a node of a Redis Cluster, whose bus listens on that port + 10000."""
+    lowest = _lowest_ephemeral_port()
+    return next(port for port in _ports if port + BUS < lowest and _claim(port + BUS))
 
 
 def _lowest_ephemeral_port() -> int:

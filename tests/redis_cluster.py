@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,12 +14,11 @@ from tempfile import TemporaryDirectory
 import pytest
 import redis
 
+from tests.ports import free_port_with_bus
 from tests.redis_server import executable
 
 SLOTS = 16_384
 SHARDS = 3
-# The cluster bus of a node listens on its port + 10000.
-BUS = 10_000
 PATIENCE_SECONDS = 20.0
 POLL_SECONDS = 0.02
 
@@ -29,7 +27,7 @@ class ClusterNode:
     """One redis-server in cluster mode. It keeps its port and its identity over restarts."""
 
     def __init__(self, directory: Path) -> None:
-        self.port = _free_port()
+        self.port = free_port_with_bus()
         self.directory = directory / str(self.port)
         self.directory.mkdir()
         self.client = redis.Redis("127.0.0.1", self.port, protocol=2, decode_responses=True)
@@ -215,20 +213,6 @@ def _ranges(node: ClusterNode) -> list[tuple[int, int, int]]:
     reply = node.ask("CLUSTER", "SLOTS")
     assert isinstance(reply, list)
     return sorted((first, last, primary[1]) for first, last, primary, *_ in reply)
-
-
-def _free_port() -> int:
-    """Return a port that is free together with that of the cluster bus."""
-    while True:
-        with socket.socket() as client, socket.socket() as bus:
-            client.bind(("127.0.0.1", 0))
-            port: int = client.getsockname()[1]
-            if port + BUS > 65_535:
-                # Below the range from which the kernel takes ports, where few are in use.
-                port -= 25_000
-            with contextlib.suppress(OSError):
-                bus.bind(("127.0.0.1", port + BUS))
-                return port
 
 
 @pytest.fixture(scope="session")

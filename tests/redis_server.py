@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.ports import free_port
+from tests.ports import free_port, free_port_with_bus
 
 START_SECONDS = 10.0
 
@@ -38,7 +38,7 @@ class RedisServer:
     def __init__(self, *options: str, program: str | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="fastws-redis-"))
         self.socket_path = self.directory / "redis.sock"
-        self.port = free_port()
+        self.port = free_port_with_bus() if "--cluster-enabled" in options else free_port()
         self.options = options
         self.password: str | None = None
         self.program = program or executable()
