@@ -154,7 +154,7 @@ def _commands(name: str) -> tuple[tuple[str, ...], ...]:
         ("ZCOUNT", name, "0", "0"),
         ("ZRANGE", name, "0", "0"),
         ("ZREMRANGEBYSCORE", name, "0", "0"),
-        *(("HSET", name, "doctor", ""), ("HDEL", name, "doctor"), ("HGETALL", name), ("HLEN", name)),
+        *(("HSET", name, "doctor", ""), ("HDEL", name, "doctor"), ("HSCAN", name, "0"), ("HLEN", name)),
         ("EXPIRE", name, "1"),
         ("SET", name, "", "EX", "1"),
         ("GET", name),

@@ -123,7 +123,7 @@ def test_documented_user_is_all_that_is_needed(own_redis_server: RedisServer) ->
         (
             ("resetkeys",),
             Verdict.FAIL,
-            "ZADD, ZCOUNT, ZRANGE, ZREMRANGEBYSCORE, HSET, HDEL, HGETALL, HLEN, EXPIRE, SET, GET, DEL",
+            "ZADD, ZCOUNT, ZRANGE, ZREMRANGEBYSCORE, HSET, HDEL, HSCAN, HLEN, EXPIRE, SET, GET, DEL",
         ),
         (("-role", "-client"), Verdict.WARN, "ROLE, CLIENT"),
     ],

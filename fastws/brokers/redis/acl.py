@@ -16,7 +16,7 @@ COMMANDS: Final = (
     *("info", "script|load", "evalsha", "scan", "hget", "hmget", "hset", "expire", "pexpire", "pttl"),
     *("xadd", "xrange", "xrevrange", "pubsub|numsub"),
     # For `presence`, in addition to `hset` and `expire`.
-    *("hdel", "hgetall", "hlen"),
+    *("hdel", "hscan", "hlen"),
 )
 
 

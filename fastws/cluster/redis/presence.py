@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -29,11 +29,11 @@ from fastws.cluster.redis.nodes import RedisNodes
 from fastws.cluster.redis.presence_entries import (
     Change,
     decode_change,
-    decode_fields,
-    decode_hash,
     encode_change,
     encode_entry,
+    fields_after,
 )
+from fastws.cluster.redis.presence_hash import FoundEntries, read_hash
 from fastws.cluster.redis.presence_reader import PresenceReader
 from fastws.cluster.redis.registry import RedisRegistry
 from fastws.errors import BadRequest
@@ -203,20 +203,20 @@ class RedisPresence:
             return
         self._write(mirror)
         mirror.arrived, mirror.is_stale = [], False
-        self._broker.commander.send(pack(b"HGETALL", mirror.key), partial(self._has_read, mirror))
+        read_hash(self._broker.commander, mirror.key, mirror.channel.rule.mode, partial(self._has_read, mirror))
 
     def _has_read(self, mirror: _Mirror, reply: object) -> None:
         arrived, mirror.arrived = mirror.arrived or [], None
         channel = mirror.channel
         if self._mirrors.get(channel.name) is not mirror:
             return
-        if isinstance(reply, dict | list):
-            found, mirror.foreign = decode_hash(reply, channel.rule.mode)
-            self._merge(mirror, found, self._clock())
+        if isinstance(reply, FoundEntries):
+            mirror.foreign = len(reply.foreign)
+            self._merge(mirror, reply.entries, self._clock())
             channel.is_complete = True
-            self._send_counts(channel.name, found)
+            self._send_counts(channel.name, fields_after(reply.entries, arrived))
         else:
-            self._broker.commander.log_refusal(b"HGETALL", reply)
+            self._broker.commander.log_refusal(b"HSCAN", reply)
             mirror.is_stale = True
         for change in arrived:
             self._apply(mirror, change)
@@ -224,7 +224,7 @@ class RedisPresence:
         self._write(mirror)
         if not mirror.is_stale:
             self._refresh(mirror, self._clock())
-        elif isinstance(reply, dict | list):
+        elif isinstance(reply, FoundEntries):
             self._read(mirror)
 
     def _refresh(self, mirror: _Mirror, now: float) -> None:
@@ -300,7 +300,7 @@ class RedisPresence:
 
     # --- entries that their node does not know
 
-    def _send_counts(self, name: str, found: Mapping[str, Entry]) -> None:
+    def _send_counts(self, name: str, found: Iterable[str]) -> None:
         """Send each other node the number of its entries in the hash, so that it deletes those that it does not have.
 
         A Redis that has been restored to an earlier state, or a replica that has become primary, may have such.
@@ -318,16 +318,16 @@ class RedisPresence:
         mirror = self._mirrors.get(name)
         if mirror is None:
             key = self._broker.names.of_channel(name, self._presence.kind)
-            self._broker.commander.send(pack(b"HGETALL", key), partial(self._delete_own, name, key))
+            read_hash(self._broker.commander, key, "members", partial(self._delete_own, name, key))
         elif count != len(mirror.channel.own_fields()) and mirror.arrived is None:
             self._read(mirror)
 
     def _delete_own(self, name: str, key: bytes, reply: object) -> None:
         """Delete the entries of this node in the hash of a channel in which it has no connection."""
-        if not isinstance(reply, dict | list) or name in self._mirrors:
+        if not isinstance(reply, FoundEntries) or name in self._mirrors:
             return
         own = self._broker.node_id
-        fields = [field for field in decode_fields(reply) if field.startswith(own)]
+        fields = [field for field in reply.fields if field.startswith(own)]
         if fields:
             answered = partial(self._broker.commander.log_refusal, b"HDEL")
             self._broker.commander.send(pack(b"HDEL", key, *fields), answered)

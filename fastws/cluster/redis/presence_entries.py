@@ -62,16 +62,11 @@ def _counted(field: str, value: bytes) -> Entry | None:
     return Entry(field[NODE_ID_LENGTH:] or None, int(value))
 
 
-def decode_fields(reply: Mapping[bytes, bytes] | list[bytes]) -> list[str]:
-    """Return the fields in a reply of HGETALL."""
-    return [field.decode(errors="replace") for field in (reply if isinstance(reply, Mapping) else reply[::2])]
-
-
-def decode_hash(reply: Mapping[bytes, bytes] | list[bytes], mode: PresenceMode) -> tuple[dict[str, Entry], int]:
-    """Return the entries in a reply of HGETALL (a flat list in RESP2), and the number of those of another form."""
-    pairs = reply.items() if isinstance(reply, Mapping) else zip(reply[::2], reply[1::2], strict=True)
-    entries = dict(_entries(((field.decode(errors="replace"), value) for field, value in pairs), mode))
-    return entries, len(reply) // (1 if isinstance(reply, Mapping) else 2) - len(entries)
+def decode_hash(reply: list[bytes], mode: PresenceMode) -> tuple[dict[str, Entry], set[str]]:
+    """Return the entries in a list of fields and values, and the fields of another form."""
+    pairs = {field.decode(errors="replace"): value for field, value in zip(reply[::2], reply[1::2], strict=True)}
+    entries = dict(_entries(pairs.items(), mode))
+    return entries, pairs.keys() - entries.keys()
 
 
 def _entries(pairs: Iterable[tuple[str, bytes]], mode: PresenceMode) -> Iterator[tuple[str, Entry]]:
@@ -98,3 +93,12 @@ def decode_change(payload: bytes, mode: PresenceMode) -> Change:
     if not is_valid or not all(isinstance(field, str) for field in (*joined, *left)):
         raise BadRequest("presence: fields must be strings and values bytes")
     return Change(node, dict(_entries(joined.items(), mode)), left)
+
+
+def fields_after(found: Iterable[str], changes: Iterable[Change]) -> set[str]:
+    """Return the fields of a hash that had the fields `found` before `changes`."""
+    fields = set(found)
+    for change in changes:
+        fields.update(change.entries)
+        fields.difference_update(change.deleted)
+    return fields

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from fastws.brokers.redis.broker import RedisBroker
-from fastws.brokers.redis.wire.resp import pack, refusal_text
+from fastws.brokers.redis.wire.resp import refusal_text
 from fastws.cluster.channel_presence import ChannelPresence, Entry, PresenceRule
 from fastws.cluster.presence import LocalPresence
-from fastws.cluster.redis.presence_entries import decode_hash
+from fastws.cluster.redis.presence_hash import FoundEntries, read_hash
 from fastws.cluster.redis.registry import RedisRegistry
 from fastws.errors import BrokerUnavailable, FastWSError
 from fastws.vocabulary.connection_ids import NODE_ID_LENGTH
@@ -35,16 +35,16 @@ class PresenceReader:
             return
         self._reads[name] = [answer]
         key = self._broker.names.of_channel(name, self._presence.kind)
-        self._broker.commander.send(pack(b"HGETALL", key), partial(self._answer, name, rule))
+        read_hash(self._broker.commander, key, rule.mode, partial(self._answer, name, rule))
 
     def _answer(self, name: str, rule: PresenceRule, reply: object) -> None:
         found: ChannelPresence | FastWSError
-        if isinstance(reply, dict | list):
-            found = self._presence_of(name, rule, decode_hash(reply, rule.mode)[0])
+        if isinstance(reply, FoundEntries):
+            found = self._presence_of(name, rule, reply.entries)
         elif isinstance(reply, BrokerUnavailable):
             found = BrokerUnavailable("Redis is unavailable: it has the presence of this channel", channel=name)
         else:
-            self._broker.commander.log_refusal(b"HGETALL", reply)
+            self._broker.commander.log_refusal(b"HSCAN", reply)
             found = BrokerUnavailable(refusal_text(reply), cause=str(reply), channel=name)
         for answer in self._reads.pop(name):
             answer(found)
