@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from fastws.cpus import usable_cpus
 from fastws.setting_definition import Setting, read_definitions, setting
+
+
+def _by_app(default: str, meaning: str, *, unit: str = "", placeholder: str = "", **definition: Any) -> Any:
+    """The field of a setting that each app of Pusher may have a value of."""
+    placeholder = f"[ID=]{placeholder or unit.upper() or 'N'}"
+    return setting((default,), meaning, kind="app table", unit=unit, placeholder=placeholder, **definition)
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -276,81 +282,75 @@ class Config:
         secret=True,
         group="Pusher",
     )
-    pusher_enabled: tuple[str, ...] = setting(
-        ("true",),
-        "false closes the connections of an app with 4003; ID=false for one app",
-        kind="app table",
-        scalar=bool,
-        placeholder="[ID=]{true,false}",
+    pusher_enabled: tuple[str, ...] = _by_app(
+        "true", "false closes the connections of an app with 4003; ID=false for one app", scalar=bool
     )
-    pusher_namespace: tuple[str, ...] = setting(
-        ("own",),
+    pusher_namespace: tuple[str, ...] = _by_app(
+        "own",
         "own puts the channels of an app under pusher:ID:, shared gives one app the channels of all other clients",
-        kind="app table",
-        placeholder="[ID=]NAMESPACE",
+        placeholder="NAMESPACE",
         choices=("own", "shared"),
     )
-    pusher_client_events: tuple[str, ...] = setting(
-        ("false",),
-        "let clients send client-… events to private and presence channels",
-        kind="app table",
-        scalar=bool,
-        placeholder="[ID=]{true,false}",
+    pusher_client_events: tuple[str, ...] = _by_app(
+        "false", "let clients send client-… events to private and presence channels", scalar=bool
     )
-    pusher_client_event_rate: tuple[str, ...] = setting(
-        ("10",),
+    pusher_client_event_rate: tuple[str, ...] = _by_app(
+        "10",
         "client events per second and connection; a burst of as many passes; 0 means no limit",
-        kind="app table",
         scalar=float,
-        placeholder="[ID=]N",
         minimum=0,
     )
-    pusher_activity_timeout: tuple[str, ...] = setting(
-        ("120",),
+    pusher_activity_timeout: tuple[str, ...] = _by_app(
+        "120",
         "silence after which clients ask whether the server is alive",
-        kind="app table",
         scalar=int,
-        placeholder="[ID=]SECONDS",
         unit="seconds",
         minimum=1,
         maximum=86_400,
     )
-    pusher_auth_timeout: tuple[str, ...] = setting(
-        ("0",),
+    pusher_auth_timeout: tuple[str, ...] = _by_app(
+        "0",
         "time in which a client must have signed in or joined a private or presence channel; 0 means no limit",
-        kind="app table",
         scalar=float,
-        placeholder="[ID=]SECONDS",
         unit="seconds",
         minimum=0,
         maximum=86_400,
     )
-    pusher_max_event_bytes: tuple[str, ...] = setting(
-        ("102400",),
-        "maximum size of the data of an event",
-        kind="app table",
-        scalar=int,
-        placeholder="[ID=]BYTES",
-        unit="bytes",
-        minimum=1,
-        maximum=1 << 22,
+    pusher_max_event_bytes: tuple[str, ...] = _by_app(
+        "102400", "maximum size of the data of an event", scalar=int, unit="bytes", minimum=1, maximum=1 << 22
     )
-    pusher_max_presence_members: tuple[str, ...] = setting(
-        ("1000",),
-        "users in a presence channel; 0 means no limit",
-        kind="app table",
-        scalar=int,
-        placeholder="[ID=]N",
-        minimum=0,
+    pusher_max_batch: tuple[str, ...] = _by_app(
+        "10", "events in one request to batch_events", scalar=int, minimum=1, maximum=10_000
     )
-    pusher_max_member_bytes: tuple[str, ...] = setting(
-        ("10240",),
-        "maximum size of the user_info of a member; 0 means no limit",
-        kind="app table",
+    pusher_max_presence_members: tuple[str, ...] = _by_app(
+        "1000", "users in a presence channel; 0 means no limit", scalar=int, minimum=0
+    )
+    pusher_max_member_bytes: tuple[str, ...] = _by_app(
+        "10240", "maximum size of the user_info of a member; 0 means no limit", scalar=int, unit="bytes", minimum=0
+    )
+    pusher_webhooks: tuple[str, ...] = setting(
+        (), "URLs that get the events of all apps; ID=URL for one app", kind="list", placeholder="[ID=]URL"
+    )
+    pusher_webhook_events: tuple[str, ...] = _by_app(
+        "channel_occupied+channel_vacated+member_added+member_removed+client_event+cache_miss+subscription_count",
+        "events that pusher_webhooks get, joined by +",
+        placeholder="EVENTS",
+    )
+    pusher_webhook_batch: tuple[str, ...] = _by_app(
+        "0",
+        "time over which events are gathered into one request; 0 means one event in a request",
         scalar=int,
-        placeholder="[ID=]BYTES",
-        unit="bytes",
+        unit="ms",
         minimum=0,
+        maximum=60_000,
+    )
+    pusher_webhook_grace: tuple[str, ...] = _by_app(
+        "3",
+        "time after the last connection in which a new one prevents channel_vacated and member_removed",
+        scalar=float,
+        unit="seconds",
+        minimum=0,
+        maximum=3600,
     )
     event_hook: str | None = setting(
         None,

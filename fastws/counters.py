@@ -22,6 +22,8 @@ class Counters:
         "opened",
         "presence_updates",
         "publications",
+        "pusher_requests",
+        "pusher_webhooks",
         "rate_limited",
         "received",
         "recoveries",
@@ -53,6 +55,8 @@ class Counters:
         self.rate_limited: dict[str, int] = defaultdict(int)
         self.feed_rejected: dict[str, int] = defaultdict(int)
         self.hook_calls: dict[tuple[str, str], int] = defaultdict(int)
+        self.pusher_requests: dict[tuple[str, int], int] = defaultdict(int)
+        self.pusher_webhooks: dict[tuple[str, str], int] = defaultdict(int)
         self.webhooks: dict[tuple[str, str], int] = defaultdict(int)
         self.loop_lag = Histogram()
         self.broker_lag = Histogram()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 from fastws.config import SETTINGS, Config
 from fastws.errors import ConfigError
 from fastws.setting_values import parse_scalar
-from fastws.vocabulary.pusher_apps import PusherApp, PusherApps
+from fastws.vocabulary.pusher_apps import WEBHOOK_EVENTS, PusherApp, PusherApps
 
 PUSHER_SETTINGS: Final = tuple(name for name in SETTINGS if name.startswith("pusher_"))
 _FORM: Final = "pusher_apps: each entry must be ID:KEY:SECRET; ID and KEY are 1 to 40 letters, digits, _ or -"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+# Not tables of values by app.
+_LISTS: Final = ("pusher_apps", "pusher_webhooks")
 
 T = TypeVar("T", bool, int, float, str)
 
@@ -20,8 +24,9 @@ T = TypeVar("T", bool, int, float, str)
 def pusher_apps(config: Config) -> PusherApps:
     """Return the apps of the settings. Raises ConfigError, never with a secret."""
     pairs = _pairs(config.pusher_apps)
-    values = {name: _table(config, name, pairs) for name in PUSHER_SETTINGS if name != "pusher_apps"}
-    apps = PusherApps([_app(app_id, secrets, values) for app_id, secrets in pairs.items()])
+    values = {name: _table(config, name, pairs) for name in PUSHER_SETTINGS if name not in _LISTS}
+    urls = _webhooks(config, pairs)
+    apps = PusherApps([_app(app_id, secrets, values, urls) for app_id, secrets in pairs.items()])
     shared = [app.id for app in apps if app.is_shared]
     if len(shared) > 1:
         raise ConfigError(f"pusher_namespace: at most one app may be shared, not {' and '.join(shared)}")
@@ -60,7 +65,45 @@ def _table(config: Config, name: str, apps: dict[str, dict[str, str]]) -> _Table
     return table
 
 
-def _app(app_id: str, secrets: dict[str, str], values: dict[str, _Table]) -> PusherApp:
+def _webhooks(config: Config, apps: dict[str, dict[str, str]]) -> dict[str, list[str]]:
+    """Return the URLs by app. That of an entry without ID is in each."""
+    urls: dict[str, list[str]] = {app_id: [] for app_id in apps}
+    for entry in config.pusher_webhooks:
+        app_id, equals, url = entry.partition("=")
+        if not equals or not _NAME.fullmatch(app_id):
+            app_id, url = "", entry
+        elif app_id not in apps:
+            raise ConfigError(f"pusher_webhooks: {app_id!r} is not the ID of an app in pusher_apps")
+        check_url(url, "pusher_webhooks")
+        for each in (app_id,) if app_id else apps:
+            if url not in urls[each]:
+                urls[each].append(url)
+    return urls
+
+
+def check_url(url: str, setting: str) -> None:
+    """Raise ConfigError unless `url` is one to which webhooks can be sent. Does not show what it may contain."""
+    try:
+        parts = urlsplit(url)
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ConfigError(
+            f"{setting}: each URL must be like https://example.com/webhooks, beginning http:// or https://"
+        )
+
+
+def _events(text: str) -> frozenset[str]:
+    names = frozenset(text.split("+"))
+    unknown = sorted(names - WEBHOOK_EVENTS)
+    if unknown:
+        known = ", ".join(sorted(WEBHOOK_EVENTS))
+        raise ConfigError(f"pusher_webhook_events: must be some of {known}, joined by +, not {unknown[0]!r}")
+    return names
+
+
+def _app(app_id: str, secrets: dict[str, str], values: dict[str, _Table], urls: dict[str, list[str]]) -> PusherApp:
     def value(name: str, kind: type[T]) -> T:
         table = values[f"pusher_{name}"]
         return kind(table.get(app_id, table[None]))
@@ -75,6 +118,11 @@ def _app(app_id: str, secrets: dict[str, str], values: dict[str, _Table]) -> Pus
         activity_timeout=value("activity_timeout", int),
         auth_timeout=value("auth_timeout", float),
         max_event_bytes=value("max_event_bytes", int),
+        max_batch=value("max_batch", int),
+        webhook_urls=tuple(urls[app_id]),
+        webhook_events=_events(value("webhook_events", str)),
+        webhook_batch_seconds=value("webhook_batch", int) / 1000,
+        webhook_grace_seconds=value("webhook_grace", float),
         max_presence_members=value("max_presence_members", int),
         max_member_bytes=value("max_member_bytes", int),
     )

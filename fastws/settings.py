@@ -7,12 +7,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from fastws.config import SETTINGS, Config
 from fastws.errors import ConfigError
 from fastws.mistakes import Mistakes
-from fastws.pusher_settings import PUSHER_SETTINGS, pusher_apps
+from fastws.pusher_settings import PUSHER_SETTINGS, check_url, pusher_apps
 from fastws.setting_definition import Setting
 from fastws.setting_sources import from_environment, from_toml, suggestion
 from fastws.setting_values import check_secret, is_allowed, parse, parse_scalar
@@ -153,24 +152,11 @@ def _check_workers(config: Config) -> None:
 
 def _check_webhooks(config: Config) -> None:
     for url in config.webhooks:
-        check_webhook_url(url, "webhooks")
+        check_url(url, "webhooks")
     if config.webhooks and config.webhook_secret is None:
         raise ConfigError("webhook_secret: must be set, because webhooks is; receivers check signatures with it")
     for pattern in config.webhook_channels:
         compile_pattern(pattern)
-
-
-def check_webhook_url(url: str, setting: str) -> None:
-    """Raise ConfigError unless `url` is one to which webhooks can be sent. Does not show what it may contain."""
-    try:
-        parts = urlsplit(url)
-        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_valid = False
-    if not is_valid:
-        raise ConfigError(
-            f"{setting}: each URL must be like https://example.com/webhooks, beginning http:// or https://"
-        )
 
 
 def _check_timeouts(config: Config) -> None:

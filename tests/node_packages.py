@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = {"react": "19.3.1", "react-dom": "19.3.1", "@types/react": "19", "typescript": "5.9"}
+PUSHER = {"pusher": "5.3.4"}
 INSTALL_SECONDS = 110.0
 RUN_SECONDS = 110.0
 STATIC = Path(__file__).parent.parent / "fastws" / "static"
@@ -46,14 +47,22 @@ def run(command: list[str], folder: Path, *, given: str = "") -> str:
 
 def packages() -> Path:
     """The node_modules with PACKAGES, installed once and kept. Skips the test where npm or its registry is missing."""
+    return _installed(PACKAGES)
+
+
+def pusher() -> Path:
+    """The node_modules with Pusher's SDK for backends, in the same way."""
+    return _installed(PUSHER)
+
+
+def _installed(wanted: dict[str, str]) -> Path:
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         pytest.skip("npm is missing: apt-get install nodejs npm")
-    versions = "-".join(version for version in PACKAGES.values())
-    folder = Path(tempfile.gettempdir()) / f"fastws-npm-{versions}"
+    folder = Path(tempfile.gettempdir()) / f"fastws-npm-{'-'.join(wanted.values())}"
     if not (folder / "installed").exists():
         folder.mkdir(exist_ok=True)
-        (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": PACKAGES}))
+        (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": wanted}))
         done = subprocess.run(
             [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"],
             cwd=folder,
@@ -63,6 +72,6 @@ def packages() -> Path:
             check=False,
         )
         if done.returncode:
-            pytest.skip(f"npm cannot install react: {done.stderr.strip()[-300:]}")
+            pytest.skip(f"npm cannot install {', '.join(wanted)}: {done.stderr.strip()[-300:]}")
         (folder / "installed").touch()
     return folder / "node_modules"

@@ -50,11 +50,12 @@ def is_signed(app: PusherApp, auth: object, text: str) -> bool:
 
 
 def check_request(
-    app: PusherApp, method: str, path: str, parameters: Mapping[str, str], body: bytes, *, now: float
+    app: PusherApp, method: str, path: str, parameters: Mapping[str, str], body: bytes | None, *, now: float
 ) -> None:
     """Check the signature of an HTTP request for `app`. `now` is in seconds since the epoch.
 
-    `path` is as it was sent; SDKs sign it so or percent-decoded. Raises Unauthorized.
+    `path` is as it was sent; SDKs sign it so or percent-decoded. `body` is None before it is received. Raises
+    Unauthorized.
     """
     secret = app.secrets.get(_parameter(parameters, "auth_key"))
     if _parameter(parameters, "auth_version") != _VERSION:
@@ -64,7 +65,7 @@ def check_request(
     is_valid = secret is not None and any(
         _is_equal(signature, sign(secret, request_text(method, each, parameters))) for each in (path, unquote(path))
     )
-    if not is_recent or not is_valid or not _is_body_signed(parameters, body):
+    if not is_recent or not is_valid or not (body is None or _is_body_signed(parameters, body)):
         raise Unauthorized(REFUSAL)
 
 

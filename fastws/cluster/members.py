@@ -10,7 +10,7 @@ from typing import Final
 from fastws.cluster.channel_presence import ChannelPresence, Entry, PresenceRule
 from fastws.cluster.presence import OtherNodes
 from fastws.errors import BadRequest, BrokerUnavailable, FastWSError, TooManyMembers
-from fastws.hub.ports import Presence
+from fastws.hub.ports import Presence, Reports
 from fastws.vocabulary.connection_ids import entry_id
 from fastws.vocabulary.presence import (
     ChannelMember,
@@ -53,6 +53,8 @@ class ProcessMembers:
     ) -> None:
         self.channels: dict[str, ChannelPresence] = {}
         self.others: OtherNodes | None = None
+        # Gets the connections of this process that enter and leave; None without webhooks.
+        self.reports: Reports | None = None
         self._node_id = node_id
         self._notify = notify
         self._schedule = schedule
@@ -92,11 +94,15 @@ class ProcessMembers:
         if self.others is not None:
             self.others.changed(channel, field)
         self._compare(channel)
+        if self.reports is not None:
+            self.reports.member_entered(connection_id, name, member.user)
         # Before the client becomes a subscriber: what it gets instead is the list.
         self._write()
 
     def left(self, connection_id: str, name: str) -> None:
         """A connection of this process is no longer a subscriber of `name`."""
+        if self.reports is not None:
+            self.reports.member_left(connection_id, name)
         channel = self.channels.get(name)
         field = None if channel is None else channel.leave(entry_id(self._node_id, connection_id))
         if channel is None or field is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 
 from fastws.callouts.webhooks import MAX_WAITING, WaitingEvent, WebhookTarget
@@ -25,15 +25,19 @@ class MemoryWebhooks:
         self._wake: Callable[[str], None] = lambda _: None
 
     @property
-    def waiting(self) -> int:
-        return sum(map(len, self._queues.values()))
+    def lengths(self) -> Mapping[str, int]:
+        return {target_id: len(queue) for target_id, queue in self._queues.items()}
+
+    @property
+    def unwritten(self) -> int:
+        return 0
 
     async def start(self, wake: Callable[[str], None]) -> None:
         self._wake = wake
 
     async def settle(self) -> None:
         """No client can return: report at once what is vacated."""
-        for subject in list(self._leaving):
+        for subject in sorted(self._leaving, key=lambda subject: subject.user is None):
             self._gone(subject)
 
     async def stop(self) -> None:
@@ -50,7 +54,9 @@ class MemoryWebhooks:
     def left(self, subject: Subject) -> None:
         targets = self._targets.get(subject.app)
         if targets:
-            self._leaving[subject] = self._loop.call_later(targets[0].grace_seconds, self._gone, subject)
+            # A channel is reported as vacated after its last member.
+            seconds = targets[0].grace_seconds + (0.001 if subject.user is None else 0.0)
+            self._leaving[subject] = self._loop.call_later(seconds, self._gone, subject)
 
     def _gone(self, subject: Subject) -> None:
         self._leaving.pop(subject).cancel()

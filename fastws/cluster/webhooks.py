@@ -16,15 +16,6 @@ import orjson
 
 from fastws.callouts.webhooks import WebhookClient, WebhookQueue, WebhookSender, WebhookTarget
 
-EVENTS: Final = (
-    "channel_occupied",
-    "channel_vacated",
-    "member_added",
-    "member_removed",
-    "client_event",
-    "cache_miss",
-    "subscription_count",
-)
 # A cache_miss is reported once per channel in this time.
 MISS_SECONDS: Final = 10.0
 # "" every time; "miss" once in MISS_SECONDS; "owner" only by one of the processes with the channel.
@@ -72,8 +63,13 @@ class WebhookStore(WebhookQueue, Protocol):
     """The subjects and queues of all processes. `wake(target_id)` is called when a queue may have got something."""
 
     @property
-    def waiting(self) -> int:
-        """Number of events in the queues that this process sends."""
+    def lengths(self) -> Mapping[str, int]:
+        """Number of events in each queue that this process sends, by target."""
+        ...
+
+    @property
+    def unwritten(self) -> int:
+        """Number of events that are in no queue yet."""
         ...
 
     def entered(self, subject: Subject) -> None:
@@ -110,9 +106,12 @@ class Webhooks:
         """Whether any URL of `app` gets one of these events."""
         return any((app, name) in self._wanted for name in names)
 
-    @property
-    def waiting(self) -> int:
-        return self._store.waiting
+    def waiting(self, *, is_pusher: bool) -> int:
+        """Return the number of events that wait for the URLs of Pusher apps, or for those of `webhooks`."""
+        lengths = self._store.lengths
+        targets = (sender.target for sender in self._senders.values())
+        count = sum(lengths.get(target.id, 0) for target in targets if bool(target.app) is is_pusher)
+        return count + (self._store.unwritten if is_pusher else 0)
 
     def set_present(self, app: str, channel: str, user: str | None = None, *, is_present: bool) -> None:
         """The channel, or the user in it, has at least one connection in this process, or has none. Idempotent."""

@@ -28,19 +28,20 @@ async def broadcast(application: Application, request: Request, **_: str) -> Res
     application.broadcast_keys.check(request.header("authorization"))
     body = read_object(request)
     if "messages" not in body:
-        _spend(application, 1)
+        spend(application, 1)
         return answer(request, await _publish(application, *_read(body, "")))
     messages = body["messages"]
     if not isinstance(messages, list) or not 0 < len(messages) <= MAX_MESSAGES:
         raise BadRequest(f"`messages` must be a list of 1 to {MAX_MESSAGES} messages")
     # All messages are checked before any is published: an invalid one refuses the whole list.
     read = [_read(item, f"messages[{position}]") for position, item in enumerate(messages)]
-    _spend(application, len(read))
+    spend(application, len(read))
     results = await asyncio.gather(*(_publish(application, *item) for item in read), return_exceptions=True)
     return answer(request, {"results": [_result(result) for result in results]})
 
 
-def _spend(application: Application, count: int) -> None:
+def spend(application: Application, count: int) -> None:
+    """Charge `count` publications to `broadcast_rate`. Raises RateLimited."""
     bucket = application.broadcast_bucket
     if bucket is not None and not bucket.take(count, time.monotonic()):
         application.counters.rate_limited["broadcast"] += 1

@@ -14,7 +14,7 @@ from fastws.endpoints.application import Application
 from fastws.endpoints.broadcast import broadcast
 from fastws.endpoints.log_level import PATH, LogLevelEndpoint
 from fastws.endpoints.upgrade_check import UpgradeCheck
-from fastws.errors import FastWSError, MethodNotAllowed, NotFound, UpgradeRequired
+from fastws.errors import FastWSError, MethodNotAllowed, NotFound, TooLarge, UpgradeRequired
 from fastws.wire.request import Request, check_path
 from fastws.wire.response import Response
 
@@ -35,6 +35,8 @@ class Route:
     path: str
     methods: Mapping[str, Handler]
     bodies: Mapping[str, MayReadBody] = field(default_factory=dict)
+    # None: the limit of the router.
+    max_body_bytes: int | None = None
 
     def expression(self) -> re.Pattern[str]:
         """Return a pattern for undecoded paths, in which `@` may be percent-encoded."""
@@ -91,13 +93,11 @@ class Router:
         only: Collection[str] | None = None,
         private: Sequence[Route] = (),
         websocket_paths: Collection[str] = (),
+        max_body_bytes: int | None = None,
     ) -> None:
-        """`only` restricts the paths, `private` adds routes that clients must not reach.
-
-        On `websocket_paths`, POST is the upgrade check and GET is answered with 426.
-        """
+        """`only` restricts the paths, `private` adds some. On `websocket_paths`, POST is the upgrade check, GET 426."""
         self._application = application
-        self._websocket_paths = websocket_paths
+        self._websocket_paths, self._max_body_bytes = websocket_paths, max_body_bytes
         self._websocket_route = Route(
             "{websocket}", {"GET": _require_upgrade, "POST": upgrade_check}, {"POST": upgrade_check.may_read}
         )
@@ -121,9 +121,16 @@ class Router:
                 allow = _allow(methods)
                 found = request.method[:32]
                 raise MethodNotAllowed(f"method {found} is not allowed here; use {', '.join(allow)}", allow=allow)
+            self._check_size(route, request)
             return handler(self._application, request, address=address, **parameters)
         except FastWSError as error:
             return error_response(error)
+
+    def _check_size(self, route: Route, request: Request) -> None:
+        """Raise TooLarge for a body that is too large for this route, but not for another one."""
+        limit = self._max_body_bytes if route.max_body_bytes is None else route.max_body_bytes
+        if limit is not None and len(request.body) > limit:
+            raise TooLarge(f"a body has at most {limit} bytes")
 
     def wants_body(self, request: Request, address: str) -> bool:
         """Whether the body of `request` should be read. Only its head has been received."""

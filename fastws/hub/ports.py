@@ -227,6 +227,24 @@ class Members(Protocol):
         ...
 
 
+class Reports(Protocol):
+    """Gets what the application wants to know of channels whose members are users."""
+
+    def member_entered(self, connection_id: str, channel: str, user: str) -> None: ...
+    def member_left(self, connection_id: str, channel: str) -> None: ...
+    def client_event(self, publication: Publication) -> None:
+        """A client has published this to the others."""
+        ...
+
+    def cache_miss(self, channel: str) -> None:
+        """A client has subscribed to a channel that remembers its last event, and has none."""
+        ...
+
+    def subscription_count(self, channel: str, count: int) -> None:
+        """The subscribers of a channel got this number of subscribers on all processes."""
+        ...
+
+
 class Deliverer(Protocol):
     """The hub as a broker sees it. Every publication enters the hub through `deliver`."""
 

@@ -32,7 +32,7 @@ from fastws.endpoints.answers import error_response
 from fastws.endpoints.application import Application
 from fastws.endpoints.bearer import BearerTokens
 from fastws.endpoints.log_level import LogLevelEndpoint
-from fastws.endpoints.router import SCRAPE_PATHS, Handler, Router
+from fastws.endpoints.router import SCRAPE_PATHS, Handler, Route, Router
 from fastws.endpoints.upgrade_check import UpgradeCheck
 from fastws.hub.hub import Hub, LongestRun
 from fastws.hub.roster import Roster
@@ -72,6 +72,7 @@ from fastws.vocabulary.presence import PresenceMode
 
 if TYPE_CHECKING:
     from fastws.cluster.webhooks import Webhooks
+    from fastws.hub.ports import Reports
 
 log = structlog.stdlib.get_logger("fastws.server")
 
@@ -216,12 +217,17 @@ class Assembly:
             find_node=mounts.node_of if mounts.id_schemes else node_of,
         )
 
-    def _make_webhooks(self) -> Webhooks | None:
-        if not self._config.webhooks:
-            return None
-        from fastws.server.webhooks import make_webhooks  # only loaded if a setting names a URL
+    def _make_webhooks(self) -> None:
+        self.webhooks: Webhooks | None = None
+        self.reports: Reports | None = None
+        config, apps = self._config, self._admittance.pusher_apps
+        if not config.webhooks and not config.pusher_webhooks:
+            return
+        from fastws.server.webhooks import ChannelReports, make_webhooks  # only loaded if a setting names a URL
 
-        return make_webhooks(self._config, self.broker, self.hub, self._counters)
+        self.webhooks = make_webhooks(config, apps, self.broker, self._counters)
+        if self.webhooks is not None:
+            self.reports = self.members.reports = ChannelReports(self.webhooks, self.hub, config, apps)
 
     def _make_callouts(self) -> None:
         config = self._config
@@ -233,7 +239,7 @@ class Assembly:
             None if authorizer is None else Authorizer(authorizer, timeout_seconds=config.authorizer_timeout)
         )
         self.event_hook = None if events is None else EventHook(events, self._counters)
-        self.webhooks = self._make_webhooks()
+        self._make_webhooks()
 
     def _make_services(self) -> Services:
         admittance = self._admittance
@@ -246,6 +252,7 @@ class Assembly:
             broker=self.broker,
             history=self.broker.history,
             members=self.members,
+            reports=self.reports,
             roster=self._roster,
             counters=self._counters,
             permissions=admittance.permissions,
@@ -363,10 +370,25 @@ class Assembly:
         self.scrape_protocol = self._protocol(scrapes, MAX_SIBLING_BODY_BYTES, is_internal=True)
         public = metrics if self._config.metrics_address is None else not_on_this_port
         paths = self._admittance.mounts.table
-        clients = Router(self.application, public, endpoint, check, websocket_paths=paths)
-        # For connections of clients.
         max_body_bytes = self._config.max_message_bytes + MAX_BODY_OVERHEAD_BYTES
-        self.client_protocol = self._protocol(clients, max_body_bytes, is_internal=False)
+        pusher = self._pusher_routes()
+        clients = Router(
+            *(self.application, public, endpoint, check),
+            private=pusher,
+            websocket_paths=paths,
+            max_body_bytes=max_body_bytes,
+        )
+        # For connections of clients.
+        largest = max(max_body_bytes, *(route.max_body_bytes or 0 for route in pusher), 0)
+        self.client_protocol = self._protocol(clients, largest, is_internal=False)
+
+    def _pusher_routes(self) -> list[Route]:
+        apps = self._admittance.pusher_apps
+        if not apps:
+            return []
+        from fastws.endpoints.pusher import PusherApi  # only loaded if there is an app
+
+        return PusherApi(apps, self.members.read).routes()
 
 
 def _log_channel_error(error: Exception) -> None:

@@ -8,6 +8,7 @@ from fastws.errors import FastWSError
 from fastws.session.services import ACK_CACHE_SIZE
 from fastws.vocabulary.commands import RequestId
 from fastws.vocabulary.positions import Position
+from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.replies import Sent
 
 if TYPE_CHECKING:
@@ -65,19 +66,22 @@ class DirectAcknowledgement:
 
 
 class RefusalOnly:
-    """The receipt of a publication whose sender gets no reply unless it is refused."""
+    """The receipt of a publication whose sender gets no reply unless it is refused. If not, webhooks get it."""
 
-    __slots__ = ("request_id", "session")
+    __slots__ = ("publication", "request_id", "session")
 
-    def __init__(self, session: Session, request_id: RequestId) -> None:
+    def __init__(self, session: Session, publication: Publication, request_id: RequestId) -> None:
         self.session = session
+        self.publication = publication
         self.request_id = request_id
 
     def kept(self, position: Position) -> None:
         """Does nothing."""
 
     def done(self, sent: int, failed: int) -> None:
-        """Does nothing."""
+        reports = self.session.services.reports
+        if reports is not None:
+            reports.client_event(self.publication)
 
     def refused(self, error: FastWSError) -> None:
         """Send the error."""

@@ -172,7 +172,7 @@ def relay(session: Session, command: Relay, request_id: RequestId) -> None:
         *(command.channel, command.event, command.data, None, sender, None, None, None, None),
         *(frozenset((sender,)), command.attributes, None, True),
     )
-    services.broker.publish(publication, RefusalOnly(session, request_id))
+    services.broker.publish(publication, RefusalOnly(session, publication, request_id))
 
 
 def sign_in(session: Session, command: SignIn, request_id: RequestId) -> None:

@@ -18,7 +18,7 @@ from fastws.counters import Counters
 from fastws.dialects.mount import Mounts
 from fastws.dialects.wire_form import DialectForm
 from fastws.hub.hub import Hub
-from fastws.hub.ports import Broker, History, Members, Receipt
+from fastws.hub.ports import Broker, History, Members, Receipt, Reports
 from fastws.hub.roster import Roster
 from fastws.logs import LogLevel
 from fastws.session.ports import ExpiryWatch, ReplyBatch, Spawn
@@ -54,6 +54,8 @@ class Services:
     # None without the setting `history`.
     history: History | None
     members: Members
+    # None without webhooks.
+    reports: Reports | None
     roster: Roster
     counters: Counters
     permissions: Permissions

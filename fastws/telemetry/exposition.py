@@ -52,6 +52,18 @@ _LABELLED: Final = (
         "hook_calls",
     ),
     (
+        "fastws_pusher_requests",
+        "Requests to the HTTP API of Pusher apps, by status",
+        ("endpoint", "status"),
+        "pusher_requests",
+    ),
+    (
+        "fastws_pusher_webhooks",
+        "Events of webhooks of Pusher apps, by result (sent, failed: one try, dropped)",
+        ("event", "result"),
+        "pusher_webhooks",
+    ),
+    (
         "fastws_webhooks",
         "Events of webhooks, by result (sent, failed: one try, dropped)",
         ("event", "result"),
@@ -91,8 +103,7 @@ class BrokerState(Protocol):
 class WebhookState(Protocol):
     """The part of the webhooks that is exposed."""
 
-    @property
-    def waiting(self) -> int: ...
+    def waiting(self, *, is_pusher: bool) -> int: ...
 
 
 class ServerCollector(Collector):
@@ -119,8 +130,9 @@ class ServerCollector(Collector):
             yield CounterMetricFamily(name, help_text, value=getattr(counters, attribute))
         yield _histogram("fastws_loop_lag_seconds", "Delay of event loop callbacks", counters.loop_lag)
         yield _histogram("fastws_broker_lag_seconds", "Round-trip time of a message through Redis", counters.broker_lag)
-        waiting = 0 if self._webhooks is None else self._webhooks.waiting
-        yield GaugeMetricFamily("fastws_webhook_queue", "Events that wait for the URL of a webhook", value=waiting)
+        for name, is_pusher in (("fastws_webhook_queue", False), ("fastws_pusher_webhook_queue", True)):
+            waiting = 0 if self._webhooks is None else self._webhooks.waiting(is_pusher=is_pusher)
+            yield GaugeMetricFamily(name, "Events that wait for the URL of a webhook", value=waiting)
         yield from self._gauges()
 
     def _gauges(self) -> Iterator[Metric]:

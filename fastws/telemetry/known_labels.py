@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fastws.dialects.mount import DEFAULT_MOUNTS
+from fastws.vocabulary.pusher_apps import WEBHOOK_EVENTS
 
 _DIALECTS: Final = tuple(sorted({dialect for name in DEFAULT_MOUNTS.values() for dialect in name.split("+")}))
 _POLICIES: Final = ("conflate", "disconnect", "drop_newest", "drop_oldest")
@@ -48,9 +49,13 @@ _HOOK_CALLS: Final = (
     *(("$connect", "done"), ("$connect", "failed"), ("$connect", "refused")),
     *((route, outcome) for route in ("$default", "$disconnect") for outcome in ("done", "dropped", "failed")),
 )
-_WEBHOOKS: Final = tuple(
-    (event, result) for event in ("channel_occupied", "channel_vacated") for result in ("dropped", "failed", "sent")
+_PUSHER_REQUESTS: Final = tuple(
+    (endpoint, status)
+    for endpoint in ("events", "batch_events", "channels", "channel", "users", "terminate", "connections")
+    for status in (200, 401)
 )
+_RESULTS: Final = ("dropped", "failed", "sent")
+_WEBHOOKS: Final = tuple((event, result) for event in ("channel_occupied", "channel_vacated") for result in _RESULTS)
 
 # By attribute of Counters: the keys that are exposed from the start.
 KNOWN_LABELS: Final[Mapping[str, tuple[object, ...]]] = {
@@ -67,5 +72,7 @@ KNOWN_LABELS: Final[Mapping[str, tuple[object, ...]]] = {
     "rate_limited": ("address", "broadcast", "connect", "message", "refresh", "user"),
     "feed_rejected": ("channels", "jobs", "service", "workspaces"),
     "hook_calls": _HOOK_CALLS,
+    "pusher_requests": _PUSHER_REQUESTS,
+    "pusher_webhooks": tuple((event, result) for event in sorted(WEBHOOK_EVENTS) for result in _RESULTS),
     "webhooks": _WEBHOOKS,
 }

@@ -18,6 +18,18 @@ PRIVATE: Final = "private-"
 PRESENCE: Final = "presence-"
 _CACHE: Final = ("cache-", "private-cache-", "private-encrypted-cache-", "presence-cache-")
 
+WEBHOOK_EVENTS: Final = frozenset(
+    (
+        "channel_occupied",
+        "channel_vacated",
+        "member_added",
+        "member_removed",
+        "client_event",
+        "cache_miss",
+        "subscription_count",
+    )
+)
+
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class PusherApp:
@@ -32,6 +44,11 @@ class PusherApp:
     activity_timeout: int = 120
     auth_timeout: float = 0.0
     max_event_bytes: int = 102_400
+    max_batch: int = 10
+    webhook_urls: tuple[str, ...] = ()
+    webhook_events: frozenset[str] = WEBHOOK_EVENTS
+    webhook_batch_seconds: float = 0.0
+    webhook_grace_seconds: float = 3.0
     max_presence_members: int = 1000
     max_member_bytes: int = 10_240
 
@@ -63,11 +80,12 @@ class PusherApp:
 class PusherApps:
     """All apps, by id and by key."""
 
-    __slots__ = ("_by_id", "_by_key")
+    __slots__ = ("_by_id", "_by_key", "_shared")
 
     def __init__(self, apps: Sequence[PusherApp] = ()) -> None:
         self._by_id = {app.id: app for app in apps}
         self._by_key = {key: app for app in apps for key in app.secrets}
+        self._shared = next((app for app in apps if app.is_shared), None)
 
     def __iter__(self) -> Iterator[PusherApp]:
         return iter(self._by_id.values())
@@ -78,6 +96,18 @@ class PusherApps:
     def get(self, app_id: str) -> PusherApp | None:
         """Return the app with this id."""
         return self._by_id.get(app_id)
+
+    def of_channel(self, channel: str) -> tuple[PusherApp, str] | None:
+        """Return the app that a channel of fastws belongs to, and the name there; None if there is no such app."""
+        if channel.startswith(PREFIX):
+            app_id, _, name = channel[len(PREFIX) :].partition(":")
+            app = self._by_id.get(app_id)
+            return None if app is None or app.is_shared else (app, name)
+        app = self._shared
+        if app is None:
+            return None
+        name = app.name_of(channel)
+        return (app, name) if app.is_channel_name(name) else None
 
     def of_key(self, key: str) -> PusherApp | None:
         """Return the app with this key."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import orjson
 import pytest
@@ -11,7 +11,8 @@ import pytest
 from fastws.callouts.webhooks import WebhookTarget
 from fastws.cluster import memory_webhooks
 from fastws.cluster.memory_webhooks import MemoryWebhooks
-from fastws.cluster.webhooks import EVENTS, Webhooks
+from fastws.cluster.webhooks import Webhooks
+from fastws.vocabulary.pusher_apps import WEBHOOK_EVENTS
 from tests.webhook_receiver import Receiver, receiver
 
 
@@ -21,7 +22,9 @@ async def hook() -> AsyncIterator[Receiver]:
         yield made
 
 
-def made(hook: Receiver, *, grace: float = 600.0, events: tuple[str, ...] = EVENTS) -> tuple[Webhooks, WebhookTarget]:
+def made(
+    hook: Receiver, *, grace: float = 600.0, events: Iterable[str] = WEBHOOK_EVENTS
+) -> tuple[Webhooks, WebhookTarget]:
     target = WebhookTarget("1", hook.url, "secret", frozenset(events), grace_seconds=grace)
     return Webhooks([target], MemoryWebhooks([target], asyncio.get_running_loop())), target
 
@@ -43,7 +46,7 @@ async def test_coming_is_told_at_once_and_going_after_the_grace(hook: Receiver) 
     await webhooks.drain(10.0)
     await webhooks.stop()
     assert target.results["channel_vacated", "sent"] == 1
-    assert webhooks.waiting == 0
+    assert webhooks.waiting(is_pusher=True) == 0
 
 
 async def test_a_return_within_the_grace_is_not_told(hook: Receiver) -> None:
@@ -84,7 +87,7 @@ async def test_of_too_many_events_the_oldest_are_dropped(hook: Receiver, monkeyp
     webhooks, target = made(hook)
     for number in range(5):
         webhooks.tell("1", "client_event", "c", data=number)
-    assert webhooks.waiting == 3
+    assert webhooks.waiting(is_pusher=True) == 3
     assert target.results == {("client_event", "dropped"): 2}
     await webhooks.start()
     await webhooks.drain(10.0)

@@ -50,8 +50,10 @@ local function leave(key, who)
   redis.call('SREM', prefix .. 'nodes:' .. key, who)
   redis.call('SREM', prefix .. 'node:' .. who, key)
   if redis.call('EXISTS', prefix .. 'nodes:' .. key) == 0 and redis.call('HEXISTS', prefix .. 'told', key) == 1 then
-    local app = config.apps[string.match(key, '^[^\\n]*')] or {}
-    redis.call('ZADD', prefix .. 'leaving', 'NX', now + (app.grace or 0), key)
+    local app, user = string.match(key, '^([^\\n]*)\\n[^\\n]*(\\n?)')
+    -- A channel is reported as vacated after its last member.
+    local due = now + ((config.apps[app] or {}).grace or 0) + (user == '' and 1 or 0)
+    redis.call('ZADD', prefix .. 'leaving', 'NX', due, key)
   end
 end
 """

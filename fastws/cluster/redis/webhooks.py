@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -60,8 +60,12 @@ class RedisWebhooks:
         broker.serve(self._channel, self._receive, self._beat_soon)
 
     @property
-    def waiting(self) -> int:
-        return sum(self._lengths.values()) + self._reports.events
+    def lengths(self) -> Mapping[str, int]:
+        return self._lengths
+
+    @property
+    def unwritten(self) -> int:
+        return self._reports.events
 
     async def start(self, wake: Callable[[str], None]) -> None:
         self._wake = wake

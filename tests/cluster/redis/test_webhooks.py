@@ -12,7 +12,8 @@ import pytest
 from fastws.callouts.webhooks import WebhookTarget
 from fastws.cluster.redis import webhooks as over_redis
 from fastws.cluster.redis.webhooks import RedisWebhooks
-from fastws.cluster.webhooks import EVENTS, Webhooks
+from fastws.cluster.webhooks import Webhooks
+from fastws.vocabulary.pusher_apps import WEBHOOK_EVENTS
 from tests.brokers.recording_hub import passes
 from tests.brokers.small_cluster import QUICK, Process
 from tests.redis_server import RedisServer
@@ -33,7 +34,7 @@ class Node:
 
     def __init__(self, url: str, name: str, hook: Receiver, grace: float) -> None:
         self.broker = Process(url, name, TIMES).broker
-        self.target = WebhookTarget("1", hook.url, "secret", frozenset(EVENTS), grace_seconds=grace)
+        self.target = WebhookTarget("1", hook.url, "secret", WEBHOOK_EVENTS, grace_seconds=grace)
         self.store = RedisWebhooks(self.broker, [self.target])
         self.webhooks = Webhooks([self.target], self.store)
 
