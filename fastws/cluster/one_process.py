@@ -66,6 +66,14 @@ class OneProcess:
     async def dialect_connections(self, dialect: str) -> int:
         return self._roster.dialects().get(dialect, 0)
 
+    async def realm_connections(self, realm: str) -> int:
+        clients, count = list(self._roster), 0
+        for start in range(0, len(clients), SLICE):
+            if start:
+                await asyncio.sleep(0)
+            count += sum(client.realm == realm for client in clients[start : start + SLICE])
+        return count
+
     async def page(
         self,
         *,

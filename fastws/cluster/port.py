@@ -45,6 +45,10 @@ class Cluster(Protocol):
         """Return the number of connections with `dialect`, over all processes."""
         ...
 
+    async def realm_connections(self, realm: str) -> int:
+        """Return the number of connections of an app, over all processes. Looks at each. Raises BrokerUnavailable."""
+        ...
+
     async def page(
         self,
         *,

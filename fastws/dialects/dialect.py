@@ -119,6 +119,11 @@ class Dialect(Protocol):
         ...
 
     @property
+    def realm(self) -> str | None:
+        """The id of the app that all its clients belong to; None in dialects without apps."""
+        ...
+
+    @property
     def id_scheme(self) -> IdScheme | None:
         """The form of connection ids; None for that of the other dialects."""
         ...
@@ -170,6 +175,7 @@ class DialectDefaults:
     """The parts that are the same in most dialects."""
 
     has_own_access = False
+    realm: str | None = None
     id_scheme: IdScheme | None = None
     ping: bytes | None = None
     reserved_events: frozenset[str] = frozenset()

@@ -91,6 +91,7 @@ class Pusher(DialectDefaults):
         refusal: tuple[int, str] | None = None,
     ) -> None:
         self.app = app
+        self.realm = app.id
         self.id_scheme = id_scheme
         self._verify = verify
         self._is_protected = is_protected

@@ -68,7 +68,10 @@ class ChannelReader:
         return [app.name_of(channel) for channel in listed.names]
 
     async def connections(self) -> int:
-        return await self.application.cluster.dialect_connections("pusher")
+        """Return the number of connections of the app. Only if there are several apps, it looks at each."""
+        cluster = self.application.cluster
+        is_only_one = len(list(self._apps)) == 1
+        return await (cluster.dialect_connections("pusher") if is_only_one else cluster.realm_connections(self.app.id))
 
 
 # A list of more would take too long to make. The first ones by name are listed.

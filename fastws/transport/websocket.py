@@ -316,6 +316,11 @@ class Connection(Writer):
         return self.session.form.dialect.name
 
     @property
+    def realm(self) -> str | None:
+        """The id of the app that the client belongs to; None in dialects without apps."""
+        return self.session.form.dialect.realm
+
+    @property
     def codec_name(self) -> str:
         """The name of the client's codec."""
         return self.session.form.codec.name

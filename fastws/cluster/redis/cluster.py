@@ -53,6 +53,7 @@ class LocalCluster(Protocol):
     async def revoke(self, *, token_id: str | None, user: str | None, expires_at: float | None = None) -> None: ...
     def enforce(self, change: Mapping[str, Mapping[str, float]]) -> None: ...
     async def disconnect(self, realm: str, user: str) -> None: ...
+    async def realm_connections(self, realm: str) -> int: ...
     def disconnect_here(self, realm: str, user: str) -> None: ...
 
 
@@ -96,6 +97,7 @@ class RedisCluster:
             close=self._answer_close,
             send=self._answer_send,
             send_raw=self._answer_send_raw,
+            realm=self._answer_realm,
         )
         self.nodes.notices["disconnect"] = self._disconnect
 
@@ -172,6 +174,11 @@ class RedisCluster:
         if node is None:
             return await self._local.close(connection_id)
         return bool(await self._ask(node, "close", connection_id))
+
+    async def realm_connections(self, realm: str) -> int:
+        others = await asyncio.gather(*(self._ask(node, "realm", realm) for node in self.registry.others))
+        here = await self._local.realm_connections(realm)
+        return here + sum(count for count in others if isinstance(count, int))
 
     def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
         node = self._other_node_of(connection_id)
@@ -263,6 +270,9 @@ class RedisCluster:
 
     async def _answer_close(self, body: object) -> object:
         return await self._local.close(_text(body))
+
+    async def _answer_realm(self, body: object) -> object:
+        return await self._local.realm_connections(_text(body))
 
     def _answer_send(self, body: object) -> object:
         connection_id, encoded = _fields(body, 2)
