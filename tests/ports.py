@@ -25,16 +25,14 @@ def free_port() -> int:
 
 def free_port_with_bus() -> int:
     """A port for a node of a Redis Cluster, whose bus listens on that port + 10000."""
-    lowest = _lowest_ephemeral_port()
-    return next(port for port in _ports if port + BUS < lowest and _claim(port + BUS))
+    return next(port for port in _ports_with_bus if _claim(port + BUS))
 
 
 def _lowest_ephemeral_port() -> int:
     return int(EPHEMERAL_RANGE.read_text().split()[0]) if EPHEMERAL_RANGE.exists() else LOWEST_EPHEMERAL
 
 
-def _unclaimed() -> Iterator[int]:
-    highest = _lowest_ephemeral_port()
+def _unclaimed(highest: int) -> Iterator[int]:
     first = LOWEST + int.from_bytes(os.urandom(2)) % (highest - LOWEST)
     for port in (*range(first, highest), *range(LOWEST, first)):
         if _claim(port):
@@ -52,4 +50,5 @@ def _claim(port: int) -> bool:
     return False
 
 
-_ports = _unclaimed()
+_ports = _unclaimed(_lowest_ephemeral_port())
+_ports_with_bus = _unclaimed(_lowest_ephemeral_port() - BUS)
