@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
+from fastws.brokers.history import HistoryRule
 from fastws.server.server import Server
+from fastws.vocabulary.positions import Position
+from tests.contracts.test_history import Side, running
 from tests.end_to_end.ears import metric, until
 from tests.end_to_end.test_recovery import hear_numbers, publish
 from tests.redis_server import RedisServer
@@ -220,3 +224,25 @@ async def test_a_storm_of_clients_that_return_reads_redis_once(
         assert (await client.hear())["replayed"] == 10
         assert [offset for offset, _ in await hear_numbers(client, 10)] == list(range(11, 21))
     assert reads(own_redis_server) - before <= 2
+
+
+async def test_five_thousand_subscribers_that_return_at_once_cost_each_process_one_read(
+    own_redis_server: RedisServer,
+) -> None:
+    async with AsyncExitStack() as stack:
+        rule, url = HistoryRule(1000, 60.0), own_redis_server.url
+        publishing, *processes = [
+            await stack.enter_async_context(running(Side("redis", url, rule, 1000))) for _ in range(3)
+        ]
+        position = (await publishing.subscribe()).position
+        assert position is not None
+        await publishing.publish(100)
+        before = reads(own_redis_server)
+        returning = [(side, offset % 100) for side in processes for offset in range(5000)]
+        recoveries = await asyncio.gather(
+            *(side.subscribe(Position(offset, position.epoch)) for side, offset in returning)
+        )
+        for recovery, (_, offset) in zip(recoveries, returning, strict=True):
+            assert recovery.outcome == "recovered"
+            assert [each.offset for each in recovery.publications] == list(range(offset + 1, 101))
+        assert reads(own_redis_server) - before <= len(processes)
