@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import node_packages
 from tests.end_to_end.pusher_client import KEY, SECRET, Enter, enter
 from tests.endpoints.pusher_requests import APP
 from tests.serving import Serve
@@ -73,6 +77,34 @@ def _check_with_the_sdk(hook: Receiver) -> None:
         assert valid is not None
         assert len(valid["events"]) == 1
         assert sdk.validate_webhook(key, signature, body.decode() + " ") is None
+
+
+NODE = """
+import Pusher from "pusher"
+const pusher = new Pusher({appId: "4711", key: "app-key", secret: "app-secret", host: "127.0.0.1"})
+let given = ""
+for await (const piece of process.stdin) given += piece
+for (const {headers, body} of JSON.parse(given)) {
+  const lower = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
+  const valid = pusher.webhook({headers: lower, rawBody: body})
+  const forged = pusher.webhook({headers: lower, rawBody: body + " "})
+  console.log(valid.isValid(), forged.isValid(), JSON.stringify(valid.getEvents()))
+}
+"""
+
+
+async def test_the_node_sdk_accepts_the_requests(serve: Serve, enter: Enter, tmp_path: Path) -> None:
+    modules = await asyncio.to_thread(node_packages.pusher)
+    async with receiver() as hook:
+        server = await serve(pusher_apps=(APP,), pusher_webhooks=(hook.url,))
+        await (await enter(server)).subscribe("c")
+        await hook.until(1)
+    (tmp_path / "node_modules").symlink_to(modules)
+    (tmp_path / "script.mjs").write_text(NODE)
+    given = json.dumps([{"headers": headers, "body": body.decode()} for headers, body, _ in hook.requests])
+    command = [node_packages.node(), str(tmp_path / "script.mjs")]
+    printed = await asyncio.to_thread(node_packages.run, command, tmp_path, given=given)
+    assert printed.split() == ["true", "false", '[{"name":"channel_occupied","channel":"c"}]']
 
 
 async def test_users_own_channels_and_other_apps_are_left_out(serve: Serve, enter: Enter) -> None:

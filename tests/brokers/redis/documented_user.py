@@ -15,9 +15,15 @@ def documented_rule() -> str:
     return rule
 
 
-def url_of_documented_user(server: RedisServer, *, database: int = 0) -> str:
-    """Make that user on `server`, allowed nothing before, and log in as it."""
-    _, _, user, *rules = documented_rule().split(" ")
+def rights_for_webhooks() -> list[str]:
+    """The further rights that the page names for webhooks."""
+    (line,) = [line for line in PAGE.read_text().splitlines() if line.startswith("For `webhooks` ")]
+    return line.rsplit("`", 2)[1].split(" ")
+
+
+def url_of_documented_user(server: RedisServer, *more: str, database: int = 0) -> str:
+    """Make that user on `server`, allowed nothing before but also `more`, and log in as it."""
+    _, _, user, *rules = (*documented_rule().split(" "), *more)
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", user, "reset", *rules)
         client.execute_command("ACL", "LOG", "RESET")

@@ -15,6 +15,7 @@ from fastws.cluster.redis.webhooks import RedisWebhooks
 from fastws.cluster.webhooks import Webhooks
 from fastws.vocabulary.pusher_apps import WEBHOOK_EVENTS
 from tests.brokers.recording_hub import passes
+from tests.brokers.redis.documented_user import denied, rights_for_webhooks, url_of_documented_user
 from tests.brokers.small_cluster import QUICK, Process
 from tests.redis_server import RedisServer
 from tests.webhook_receiver import Receiver, receiver
@@ -249,6 +250,26 @@ async def test_of_too_many_events_the_oldest_are_dropped_and_counted(
         await hook.until(6)
         assert [event["data"] for event in hook.events] == [0, 4, 5, 6, 7, 8]
         assert a.target.results["client_event", "dropped"] == 4
+
+
+async def test_the_documented_rights_are_needed_and_sufficient(own_redis_server: RedisServer, hook: Receiver) -> None:
+    rights = rights_for_webhooks()
+    async with nodes(url_of_documented_user(own_redis_server, *rights), hook, "node_a", grace=0.0) as (a,):
+        with own_redis_server.client() as client:
+            # Of a process that has died, so that it is removed.
+            client.zadd("fastws:{webhooks}:alive", {"dead": 1})
+            client.sadd("fastws:{webhooks}:node:dead", "1\ngone")
+        a.has("c")
+        for name, once in (("cache_miss", "miss"), ("subscription_count", "owner"), ("client_event", "")):
+            a.webhooks.tell("1", name, "c", once)  # type: ignore[arg-type]
+        await hook.until(4)
+        a.has("c", present=False)
+        await hook.until(5)
+        with own_redis_server.client() as client:
+            await passes(lambda: not client.exists("fastws:{webhooks}:node:dead"))
+            used = {command[len("cmdstat_") :] for command in client.info("commandstats")}
+    assert denied(own_redis_server) == []
+    assert {right[1:] for right in rights} <= used
 
 
 async def test_a_process_that_was_taken_for_dead_reports_again(redis_server: RedisServer, hook: Receiver) -> None:
