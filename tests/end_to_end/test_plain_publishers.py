@@ -83,10 +83,13 @@ class Backend:
                 client.publish(self.name, json.dumps({"event": "e", "data": {"n": self.last}}))
 
 
-@pytest.fixture(params=CHANNELS)
-def channel(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
+@pytest.fixture
+def channel() -> str:
+    """The channel of most tests. Those in which the form of the messages matters have both."""
+    return "workspace:w1"
+
+
+both_forms = pytest.mark.parametrize("channel", CHANNELS)
 
 
 class Pair:
@@ -111,6 +114,7 @@ async def a_pair(server: RedisServer, backend: Backend, channel: str) -> AsyncIt
         yield Pair(first, second, one, two)
 
 
+@both_forms
 async def test_every_process_hears_the_same_offsets(own_redis_server: RedisServer, channel: str) -> None:
     backend = Backend(own_redis_server, channel)
     async with a_pair(own_redis_server, backend, channel) as pair:
@@ -123,6 +127,7 @@ async def test_every_process_hears_the_same_offsets(own_redis_server: RedisServe
         pair.second.assert_clean_log()
 
 
+@both_forms
 async def test_nothing_is_lost_or_heard_twice_when_the_numbering_process_is_killed(
     own_redis_server: RedisServer, channel: str
 ) -> None:
@@ -176,6 +181,7 @@ async def test_a_paused_process_that_goes_on_numbers_nothing_twice(own_redis_ser
             follower.has_heard(range(1, 2302))
 
 
+@both_forms
 async def test_who_takes_over_can_be_killed_too(own_redis_server: RedisServer, channel: str) -> None:
     backend = Backend(own_redis_server, channel)
     async with a_pair(own_redis_server, backend, channel) as pair, AsyncExitStack() as stack:
@@ -310,6 +316,7 @@ async def test_a_position_is_not_recovered_when_the_only_process_was_replaced(
             await returned.hear_up_to(5)
 
 
+@both_forms
 async def test_an_ephemeral_message_has_no_offset(own_redis_server: RedisServer, channel: str) -> None:
     backend = Backend(own_redis_server, channel)
     async with a_pair(own_redis_server, backend, channel) as pair:
@@ -320,6 +327,7 @@ async def test_an_ephemeral_message_has_no_offset(own_redis_server: RedisServer,
             assert (message["event"], "offset" in message) == ("typing", False)
 
 
+@both_forms
 async def test_own_publications_and_plain_messages_have_one_numbering(
     own_redis_server: RedisServer, channel: str
 ) -> None:
