@@ -247,6 +247,27 @@ async def test_an_event_is_not_sent_twice_if_its_removal_fails() -> None:
     assert len(post.bodies) == 1
 
 
+async def test_an_event_that_is_sent_while_the_queue_is_read_is_not_sent_again() -> None:
+    queue, post = Queue(event(1)), Posts()
+    sender = WebhookSender(target(), queue, post, clock=Clock())
+    await sender.turn()
+    await post.wait(1)
+    read = queue.read
+
+    async def slow_read(target_id: str, limit: int) -> Sequence[WaitingEvent]:
+        found = await read(target_id, limit)
+        post.answers[0].set_result("")
+        await asyncio.gather(*sender._requests)
+        return found
+
+    queue.read = slow_read  # type: ignore[method-assign]
+    await sender.turn()
+    queue.read = read  # type: ignore[method-assign]
+    await sender.turn()
+    assert len(post.bodies) == 1
+    assert queue.events == []
+
+
 async def test_a_receiver_that_fails_redirects_and_comes_back_gets_each_event_once() -> None:
     async with receiver() as hook:
         hook.statuses = [500, 307]

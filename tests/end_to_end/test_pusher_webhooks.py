@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from tests import node_packages
 from tests.end_to_end.pusher_client import KEY, SECRET, Enter, enter
 from tests.endpoints.pusher_requests import APP
-from tests.serving import Serve
+from tests.serving import SECRET as JWT_SECRET
+from tests.serving import Join, Serve, join
 from tests.webhook_receiver import Receiver, receiver
 
-__all__ = ["enter"]
+__all__ = ["enter", "join"]
 
 
 def named(hook: Receiver) -> list[tuple[str, str]]:
@@ -105,6 +108,19 @@ async def test_the_node_sdk_accepts_the_requests(serve: Serve, enter: Enter, tmp
     command = [node_packages.node(), str(tmp_path / "script.mjs")]
     printed = await asyncio.to_thread(node_packages.run, command, tmp_path, given=given)
     assert printed.split() == ["true", "false", '[{"name":"channel_occupied","channel":"c"}]']
+
+
+async def test_clients_of_other_dialects_occupy_no_channel_of_an_app(serve: Serve, enter: Enter, join: Join) -> None:
+    async with receiver() as hook:
+        server = await serve(pusher_apps=(APP,), pusher_webhooks=(hook.url,), drain_timeout=0.0)
+        claims = {"sub": "ann", "exp": time.time() + 600, "channels": ["pusher:**"]}
+        other = await join(server, token=jwt.encode(claims, JWT_SECRET))
+        answer = await other.ask({"action": "subscribe", "channel": "pusher:4711:c"})
+        assert answer["type"] == "subscription_succeeded"
+        await (await enter(server)).subscribe("d")
+        await hook.until(1)
+        await server.drain()
+        assert {channel for _, channel in hook.told} == {"d"}
 
 
 async def test_users_own_channels_and_other_apps_are_left_out(serve: Serve, enter: Enter) -> None:

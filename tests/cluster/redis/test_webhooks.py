@@ -11,8 +11,10 @@ import pytest
 
 from fastws.callouts.webhooks import WebhookTarget
 from fastws.cluster.redis import webhooks as over_redis
+from fastws.cluster.redis.webhook_scripts import BATCH, Script
 from fastws.cluster.redis.webhooks import RedisWebhooks
 from fastws.cluster.webhooks import Webhooks
+from fastws.errors import BrokerUnavailable
 from fastws.vocabulary.pusher_apps import WEBHOOK_EVENTS
 from tests.brokers.recording_hub import passes
 from tests.brokers.redis.documented_user import denied, rights_for_webhooks, url_of_documented_user
@@ -110,7 +112,11 @@ async def test_moving_to_another_process_within_the_grace_is_not_told(
         await a.has_written()
         a.has("c", present=False)
         await a.has_written()
-        b.has("c")
+        with redis_server.client() as client:
+            assert client.zcard("fastws:{webhooks}:leaving") == 1
+            b.has("c")
+            await b.has_written()
+            assert client.zcard("fastws:{webhooks}:leaving") == 0
         b.webhooks.tell("1", "client_event", "c")
         await hook.until(2)
         assert hook.told == [("channel_occupied", "c"), ("client_event", "c")]
@@ -270,6 +276,27 @@ async def test_the_documented_rights_are_needed_and_sufficient(own_redis_server:
             used = {command[len("cmdstat_") :] for command in client.info("commandstats")}
     assert denied(own_redis_server) == []
     assert {right[1:] for right in rights} <= used
+
+
+async def test_a_batch_whose_answer_was_lost_is_executed_once(
+    redis_server: RedisServer, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(redis_server.url, hook, "node_a") as (a,):
+        call, lost = a.store._call, []
+
+        async def loses_the_first_answer(script: Script, *arguments: bytes | str | int) -> object:
+            reply = await call(script, *arguments)
+            if script is BATCH and not lost:
+                lost.append(reply)
+                raise BrokerUnavailable("Redis did not answer")
+            return reply
+
+        monkeypatch.setattr(a.store, "_call", loses_the_first_answer)
+        a.webhooks.tell("1", "client_event", "c", data=1)
+        await passes(lambda: lost)
+        a.webhooks.tell("1", "client_event", "c", data=2)
+        await hook.until(2)
+        assert [event["data"] for event in hook.events] == [1, 2]
 
 
 async def test_a_process_that_was_taken_for_dead_reports_again(redis_server: RedisServer, hook: Receiver) -> None:
