@@ -129,7 +129,7 @@ class RedisRegistry:
         if self._broker.commander.is_up:
             goodbye = MSGPACK.dumps({"node": self._broker.node_id, "seq": 0, "bye": True})
             with contextlib.suppress(BrokerUnavailable):
-                await self._broker.commander.call(b"PUBLISH", self._channel, goodbye)
+                await self._broker.commander.call_publish(self._channel, goodbye)
 
     async def _run(self) -> None:
         timeouts, loop = self._broker.timeouts, asyncio.get_running_loop()

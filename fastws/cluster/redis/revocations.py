@@ -102,7 +102,7 @@ class RedisRevocations:
 
     async def _publish(self, change: Snapshot) -> None:
         await self._store(change)
-        await self._broker.commander.call(b"PUBLISH", self._channel, MSGPACK.dumps(change))
+        await self._broker.commander.call_publish(self._channel, MSGPACK.dumps(change))
 
     async def _store(self, change: Snapshot) -> None:
         now = time.time()

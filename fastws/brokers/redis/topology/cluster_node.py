@@ -109,6 +109,13 @@ class ClusterNode(RedisNode):
 class _HomeCommander(ClusterCommander):
     _slots: Cluster
 
+    def publish(self, name: bytes, payload: bytes, answered: Answered) -> None:
+        owner = None if self._is_classic(name) else self._slots.owner(key_slot(name))
+        if owner is None:
+            super().publish(name, payload, answered)
+        else:
+            owner.publish(name, payload, answered)
+
     def send(self, packed: bytes, answered: Answered, *, is_bound: bool = False) -> None:
         key = key_of(packed)
         owner = self._slots.owner(key_slot(key)) if key else None

@@ -45,7 +45,8 @@ class RedisClusterTopology:
         self._make_node = make_node
         self._slots = SlotMap()
         self._home_slot = key_slot(names.service("nodes"))
-        self._slot_of = lru_cache(CACHED_CHANNELS)(lambda channel: key_slot(names.live(channel)))
+        # Called for every publication; forgotten when slots move.
+        self.node_of = lru_cache(CACHED_CHANNELS)(lambda channel: self._node_at(key_slot(names.live(channel))))
         self._nodes: dict[Node, ClusterNode] = {}
         # Nodes that others have named, and until when they are kept even if the map does not have them.
         self._kept: dict[Node, float] = {}
@@ -75,9 +76,6 @@ class RedisClusterTopology:
     @property
     def nodes(self) -> Sequence[RedisNode]:
         return (self._home, *self._nodes.values())
-
-    def node_of(self, channel: str) -> RedisNode:
-        return self._node_at(self._slot_of(channel))
 
     def _node_at(self, slot: int) -> RedisNode:
         owner = self._slots.owner(slot)
@@ -112,6 +110,7 @@ class RedisClusterTopology:
         commander = self.commander_at(node)
         self._best = node
         self._slots.moved(slot, node)
+        self.node_of.cache_clear()
         self._announce_soon()
         self.doubt()
         return commander
@@ -175,6 +174,7 @@ class RedisClusterTopology:
             self._ensure(node)
         has_changed = next(self._slots.changes(newer), None) is not None
         self._slots = newer
+        self.node_of.cache_clear()
         if has_changed:
             self._announce()
         now = asyncio.get_running_loop().time()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 import hiredis
@@ -88,13 +89,20 @@ class RedisCommander(asyncio.Protocol):
 
     async def call(self, *words: bytes | str | int | float) -> object:
         """Send one command and return its reply. Raises BrokerUnavailable, also if Redis refuses the command."""
+        return await self._replied(words[0], partial(self.send, pack(*words)))
+
+    async def call_publish(self, name: bytes, payload: bytes) -> object:
+        """Publish as `publish` does, and return the reply as `call` does."""
+        return await self._replied(b"PUBLISH", partial(self.publish, name, payload))
+
+    async def _replied(self, command: bytes | str | int | float, send: Callable[[Answered], None]) -> object:
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self.send(pack(*words), lambda reply: None if future.done() else future.set_result(reply))
+        send(lambda reply: None if future.done() else future.set_result(reply))
         reply = await future
         if isinstance(reply, BrokerUnavailable):
             raise reply
         if isinstance(reply, hiredis.ReplyError):
-            self.log_refusal(words[0], reply)
+            self.log_refusal(command, reply)
             raise BrokerUnavailable(refusal_text(reply), cause=str(reply))
         return reply
 

@@ -21,13 +21,21 @@ from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import GAP, AwaitedReceipt, RecordingHub, passes, subscribed
 from tests.redis_cluster import SLOTS, ClusterNode, RedisCluster
 
-QUICK = RedisTimeouts(linger_seconds=0.2, probe_seconds=0.1, answer_seconds=1.0)
+# Nothing is found out by comparing or expiring: what processes tell each other must arrive.
+QUICK = RedisTimeouts(
+    linger_seconds=0.2,
+    probe_seconds=0.1,
+    answer_seconds=1.0,
+    heartbeat_seconds=0.1,
+    node_expiry_seconds=600.0,
+    revocations_seconds=600.0,
+)
 JOBS = "botrix:jobs:updates"
 
 
 @asynccontextmanager
 async def on_cluster(
-    cluster: RedisCluster, *, protocol: int = 2, node_id: str | None = None
+    cluster: RedisCluster, *, protocol: int = 2, node_id: str | None = None, hub: RecordingHub | None = None
 ) -> AsyncIterator[tuple[RedisBroker, RecordingHub]]:
     config = Config(redis_url=cluster.url)
 
@@ -35,7 +43,7 @@ async def on_cluster(
         seeds = [Node(*seed) for seed in cluster.seeds]
         return RedisClusterTopology(RedisAddress(protocol=protocol), seeds, RedisNames(config), make_node)
 
-    hub = RecordingHub()
+    hub = hub or RecordingHub()
     broker = RedisBroker(hub, config, timeouts=QUICK, make_topology=make, node_id=node_id)
     await broker.start()
     await passes(lambda: len(broker.topology.nodes) > 3 and all(node.is_up for node in broker.topology.nodes))

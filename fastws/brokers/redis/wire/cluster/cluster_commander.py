@@ -59,8 +59,12 @@ class ClusterCommander(RedisCommander):
     def publish(self, name: bytes, payload: bytes, answered: Answered) -> None:
         if self._is_classic(name):
             super().publish(name, payload, answered)
+            return
+        packed = b"*3\r\n$8\r\nSPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(payload), payload)
+        if self._moving:
+            self.send(packed, answered)
         else:
-            self.send(pack(b"SPUBLISH", name, payload), answered)
+            RedisCommander.send(self, packed, answered)
 
     def send(self, packed: bytes, answered: Answered, *, is_bound: bool = False) -> None:
         if self._moving:
@@ -71,16 +75,21 @@ class ClusterCommander(RedisCommander):
         super().send(packed, answered, is_bound=is_bound)
 
     def _answer(self, command: Command, reply: object) -> None:
-        found = redirection(reply, self.node) if isinstance(reply, hiredis.ReplyError) and command.packed else None
-        if found is None:
-            super()._answer(command, reply)
-        elif found.is_asking:
+        if isinstance(reply, hiredis.ReplyError) and command.packed:
+            found = redirection(reply, self.node)
+            if found is not None:
+                self._redirect(command, found, reply)
+                return
+        RedisCommander._answer(self, command, reply)
+
+    def _redirect(self, command: Command, found: Redirection, error: object) -> None:
+        if found.is_asking:
             # On one connection, nothing comes between two commands that are given one after the other.
             other = self._slots.commander_at(found.node)
             other.send(_ASKING, _ignore, is_bound=True)
             other.send(command.packed, command.answered, is_bound=True)
         else:
-            self._came_back(command, found, reply)
+            self._came_back(command, found, error)
 
     def _came_back(self, command: Command, found: Redirection, error: object) -> None:
         moving = self._moving.get(found.slot)
