@@ -377,15 +377,18 @@ class RedisPresence:
         if mirror.is_stale or mirror.missing or not mirror.channel.is_complete:
             self._read(mirror)
             return
-        self._broker.commander.send(pack(b"HLEN", mirror.key), partial(self._compare, mirror))
+        # With all that it has of this process: otherwise each member who joins meanwhile would cause a read.
+        self._write(mirror)
+        size = len(mirror.channel.entries) + mirror.foreign
+        self._broker.commander.send(pack(b"HLEN", mirror.key), partial(self._compare, mirror, size))
         if now >= mirror.refresh_at:
             self._refresh(mirror, now)
 
-    def _compare(self, mirror: _Mirror, size: object) -> None:
+    def _compare(self, mirror: _Mirror, expected: int, size: object) -> None:
         is_current = self._mirrors.get(mirror.channel.name) is mirror
         if not is_current or mirror.arrived is not None:
             return
         if not isinstance(size, int):
             self._broker.commander.log_refusal(b"HLEN", size)
-        elif size != len(mirror.channel.entries) + mirror.foreign:
+        elif size != expected:
             self._read(mirror)

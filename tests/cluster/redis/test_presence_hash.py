@@ -70,6 +70,24 @@ async def test_twenty_thousand_members_are_read_in_pages_and_all_of_them_are_kno
         assert calls(redis_server)["hgetall"] == 0
 
 
+async def test_members_who_join_during_a_comparison_cause_no_read(redis_server: RedisServer) -> None:
+    async with present(redis_server.url, A) as (first,):
+        first.join()
+        await is_mirrored(first)
+        with redis_server.client() as client:
+            client.config_resetstat()
+        first.join()  # not written yet
+        first.now += first.broker.timeouts.presence_seconds
+        first.presence.beat()
+        first.join()
+        await first.has_written()
+        await first.has_written()
+        assert calls(redis_server)["hscan"] == 0
+        with redis_server.client() as client:
+            assert client.info("commandstats")["cmdstat_hlen"]["calls"] == 1
+            assert client.hlen(KEY.decode()) == 3
+
+
 async def test_a_small_hash_is_one_page_and_fields_of_another_form_are_told_apart(redis_server: RedisServer) -> None:
     async with present(redis_server.url, A) as (first,):
         fields = fill(redis_server, B, 3)
