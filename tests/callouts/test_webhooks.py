@@ -262,6 +262,7 @@ async def test_an_event_that_is_sent_while_the_queue_is_read_is_not_sent_again()
 
     queue.read = slow_read  # type: ignore[method-assign]
     await sender.turn()
+    assert not sender._requests
     queue.read = read  # type: ignore[method-assign]
     await sender.turn()
     assert len(post.bodies) == 1

@@ -95,6 +95,23 @@ async def test_of_too_many_events_the_oldest_are_dropped(hook: Receiver, monkeyp
     await webhooks.stop()
 
 
+async def test_a_url_that_hangs_delays_no_other_and_gets_its_events_later(hook: Receiver) -> None:
+    async with receiver() as hanging:
+        hanging.gate.clear()
+        targets = [WebhookTarget("1", each.url, "secret", WEBHOOK_EVENTS) for each in (hanging, hook)]
+        webhooks = Webhooks(targets, MemoryWebhooks(targets, asyncio.get_running_loop()))
+        await webhooks.start()
+        for number in range(20):
+            webhooks.tell("1", "client_event", "c", data=number)
+        await hook.until(20)
+        assert webhooks.waiting(is_pusher=True) >= 20
+        assert hanging.events == []
+        hanging.gate.set()
+        await hanging.until(20)
+        assert [event["data"] for event in hanging.events] == list(range(20))
+        await webhooks.stop()
+
+
 async def test_the_order_within_a_channel_survives_failures(hook: Receiver) -> None:
     webhooks, _ = made(hook)
     hook.statuses = [500]
