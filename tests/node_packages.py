@@ -12,6 +12,8 @@ import pytest
 
 PACKAGES = {"react": "19.3.1", "react-dom": "19.3.1", "@types/react": "19", "typescript": "5.9"}
 PUSHER = {"pusher": "5.3.4"}
+# Clients of browsers, and what an application needs beside them.
+PUSHER_CLIENTS = {"pusher-js": "8.6.0", "laravel-echo": "2.5.0", "pusher": "5.3.4", "tweetnacl": "1.0.3"}
 INSTALL_SECONDS = 110.0
 RUN_SECONDS = 110.0
 STATIC = Path(__file__).parent.parent / "fastws" / "static"
@@ -53,6 +55,11 @@ def packages() -> Path:
 def pusher() -> Path:
     """The node_modules with Pusher's SDK for backends, in the same way."""
     return _installed(PUSHER)
+
+
+def pusher_clients() -> Path:
+    """The node_modules with pusher-js and Laravel Echo, in the same way."""
+    return _installed(PUSHER_CLIENTS)
 
 
 def _installed(wanted: dict[str, str]) -> Path:

@@ -57,7 +57,6 @@ async def test_members_on_two_processes(serve: Serve, enter: Enter, redis_server
     servers = [await serve(redis_url=redis_server.url, pusher_apps=(APP,)) for _ in range(2)]
     ann, bob = [await enter(server) for server in servers]
     await ann.subscribe("presence-r", member={"user_id": 7, "user_info": {"name": "A"}})
-    await asyncio.sleep(0)
     joined = await bob.subscribe("presence-r", member={"user_id": "bob"})
     if joined["data"]["presence"]["count"] == 1:
         assert (await event(bob, "pusher_internal:member_added"))["data"] == {"user_id": 7, "user_info": {"name": "A"}}
@@ -71,6 +70,28 @@ async def test_members_on_two_processes(serve: Serve, enter: Enter, redis_server
     await bob.hears_nothing()
     await again.socket.close()
     assert (await event(bob, "pusher_internal:member_removed"))["data"] == {"user_id": 7}
+
+
+async def test_presence_of_other_dialects_counts_pusher_clients(
+    serve: Serve, enter: Enter, redis_server: RedisServer
+) -> None:
+    settings = {"redis_url": redis_server.url, "pusher_apps": (APP,), "presence": ("**",)}
+    servers = [await serve(**settings) for _ in range(2)]
+    for server in servers:
+        await (await enter(server)).subscribe("presence-p", member={"user_id": "ann"})
+        await (await enter(server)).subscribe("counted")
+    headers = {"Authorization": f"Bearer {KEY}"}
+    for server in servers:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", headers=headers) as web:
+            for channel in ("presence-p", "counted"):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    found: Message = {}
+                    while found.get("count") != 2:
+                        found = (await web.get(f"/channels/pusher:4711:{channel}/presence")).json()
+                        await asyncio.sleep(0.02)
+    # The heartbeats of presence find no entry of a node that does not exist.
+    with redis_server.client() as client:
+        assert client.hlen("fastws:{pusher:4711:counted}:presence") == 2
 
 
 async def test_members_of_a_killed_process_are_removed(serve: Serve, enter: Enter, redis_server: RedisServer) -> None:
