@@ -316,6 +316,9 @@ class Config:
         minimum=0,
         maximum=86_400,
     )
+    pusher_max_connections: tuple[str, ...] = _by_app(
+        "0", "connections of an app, all processes together; 0 means no limit", scalar=int, minimum=0
+    )
     pusher_max_event_bytes: tuple[str, ...] = _by_app(
         "102400", "maximum size of the data of an event", scalar=int, unit="bytes", minimum=1, maximum=1 << 22
     )

@@ -22,7 +22,9 @@ class Counters:
         "opened",
         "presence_updates",
         "publications",
+        "pusher_client_events",
         "pusher_requests",
+        "pusher_subscriptions_refused",
         "pusher_webhooks",
         "rate_limited",
         "received",
@@ -55,6 +57,8 @@ class Counters:
         self.rate_limited: dict[str, int] = defaultdict(int)
         self.feed_rejected: dict[str, int] = defaultdict(int)
         self.hook_calls: dict[tuple[str, str], int] = defaultdict(int)
+        self.pusher_client_events: dict[str, int] = defaultdict(int)
+        self.pusher_subscriptions_refused: dict[str, int] = defaultdict(int)
         self.pusher_requests: dict[tuple[str, int], int] = defaultdict(int)
         self.pusher_webhooks: dict[tuple[str, str], int] = defaultdict(int)
         self.webhooks: dict[tuple[str, str], int] = defaultdict(int)

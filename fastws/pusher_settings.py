@@ -117,6 +117,7 @@ def _app(app_id: str, secrets: dict[str, str], values: dict[str, _Table], urls: 
         client_event_rate=value("client_event_rate", float),
         activity_timeout=value("activity_timeout", int),
         auth_timeout=value("auth_timeout", float),
+        max_connections=value("max_connections", int),
         max_event_bytes=value("max_event_bytes", int),
         max_batch=value("max_batch", int),
         webhook_urls=tuple(urls[app_id]),

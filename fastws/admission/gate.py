@@ -160,7 +160,7 @@ class Gate:
 
     def _admit_on_its_terms(self, request: Request, address: str, dialect: Dialect) -> Admission:
         """Admit a client of a dialect that ignores tokens."""
-        starting = dialect.admit(None, request.query)
+        starting = dialect.admit_when_full() if self._is_full(dialect) else dialect.admit(None, request.query)
         if self.capacity.has_shares:
             self.capacity.check_shares(None, address)
         scheme, ids = dialect.id_scheme, self._ids
@@ -168,6 +168,15 @@ class Gate:
             known = self._other_ids.get(scheme)
             ids = self._other_ids[scheme] = scheme.of(self._rules.node_id) if known is None else known
         return Admission(request, address, next(ids), dialect, JSON, None, None, False, starting)  # noqa: FBT003
+
+    def _is_full(self, dialect: Dialect) -> bool:
+        """Whether the realm of `dialect` has as many connections as it may have."""
+        limit, name, realm = dialect.max_connections, dialect.name, dialect.realm
+        if not limit or realm is None:
+            return False
+        services = self._services
+        elsewhere = services.realm_connections_elsewhere(name, realm)
+        return services.roster.realm_connections(name, realm) + elsewhere >= limit
 
     def _check_origin(self, request: Request) -> None:
         if not self._rules.allowed_origins.allows(request.headers.get("origin")):

@@ -51,6 +51,10 @@ class OneProcess:
     async def stop(self) -> None:
         """Does nothing: there are no other processes."""
 
+    def realm_connections_elsewhere(self, dialect: str, realm: str) -> int:
+        """Return 0: there are no other processes."""
+        return 0
+
     async def totals(self) -> Totals:
         return Totals(len(self._roster), len(self._hub.channels))
 

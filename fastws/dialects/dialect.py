@@ -142,6 +142,15 @@ class Dialect(Protocol):
         """Return the starting channels. Raises Unauthorized or Forbidden if the token is missing or allows none."""
         ...
 
+    @property
+    def max_connections(self) -> int:
+        """Maximum number of connections of its realm, over all processes; 0: no limit."""
+        ...
+
+    def admit_when_full(self) -> StartingChannels:
+        """Return the start of a client that finds `max_connections` connections."""
+        ...
+
     def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request, ...]:
         """Parse one message (a frame of `opcode`) into requests, each with its own id.
 
@@ -175,6 +184,7 @@ class DialectDefaults:
     """The parts that are the same in most dialects."""
 
     has_own_access = False
+    max_connections = 0
     realm: str | None = None
     id_scheme: IdScheme | None = None
     ping: bytes | None = None
@@ -183,6 +193,10 @@ class DialectDefaults:
     def with_id(self, message: Mapping[str, object], request_id: RequestId) -> Mapping[str, object]:
         """Return `message` with the `id` of its request."""
         return {**message, "id": request_id}
+
+    def admit_when_full(self) -> StartingChannels:
+        """Without a limit, nobody is refused."""
+        return StartingChannels()
 
     def parting(self, code: int, reason: str, label: str) -> Parting:
         """Close as the server says."""

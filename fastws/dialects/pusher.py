@@ -8,16 +8,27 @@ from typing import Final
 
 from fastws.codec.codec import Codec
 from fastws.codec.json_text import JSON
+from fastws.counters import Counters
 from fastws.dialects.dialect import DialectDefaults, IdScheme, Parting, StartingChannels
-from fastws.dialects.pusher_messages import CLIENT_EVENT_CODE, delivery, error_message, reply, subscription_error
+from fastws.dialects.pusher_messages import (
+    CLIENT_EVENT_CODE,
+    SUBSCRIPTION_ERROR,
+    Tallies,
+    as_published,
+    delivery,
+    error_message,
+    reply,
+    subscription_error,
+    type_of,
+)
 from fastws.errors import BadRequest, Dismissed, FastWSError, InvalidText
 from fastws.vocabulary.commands import Answer, Command, Decide, Ping, Relay, Request, Requester, SignIn, Subscribe
 from fastws.vocabulary.commands import Unsubscribe as Leave
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.presence import ChannelMember, Membership
-from fastws.vocabulary.publication import Encoded, Publication
+from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.pusher_apps import PusherApp, is_presence, is_private, is_user_id, user_of
-from fastws.vocabulary.replies import Reply
+from fastws.vocabulary.replies import Failure, Reply
 
 NAME: Final = "pusher"
 MAX_EVENT_LENGTH: Final = 200
@@ -26,6 +37,7 @@ _CLIENT_EVENT: Final = "client-"
 # Least time between two errors about client events.
 ERROR_SECONDS: Final = 1.0
 _RATE_ROUNDING: Final = 0.001
+_FULL: Final = "the app has as many connections as it may have; try again later"
 _WRONG_SIGNATURE: Final = "the signature is missing or wrong: it must be KEY:SIGNATURE for this socket_id and channel"
 
 # Whether (app, auth, text): `auth` is the signature of `text` by a key of the app.
@@ -89,8 +101,11 @@ class Pusher(DialectDefaults):
         id_scheme: IdScheme,
         is_protected: Callable[[str], bool],
         refusal: tuple[int, str] | None = None,
+        tallies: Tallies | None = None,
     ) -> None:
         self.app = app
+        self.max_connections = app.max_connections
+        self._tallies = tallies or Tallies()
         self.realm = app.id
         self.id_scheme = id_scheme
         self._verify = verify
@@ -112,6 +127,10 @@ class Pusher(DialectDefaults):
             dismissed = Dismissed(refusal[1], dismissal_code=refusal[0], label="pusher")
             return StartingPusher(client=PusherClient(), refusal=dismissed)
         return StartingPusher(client=PusherClient(), seconds_to_prove=self.app.auth_timeout)
+
+    def admit_when_full(self) -> StartingPusher:
+        dismissed = Dismissed(_FULL, dismissal_code=4100, label="pusher")
+        return StartingPusher(client=PusherClient(), refusal=dismissed)
 
     def requests(self, opcode: int, payload: bytes, codec: Codec) -> tuple[Request, ...]:
         try:
@@ -142,19 +161,19 @@ class Pusher(DialectDefaults):
     def _decide_subscription(self, client: Requester, name: str, fields: Mapping[str, object]) -> Command:
         app, state = self.app, _state(client)
         if not app.is_channel_name(name):
-            return subscription_error(name, "BadRequest", "invalid channel name: 1 to 200 of A-Z a-z 0-9 _-=@,.;")
+            return self._refuse(name, "BadRequest", "invalid channel name: 1 to 200 of A-Z a-z 0-9 _-=@,.;")
         user = user_of(name)
         if user is not None:
             if user != state.user:
-                return subscription_error(name, "AuthError", "sign in as this user first")
+                return self._refuse(name, "AuthError", "sign in as this user first")
         elif is_presence(name):
             return self._presence_subscription(client, state, name, fields)
         elif is_private(name):
             if not self._verify(app, fields.get("auth"), f"{client.id}:{name}"):
-                return subscription_error(name, "AuthError", _WRONG_SIGNATURE)
+                return self._refuse(name, "AuthError", _WRONG_SIGNATURE)
             state.is_proven = True
         elif app.is_shared and self._is_protected(name):
-            return subscription_error(name, "Forbidden", "this channel requires a token")
+            return self._refuse(name, "Forbidden", "this channel requires a token")
         return Subscribe(app.channel(name), None, True)  # noqa: FBT003
 
     def _presence_subscription(
@@ -164,17 +183,21 @@ class Pusher(DialectDefaults):
         text = fields.get("channel_data")
         signed = f"{client.id}:{name}" if text is None else f"{client.id}:{name}:{text}"
         if not isinstance(text, str | None) or not self._verify(app, fields.get("auth"), signed):
-            return subscription_error(name, "AuthError", _WRONG_SIGNATURE)
+            return self._refuse(name, "AuthError", _WRONG_SIGNATURE)
         try:
             member = _member(text, state)
         except FastWSError as refused:
-            return subscription_error(name, "BadRequest", refused.message)
+            return self._refuse(name, "BadRequest", refused.message)
         if 0 < app.max_member_bytes < len(JSON.dumps(member.info)):
-            return subscription_error(name, "LimitReached", f"user_info has more than {app.max_member_bytes} bytes")
+            return self._refuse(name, "LimitReached", f"user_info has more than {app.max_member_bytes} bytes")
         state.is_proven = True
         if not client.is_subscribed(channel):
             state.member_of[channel] = member.shown_id
         return Subscribe(channel, None, True, Membership(member, app.max_presence_members))  # noqa: FBT003
+
+    def _refuse(self, name: str, kind: str, message: str) -> Command:
+        self._tallies.refused[kind] += 1
+        return subscription_error(name, kind, message)
 
     # --- sign-in
 
@@ -200,32 +223,36 @@ class Pusher(DialectDefaults):
 
     def _client_event(self, client: Requester, event: str, message: Mapping[str, object]) -> Command | None:
         name, data = message.get("channel"), message.get("data")
-        fault = self._fault(client, event, name, data)
-        if fault is None and isinstance(name, str):
+        result, fault = self._fault(client, event, name, data)
+        self._tallies.client_events[result] += 1
+        if not fault and isinstance(name, str):
             return self._relay(client, event, name, data)
         state = _state(client)
         if client.now < state.next_error_at:
             return None
         state.next_error_at = client.now + ERROR_SECONDS
         channel = name if isinstance(name, str) and self.app.is_channel_name(name) else None
-        return Answer(error_message(fault or "", code=CLIENT_EVENT_CODE, channel=channel))
+        return Answer(error_message(fault, code=CLIENT_EVENT_CODE, channel=channel))
 
-    def _fault(self, client: Requester, event: str, name: object, data: object) -> str | None:
-        """Return what is wrong with a client event; None if it may be published."""
+    def _fault(self, client: Requester, event: str, name: object, data: object) -> tuple[str, str]:
+        """Return the result for metrics, and what is wrong with a client event; "" if it may be published."""
         app = self.app
         if not app.client_events:
-            return "client events are off for this app"
+            return "off", "client events are off for this app"
         if not event.startswith(_CLIENT_EVENT) or len(event) > MAX_EVENT_LENGTH:
-            return f"the name of a client event begins {_CLIENT_EVENT} and has at most {MAX_EVENT_LENGTH} characters"
+            return (
+                "name",
+                f"the name must begin {_CLIENT_EVENT} and have at most {MAX_EVENT_LENGTH} characters",
+            )
         if not isinstance(name, str) or not (is_private(name) or is_presence(name)):
-            return "client events are for private and presence channels"
+            return "channel", "client events are for private and presence channels"
         if not client.is_subscribed(app.channel(name)):
-            return "subscribe to the channel before you send events to it"
+            return "channel", "subscribe to the channel before you send events to it"
         if len(_text(data).encode("utf-8", "surrogatepass")) > app.max_event_bytes:
-            return f"the data has more than {app.max_event_bytes} bytes"
+            return "size", f"the data has more than {app.max_event_bytes} bytes"
         if not self._may_send(client):
-            return f"more than {app.client_event_rate:g} client events per second"
-        return None
+            return "rate", f"more than {app.client_event_rate:g} client events per second"
+        return "ok", ""
 
     def _may_send(self, client: Requester) -> bool:
         """Charge one event to the client's rate."""
@@ -249,7 +276,10 @@ class Pusher(DialectDefaults):
     # --- messages out
 
     def reply(self, reply_: Reply, starting: StartingChannels) -> dict[str, object] | None:
-        return reply(reply_, self.app)
+        message = reply(reply_, self.app)
+        if type(reply_) is Failure and message is not None and message["event"] == SUBSCRIPTION_ERROR:
+            self._tallies.refused[type_of(reply_)] += 1
+        return message
 
     def delivery(self, publication: Publication) -> dict[str, object]:
         return delivery(publication, self.app)
@@ -286,13 +316,19 @@ class PusherDialects:
     ) -> None:
         """`apps` are by key."""
         self.id_scheme = id_scheme
+        self.tallies = Tallies()
         by_app: dict[str, Pusher] = {}
         for app in apps.values():
             refusal = None if app.is_enabled else (4003, "the app is not enabled")
-            by_app.setdefault(app.id, Pusher(app, verify, id_scheme, is_protected, refusal))
+            by_app.setdefault(app.id, Pusher(app, verify, id_scheme, is_protected, refusal, self.tallies))
         self._by_key = {key: by_app[app.id] for key, app in apps.items()}
         nobody = PusherApp(id="", secrets={})
         self._unknown = Pusher(nobody, verify, id_scheme, is_protected, (4001, "no app has this key"))
+
+    def count_in(self, counters: Counters) -> None:
+        """Let the metrics show the tallies of all apps."""
+        counters.pusher_client_events = self.tallies.client_events
+        counters.pusher_subscriptions_refused = self.tallies.refused
 
     def of_key(self, key: str) -> Pusher:
         return self._by_key.get(key, self._unknown)
@@ -304,19 +340,6 @@ class PusherDialects:
             if channel.startswith(app.channel("presence-")):
                 return True
         return False
-
-
-def as_published(text: str) -> tuple[object, str]:
-    """Return the data of a publication for the string `text`, and the attribute `data` that says how it is written.
-
-    Clients of other dialects get the JSON value in `text`, or `text` itself if it is not JSON.
-    """
-    try:
-        body = text.encode()
-        JSON.loads(body)
-    except (FastWSError, UnicodeEncodeError):
-        return text, "value"
-    return Encoded("json", body), "text"
 
 
 def _state(client: Requester) -> PusherClient:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from fastws.codec.json_text import JSON
 from fastws.codec.registry import decoded
-from fastws.errors import ReservedEvent
+from fastws.errors import FastWSError, ReservedEvent
 from fastws.vocabulary.commands import Answer
 from fastws.vocabulary.presence import ChannelMember, MemberAdded, MemberRemoved
 from fastws.vocabulary.publication import Encoded, Publication
@@ -16,6 +18,7 @@ from fastws.vocabulary.replies import Connected, Failure, Gap, Lag, Pong, Reply,
 
 Message = dict[str, object]
 CLIENT_EVENT_CODE: Final = 4301
+SUBSCRIPTION_ERROR: Final = "pusher:subscription_error"
 _RATE_CODE: Final = 4301
 RESERVED: Final = ("pusher:", "pusher_internal:")
 # The code of a failed subscription, by its type.
@@ -35,6 +38,14 @@ _TYPES: Final[Mapping[str, str]] = {
 }
 
 
+@dataclass(slots=True, frozen=True)
+class Tallies:
+    """Numbers of client events by result, and of refused subscriptions by type, for metrics."""
+
+    client_events: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    refused: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+
 def error_message(message: str, *, code: int | None = None, channel: str | None = None) -> Message:
     """Return a `pusher:error`."""
     answer: Message = {"event": "pusher:error", "data": {"code": code, "message": message}}
@@ -50,7 +61,7 @@ def subscription_error(channel: str, kind: str, message: str) -> Answer:
 
 def _subscription_error(channel: str, kind: str, message: str) -> Message:
     data = {"type": kind, "error": message, "status": _STATUS[kind]}
-    return {"event": "pusher:subscription_error", "channel": channel, "data": data}
+    return {"event": SUBSCRIPTION_ERROR, "channel": channel, "data": data}
 
 
 def delivery(publication: Publication, app: PusherApp) -> Message:
@@ -110,11 +121,16 @@ def _removed(given: MemberRemoved, app: PusherApp) -> Message:
     return _channel_event("pusher_internal:member_removed", given.channel, {"user_id": given.member.shown_id}, app)
 
 
+def type_of(given: Failure) -> str:
+    """Return the type of a failed subscription."""
+    return _TYPES.get(given.code, "ServerError")
+
+
 def _failure(given: Failure, app: PusherApp) -> Message | None:
     if given.code == "rate_limited":
         return error_message(given.message, code=_RATE_CODE)
     if given.channel is not None:
-        return _subscription_error(app.name_of(given.channel), _TYPES.get(given.code, "ServerError"), given.message)
+        return _subscription_error(app.name_of(given.channel), type_of(given), given.message)
     # Before a close, the error has the code of the close: see Pusher.parting.
     return None if given.code == "unauthorized" else error_message(given.message)
 
@@ -129,3 +145,16 @@ _RENDERERS: Final[Mapping[type, Callable[..., Message | None]]] = {
     Gap: lambda given, app: _channel_event("fastws:gap", given.channel, {}, app),
     Lag: lambda given, app: {"event": "fastws:lag", "data": JSON.dumps({"dropped": given.dropped}).decode()},
 }
+
+
+def as_published(text: str) -> tuple[object, str]:
+    """Return the data of a publication for the string `text`, and the attribute `data` that says how it is written.
+
+    Clients of other dialects get the JSON value in `text`, or `text` itself if it is not JSON.
+    """
+    try:
+        body = text.encode()
+        JSON.loads(body)
+    except (FastWSError, UnicodeEncodeError):
+        return text, "value"
+    return Encoded("json", body), "text"

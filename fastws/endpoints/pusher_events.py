@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastws.codec.json_text import JSON
-from fastws.dialects.pusher import MAX_EVENT_LENGTH, as_published
-from fastws.dialects.pusher_messages import RESERVED
+from fastws.dialects.pusher import MAX_EVENT_LENGTH
+from fastws.dialects.pusher_messages import RESERVED, as_published
 from fastws.endpoints.broadcast import AwaitedReceipt, spend
 from fastws.endpoints.pusher_channels import ChannelReader, infos
 from fastws.errors import BadRequest, FastWSError, TooLarge

@@ -96,6 +96,7 @@ class Roster:
         "by_user",
         "clients",
         "kinds",
+        "realms",
         "user_changed",
     )
 
@@ -114,6 +115,8 @@ class Roster:
         self.kinds: dict[tuple[str, str], int] = {}
         # Clients that have data waiting because their socket is blocked.
         self.blocked: set[Client] = set()
+        # Number of clients by dialect and realm, of dialects with realms.
+        self.realms: dict[tuple[str, str], int] = {}
         # If set, called with the user whose number of clients has changed, or None for clients without a token.
         self.user_changed: Callable[[str | None], object] | None = None
 
@@ -130,6 +133,8 @@ class Roster:
         self.clients[client.id] = client
         kind = (client.dialect_name, client.codec_name)
         self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        if (realm := client.realm) is not None:
+            self.realms[kind[0], realm] = self.realms.get((kind[0], realm), 0) + 1
         identity = client.identity
         if identity is not None:
             self.by_user.add(identity.user, client)
@@ -146,6 +151,8 @@ class Roster:
         self.kinds[kind] -= 1
         if not self.kinds[kind]:
             del self.kinds[kind]
+        if (realm := client.realm) is not None:
+            self.realms[kind[0], realm] -= 1
         identity = client.identity
         if identity is not None:
             self.by_user.remove(identity.user, client)
@@ -183,11 +190,17 @@ class Roster:
             self._add_token(client, client.identity)
 
     def dialects(self) -> dict[str, int]:
-        """Return the number of clients by dialect."""
-        counts: dict[str, int] = {}
+        """Return the number of clients by dialect; of dialects with realms by `dialect/realm`."""
+        counts = {f"{dialect}/{realm}": count for (dialect, realm), count in self.realms.items()}
+        known = {dialect for dialect, _ in self.realms}
         for (dialect, _), count in self.kinds.items():
-            counts[dialect] = counts.get(dialect, 0) + count
+            if dialect not in known:
+                counts[dialect] = counts.get(dialect, 0) + count
         return counts
+
+    def realm_connections(self, dialect: str, realm: str) -> int:
+        """Return the number of clients of this realm."""
+        return self.realms.get((dialect, realm), 0)
 
     def _add_token(self, client: Client, identity: Identity) -> None:
         if identity.token_id is not None:

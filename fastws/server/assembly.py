@@ -265,6 +265,7 @@ class Assembly:
             expiry=self.heartbeat,
             batch=self.batch,
             send_elsewhere=self.cluster.send,
+            realm_connections_elsewhere=self.cluster.realm_connections_elsewhere,
             metrics_source=MetricsSource(self.hub, self.broker, self.metrics_hook).find,
             hook=self.event_hook,
         )

@@ -105,6 +105,9 @@ class Server:
             )
 
     def _assemble(self) -> None:
+        if self.admittance.pusher is not None:
+            self.admittance.pusher.count_in(self.counters)
+            self.roster.realms.update(((self.admittance.pusher.name, app.id), 0) for app in self.admittance.pusher_apps)
         self.assembly = assembly = Assembly(
             self.config,
             self.admittance,

@@ -69,6 +69,8 @@ class Services:
     batch: ReplyBatch
     # Sends a publication to a connection on another node; the receipt gets the result.
     send_elsewhere: SendElsewhere
+    # Returns the number of connections of a dialect's realm on all other processes.
+    realm_connections_elsewhere: Callable[[str, str], int]
     # Finds the data for `request_metrics`: (workspace channel, metric type, answer).
     metrics_source: MetricsSource
     log_level: LogLevel

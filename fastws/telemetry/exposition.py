@@ -51,6 +51,13 @@ _LABELLED: Final = (
         ("route", "outcome"),
         "hook_calls",
     ),
+    ("fastws_pusher_client_events", "Client events of Pusher clients, by result", ("result",), "pusher_client_events"),
+    (
+        "fastws_pusher_subscriptions_refused",
+        "Subscriptions of Pusher clients that were refused, by type",
+        ("type",),
+        "pusher_subscriptions_refused",
+    ),
     (
         "fastws_pusher_requests",
         "Requests to the HTTP API of Pusher apps, by status",
@@ -133,6 +140,10 @@ class ServerCollector(Collector):
         for name, is_pusher in (("fastws_webhook_queue", False), ("fastws_pusher_webhook_queue", True)):
             waiting = 0 if self._webhooks is None else self._webhooks.waiting(is_pusher=is_pusher)
             yield GaugeMetricFamily(name, "Events that wait for the URL of a webhook", value=waiting)
+        apps = GaugeMetricFamily("fastws_pusher_connections", "Open connections of Pusher apps", labels=("app",))
+        for (_, app), count in sorted(self._roster.realms.items()):
+            apps.add_metric([app], count)
+        yield apps
         yield from self._gauges()
 
     def _gauges(self) -> Iterator[Metric]:

@@ -72,6 +72,8 @@ KNOWN_LABELS: Final[Mapping[str, tuple[object, ...]]] = {
     "rate_limited": ("address", "broadcast", "connect", "message", "refresh", "user"),
     "feed_rejected": ("channels", "jobs", "service", "workspaces"),
     "hook_calls": _HOOK_CALLS,
+    "pusher_client_events": ("channel", "name", "off", "ok", "rate", "size"),
+    "pusher_subscriptions_refused": ("AuthError", "BadRequest", "Forbidden", "LimitReached", "ServerError"),
     "pusher_requests": _PUSHER_REQUESTS,
     "pusher_webhooks": tuple((event, result) for event in sorted(WEBHOOK_EVENTS) for result in _RESULTS),
     "webhooks": _WEBHOOKS,

@@ -43,6 +43,7 @@ class PusherApp:
     client_event_rate: float = 10.0
     activity_timeout: int = 120
     auth_timeout: float = 0.0
+    max_connections: int = 0
     max_event_bytes: int = 102_400
     max_batch: int = 10
     webhook_urls: tuple[str, ...] = ()

@@ -35,6 +35,7 @@ class Client:
     dialect_name: str = "channels"
     codec_name: str = "json"
     client_id: str | None = None
+    realm: str | None = None
     issued_at: float = 1000.0
     is_revoked: bool = False
     queue_is_full: bool = False

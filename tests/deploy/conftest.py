@@ -33,7 +33,7 @@ class Scrape:
 async def scrape() -> Scrape:
     """What /metrics of a server with a client says."""
     async with (
-        Server(Config(port=0, log_level="error")) as server,
+        Server(Config(port=0, log_level="error", pusher_apps=("1:key:secret",))) as server,
         connect(f"ws://127.0.0.1:{server.port}/", proxy=None) as client,
     ):
         await client.recv()

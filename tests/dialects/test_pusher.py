@@ -13,7 +13,8 @@ from fastws.access.pusher_signatures import is_signed, sign
 from fastws.codec.json_text import JSON
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.dialects.channels import CHANNELS
-from fastws.dialects.pusher import Pusher, PusherDialects, StartingPusher, as_published
+from fastws.dialects.pusher import Pusher, PusherDialects, StartingPusher
+from fastws.dialects.pusher_messages import as_published
 from fastws.errors import BadRequest, FastWSError, InvalidText, ReservedEvent
 from fastws.vocabulary.commands import Answer, Command, Decide, Ping, Relay, SignIn, Subscribe, Unsubscribe
 from fastws.vocabulary.publication import Encoded, Publication

@@ -202,8 +202,8 @@ async def test_client_events(serve: Serve, enter: Enter) -> None:
 @pytest.mark.parametrize(
     ("event", "channel", "data", "says"),
     [
-        ("typing", "private-x", {}, "begins client-"),
-        ("pusher_internal:member_added", "private-x", {}, "begins client-"),
+        ("typing", "private-x", {}, "begin client-"),
+        ("pusher_internal:member_added", "private-x", {}, "begin client-"),
         ("client-" + "x" * 194, "private-x", {}, "200 characters"),
         ("client-x", "orders", {}, "private and presence"),
         ("client-x", None, {}, "private and presence"),
@@ -352,6 +352,39 @@ async def test_closes_of_the_server_have_codes_of_pusher(serve: Serve, enter: En
         codes.append((await client.hear())["data"]["code"])
     assert set(codes) == {None, 4301, 4100}
     assert (await client.end())[0] == 4100
+
+
+async def test_an_app_has_a_maximum_of_connections(serve: Serve, enter: Enter) -> None:
+    server = await serve(pusher_apps=(APP, "2:other:s"), pusher_max_connections=("4711=1",))
+    first = await enter(server)
+    second = await enter(server, greets=False)
+    assert (await second.hear())["data"]["code"] == 4100
+    assert (await second.end())[0] == 4100
+    await enter(server, "other")
+    await first.socket.close()
+    await enter(server)
+
+
+async def test_what_pusher_clients_do_is_counted(serve: Serve, enter: Enter) -> None:
+    server = await serve(pusher_apps=(APP,), pusher_client_events=("true",), max_channels_per_connection=1)
+    client = await enter(server)
+    await client.subscribe("private-x", key="unknown")
+    await client.subscribe("private-x")
+    await client.subscribe("private-y")
+    await client.say("client-x", {}, channel="private-x")
+    await client.say("client-x", {}, channel="orders")
+    await client.hear()
+    async with httpx.AsyncClient() as web:
+        metrics = (await web.get(f"http://127.0.0.1:{server.port}/metrics")).text
+    for line in (
+        'fastws_pusher_connections{app="4711"} 1.0',
+        'fastws_pusher_client_events_total{result="ok"} 1.0',
+        'fastws_pusher_client_events_total{result="channel"} 1.0',
+        'fastws_pusher_subscriptions_refused_total{type="AuthError"} 1.0',
+        'fastws_pusher_subscriptions_refused_total{type="LimitReached"} 1.0',
+        'fastws_connections{codec="json",dialect="pusher"} 1.0',
+    ):
+        assert line in metrics, line
 
 
 async def test_a_stop_closes_with_4100(serve: Serve, enter: Enter) -> None:

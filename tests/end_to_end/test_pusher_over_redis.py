@@ -53,6 +53,20 @@ async def test_clients_of_two_processes(serve: Serve, enter: Enter, redis_server
     assert (await there.hear())["data"]["code"] == 4009
 
 
+async def test_the_maximum_of_connections_is_of_all_processes(
+    serve: Serve, enter: Enter, redis_server: RedisServer
+) -> None:
+    servers = [
+        await serve(redis_url=redis_server.url, pusher_apps=(APP,), pusher_max_connections=("1",)) for _ in range(2)
+    ]
+    await enter(servers[0])
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not servers[1].assembly.cluster.realm_connections_elsewhere("pusher", "4711"):  # type: ignore[union-attr]
+            await asyncio.sleep(0.02)
+    refused = await enter(servers[1], greets=False)
+    assert (await refused.hear())["data"]["code"] == 4100
+
+
 async def test_members_on_two_processes(serve: Serve, enter: Enter, redis_server: RedisServer) -> None:
     servers = [await serve(redis_url=redis_server.url, pusher_apps=(APP,)) for _ in range(2)]
     ann, bob = [await enter(server) for server in servers]

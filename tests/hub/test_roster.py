@@ -18,6 +18,7 @@ class Client:
         self.identity = None if user is None else Identity(user, token_id=token)
         self.dialect_name, self.codec_name = kind, "json"
         self.client_id: str | None = None
+        self.realm: str | None = None
 
 
 def client(name: str, user: str | None = None, token: str | None = None, kind: str = "rooms") -> Any:

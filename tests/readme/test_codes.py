@@ -76,7 +76,10 @@ def test_the_metrics_are_those_that_are_served_with_their_labels() -> None:
     served = {f"{name}_total": labels for name, _, labels, _ in exposition._LABELLED}
     served |= {f"{name}_total": () for name, *_ in exposition._UNLABELLED}
     gauges = {name for name in names_in_the_source() if name not in {key.removesuffix("_total") for key in served}}
-    served |= dict.fromkeys(gauges, ()) | {"fastws_connections": ("dialect", "codec")}
+    served |= dict.fromkeys(gauges, ()) | {
+        "fastws_connections": ("dialect", "codec"),
+        "fastws_pusher_connections": ("app",),
+    }
     shown = {}
     for row in table("Metrics", "metric", "labels"):
         for name in codes(row[0]):

@@ -113,6 +113,10 @@ class RedisCluster:
         await self.registry.stop()
         await self.revocations.stop()
 
+    def realm_connections_elsewhere(self, dialect: str, realm: str) -> int:
+        """Return the number of connections of a dialect's realm on all other nodes, as of their last message."""
+        return self.registry.dialects.get(f"{dialect}/{realm}", 0)
+
     async def totals(self) -> Totals:
         connections = len(self._roster) + self.registry.connections
         return Totals(connections, self.registry.channel_count)
