@@ -95,15 +95,18 @@ class Client:
 
 
 class Ticket:
-    """A receipt that hears once."""
+    """A receipt that hears once, and the right position."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, number: int) -> None:
         self.cluster = process.cluster
+        self.number = number
         self.position: Position | None = None
         self.outcomes: list[object] = []
         process.tickets.append(self)
 
+    @noted
     def kept(self, position: Position) -> None:
+        assert self.cluster.truth[position] == {"n": self.number}
         self.position = position
 
     @noted
@@ -156,7 +159,7 @@ class Process:
     # What sessions do.
 
     def publish(self, number: int) -> Ticket:
-        ticket = Ticket(self)
+        ticket = Ticket(self, number)
         self.broker.publish(Publication(CHANNEL, "e", {"n": number}), ticket)
         return ticket
 
