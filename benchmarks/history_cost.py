@@ -155,9 +155,14 @@ async def measure_redis(rounds: int, least: Least, url: str) -> None:
     """A publication through Redis: from the broker to the transport of one subscriber."""
     config = Config(port=0, message_rate=0.0, log_level="error", redis_url=url, history=HISTORY)
     names = {side: [f"{side}:{number}" for number in range(WINDOW)] for side in ("plain", "kept")}
-    server = await subscribed(config, 1, (*names["plain"], *names["kept"]))
+    server = await subscribed(config, 0, ())
+    sinks = []
+    for name in (*names["plain"], *names["kept"]):
+        sink, connection = connect(server)
+        connection.data_received(masked(SUBSCRIBE % name.encode()))
+        sinks.append(sink)
     client = redis.Redis.from_url(url)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1.0)
     for _ in range(rounds):
         for count in (1, WINDOW):
             for side, channels in names.items():
@@ -171,6 +176,7 @@ async def measure_redis(rounds: int, least: Least, url: str) -> None:
                 least.add(f"{row}, CPU of the server", side, own / REDIS_COUNT)
                 least.add(f"{row}, CPU of redis", side, (redis_seconds(client) - redis_before) / REDIS_COUNT)
     client.close()
+    assert all(sink.writes > rounds for sink in sinks), "a subscriber has received nothing"
     await server.stop()
 
 
