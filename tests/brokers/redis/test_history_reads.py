@@ -18,6 +18,7 @@ from fastws.counters import Counters
 from fastws.vocabulary.positions import Position, Recovery
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import RecordingHub
+from tests.brokers.redis.history_cluster import Client, Cluster
 
 EPOCH = "Zr2"
 
@@ -136,3 +137,47 @@ def test_what_was_read_already_is_not_delivered_again_when_holding_back_ends(
     assert reading.heard == [1, *arriving]
     reading.answer(_page(2, 3))
     assert reading.heard == [1, 2, 3]
+
+
+def test_a_hole_is_filled_before_anything_newer_is_delivered() -> None:
+    cluster, client = _followed()
+    publisher, follower = cluster.processes
+    cluster.step(lambda: publisher.publish(2))
+    cluster.step(publisher.execute)
+    assert follower.messages is not None
+    follower.messages.replies.clear()  # the message is lost, and the connection goes on
+    cluster.step(lambda: publisher.publish(3))
+    cluster.settle()
+    assert cluster.faults == []
+    assert client.position == cluster.top
+    assert client.gaps == []
+
+
+def test_a_redis_that_comes_back_without_the_end_begins_a_new_epoch_and_subscribers_hear_of_it() -> None:
+    cluster, client = _followed()
+    before = cluster.top
+    older = cluster.redis.saved()
+    cluster.step(lambda: cluster.processes[0].publish(2))
+    cluster.settle()
+    for process in cluster.processes:
+        cluster.step(lambda process=process: process.lose_commander(0))
+        cluster.step(process.lose_listener)
+    cluster.redis.restart(older)
+    cluster.rest()
+    assert cluster.faults == []
+    assert before is not None
+    assert cluster.top is not None
+    assert cluster.top.epoch != before.epoch
+    assert client.gaps == [cluster.top]
+
+
+def _followed() -> tuple[Cluster, Client]:
+    """Two processes; the first has published, and the second has a client that has heard it."""
+    cluster = Cluster(HistoryRule(100, 60.0))
+    cluster.settle()
+    found: list[Client] = []
+    cluster.step(lambda: found.append(cluster.processes[1].join(None)))
+    cluster.settle()
+    cluster.step(lambda: cluster.processes[0].publish(1))
+    cluster.settle()
+    return cluster, found[0]
