@@ -9,6 +9,7 @@ class Counters:
     """Counters of one process. An increment of an attribute takes 20 ns, one of a prometheus-client counter 600 ns."""
 
     __slots__ = (
+        "broker_failovers",
         "broker_lag",
         "broker_reconnects",
         "closed",
@@ -40,6 +41,7 @@ class Counters:
     def __init__(self) -> None:
         self.deliveries = 0
         self.delivered_bytes = 0
+        self.broker_failovers = 0
         self.broker_reconnects = 0
         self.undelivered_closes = 0
         self.replayed_messages = 0

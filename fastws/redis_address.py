@@ -12,12 +12,19 @@ from fastws.errors import ConfigError
 
 DEFAULT_PORT: Final = 6379
 SCHEMES: Final = ("redis", "rediss", "unix")
-_SHAPES: Final = "redis://[user:password@]host[:port][/db], rediss:// the same over TLS, or unix://[user:password@]/path/to/socket[?db=N]"
+_SHAPES: Final = (
+    "redis://[user:password@]host[:port][/db], rediss:// the same over TLS, "
+    "unix://[user:password@]/path/to/socket[?db=N], or redis+sentinel://"
+)
 _ENCODE: Final = "percent-encode special characters in the password (# is %23, / is %2F, ? is %3F, @ is %40)"
+# In the words of redis-py, and in those of Celery.
 _CERTIFICATE_CHECKS: Final = {
     "none": ssl.CERT_NONE,
+    "cert_none": ssl.CERT_NONE,
     "optional": ssl.CERT_OPTIONAL,
+    "cert_optional": ssl.CERT_OPTIONAL,
     "required": ssl.CERT_REQUIRED,
+    "cert_required": ssl.CERT_REQUIRED,
 }
 _TRUTH: Final = {
     "true": True,
@@ -142,7 +149,10 @@ def _tls_context(options: dict[str, str], setting: str) -> ssl.SSLContext:
             check is ssl.CERT_REQUIRED and _TRUTH[options.get("ssl_check_hostname", "true").lower()]
         )
     except KeyError as error:
-        raise ConfigError(f"{setting}: {error.args[0]!r} is not a valid value of a TLS option") from None
+        raise ConfigError(
+            f"{setting}: {error.args[0]!r} is not a valid value of a TLS option; ssl_cert_reqs is required, optional "
+            "or none (or CERT_REQUIRED, CERT_OPTIONAL, CERT_NONE), ssl_check_hostname is true or false"
+        ) from None
     context.verify_mode = check
     for name in ("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile"):
         if options.get(name):

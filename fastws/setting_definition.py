@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, get_args, get_type_hints
 
-Kind = Literal["single", "list", "pattern table", "path table", "app table"]
+# A "url list" is one string, URLs separated by commas, however it was given.
+Kind = Literal["single", "list", "url list", "pattern table", "path table", "app table"]
 Scalar = type[bool] | type[int] | type[float] | type[str]
 
 _NOUNS: Final[dict[Scalar, str]] = {int: "an integer", float: "a number", str: "a string"}

@@ -18,7 +18,17 @@ _PLACEHOLDER: Final = re.compile(r"(?:^|:)change-?me", re.IGNORECASE)
 
 def parse(setting: Setting, value: object, where: str) -> object:
     """Return `value` as the setting's type. `where` names the source in errors. Raises ConfigError."""
+    if setting.kind == "url list":
+        return _parse_urls(setting, value, where)
     return _parse_list(setting, value, where) if setting.is_list else parse_scalar(setting, value, where)
+
+
+def _parse_urls(setting: Setting, value: object, where: str) -> str:
+    if isinstance(value, list | tuple):
+        if not value or not all(isinstance(item, str) and item.strip() for item in value):
+            raise ConfigError(f"{where}: must be a URL or a list of URLs, none of them empty")
+        value = ",".join(value)
+    return str(parse_scalar(setting, value, where))
 
 
 def _parse_list(setting: Setting, value: object, where: str) -> tuple[str, ...]:

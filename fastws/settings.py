@@ -94,7 +94,7 @@ def _collect(config: Config, mistakes: Mistakes) -> None:
 
 def _check_value(setting: Setting, value: object) -> None:
     """Check a value that may not have been read by `load`: applications and tests create a Config directly."""
-    if setting.is_list:
+    if setting.is_list and setting.kind != "url list":
         if isinstance(value, str):
             # Each character would count as one entry: of a broadcast_key, as a key.
             raise ConfigError(f"{setting.name}: must be a tuple of strings, not one string")

@@ -9,6 +9,7 @@ import pytest
 from fastws.logs import log_through_logging
 from tests.name_server import name_server
 from tests.redis_cluster import _shared_redis_cluster, redis_cluster
+from tests.redis_sentinel import sentinel_set_up
 from tests.redis_server import _shared_redis_server, own_redis_server, redis_server
 from tests.serving import join, open_raw, serve
 
@@ -21,6 +22,7 @@ __all__ = [
     "own_redis_server",
     "redis_cluster",
     "redis_server",
+    "sentinel_set_up",
     "serve",
 ]
 

@@ -135,6 +135,24 @@ def test_redis_url_is_read_where_ours_is_not_set() -> None:
     assert load({}, {"ENABLE_REALTIME": "false", "FASTWS_ENABLE_REALTIME": "true"}).enable_realtime is True
 
 
+def test_redis_url_is_one_string_however_its_urls_were_given(tmp_path: Path) -> None:
+    both = "redis://a,redis+sentinel://b,c/main"
+    file = file_of(tmp_path, 'redis_url = ["redis://a", "redis+sentinel://b,c/main"]')
+    secret = tmp_path / "secret"
+    secret.write_text("redis://a\nredis+sentinel://b,c/main\n")
+    assert load({"redis_url": ["redis://a", "redis+sentinel://b,c/main"]}, {}).redis_url == both
+    assert load({}, {"FASTWS_REDIS_URL": both}).redis_url == both
+    assert load({}, {"FASTWS_REDIS_URL_FILE": str(secret)}).redis_url == both
+    assert load({}, {}, file).redis_url == both
+    check(Config(redis_url=both))
+
+
+@pytest.mark.parametrize("text", ["redis_url = []", 'redis_url = ["redis://a", ""]', "redis_url = [1]"])
+def test_a_list_of_redis_urls_without_a_url_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="redis_url: must be a URL or a list of URLs, none of them empty"):
+        load({}, {}, file_of(tmp_path, text))
+
+
 def test_presence_by_pattern() -> None:
     config = Config(presence=("a=off", "b:*=count", "c:**"), presence_updates=("a=0.5", "b=off", "2"), redis_url=None)
     assert presence_modes(config) == [("a", None), ("b:*", "count"), ("c:**", "members")]

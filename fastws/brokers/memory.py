@@ -40,6 +40,11 @@ class MemoryBroker:
         return True
 
     @property
+    def nodes(self) -> tuple[()]:
+        """There is no Redis."""
+        return ()
+
+    @property
     def receives_everything(self) -> bool:
         return True
 

@@ -12,13 +12,15 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
+from fastws.backend.redis_servers import RedisServers
 from fastws.brokers.redis.acl import acl_rule
 from fastws.brokers.redis.channels import feed_prefix
 from fastws.brokers.redis.embedded import EMBEDDED
 from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
 from fastws.doctor.history import NO_EVICTION, check_history_in_redis
-from fastws.redis_address import RedisAddress, parse_address
+from fastws.redis_address import RedisAddress
+from fastws.redis_places import Place, SentinelAddress
 from fastws.resolver import lookup
 from fastws.vocabulary.channels import WORKSPACE_ID
 
@@ -36,6 +38,14 @@ _START: Final = (
     "check redis_url and its password, or start Redis (apt install redis-server, or docker run -p 6379:6379 redis:7)"
 )
 
+# Each command is tried once.
+_ONCE: Final[dict[str, Any]] = {
+    "socket_timeout": CONNECT_SECONDS,
+    "socket_connect_timeout": CONNECT_SECONDS,
+    "retry": Retry(NoBackoff(), 0),
+    "decode_responses": True,
+}
+
 Answers = Mapping[str, Any]
 # redis-py leaves `execute_command` and `pubsub` without types.
 Untyped = Any
@@ -49,13 +59,36 @@ def check_redis(config: Config) -> Iterator[Finding]:
     if config.redis_url == EMBEDDED:
         yield ok("redis", "embedded: started by `fastws serve` on this machine")
         return
-    address = parse_address(config.redis_url)
-    if not _answers_for(address):
-        yield fail(
-            "redis", f"{address}: the name server does not answer", "correct /etc/resolv.conf, or give an IP address"
-        )
-        return
-    yield from _check_server(config, config.redis_url, address)
+    servers = RedisServers(config.redis_url)
+    for position, place in enumerate(servers.places):
+        if isinstance(place, SentinelAddress):
+            yield from _check_sentinels(place)
+        hosts = [place] if isinstance(place, RedisAddress) else place.sentinels
+        unknown = [host for host in hosts if not _answers_for(host)]
+        for host in unknown:
+            yield fail(
+                "redis", f"{host}: the name server does not answer", "correct /etc/resolv.conf, or give an IP address"
+            )
+        if len(unknown) < len(hosts):
+            yield from _check_server(config, servers.client(position, _ONCE), place)
+
+
+def _check_sentinels(place: SentinelAddress) -> Iterator[Finding]:
+    """Yield whether all Sentinels answer, know the service, and name the same primary."""
+    from fastws.backend.redis_sentinel import sentinel_answers
+
+    check, answers = "redis sentinel", sentinel_answers(place, _ONCE)
+    failed = [f"{host} ({answer})" for host, answer in answers.items() if not isinstance(answer, tuple)]
+    named = sorted({f"{host}:{port}" for host, port in (a for a in answers.values() if isinstance(a, tuple))})
+    remedy = f"check the Sentinels: SENTINEL CKQUORUM {place.service}"
+    if not named:
+        yield fail(check, f"no Sentinel names a primary of {place.service}: {', '.join(failed)}", remedy)
+    elif len(named) > 1:
+        yield fail(check, f"the Sentinels disagree on the primary of {place.service}: {', '.join(named)}", remedy)
+    elif failed:
+        yield warn(check, f"{place.service} is at {named[0]}, but no answer from {', '.join(failed)}", remedy)
+    else:
+        yield ok(check, f"{place.service} is at {named[0]}, say all {len(answers)} Sentinels")
 
 
 def _answers_for(address: RedisAddress) -> bool:
@@ -68,17 +101,10 @@ def _answers_for(address: RedisAddress) -> bool:
     return True
 
 
-def _check_server(config: Config, url: str, address: RedisAddress) -> Iterator[Finding]:
+def _check_server(config: Config, client: redis.Redis, address: Place) -> Iterator[Finding]:
     """Yield the findings on a Redis server."""
-    client = redis.Redis.from_url(
-        url,
-        socket_timeout=CONNECT_SECONDS,
-        socket_connect_timeout=CONNECT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=True,
-    )
     with client:
-        user = address.username or "default"
+        user = (address if isinstance(address, RedisAddress) else address.primary).username or "default"
         try:
             seconds = ping_seconds(client.ping)
             yield from _findings(client, config, str(address), user)

@@ -13,7 +13,10 @@ def health(application: Application, request: Request, **_: str) -> Response:
 
 
 def ready(application: Application, request: Request, **_: str) -> Response:
-    """Answer 200, or 503 with the problems: `draining`, `full`, `broker`."""
+    """Answer 200, or 503 with the problems: `draining`, `full`, `broker`.
+
+    Of several Redis servers, those that are away are named in `redis_away`. The process stays ready while one is up.
+    """
     status = application.status
     problems = [
         name
@@ -26,4 +29,6 @@ def ready(application: Application, request: Request, **_: str) -> Response:
     ]
     if problems:
         return json_response({"status": "unavailable", "problems": problems}, status=503)
+    if status.redis_away:
+        return json_response({"status": "ready", "redis_away": status.redis_away})
     return json_response({"status": "ready"})

@@ -21,7 +21,7 @@ from fastws.dialects.mount import Mounts
 from fastws.errors import ConfigError
 from fastws.mistakes import Mistakes
 from fastws.pusher_settings import pusher_apps
-from fastws.redis_address import parse_address
+from fastws.redis_places import parse_places
 from fastws.server.tls import Tls
 from fastws.vocabulary.pusher_apps import PusherApps
 from fastws.vocabulary.socket_ids import SocketIds
@@ -113,8 +113,8 @@ class Admittance:
 
     def _check_redis(self, config: Config) -> None:
         with self._mistakes.collect():
-            if config.redis_url not in (None, EMBEDDED):
-                parse_address(config.redis_url)
+            if config.redis_url is not None and config.redis_url != EMBEDDED:
+                parse_places(config.redis_url)
 
     def _check_callouts(self, config: Config) -> None:
         """Check that callouts can be loaded, before anything starts. They are loaded again on use."""

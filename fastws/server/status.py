@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from fastws.admission.gate import Gate
 
 
+class _Node(Protocol):
+    @property
+    def is_up(self) -> bool: ...
+
+
 class _Broker(Protocol):
     @property
     def is_up(self) -> bool: ...
+    @property
+    def nodes(self) -> Sequence[_Node]: ...
 
 
 class Status:
@@ -32,3 +40,8 @@ class Status:
     @property
     def is_broker_up(self) -> bool:
         return self._broker.is_up
+
+    @property
+    def redis_away(self) -> list[str]:
+        """The Redis servers that are away, while others are up."""
+        return [str(node) for node in self._broker.nodes if not node.is_up] if self._broker.is_up else []

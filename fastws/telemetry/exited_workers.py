@@ -6,7 +6,7 @@ everything that the others have ever counted again. So the counters of exited wo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +21,15 @@ from fastws.telemetry.siblings import SOCKET_SUFFIX
 METRICS_SUFFIX: Final = ".prom"
 # The ledger: the summed counters of exited workers.
 EXITED: Final = "exited"
-# Not summed over processes: the earliest start; 0 if any broker is down.
-TAKE_MINIMUM: Final = frozenset({"process_start_time_seconds", "fastws_broker_up", "python_info"})
+# Not summed over processes: the earliest start; 0 if any broker is down; the most servers that any process sees down.
+_NOT_SUMMED: Final[Mapping[str, Callable[[float, float], float]]] = {
+    "process_start_time_seconds": min,
+    "fastws_broker_up": min,
+    "fastws_broker_node_up": min,
+    "fastws_broker_node_lag_seconds": max,
+    "fastws_broker_nodes": max,
+    "python_info": min,
+}
 COUNTER_TYPES: Final = frozenset({"counter", "histogram"})
 # The first line of the ledger lists the workers in it; their own files, if they still exist, are ignored.
 _NAMES: Final = "# of "
@@ -78,15 +85,18 @@ def merge(texts: Iterable[str], *, counters_only: bool = False) -> bytes:
             samples = values.setdefault(family.name, {})
             for sample in family.samples:
                 key = (sample.name, tuple(sample.labels.items()))
-                if key not in samples:
-                    samples[key] = sample.value
-                elif sample.name in TAKE_MINIMUM:
-                    samples[key] = min(samples[key], sample.value)
+                if key in samples:
+                    samples[key] = _combine(sample.name, samples[key], sample.value)
                 else:
-                    samples[key] += sample.value
+                    samples[key] = sample.value
     registry = CollectorRegistry()
     registry.register(_Merged(families, values))
     return generate_latest(registry)
+
+
+def _combine(name: str, one: float, other: float) -> float:
+    pick = _NOT_SUMMED.get(name)
+    return one + other if pick is None else pick(one, other)
 
 
 class _Merged(Collector):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sized
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Sized
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
@@ -83,6 +83,7 @@ _UNLABELLED: Final = (
     ("fastws_replayed_messages", "Messages of the past sent to new subscribers", "replayed_messages"),
     ("fastws_presence_updates", "Presence updates sent to the subscribers of a channel", "presence_updates"),
     ("fastws_broker_reconnects", "Reconnects to Redis", "broker_reconnects"),
+    ("fastws_broker_failovers", "Changes of the primary that Redis Sentinel has named", "broker_failovers"),
     (
         "fastws_close_frames_undelivered",
         "Connections that were reset before the client had received their close frame",
@@ -98,11 +99,22 @@ class HistoryState(Sized, Protocol):
     def bytes(self) -> int: ...
 
 
+class NodeState(Protocol):
+    """One Redis server. `str()` is its address, without credentials."""
+
+    @property
+    def is_up(self) -> bool: ...
+    @property
+    def lag_seconds(self) -> float: ...
+
+
 class BrokerState(Protocol):
     """The part of a broker that is exposed as a metric."""
 
     @property
     def is_up(self) -> bool: ...
+    @property
+    def nodes(self) -> Sequence[NodeState]: ...
     @property
     def history(self) -> HistoryState | None: ...
 
@@ -145,6 +157,7 @@ class ServerCollector(Collector):
             apps.add_metric([app], count)
         yield apps
         yield from self._gauges()
+        yield from _nodes(self._broker.nodes)
 
     def _gauges(self) -> Iterator[Metric]:
         connections = GaugeMetricFamily("fastws_connections", "Open connections", labels=("dialect", "codec"))
@@ -176,6 +189,23 @@ class ServerCollector(Collector):
             ),
         ):
             yield GaugeMetricFamily(name, help_text, value=value)
+
+
+def _nodes(nodes: Sequence[NodeState]) -> Iterator[Metric]:
+    count = GaugeMetricFamily("fastws_broker_nodes", "Redis servers, by state (up, down)", labels=("state",))
+    up = sum(node.is_up for node in nodes)
+    count.add_metric(["up"], up)
+    count.add_metric(["down"], len(nodes) - up)
+    yield count
+    is_up = GaugeMetricFamily("fastws_broker_node_up", "1 if messages pass through this Redis server", labels=("node",))
+    lag = GaugeMetricFamily(
+        "fastws_broker_node_lag_seconds", "Last round-trip time through this Redis server", labels=("node",)
+    )
+    for node in nodes:
+        is_up.add_metric([str(node)], int(node.is_up))
+        lag.add_metric([str(node)], node.lag_seconds)
+    yield is_up
+    yield lag
 
 
 def _queued(roster: Roster) -> tuple[int, int]:

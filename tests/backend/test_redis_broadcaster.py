@@ -88,7 +88,7 @@ def test_one_bad_message_stops_all_before_the_first(call, heard):
     ("method", "argument"), [("publish", ("c", "e")), ("publish_many", ([{"channel": "c", "event": "e"}],))]
 )
 def test_an_unreachable_redis_is_named(method, argument, tmp_path, monkeypatch):
-    monkeypatch.setattr("fastws.backend.redis_broadcaster.RETRIES", 1)
+    monkeypatch.setattr("fastws.backend.redis_servers.RETRIES", 1)
     url = f"unix://{tmp_path}/none.sock"
 
     async def awaited():
@@ -106,7 +106,7 @@ def test_an_async_broadcaster_outlives_the_loop_it_was_used_on(redis_url):
 
     async def use():
         await broadcaster.publish("c", "e")
-        await broadcaster._own_redis.get().aclose()
+        await broadcaster._own[0].get().aclose()
 
     asyncio.run(use())
     asyncio.run(use())
@@ -145,7 +145,7 @@ def connect():
     return original()
 
 with RedisBroadcaster(sys.argv[1]) as broadcaster:
-    pool = broadcaster._own_redis.get().connection_pool
+    pool = broadcaster._own[0].get().connection_pool
     original, pool.make_connection = pool.make_connection, connect
     fork_during(publish, publish)
 """

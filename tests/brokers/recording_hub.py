@@ -61,6 +61,10 @@ class RecordingHub:
 class AwaitedReceipt:
     def __init__(self) -> None:
         self.future: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+        self.position: Position | None = None
+
+    def kept(self, position: Position) -> None:
+        self.position = position
 
     def done(self, sent: int, failed: int) -> None:
         assert not self.future.done(), "a receipt hears once"

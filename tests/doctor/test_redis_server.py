@@ -12,6 +12,7 @@ from fastws.doctor.redis_server import buffer_finding, check_redis, clock_findin
 from tests.brokers.redis.documented_user import url_of_documented_user
 from tests.name_server import NameServer
 from tests.ports import free_port
+from tests.redis_sentinel import SentinelSetUp
 from tests.redis_server import RedisServer
 
 
@@ -193,3 +194,40 @@ def test_memory_that_is_nearly_full_or_evicts_is_found(
     finding = memory_finding({"used_memory": used, "maxmemory": limit, "maxmemory_policy": policy})
     assert finding.verdict is verdict
     assert word in finding.state
+
+
+def test_each_of_several_servers_is_checked(redis_server: RedisServer) -> None:
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    findings = [f for f in check_redis(Config(redis_url=f"{redis_server.url},{away}")) if f.check == "redis"]
+    assert [finding.verdict for finding in findings] == [Verdict.OK, Verdict.FAIL]
+    assert away in findings[1].state
+
+
+def test_sentinels_and_the_primary_are_checked(sentinel_set_up: SentinelSetUp) -> None:
+    findings = look(sentinel_set_up.url)
+    assert findings["redis sentinel"].verdict is Verdict.OK
+    assert f"main is at 127.0.0.1:{sentinel_set_up.primary_port}" in findings["redis sentinel"].state
+    assert findings["redis"].verdict is Verdict.OK
+
+
+def test_a_sentinel_that_is_away_is_a_warning_and_none_at_all_a_failure(sentinel_set_up: SentinelSetUp) -> None:
+    host = f"127.0.0.1:{free_port()}"
+    one = f"127.0.0.1:{sentinel_set_up.sentinels[0].port}"
+    finding = look(f"redis+sentinel://{one},{host}/main")["redis sentinel"]
+    assert finding.verdict is Verdict.WARN
+    assert host in finding.state
+    assert look(f"redis+sentinel://{host}/main")["redis sentinel"].verdict is Verdict.FAIL
+    unknown = look(f"redis+sentinel://{one}/other")["redis sentinel"]
+    assert unknown.verdict is Verdict.FAIL
+    assert "the service is unknown there" in unknown.state
+
+
+def test_sentinels_that_disagree_are_a_failure(sentinel_set_up: SentinelSetUp, redis_server: RedisServer) -> None:
+    primary, liar = sentinel_set_up.primary_port, sentinel_set_up.sentinels[2]
+    liar.forget()
+    liar.watch(redis_server.port)
+    finding = look(sentinel_set_up.url)["redis sentinel"]
+    liar.forget()
+    liar.watch(primary)
+    assert finding.verdict is Verdict.FAIL
+    assert "disagree" in finding.state

@@ -79,6 +79,9 @@ def test_the_metrics_are_those_that_are_served_with_their_labels() -> None:
     served |= dict.fromkeys(gauges, ()) | {
         "fastws_connections": ("dialect", "codec"),
         "fastws_pusher_connections": ("app",),
+        "fastws_broker_nodes": ("state",),
+        "fastws_broker_node_up": ("node",),
+        "fastws_broker_node_lag_seconds": ("node",),
     }
     shown = {}
     for row in table("Metrics", "metric", "labels"):

@@ -31,6 +31,7 @@ fastws_channels 4.0
 
 class Broker:
     is_up = True
+    nodes = ()
     history = None
 
 

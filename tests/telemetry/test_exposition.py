@@ -24,6 +24,7 @@ REQUEST = Request("GET", "/metrics", "1.1", {})
 class Broker:
     is_up: bool = True
     history: None = None
+    nodes: tuple[()] = ()
 
 
 async def exposition(counters: Counters, broker: Broker) -> Exposition:

@@ -25,6 +25,7 @@ from fastws.brokers.redis.node import NodeOptions, RedisNode
 from fastws.brokers.redis.plain_notes import is_note
 from fastws.brokers.redis.receipts import RedisReceipts
 from fastws.brokers.redis.refusals import RedisRefusals
+from fastws.brokers.redis.several_histories import history_of
 from fastws.brokers.redis.subscriptions import RedisSubscriptions, Refused
 from fastws.brokers.redis.tail import HistoryLimits
 from fastws.brokers.redis.topology.cluster_node import Cluster, ClusterNode
@@ -41,6 +42,7 @@ from fastws.hub.ports import Deliverer, Receipt
 from fastws.hub.publication_log import LoggedReceipt
 from fastws.logs import LogLevel
 from fastws.redis_address import RedisAddress
+from fastws.redis_places import split_urls
 from fastws.throttled_log import ThrottledLog
 from fastws.vocabulary.connection_ids import new_node_id
 from fastws.vocabulary.positions import Position
@@ -95,14 +97,14 @@ class RedisBroker:
         # Set by the registry, which knows the other nodes.
         self.remote_count: Callable[[str], int] = _no_remote_subscribers
         self._deliverer = deliverer
-        self._limits = HistoryLimits(config.recover_limit, config.history_bytes)
         self._services: dict[bytes, Service] = {}
         self._number = 0
         self._rejections = ThrottledLog(_log)
         self.topology = make_topology(config, self._make_node)
-        self.subscriptions = RedisSubscriptions(deliverer, self.names, self.topology.node_of, timeouts.linger_seconds)
+        self.subscriptions = RedisSubscriptions(deliverer, self.names, self.topology, timeouts.linger_seconds)
         self.receipts = RedisReceipts(deliverer.count, lambda channel: self.remote_count(channel))
-        self._metrics = RedisMetrics(self.topology.home.commander, self.names)
+        self.history = history_of(self.topology)
+        self._metrics = RedisMetrics(lambda channel: self.topology.node_of(channel).commander, self.names)
 
     def _make_node(self, address: RedisAddress, word: str, cluster: Cluster | None = None) -> RedisNode:
         """Make a node that is not started. `word` tells its probe from those of the other nodes of this process."""
@@ -120,6 +122,7 @@ class RedisBroker:
         return node
 
     def _make_history(self, node: RedisNode) -> RedisHistory:
+        config = self._config
         return RedisHistory(
             self._deliverer,
             node.commander,
@@ -130,7 +133,7 @@ class RedisBroker:
             self._echoed,
             is_feed=self.names.is_feed,
             node=self.node_id,
-            limits=self._limits,
+            limits=HistoryLimits(config.recover_limit, config.history_bytes // len(split_urls(config.redis_url or ""))),
             clock=lambda: asyncio.get_running_loop().time(),
         )
 
@@ -154,13 +157,17 @@ class RedisBroker:
         return self.topology.home.monitor
 
     @property
-    def history(self) -> RedisHistory | None:
-        return self.topology.home.history
+    def is_up(self) -> bool:
+        """Whether messages pass through Redis, through one of several servers at least.
+
+        A message to this process itself did in the last 3 seconds.
+        """
+        return any(node.is_up for node in self.topology.nodes)
 
     @property
-    def is_up(self) -> bool:
-        """Whether messages pass through Redis: a message to this process itself did in the last 3 seconds."""
-        return self.monitor.is_up
+    def nodes(self) -> Sequence[RedisNode]:
+        """All Redis servers of this installation."""
+        return self.topology.nodes
 
     async def start(self) -> None:
         """Connect. Returns when messages pass through Redis, or after 1 s; it then continues to try."""
@@ -370,6 +377,9 @@ class RedisBroker:
 
     def commander_lost(self, node: RedisNode) -> None:
         self.counters.broker_reconnects += 1
+
+    def node_moved(self, node: RedisNode) -> None:
+        self.counters.broker_failovers += 1
 
     def beat(self, node: RedisNode, now: float) -> None:
         if node is self.topology.home:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from fastws.brokers.last_metrics import encoded_metrics
@@ -16,10 +17,13 @@ _CODECS: Final = {b"j": "json", b"m": "msgpack"}
 
 
 class RedisMetrics:
-    """One key per workspace and metric type. Its value is the first letter of the codec and the encoded data."""
+    """One key per workspace and metric type, on the node of the channel.
 
-    def __init__(self, commander: RedisCommander, names: RedisNames) -> None:
-        self._commander = commander
+    Its value is the first letter of the codec and the encoded data.
+    """
+
+    def __init__(self, commander_of: Callable[[str], RedisCommander], names: RedisNames) -> None:
+        self._commander_of = commander_of
         self._names = names
 
     def note(self, publication: Publication) -> None:
@@ -30,21 +34,20 @@ class RedisMetrics:
         metric_type, body = kept
         value = body.codec[:1].encode() + body.body
         key = self._key(publication.channel, metric_type)
-        self._commander.send(pack(b"SET", key, value, b"EX", KEPT_SECONDS), self._stored)
-
-    def _stored(self, reply: object) -> None:
-        """A failure is only logged: the next update replaces this one anyway."""
-        self._commander.log_refusal("SET", reply)
+        commander = self._commander_of(publication.channel)
+        # A failure is only logged: the next update replaces this one anyway.
+        commander.send(pack(b"SET", key, value, b"EX", KEPT_SECONDS), partial(commander.log_refusal, "SET"))
 
     def find(self, channel: str, metric_type: str, answer: Callable[[object], None]) -> None:
         """Call `answer` with the data of the last update, `{}` if there is none or Redis does not answer in 2 s."""
+        commander = self._commander_of(channel)
 
         def answered(reply: object) -> None:
-            self._commander.log_refusal("GET", reply)
+            commander.log_refusal("GET", reply)
             codec = _CODECS.get(reply[:1]) if isinstance(reply, bytes) else None
             answer({} if codec is None or not isinstance(reply, bytes) else Encoded(codec, reply[1:]))
 
-        self._commander.send(pack(b"GET", self._key(channel, metric_type)), answered)
+        commander.send(pack(b"GET", self._key(channel, metric_type)), answered)
 
     def _key(self, channel: str, metric_type: str) -> bytes:
         """`fastws:metrics:<channel>:<type>`. Colons of the type are escaped, so that each pair has its own key."""

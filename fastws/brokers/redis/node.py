@@ -39,6 +39,10 @@ class NodeEvents(Protocol):
         """Commands under way on this node have been refused."""
         ...
 
+    def node_moved(self, node: RedisNode) -> None:
+        """The node is at another address than before: a failover."""
+        ...
+
     def beat(self, node: RedisNode, now: float) -> None:
         """Runs every second, whether the node is up or not."""
         ...
@@ -69,8 +73,12 @@ class RedisNode:
 
     def __init__(self, address: RedisAddress, probe_name: bytes, events: NodeEvents, options: NodeOptions) -> None:
         self.address = address
+        self.name = options.name
         self.history: RedisHistory | None = None
+        # The round-trip time of the last probe.
+        self.lag_seconds = 0.0
         self._events = events
+        self._observe_lag = options.observe_lag
         timeouts, name = options.timeouts, options.name
         self.commander = self._make_commander(f"{name}-commands", timeouts)
         self.listener = self._make_listener()
@@ -82,7 +90,7 @@ class RedisNode:
             self.listener.ask_again, lambda: asyncio.get_running_loop().time(), options.remedy
         )
         self.monitor = RedisMonitor(
-            probe_name, self.commander, self.listener, self.refusals, timeouts, options.observe_lag, self.sweep
+            probe_name, self.commander, self.listener, self.refusals, timeouts, self._lagged, self.sweep
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -105,10 +113,14 @@ class RedisNode:
         """Whether messages pass through the node: a message to this process itself did in the last 3 seconds."""
         return self.monitor.is_up
 
-    def start(self) -> None:
-        """Begin to connect, and to try again until `stop`."""
-        self._tasks = [asyncio.get_running_loop().create_task(link.run()) for link in self._links]
+    def start(self, *, is_located: bool = True) -> None:
+        """Begin to connect, and to try again until `stop`. Without `is_located` this begins with the first `move`."""
         self.monitor.start()
+        if is_located:
+            self._connect()
+
+    def _connect(self) -> None:
+        self._tasks = [asyncio.get_running_loop().create_task(link.run()) for link in self._links]
 
     async def stop(self) -> None:
         """Disconnect. Commands without a reply are refused."""
@@ -127,7 +139,15 @@ class RedisNode:
         self.address = address
         for link in self._links:
             link.move(address)
-        self.monitor.leave_replica(reason)
+        if self._tasks:
+            self._events.node_moved(self)
+            self.monitor.leave_replica(reason)
+        else:
+            self._connect()
+
+    def _lagged(self, seconds: float) -> None:
+        self.lag_seconds = seconds
+        self._observe_lag(seconds)
 
     def _confirmed(self, name: bytes) -> None:
         self._events.confirmed(self, name)

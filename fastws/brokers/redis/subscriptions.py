@@ -8,6 +8,7 @@ from typing import Final
 from fastws.brokers.redis.channels import Form, RedisNames
 from fastws.brokers.redis.history import RedisHistory
 from fastws.brokers.redis.node import RedisNode
+from fastws.brokers.redis.topology.port import Topology
 from fastws.brokers.redis.wire.listener import Names
 from fastws.errors import BrokerUnavailable
 from fastws.hub.ports import Deliverer
@@ -73,14 +74,17 @@ class RedisSubscriptions:
         self,
         deliverer: Deliverer,
         names: RedisNames,
-        node_of: Callable[[str], RedisNode],
+        topology: Topology,
         linger_seconds: float,
     ) -> None:
         # Channel, form and, if it has one, history by Redis channel.
         self.routes: dict[bytes, tuple[str, Form, RedisHistory | None]] = {}
         self._deliverer = deliverer
         self._names = names
-        self._node_of = node_of
+        self._node_of = topology.node_of
+        self._other_feed_nodes = topology.other_feed_nodes
+        # Feeds whose plain publishers may have been missed on a node that is not their own.
+        self._missed: set[tuple[RedisNode, str]] = set()
         self._linger_seconds = linger_seconds
         self._subscriptions: dict[str, _Subscription] = {}
         # Channels without local subscribers and the times at which they are dropped, in the order of these times.
@@ -164,7 +168,10 @@ class RedisSubscriptions:
         """`node` has confirmed `name`. The gap notice comes first, because new subscribers have missed nothing."""
         route = self.routes.get(name)
         subscription = None if route is None else self._subscriptions.get(route[0])
-        if subscription is None or name != subscription.names[-1] or node is not subscription.node:
+        if subscription is None or name != subscription.names[-1]:
+            return
+        if node is not subscription.node:
+            self._confirmed_elsewhere(node, subscription)
             return
         subscription.is_confirmed = True
         subscription.refusal = None
@@ -178,11 +185,23 @@ class RedisSubscriptions:
                 self._deliverer.gap(subscription.channel)
         subscription.answer()
 
+    def _confirmed_elsewhere(self, node: RedisNode, subscription: _Subscription) -> None:
+        """A node that is not that of the feed has confirmed it."""
+        names = subscription.names[-1:]
+        node.refusals.accepted(names)
+        node.listener.accepted(names)
+        if (node, subscription.channel) in self._missed:
+            self._missed.discard((node, subscription.channel))
+            if subscription.is_confirmed:
+                self._deliverer.gap(subscription.channel)
+
     def lost(self, node: RedisNode) -> None:
         """`node` is lost: accept waiting subscribers and mark its channels for a gap notice."""
         self._sweep_lingering(float("inf"))
         for subscription in list(self._subscriptions.values()):
             if subscription.node is not node:
+                if len(subscription.names) > 1 and node in self._other_feed_nodes(subscription.channel):
+                    self._missed.add((node, subscription.channel))
                 continue
             subscription.is_confirmed = False
             subscription.has_gap = True
@@ -251,11 +270,21 @@ class RedisSubscriptions:
         for redis_channel in self._names.redis_channels(channel):
             self.routes[redis_channel.name] = (channel, redis_channel.form, history)
         node.listener.want(subscription.names)
+        if len(subscription.names) > 1:
+            for other in self._other_feed_nodes(channel):
+                if not other.listener.is_up:
+                    self._missed.add((other, channel))
+                other.listener.want(subscription.names[-1:])
 
     def _leave(self, subscription: _Subscription) -> None:
         """Unsubscribe on the node of the channel."""
         subscription.node.refusals.forget(subscription.names)
         subscription.node.listener.drop(subscription.names)
+        if len(subscription.names) > 1:
+            for other in self._other_feed_nodes(subscription.channel):
+                self._missed.discard((other, subscription.channel))
+                other.refusals.forget(subscription.names[-1:])
+                other.listener.drop(subscription.names[-1:])
 
     def _forget(self, channel: str) -> None:
         self._lingering.pop(channel, None)

@@ -10,6 +10,7 @@ import orjson
 import structlog
 
 from fastws.brokers.redis.broker import RedisBroker
+from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.resp import pack
 from fastws.cluster.port import Outcome
 from fastws.errors import BrokerUnavailable, Unavailable
@@ -32,7 +33,7 @@ _log = structlog.get_logger("fastws.redis")
 class RedisMessageIds:
     """Keys `fastws:message:<message id>`: `?<node>` when reserved, `!<node>` when published, then the outcome as JSON.
 
-    `!` is written just before the publication, in the same batch of commands. If the process dies or the outcome takes
+    `!` is written just before the publication, in the same loop iteration. If the process dies or the outcome takes
     long, no other process publishes with that id a second time.
     """
 
@@ -49,7 +50,7 @@ class RedisMessageIds:
         If the first try has published but has no outcome after WAIT_SECONDS, the outcome is that of a duplicate.
         Raises BrokerUnavailable, or Unavailable if the first try has not published by then.
         """
-        call, key = self._broker.commander.call, self._key(message_id)
+        call, key = self._commander(message_id).call, self._key(message_id)
         now = asyncio.get_running_loop().time
         deadline = now() + WAIT_SECONDS
         while True:
@@ -73,7 +74,8 @@ class RedisMessageIds:
     def publishing(self, message_id: str) -> None:
         """Mark the id as published. The caller must publish next, in the same loop iteration."""
         command = pack(b"SET", self._key(message_id), self._published, b"EX", REMEMBERED_SECONDS)
-        self._broker.commander.send(command, partial(self._broker.commander.log_refusal, b"SET"))
+        commander = self._commander(message_id)
+        commander.send(command, partial(commander.log_refusal, b"SET"))
 
     def leave(self, message_id: str) -> None:
         """The outcome of the try with this id is unknown. Its state in Redis stays as it is."""
@@ -81,7 +83,7 @@ class RedisMessageIds:
 
     async def record_outcome(self, message_id: str, outcome: Outcome | None) -> None:
         """Store the outcome of the try with this id. None: nothing was published, so the next try may publish."""
-        call, key = self._broker.commander.call, self._key(message_id)
+        call, key = self._commander(message_id).call, self._key(message_id)
         try:
             if outcome is None:
                 await call(b"DEL", key)
@@ -92,6 +94,10 @@ class RedisMessageIds:
         finally:
             # Only after the reply: replies arrive in order, so a try that has read the mark still finds the id here.
             self._under_way.discard(message_id)
+
+    def _commander(self, message_id: str) -> RedisCommander:
+        """Ids are spread over all Redis nodes as channels are, so that one that is away costs its share of them."""
+        return self._broker.topology.node_of(message_id).commander
 
     def _key(self, message_id: str) -> bytes:
         return self._broker.names.service("message", message_id)

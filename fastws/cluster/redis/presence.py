@@ -22,6 +22,7 @@ from typing import Final
 import structlog
 
 from fastws.brokers.redis.broker import RedisBroker
+from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.resp import pack
 from fastws.cluster.channel_presence import ChannelPresence, Entry
 from fastws.cluster.presence import LocalPresence
@@ -126,13 +127,17 @@ class RedisPresence:
             except Exception:  # noqa: BLE001 one failure must not end the checks for ever
                 _log.exception("bug while checking presence")
 
+    def _commander(self, channel: str) -> RedisCommander:
+        return self._broker.topology.node_of(channel).commander
+
     # --- this process
 
     def opened(self, channel: ChannelPresence) -> None:
         """Mirror `channel`, which is about to get its first connection here."""
         mirror = _Mirror(channel, self._broker.names.of_channel(channel.name, self._presence.kind))
         self._mirrors[channel.name] = mirror
-        self._broker.serve(mirror.key, partial(self._receive, mirror), partial(self._read, mirror))
+        node = self._broker.topology.node_of(channel.name)
+        self._broker.serve(mirror.key, partial(self._receive, mirror), partial(self._read, mirror), node)
 
     def closed(self, channel: ChannelPresence) -> None:
         """Write what is not yet written and drop the mirror: no connection here is left."""
@@ -178,17 +183,17 @@ class RedisPresence:
         answered = partial(self._has_written, mirror, fields)
         if written:
             words = (word for pair in written.items() for word in pair)
-            self._broker.commander.send(pack(b"HSET", mirror.key, *words), answered)
+            self._commander(mirror.channel.name).send(pack(b"HSET", mirror.key, *words), answered)
         if deleted:
-            self._broker.commander.send(pack(b"HDEL", mirror.key, *deleted), answered)
+            self._commander(mirror.channel.name).send(pack(b"HDEL", mirror.key, *deleted), answered)
         if written or deleted:
-            self._broker.commander.publish(mirror.key, encode_change(node, written, deleted), answered)
+            self._commander(mirror.channel.name).publish(mirror.key, encode_change(node, written, deleted), answered)
 
     def _has_written(self, mirror: _Mirror, fields: list[str], reply: object) -> None:
         """Redis has executed a write, or refused it: then the fields are written again with the next check."""
         if isinstance(reply, int):
             return
-        self._broker.commander.log_refusal(b"HSET", reply)
+        self._commander(mirror.channel.name).log_refusal(b"HSET", reply)
         mirror.changed.update(dict.fromkeys(fields))
         mirror.is_stale = True
         if self._mirrors.get(mirror.channel.name) is not mirror:
@@ -203,7 +208,8 @@ class RedisPresence:
             return
         self._write(mirror)
         mirror.arrived, mirror.is_stale = [], False
-        read_hash(self._broker.commander, mirror.key, mirror.channel.rule.mode, partial(self._has_read, mirror))
+        answered = partial(self._has_read, mirror)
+        read_hash(self._commander(mirror.channel.name), mirror.key, mirror.channel.rule.mode, answered)
 
     def _has_read(self, mirror: _Mirror, reply: object) -> None:
         arrived, mirror.arrived = mirror.arrived or [], None
@@ -216,7 +222,7 @@ class RedisPresence:
             channel.is_complete = True
             self._send_counts(channel.name, fields_after(reply.entries, arrived))
         else:
-            self._broker.commander.log_refusal(b"HSCAN", reply)
+            self._commander(mirror.channel.name).log_refusal(b"HSCAN", reply)
             mirror.is_stale = True
         for change in arrived:
             self._apply(mirror, change)
@@ -230,8 +236,8 @@ class RedisPresence:
     def _refresh(self, mirror: _Mirror, now: float) -> None:
         """Let the hash live on while this process does."""
         mirror.refresh_at = now + EXPIRY_SECONDS / 3
-        answered = partial(self._broker.commander.log_refusal, b"EXPIRE")
-        self._broker.commander.send(pack(b"EXPIRE", mirror.key, EXPIRY_SECONDS), answered)
+        answered = partial(self._commander(mirror.channel.name).log_refusal, b"EXPIRE")
+        self._commander(mirror.channel.name).send(pack(b"EXPIRE", mirror.key, EXPIRY_SECONDS), answered)
 
     def _merge(self, mirror: _Mirror, found: Mapping[str, Entry], now: float) -> None:
         """Make mirror and hash equal: own entries as they are here, those of other nodes as they are in the hash."""
@@ -318,7 +324,7 @@ class RedisPresence:
         mirror = self._mirrors.get(name)
         if mirror is None:
             key = self._broker.names.of_channel(name, self._presence.kind)
-            read_hash(self._broker.commander, key, "members", partial(self._delete_own, name, key))
+            read_hash(self._commander(name), key, "members", partial(self._delete_own, name, key))
         elif count != len(mirror.channel.own_fields()) and mirror.arrived is None:
             self._read(mirror)
 
@@ -329,9 +335,9 @@ class RedisPresence:
         own = self._broker.node_id
         fields = [field for field in reply.fields if field.startswith(own)]
         if fields:
-            answered = partial(self._broker.commander.log_refusal, b"HDEL")
-            self._broker.commander.send(pack(b"HDEL", key, *fields), answered)
-            self._broker.commander.publish(key, encode_change(own, {}, fields), answered)
+            answered = partial(self._commander(name).log_refusal, b"HDEL")
+            self._commander(name).send(pack(b"HDEL", key, *fields), answered)
+            self._commander(name).publish(key, encode_change(own, {}, fields), answered)
 
     # --- every second
 
@@ -380,7 +386,7 @@ class RedisPresence:
         # With all that it has of this process: otherwise each member who joins meanwhile would cause a read.
         self._write(mirror)
         size = len(mirror.channel.entries) + mirror.foreign
-        self._broker.commander.send(pack(b"HLEN", mirror.key), partial(self._compare, mirror, size))
+        self._commander(mirror.channel.name).send(pack(b"HLEN", mirror.key), partial(self._compare, mirror, size))
         if now >= mirror.refresh_at:
             self._refresh(mirror, now)
 
@@ -389,6 +395,6 @@ class RedisPresence:
         if not is_current or mirror.arrived is not None:
             return
         if not isinstance(size, int):
-            self._broker.commander.log_refusal(b"HLEN", size)
+            self._commander(mirror.channel.name).log_refusal(b"HLEN", size)
         elif size != expected:
             self._read(mirror)

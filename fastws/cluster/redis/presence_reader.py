@@ -35,7 +35,7 @@ class PresenceReader:
             return
         self._reads[name] = [answer]
         key = self._broker.names.of_channel(name, self._presence.kind)
-        read_hash(self._broker.commander, key, rule.mode, partial(self._answer, name, rule))
+        read_hash(self._broker.topology.node_of(name).commander, key, rule.mode, partial(self._answer, name, rule))
 
     def _answer(self, name: str, rule: PresenceRule, reply: object) -> None:
         found: ChannelPresence | FastWSError
@@ -44,7 +44,7 @@ class PresenceReader:
         elif isinstance(reply, BrokerUnavailable):
             found = BrokerUnavailable("Redis is unavailable: it has the presence of this channel", channel=name)
         else:
-            self._broker.commander.log_refusal(b"HSCAN", reply)
+            self._broker.topology.node_of(name).commander.log_refusal(b"HSCAN", reply)
             found = BrokerUnavailable(refusal_text(reply), cause=str(reply), channel=name)
         for answer in self._reads.pop(name):
             answer(found)

@@ -51,7 +51,7 @@ class RedisRevocations:
     async def start(self) -> None:
         """Start to synchronize. Returns after the first attempt, or at once if Redis is unavailable."""
         self._broker.serve(self._channel, self._receive, self._subscribed)
-        if self._broker.is_up:
+        if self._broker.monitor.is_up:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(START_SECONDS):
                     await self._has_tried.wait()

@@ -193,7 +193,8 @@ class World:
         self.refusals = RedisRefusals(self.listener.ask_again, lambda: self.now, "")
         self.history = SlowHistory(self.hub)
         self.node: Any = SimpleNamespace(listener=self.listener, refusals=self.refusals, history=self.history)
-        self.subscriptions = RedisSubscriptions(self.hub, self.names, lambda _: self.node, LINGER_SECONDS)
+        topology: Any = SimpleNamespace(node_of=lambda _: self.node, other_feed_nodes=lambda _: ())
+        self.subscriptions = RedisSubscriptions(self.hub, self.names, topology, LINGER_SECONDS)
         self.services = SimpleNamespace(
             hub=self.hub,
             broker=SimpleNamespace(

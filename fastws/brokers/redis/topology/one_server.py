@@ -1,17 +1,21 @@
-"""One plain Redis server, which holds everything."""
+"""One Redis server, which holds everything."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from fastws.brokers.redis.node import RedisNode
+from fastws.brokers.redis.topology.server import Server
 
 
 class OneServer:
     """A Topology of one node."""
 
-    def __init__(self, node: RedisNode) -> None:
-        self.home = node
+    servers = ""
+
+    def __init__(self, server: Server) -> None:
+        self.home = server.node
+        self._server = server
 
     @property
     def nodes(self) -> Sequence[RedisNode]:
@@ -20,8 +24,11 @@ class OneServer:
     def node_of(self, channel: str) -> RedisNode:
         return self.home
 
+    def other_feed_nodes(self, channel: str) -> Sequence[RedisNode]:
+        return ()
+
     async def start(self) -> None:
-        self.home.start()
+        self._server.start()
 
     async def stop(self) -> None:
-        await self.home.stop()
+        await self._server.stop()

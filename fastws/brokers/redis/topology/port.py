@@ -50,7 +50,16 @@ class Topology(Protocol):
         """All nodes. Never empty."""
         ...
 
+    @property
+    def servers(self) -> str:
+        """A fingerprint of the list of servers where all processes must have the same one; else ""."""
+        ...
+
     def node_of(self, channel: str) -> RedisNode: ...
+
+    def other_feed_nodes(self, channel: str) -> Sequence[RedisNode]:
+        """The other nodes, not that of the feed `channel`, on which plain publishers may publish on it."""
+        ...
 
     async def start(self) -> None:
         """Start the nodes, without waiting until they are connected."""

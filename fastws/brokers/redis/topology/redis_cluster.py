@@ -38,6 +38,9 @@ class RedisClusterTopology:
     Until the map is known, every channel belongs to it.
     """
 
+    # The processes need not know the same nodes: those of the cluster know each other.
+    servers = ""
+
     def __init__(self, login: RedisAddress, seeds: Sequence[Node], names: RedisNames, make_node: MakeNode) -> None:
         self.is_classic = names.is_classic
         self._login = login
@@ -76,6 +79,10 @@ class RedisClusterTopology:
     @property
     def nodes(self) -> Sequence[RedisNode]:
         return (self._home, *self._nodes.values())
+
+    def other_feed_nodes(self, channel: str) -> Sequence[RedisNode]:
+        """Return none: every node of a cluster passes PUBLISH on to all others."""
+        return ()
 
     def _node_at(self, slot: int) -> RedisNode:
         owner = self._slots.owner(slot)

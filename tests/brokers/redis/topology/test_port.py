@@ -30,9 +30,13 @@ class TwoServers:
         self.home = first
         self.nodes: Sequence[RedisNode] = (first, second)
         self.second: set[str] = set()
+        self.servers = ""
 
     def node_of(self, channel: str) -> RedisNode:
         return self.nodes[channel in self.second]
+
+    def other_feed_nodes(self, channel: str) -> Sequence[RedisNode]:
+        return ()
 
     async def start(self) -> None:
         for node in self.nodes:

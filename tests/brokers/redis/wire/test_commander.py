@@ -123,11 +123,20 @@ def test_a_lost_connection_tells_what_was_sent_from_what_was_not(life: Life) -> 
     life.lose()
     assert life.events == ["up", "down: closed by Redis"]
     assert life.kinds() == [OutcomeUnknown, BrokerUnavailable]
-    life.connect(8)
+    life.connect(client_id=8)
     life.receive(b"$-1\r\n")  # the old connection is gone from Redis
     assert life.wire.commands()[-1] == [b"SET", b"waiting", b"1"]
     life.receive(OK)
     assert life.replies[-1] == b"OK"
+
+
+def test_a_new_connection_with_the_number_of_the_old_one_does_not_close_itself(life: Life) -> None:
+    """Another Redis, or one that has restarted, counts from the start."""
+    life.connect(client_id=7)
+    life.lose()
+    life.connect(client_id=7)
+    assert life.wire.commands() == []
+    assert life.events == ["up", "down: closed by Redis", "up"]
 
 
 def test_a_new_connection_first_closes_the_old_one_in_redis(life: Life) -> None:

@@ -1,0 +1,163 @@
+"""Redis Sentinel: the primary is found and followed, through failovers, lies and silence."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fastws.brokers.history import HistoryRule
+from fastws.brokers.redis.broker import RedisBroker
+from fastws.brokers.redis.topology.sentinel import candidates
+from fastws.brokers.redis.wire.timeouts import RedisTimeouts
+from fastws.config import Config
+from fastws.errors import BrokerUnavailable
+from fastws.vocabulary.publication import Publication
+from tests.brokers.recording_hub import GAP, AwaitedReceipt, RecordingHub, passes, subscribed
+from tests.brokers.redis.test_broker import running
+from tests.redis_sentinel import SentinelSetUp
+from tests.redis_server import RedisServer
+
+A, B, C = ("a", 1), ("b", 1), ("c", 1)
+QUICK = RedisTimeouts(linger_seconds=0.2, probe_seconds=0.1, role_seconds=0.2)
+
+
+@pytest.mark.parametrize(
+    ("votes", "known", "is_known_up", "expected"),
+    [
+        ([A, A, A], None, False, [A]),
+        ([A, B, B], A, False, [B, A]),
+        ([A, B, B], A, True, [B]),
+        ([B, A, None], A, False, [A, B]),
+        ([B, None, None], A, True, []),
+        ([B, None, None], A, False, [B]),
+        ([None, None, None], A, False, []),
+        ([B, A], A, True, []),
+        ([B], A, True, [B]),
+        ([C, B, A], None, False, [C, B, A]),
+    ],
+)
+def test_who_is_tried(
+    votes: list[tuple[str, int] | None],
+    known: tuple[str, int] | None,
+    is_known_up: bool,
+    expected: list[tuple[str, int]],
+) -> None:
+    assert candidates(votes, known, is_known_up=is_known_up) == expected
+
+
+def port_of(broker: RedisBroker) -> int:
+    return broker.topology.home.address.port
+
+
+async def published(broker: RedisBroker, channel: str, value: object) -> tuple[int, int]:
+    receipt = AwaitedReceipt()
+    broker.publish(Publication(channel, "e", value), receipt)
+    return await receipt.outcome()
+
+
+async def heard(broker: RedisBroker, hub: RecordingHub, channel: str, value: object) -> None:
+    """Publish until it is accepted, as a client does."""
+    while True:
+        await passes(lambda: broker.is_up and broker.subscriptions.is_confirmed(channel))
+        try:
+            await published(broker, channel, value)
+        except BrokerUnavailable:
+            await asyncio.sleep(0)
+        else:
+            break
+    await hub.until(lambda: value in hub.heard[channel])
+
+
+async def whole(set_up: SentinelSetUp) -> None:
+    await asyncio.get_running_loop().run_in_executor(None, set_up.wait_until_whole)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_the_primary_is_found(sentinel_set_up: SentinelSetUp, protocol: int) -> None:
+    async with running(f"{sentinel_set_up.url}?protocol={protocol}", QUICK) as (broker, hub):
+        await subscribed(broker, hub, "a")
+        assert await published(broker, "a", 1) == (1, 0)
+        assert port_of(broker) == sentinel_set_up.primary_port
+        assert broker.counters.broker_failovers == 0
+
+
+async def test_a_switch_is_followed_after_one_gap(sentinel_set_up: SentinelSetUp) -> None:
+    async with running(sentinel_set_up.url, QUICK) as (broker, hub):
+        await subscribed(broker, hub, "a")
+        before = port_of(broker)
+        sentinel_set_up.start_failover()
+        await passes(lambda: port_of(broker) != before)
+        await heard(broker, hub, "a", 1)
+        assert hub.heard["a"] == [GAP, 1]
+        assert broker.counters.broker_failovers == 1
+    await whole(sentinel_set_up)
+
+
+async def test_a_killed_primary_costs_channels_with_history_nothing(sentinel_set_up: SentinelSetUp) -> None:
+    hub = RecordingHub()
+    rules = [("kept:**", HistoryRule(1000, 300))]
+    broker = RedisBroker(hub, Config(redis_url=sentinel_set_up.url), timeouts=QUICK, rules=rules)
+    await broker.start()
+    try:
+        await subscribed(broker, hub, "kept:a", "plain")
+        assert broker.history is not None
+        broker.history.recover("kept:a", None, lambda _: None, lambda _: None)
+        for number in range(50):
+            await published(broker, "kept:a", number)
+        killed = sentinel_set_up.primary
+        killed.kill()
+        await passes(lambda: port_of(broker) != killed.port)
+        await heard(broker, hub, "kept:a", 50)
+        await heard(broker, hub, "plain", "later")
+        assert hub.heard["kept:a"] == list(range(51))
+        assert hub.heard["plain"] == [GAP, "later"]
+        killed.start("--replicaof", "127.0.0.1", str(port_of(broker)))
+    finally:
+        await broker.stop()
+    await whole(sentinel_set_up)
+
+
+async def test_a_primary_demoted_with_its_connections_alive_is_left(sentinel_set_up: SentinelSetUp) -> None:
+    """REPLICAOF kills no connection, and PUBLISH on a replica succeeds without reaching anybody else."""
+    async with running(sentinel_set_up.url, QUICK) as (broker, hub):
+        await subscribed(broker, hub, "a")
+        demoted = port_of(broker)
+        sentinel_set_up.replace_primary_by_hand()
+        await passes(lambda: port_of(broker) != demoted)
+        await heard(broker, hub, "a", 1)
+        assert hub.heard["a"] == [GAP, 1]
+        assert port_of(broker) == sentinel_set_up.primary_port
+    await whole(sentinel_set_up)
+
+
+async def test_a_sentinel_that_lies_is_outvoted(own_redis_server: RedisServer, sentinel_set_up: SentinelSetUp) -> None:
+    """It watches another primary by the same name: redis-py would believe it, since it is asked first."""
+    primary = sentinel_set_up.primary_port
+    liar = sentinel_set_up.sentinels[0]
+    liar.forget()
+    liar.watch(own_redis_server.port)
+    try:
+        async with running(sentinel_set_up.url, QUICK) as (broker, hub):
+            await subscribed(broker, hub, "a")
+            await passes(lambda: broker.is_up and port_of(broker) == primary)
+            assert await published(broker, "a", 1) == (1, 0)
+    finally:
+        liar.forget()
+        liar.watch(primary)
+    await whole(sentinel_set_up)
+
+
+async def test_without_any_sentinel_the_known_primary_stays(sentinel_set_up: SentinelSetUp) -> None:
+    async with running(sentinel_set_up.url, QUICK) as (broker, hub):
+        await subscribed(broker, hub, "a")
+        before = port_of(broker)
+        for sentinel in sentinel_set_up.sentinels:
+            sentinel.kill()
+        watch = broker.topology._server.watch  # type: ignore[attr-defined]
+        await passes(lambda: not any(sentinel.primary for sentinel in watch._sentinels))
+        assert await published(broker, "a", 1) == (1, 0)
+        assert (port_of(broker), hub.heard["a"]) == (before, [1])
+    for sentinel in sentinel_set_up.sentinels:
+        sentinel.start()
+    await whole(sentinel_set_up)
