@@ -19,6 +19,7 @@ from fastws.errors import BrokerUnavailable
 from fastws.redis_address import RedisAddress
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import GAP, AwaitedReceipt, RecordingHub, passes, subscribed
+from tests.brokers.redis.wire.test_listener import push
 from tests.redis_cluster import SLOTS, ClusterNode, RedisCluster
 
 # Nothing is found out by comparing or expiring: what processes tell each other must arrive.
@@ -135,6 +136,18 @@ async def test_killed_primary_costs_one_gap_on_its_own_channels_alone(redis_clus
         await published_in_the_end(broker, lost, "after")
         await hub.until(lambda: "after" in hub.heard[lost])
         assert hub.heard == {lost: [GAP, "after"], **{channel: ["meanwhile"] for channel in others}}
+
+
+async def test_subscription_that_the_owner_ends_is_made_again_there_after_one_gap(redis_cluster: RedisCluster) -> None:
+    """A slot that moves away and back, faster than the map is read."""
+    async with on_cluster(redis_cluster) as (broker, hub):
+        await subscribed(broker, hub, "chat", "other")
+        broker.topology.node_of("chat").listener.data_received(push(b"sunsubscribe", b"fastws:{chat}:live", 0))
+        assert not broker.subscriptions.is_confirmed("chat")
+        await hub.until(lambda: hub.heard["chat"] == [GAP])
+        assert await published(broker, "chat", "after") == (1, 0)
+        assert await published(broker, "other", "after") == (1, 0)
+        assert hub.heard == {"chat": [GAP, "after"], "other": ["after"]}
 
 
 async def test_failover_costs_one_gap_on_its_own_channels_alone(redis_cluster: RedisCluster) -> None:
