@@ -9,6 +9,7 @@ import structlog
 from fastws.access.local_peers import is_anonymous_by_default, is_loopback, is_loopback_only
 from fastws.config import Config
 from fastws.server.server import Server
+from fastws.vocabulary.pusher_apps import PusherApp
 
 log = structlog.stdlib.get_logger("fastws.server")
 
@@ -18,6 +19,8 @@ def log_start(server: Server, generated: Collection[str], warnings: Sequence[str
     config = server.config
     mounts = {path: mount.name for path, mount in sorted(server.mounts.table.items())}
     log.info("listening", url=server.url, mounts=mounts, workers=config.workers)
+    for app in server.admittance.pusher_apps:
+        log.info("serving a Pusher app", app=app.id, keys=list(app.secrets), namespace=_namespace(app))
     if generated:
         log.info(
             "temporary secrets generated: they are printed on a terminal only",
@@ -40,6 +43,9 @@ def start_up_text(server: Server, generated: Collection[str], warnings: Sequence
     lines = [f"fastws listens on {server.url}" + ("" if unix else f" (console: {http})")]
     for path, mount in sorted(server.mounts.table.items()):
         lines.append(f"  {path:<16}{mount.name:<18}{_access(server, mount.without_token.needs_token)}")
+    for app in server.admittance.pusher_apps:
+        state = _namespace(app) if app.is_enabled else "not enabled"
+        lines += [f"  Pusher app {app.id}: key {key} ({state})" for key in app.secrets]
     lines += _anonymous(config)
     lines += _web_pages(config)
     if not server.tokens.key_configured:
@@ -49,6 +55,11 @@ def start_up_text(server: Server, generated: Collection[str], warnings: Sequence
     lines.extend(f"Warning: {warning}" for warning in (*server.admittance.warnings, *warnings))
     lines += _generated_lines(server, generated, f"curl {unix}", http)
     return "\n".join(lines + ([f"{config.workers} workers"] if config.workers > 1 else []))
+
+
+def _namespace(app: PusherApp) -> str:
+    """Return where the channels of an app are."""
+    return "shares the channels of all clients" if app.is_shared else f"channels pusher:{app.id}:…"
 
 
 def _generated_lines(server: Server, generated: Collection[str], curl: str, http: str) -> list[str]:

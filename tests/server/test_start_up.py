@@ -39,6 +39,15 @@ def test_without_a_terminal_all_output_is_json_lines_without_a_secret(workers: i
         assert re.search(r"ey\w+\.ey|Bearer", server.log()) is None
 
 
+def test_the_start_names_the_ids_and_keys_of_pusher_apps_and_no_secret() -> None:
+    with ServerProcess("--pusher-apps", "4711:app-key:app-secret", "--pusher-apps", "4711:second:hidden") as server:
+        server.wait_until(lambda: server.log_lines("serving a Pusher app"))
+        (line,) = server.log_lines("serving a Pusher app")
+        assert (line["app"], line["keys"]) == ("4711", ["app-key", "second"])
+        assert "app-secret" not in server.log()
+        assert "hidden" not in server.log()
+
+
 def test_where_no_keys_are_the_log_says_what_is_refused() -> None:
     with ServerProcess("--host", "0.0.0.0", has_keys=False) as server:
         server.wait_until(lambda: server.log_lines("no JWT key set: all tokens are refused"))
