@@ -200,6 +200,22 @@ def test_what_was_not_sent_on_a_lost_connection_waits_for_the_next() -> None:
     assert all(ticket.position for ticket in process.tickets)
 
 
+def test_what_follows_a_first_publication_is_not_sent_to_another_run() -> None:
+    cluster = Cluster(RULE)
+    one, two = cluster.processes
+    cluster.settle()
+    for number in (1, 2, 3):
+        cluster.step(lambda number=number: two.publish(number))
+    cluster.step(lambda: two.lose_commander(1))
+    cluster.step(lambda: one.publish(4))
+    older = cluster.redis.saved()
+    cluster.settle()
+    cluster.step(lambda: one.lose_commander(0))
+    cluster.redis.restart(older)
+    cluster.rest()
+    assert all(len(ticket.outcomes) == 1 for ticket in (*one.tickets, *two.tickets))
+
+
 def test_the_stop_of_a_server_refuses_what_was_not_sent() -> None:
     cluster, process = vouched()
     publish_all = publications(process, 1, 2)

@@ -178,9 +178,8 @@ class RedisCommander(asyncio.Protocol):
         self.on_lost(reason)
 
     def _refuse_bound(self) -> None:
-        """Refuse the waiting commands that belong to the lost connection."""
-        bound = [command for command in self._waiting if command.is_bound]
-        if bound:
+        """Refuse the waiting commands that belong to the lost connection, also those that are sent meanwhile."""
+        while bound := [command for command in self._waiting if command.is_bound]:
             self._waiting = deque(command for command in self._waiting if not command.is_bound)
             self._waiting_bytes -= sum(len(command.packed) for command in bound)
             for command in bound:

@@ -285,3 +285,21 @@ def test_what_is_sent_before_a_scheduled_flush_goes_with_it() -> None:
         life.commander.flush_soon()
         life.loop.call_soon(lambda: order.append(life.wire.commands()))
     assert order == [[[b"PING"]]]
+
+
+def test_bound_commands_that_are_sent_while_others_are_refused_are_refused_too(life: Life) -> None:
+    life.connect()
+    with life.loop.running():
+        life.commander.pause_writing()
+
+        def again(reply: object) -> None:
+            life.replies.append(reply)
+            if len(life.replies) < 3:
+                life.commander.send(pack("SET", "again", "1"), again, is_bound=True)
+
+        life.commander.send(pack("SET", "first", "1"), again, is_bound=True)
+    life.lose()
+    assert life.kinds() == [BrokerUnavailable] * 3
+    life.connect(8)
+    life.receive(b"$-1\r\n")
+    assert all(words[0] != b"SET" for words in life.wire.commands())
