@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.resources import files
 
 import pytest
 
@@ -80,6 +81,18 @@ async def test_the_primary_is_found(sentinel_set_up: SentinelSetUp, protocol: in
         assert await published(broker, "a", 1) == (1, 0)
         assert port_of(broker) == sentinel_set_up.primary_port
         assert broker.counters.broker_failovers == 0
+
+
+async def test_the_documented_user_of_sentinels_has_all_rights_that_are_needed(sentinel_set_up: SentinelSetUp) -> None:
+    page = (files("fastws") / "docs" / "redis.md").read_text()
+    (rule,) = (line.split(" ") for line in page.splitlines() if line.startswith("ACL SETUSER "))
+    for sentinel in sentinel_set_up.sentinels:
+        with sentinel.client() as client:
+            client.execute_command("ACL", "SETUSER", rule[2], "reset", *rule[3:])
+    url = f"{sentinel_set_up.url}?sentinel_username=fastws&sentinel_password=PASSWORD"
+    async with running(url, QUICK) as (broker, _):
+        watch = broker.topology._server.watch  # type: ignore[attr-defined]
+        await passes(lambda: broker.is_up and all(one.primary and one.listener._is_ready for one in watch._sentinels))
 
 
 async def test_a_switch_is_followed_after_one_gap(sentinel_set_up: SentinelSetUp) -> None:

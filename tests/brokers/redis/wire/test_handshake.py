@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fastws.backend import RedisBroadcaster
 from fastws.brokers.redis.wire import handshake as redis_dial
 from fastws.brokers.redis.wire.handshake import Refused, dial, handshake_commands
 from fastws.redis_address import RedisAddress, parse_address
@@ -197,6 +198,29 @@ async def test_tls_with_a_certificate_that_is_checked(tmp_path: Path) -> None:
             await hub.until(lambda: len(hub.publications) == 1)
         with pytest.raises(OSError, match="certificate"):
             await dial(parse_address(f"rediss://127.0.0.1:{port}/0"), "fastws-test")
+    finally:
+        server.close()
+
+
+async def test_a_server_that_requires_certificates_gets_that_of_the_client(tmp_path: Path) -> None:
+    _make_certificate(tmp_path)
+    port, cert, key = free_port(), tmp_path / "cert.pem", tmp_path / "key.pem"
+    names = ("--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-ca-cert-file", str(cert))
+    server = RedisServer("--tls-port", str(port), *names, "--tls-auth-clients", "yes")
+    try:
+        try:
+            server.start()
+        except AssertionError as error:
+            pytest.skip(f"this redis-server knows no TLS: {str(error)[:200]}")
+        checked = f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=CERT_REQUIRED&ssl_ca_certs={cert}"
+        url = f"{checked}&ssl_certfile={cert}&ssl_keyfile={key}"
+        async with running(url) as (broker, hub):
+            await subscribed(broker, hub, "admin")
+            with RedisBroadcaster(url) as backend:
+                assert backend.publish("admin", "e", 1)["sent"] == 1
+            await hub.until(lambda: len(hub.publications) == 1)
+        with pytest.raises((OSError, Refused)):
+            await dial(parse_address(checked), "fastws-test")
     finally:
         server.close()
 
