@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -109,15 +109,30 @@ async def _running(side: Side) -> AsyncIterator[Side]:
         await side.broker.stop()
 
 
-@pytest.fixture(params=["memory", "redis", "redis with RESP3", "redis with the user of the README"])
+@pytest.fixture(scope="module")
+def another_redis_server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(
+    params=["memory", "redis", "redis with RESP3", "redis with the user of the README", "two servers", "sentinel"]
+)
 async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
     if request.param == "memory":
         made = Side(lambda hub: MemoryBroker(hub))
+    elif request.param == "sentinel":
+        url = request.getfixturevalue("sentinel_set_up").url
+        made = Side(lambda hub: RedisBroker(hub, Config(redis_url=url)))
     else:
         server: RedisServer = request.getfixturevalue("redis_server")
         url = server.url + ("?protocol=3" if request.param.endswith("3") else "")
         if request.param.endswith("README"):
             url = url_of_documented_user(server)
+        if request.param == "two servers":
+            url = f"{server.url},{request.getfixturevalue('another_redis_server').url}"
         made = Side(lambda hub: RedisBroker(hub, Config(redis_url=url)))
     async with _running(made):
         yield made
