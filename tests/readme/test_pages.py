@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.readme.reading import DOCS, PAGES, README, ROOT, _headings
+from tests.test_plain_english import Text, faults
 
 MAX_LINES = 300
 MAX_README_LINES = 250
@@ -49,3 +50,9 @@ def test_every_link_leads_somewhere(name: str) -> None:
 def test_the_readme_lists_every_page() -> None:
     listed = re.findall(r"\]\(fastws/docs/([\w-]+)\.md\)", README)
     assert set(listed) == set(PAGES)
+
+
+@pytest.mark.parametrize("name", ["README", *sorted(set(PAGES) - UNLIMITED)])
+def test_a_page_is_in_plain_english(name: str) -> None:
+    prose = re.sub(r"(?s)```.*?```", "", README if name == "README" else PAGES[name])
+    assert faults(Text(line[:40], line) for line in prose.splitlines() if line) == []
