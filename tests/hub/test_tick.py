@@ -81,6 +81,21 @@ def test_a_long_write_phase_yields_to_the_loop_after_a_slice(hub: Hub, wheel: Wh
     assert note.outcomes == [(len(members), 0)]
 
 
+def test_what_arrives_during_the_last_slice_of_a_large_channel_is_joined_into_the_next_write(
+    hub: Hub, wheel: Wheel, listener: Maker
+) -> None:
+    members = [listener(str(number)) for number in range(SLICE + 1)]
+    for member in members:
+        hub.subscribe(member, "news", FORM)
+    for number in (1, 2):
+        hub.deliver(Publication("news", "e", number))
+        wheel.turn()
+    assert {tuple(member.heard) for member in members} == {("news|e|1",)}
+    hub.deliver(Publication("news", "e", 3))
+    wheel.run_out()
+    assert all(member.heard == ["news|e|1", "news|e|2", "news|e|3"] for member in members)
+
+
 def test_a_member_that_leaves_between_two_slices_gets_no_more_and_others_lose_nothing(
     hub: Hub, wheel: Wheel, listener: Maker, counters: Counters
 ) -> None:
