@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
 def pages() -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each page, by name."""
-    for file in sorted((files("fastws") / "docs").iterdir(), key=lambda file: file.name):
+    for file in sorted((files("fastws") / "docs").iterdir(), key=lambda file: file.name.removesuffix(".md")):
         if file.name.endswith(".md"):
             yield file.name.removesuffix(".md"), file.read_text("utf-8")
 

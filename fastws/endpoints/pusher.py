@@ -54,7 +54,7 @@ class PusherApi:
         async def answered(application: Application, request: Request, *, address: str, **path_: str) -> Response:
             try:
                 app = self._checked(request, path_.pop("id", None), request.body)
-                reader = ChannelReader(application, app, self._read_members, self._apps)
+                reader = ChannelReader(application, app, self._read_members)
                 response = json_response(await call(reader, request, path_))
             except FastWSError as error:
                 response = _refusal(error)

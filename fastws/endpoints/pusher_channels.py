@@ -9,7 +9,7 @@ from typing import Final
 from fastws.endpoints.application import Application
 from fastws.errors import BadRequest, FastWSError
 from fastws.vocabulary.presence import ChannelMember
-from fastws.vocabulary.pusher_apps import PRESENCE, PusherApp, PusherApps, is_presence, user_of
+from fastws.vocabulary.pusher_apps import PRESENCE, PusherApp, is_presence, user_of
 from fastws.wire.request import Request
 
 USER_COUNT: Final = "user_count"
@@ -25,13 +25,12 @@ ReadMembers = Callable[[str, Callable[[list[ChannelMember] | FastWSError], None]
 class ChannelReader:
     """Reads the figures of one app, over all processes."""
 
-    __slots__ = ("_apps", "_read_members", "app", "application")
+    __slots__ = ("_read_members", "app", "application")
 
-    def __init__(self, application: Application, app: PusherApp, read_members: ReadMembers, apps: PusherApps) -> None:
+    def __init__(self, application: Application, app: PusherApp, read_members: ReadMembers) -> None:
         self.application = application
         self.app = app
         self._read_members = read_members
-        self._apps = apps
 
     async def info(self, name: str, wanted: frozenset[str]) -> dict[str, object]:
         """Return these figures of a channel. A channel without users has no `user_count`."""
@@ -68,10 +67,8 @@ class ChannelReader:
         return [app.name_of(channel) for channel in listed.names]
 
     async def connections(self) -> int:
-        """Return the number of connections of the app. Only if there are several apps, it looks at each."""
-        cluster = self.application.cluster
-        is_only_one = len(list(self._apps)) == 1
-        return await (cluster.dialect_connections("pusher") if is_only_one else cluster.realm_connections(self.app.id))
+        """Return the number of connections of the app."""
+        return await self.application.cluster.realm_connections(self.app.id)
 
 
 # A list of more would take too long to make. The first ones by name are listed.

@@ -21,6 +21,7 @@ class Client:
     def __init__(self, name: str) -> None:
         self.id = name
         self.dialect_name, self.codec_name, self.identity = "channels", "json", None
+        self.realm = None
         self.looks: list[tuple[int, bool]] = []
         self.is_gone = False
         self.is_expired = False
