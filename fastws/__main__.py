@@ -2,6 +2,6 @@
 
 import sys
 
-from fastws.cli import main
+from fastws_server import main
 
 sys.exit(main())

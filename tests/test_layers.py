@@ -11,9 +11,9 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 CHECKS = {
     "imports go one way": ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
-    "types are strict": ("-m", "mypy", "--strict", "-p", "fastws"),
+    "types are strict": ("-m", "mypy", "--strict", "-p", "fastws", "-p", "fastws_server"),
     "style": ("-m", "ruff", "check", "."),
-    "format": ("-m", "ruff", "format", "--check", "fastws", "tests", "benchmarks", "loadtest"),
+    "format": ("-m", "ruff", "format", "--check", "fastws", "fastws_server", "tests", "benchmarks", "loadtest"),
 }
 
 
