@@ -72,6 +72,12 @@ class SentinelProcess:
             client.execute_command("SENTINEL", "SET", SERVICE, "down-after-milliseconds", self._down_after)
             client.execute_command("SENTINEL", "SET", SERVICE, "failover-timeout", FAILOVER_TIMEOUT_MS)
 
+    @property
+    def primary_port(self) -> int:
+        """The port that it names."""
+        with self.client() as client:
+            return int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
+
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5.0)
 
@@ -111,12 +117,17 @@ class SentinelSetUp:
     def primary_port(self) -> int:
         """The port that the first running Sentinel names."""
         sentinel = next(sentinel for sentinel in self.sentinels if sentinel.process is not None)
-        with sentinel.client() as client:
-            return int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
+        return sentinel.primary_port
 
     @property
     def primary(self) -> RedisServer:
-        port = self.primary_port
+        return self._server_at(self.primary_port)
+
+    def primary_named_by(self, place: int) -> RedisServer:
+        """The server that one of the Sentinels names."""
+        return self._server_at(self.sentinels[place].primary_port)
+
+    def _server_at(self, port: int) -> RedisServer:
         return next(server for server in self.servers if server.port == port)
 
     def replace_primary_by_hand(self) -> None:
@@ -149,6 +160,17 @@ class SentinelSetUp:
             return True
 
         wait_until(begins)
+
+    def repair(self) -> None:
+        """Start again what was killed, or let it continue, and wait until all is in order."""
+        for sentinel in self.sentinels:
+            if sentinel.process is None:
+                sentinel.start()
+        primary_port = str(self.primary_port)
+        for server in self.servers:
+            if server.process is None:
+                server.start("--replicaof", "127.0.0.1", primary_port)
+        self.wait_until_whole()
 
     def wait_until_whole(self) -> None:
         """Wait until every Sentinel knows all others, and replicas in good order."""
