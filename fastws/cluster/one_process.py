@@ -158,13 +158,13 @@ class OneProcess:
             self._hub.flush_channels_of(client)
             client.end(1008, "closed by the application", label="terminated")
 
-    async def reserve(self, message_id: str) -> Outcome | None:
+    async def reserve(self, message_id: str, channel: str | None = None) -> Outcome | None:
         return await self._message_ids.reserve(message_id)
 
-    async def record_outcome(self, message_id: str, outcome: Outcome | None) -> None:
+    async def record_outcome(self, message_id: str, outcome: Outcome | None, channel: str | None = None) -> None:
         self._message_ids.record_outcome(message_id, outcome)
 
-    def publishing(self, message_id: str) -> None:
+    def publishing(self, message_id: str, channel: str | None = None) -> None:
         """Does nothing: a reservation in memory ends with the process."""
 
     def leave(self, message_id: str) -> None:

@@ -85,16 +85,17 @@ class Cluster(Protocol):
         """Close the connections that have signed in as `user` of `realm`, everywhere. Raises BrokerUnavailable."""
         ...
 
-    async def reserve(self, message_id: str) -> Outcome | None:
+    async def reserve(self, message_id: str, channel: str | None = None) -> Outcome | None:
         """Return None if this is the first try with this id in 5 minutes, on any process. The caller must then call
-        `record_outcome` or `leave`.
+        `record_outcome` or `leave`. `channel` is where the message goes, None for a direct message; the same for all
+        calls about one id.
 
         Otherwise return the outcome of the first try, after waiting for it if necessary. Raises Unavailable if that
         takes too long, and BrokerUnavailable.
         """
         ...
 
-    def publishing(self, message_id: str) -> None:
+    def publishing(self, message_id: str, channel: str | None = None) -> None:
         """Mark the id as published. The caller must publish next, in the same loop iteration."""
         ...
 
@@ -102,6 +103,6 @@ class Cluster(Protocol):
         """The outcome of the publication with this id is unknown. It is not published again."""
         ...
 
-    async def record_outcome(self, message_id: str, outcome: Outcome | None) -> None:
+    async def record_outcome(self, message_id: str, outcome: Outcome | None, channel: str | None = None) -> None:
         """Store the outcome for this id. None: it was not published, so the next try may publish. Never raises."""
         ...

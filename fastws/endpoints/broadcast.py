@@ -116,10 +116,11 @@ async def _publish(
     """Publish once per message_id. A repeated message_id gets the outcome of the first try, unless it was refused."""
     if message_id is None:
         return await _publish_now(application, publication, connection_id)
-    known = await application.cluster.reserve(message_id)
+    channel = publication.channel if connection_id is None else None
+    known = await application.cluster.reserve(message_id, channel)
     if known is not None:
         return dict(known)
-    application.cluster.publishing(message_id)
+    application.cluster.publishing(message_id, channel)
     try:
         outcome = await _publish_now(application, publication, connection_id)
     except (OutcomeUnknown, asyncio.CancelledError):
@@ -127,9 +128,9 @@ async def _publish(
         application.cluster.leave(message_id)
         raise
     except BaseException:
-        await application.cluster.record_outcome(message_id, None)
+        await application.cluster.record_outcome(message_id, None, channel)
         raise
-    await application.cluster.record_outcome(message_id, outcome)
+    await application.cluster.record_outcome(message_id, outcome, channel)
     return outcome
 
 

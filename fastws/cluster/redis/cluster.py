@@ -221,14 +221,14 @@ class RedisCluster:
         realm, user = (_text(field) for field in _fields(body, 2))
         self._local.disconnect_here(realm, user)
 
-    async def reserve(self, message_id: str) -> Outcome | None:
-        return await self.message_ids.reserve(message_id)
+    async def reserve(self, message_id: str, channel: str | None = None) -> Outcome | None:
+        return await self.message_ids.reserve(message_id, channel)
 
-    async def record_outcome(self, message_id: str, outcome: Outcome | None) -> None:
-        await self.message_ids.record_outcome(message_id, outcome)
+    async def record_outcome(self, message_id: str, outcome: Outcome | None, channel: str | None = None) -> None:
+        await self.message_ids.record_outcome(message_id, outcome, channel)
 
-    def publishing(self, message_id: str) -> None:
-        self.message_ids.publishing(message_id)
+    def publishing(self, message_id: str, channel: str | None = None) -> None:
+        self.message_ids.publishing(message_id, channel)
 
     def leave(self, message_id: str) -> None:
         self.message_ids.leave(message_id)

@@ -44,13 +44,13 @@ class RedisMessageIds:
         self._under_way: set[str] = set()
         self._failures = ThrottledLog(_log)
 
-    async def reserve(self, message_id: str) -> Outcome | None:
+    async def reserve(self, message_id: str, channel: str | None = None) -> Outcome | None:
         """Return None for the first try, which must then call `record_outcome` or `leave`, or the outcome of the first.
 
         If the first try has published but has no outcome after WAIT_SECONDS, the outcome is that of a duplicate.
         Raises BrokerUnavailable, or Unavailable if the first try has not published by then.
         """
-        call, key = self._commander(message_id).call, self._key(message_id)
+        call, key = self._commander(channel).call, self._key(message_id)
         now = asyncio.get_running_loop().time
         deadline = now() + WAIT_SECONDS
         while True:
@@ -71,19 +71,19 @@ class RedisMessageIds:
                 raise Unavailable("a message with this message_id is being published; try again", reason="message_id")
             await asyncio.sleep(POLL_SECONDS)
 
-    def publishing(self, message_id: str) -> None:
+    def publishing(self, message_id: str, channel: str | None = None) -> None:
         """Mark the id as published. The caller must publish next, in the same loop iteration."""
         command = pack(b"SET", self._key(message_id), self._published, b"EX", REMEMBERED_SECONDS)
-        commander = self._commander(message_id)
+        commander = self._commander(channel)
         commander.send(command, partial(commander.log_refusal, b"SET"))
 
     def leave(self, message_id: str) -> None:
         """The outcome of the try with this id is unknown. Its state in Redis stays as it is."""
         self._under_way.discard(message_id)
 
-    async def record_outcome(self, message_id: str, outcome: Outcome | None) -> None:
+    async def record_outcome(self, message_id: str, outcome: Outcome | None, channel: str | None = None) -> None:
         """Store the outcome of the try with this id. None: nothing was published, so the next try may publish."""
-        call, key = self._commander(message_id).call, self._key(message_id)
+        call, key = self._commander(channel).call, self._key(message_id)
         try:
             if outcome is None:
                 await call(b"DEL", key)
@@ -95,9 +95,10 @@ class RedisMessageIds:
             # Only after the reply: replies arrive in order, so a try that has read the mark still finds the id here.
             self._under_way.discard(message_id)
 
-    def _commander(self, message_id: str) -> RedisCommander:
-        """Ids are spread over all Redis nodes as channels are, so that one that is away costs its share of them."""
-        return self._broker.topology.node_of(message_id).commander
+    def _commander(self, channel: str | None) -> RedisCommander:
+        """The id of a publication lies on the server of its channel, so that it needs no other server."""
+        topology = self._broker.topology
+        return (topology.home if channel is None else topology.node_of(channel)).commander
 
     def _key(self, message_id: str) -> bytes:
         return self._broker.names.service("message", message_id)

@@ -21,12 +21,12 @@ import structlog
 
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.cluster.redis.nodes import RedisNodes
+from fastws.cluster.redis.server_list import ServerListCheck
 from fastws.cluster.stats import LocalChanges, NodeStats
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.errors import BadRequest, BrokerUnavailable
 from fastws.hub.hub import Hub
 from fastws.hub.roster import Roster
-from fastws.throttled_log import ThrottledLog
 from fastws.vocabulary.connection_ids import NODE_ID_LENGTH
 
 # Entries of a table in one message: about 80 KB, and one or two milliseconds to send or receive.
@@ -78,9 +78,7 @@ class RedisRegistry:
         self._changes = LocalChanges(hub, roster, self._wake.set)
         self._task: asyncio.Task[None] | None = None
         self._channel = broker.names.service("nodes")
-        # All processes must spread the channels over the same Redis servers.
-        self._servers = broker.topology.servers
-        self._failures = ThrottledLog(_log)
+        self._list = ServerListCheck(broker, self._channel)
         # Since when this node has received the messages of the other nodes.
         self._listening_since = float("inf")
         # Nodes of other versions use these names during a rolling update.
@@ -142,6 +140,7 @@ class RedisRegistry:
             published_at = loop.time()
             try:
                 await self._publish_changes()
+                self._list.announce()
                 await self._answer_askers()
                 await self._subtract_discarded()
                 self._remove_silent(loop.time() - timeouts.node_expiry_seconds)
@@ -164,8 +163,8 @@ class RedisRegistry:
                 self._record(table, counts)
             self._seq += 1
             message = {"node": self._broker.node_id, "seq": self._seq, **tables}
-            if self._servers:
-                message["servers"] = self._servers
+            if self._list.fingerprint:
+                message["servers"] = self._list.fingerprint
             self._broker.commander.publish(self._channel, MSGPACK.dumps(message), self._published)
             if not self._changes.channels and not self._changes.users:
                 return
@@ -215,8 +214,8 @@ class RedisRegistry:
         if message.get("bye"):
             self._remove(node_id)
             return
-        if message.get("servers", "") != self._servers:
-            self._failures.error("redis_url differs between processes", node=node_id)
+        if not self._list.check(message):
+            return
         now = asyncio.get_running_loop().time()
         node = self._others.get(node_id)
         if node is None:

@@ -12,14 +12,23 @@ import pytest
 from fastws.brokers.history import HistoryRule
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.topology.sentinel import SentinelWatch
+from fastws.brokers.redis.wire.timeouts import RedisTimeouts
 from fastws.config import Config
 from fastws.errors import BrokerUnavailable
 from fastws.redis_address import RedisAddress
 from tests.brokers.recording_hub import GAP, RecordingHub, passes, subscribed
-from tests.brokers.redis.topology.test_sentinel import QUICK, heard, published
+from tests.brokers.redis.topology.test_sentinel import heard, published
 from tests.brokers.tcp_proxy import TcpProxy
 from tests.redis_sentinel import SERVICE, SentinelSetUp
 
+TIMEOUTS = RedisTimeouts(
+    linger_seconds=0.2,
+    probe_seconds=0.1,
+    role_seconds=0.2,
+    answer_seconds=0.5,
+    probe_late_seconds=1.0,
+    probe_lost_seconds=1.5,
+)
 RULES = [("kept:**", HistoryRule(1000, 300))]
 
 
@@ -27,7 +36,7 @@ RULES = [("kept:**", HistoryRule(1000, 300))]
 async def running(url: str, behind: TcpProxy | None = None) -> AsyncIterator[tuple[RedisBroker, RecordingHub]]:
     """A broker that reaches the primary directly, or through the proxy `behind`."""
     hub = RecordingHub()
-    broker = RedisBroker(hub, Config(redis_url=url), timeouts=QUICK, rules=RULES)
+    broker = RedisBroker(hub, Config(redis_url=url), timeouts=TIMEOUTS, rules=RULES)
     if behind is not None:
         watch = watch_of(broker)
         watch._address = Translated(watch._address, behind)  # type: ignore[assignment]

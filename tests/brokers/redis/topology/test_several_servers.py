@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping, Sequence
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -167,11 +168,36 @@ async def test_a_feed_has_a_gap_whichever_server_was_away(pair: Pair, is_own: bo
         assert hub.heard == {JOBS: [GAP]}
 
 
+def faults(logs: Sequence[MutableMapping[str, Any]]) -> set[str]:
+    return {log["node"] for log in logs if log["event"] == "redis_url differs between processes"}
+
+
 async def test_a_process_with_another_list_is_logged(pair: Pair) -> None:
     async with processes(pair.url, "node_a", "node_b") as (one, two):
         await passes(lambda: one.cluster.registry.others and two.cluster.registry.others)
         with capture_logs() as logs:
             async with processes(pair.first.tcp_url, "node_c"):
                 await passes(lambda: len([log for log in logs if "differs" in log["event"]]) >= 3)
-        faults = {log["node"] for log in logs if log["event"] == "redis_url differs between processes"}
-        assert "node_c" in faults
+        assert "node_c" in faults(logs)
+
+
+async def test_a_process_with_another_first_server_is_logged_and_not_counted(pair: Pair) -> None:
+    """Their registries are on different servers."""
+    with capture_logs() as logs:
+        async with processes(pair.second.tcp_url, "node_a") as (alone,), processes(pair.url, "node_b"):
+            await passes(lambda: faults(logs))
+            assert alone.cluster.registry.others == []
+    assert faults(logs) == {"node_b"}
+
+
+async def test_processes_with_one_list_announce_it_without_a_log_line(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastws.cluster.redis.server_list.ANNOUNCE_SECONDS", 0.0)
+    with capture_logs() as logs:
+        async with processes(pair.url, "node_a", "node_b") as (one, two):
+            with pair.second.client() as client, client.pubsub(ignore_subscribe_messages=True) as listener:
+                listener.subscribe("fastws:nodes")
+                await passes(lambda: listener.get_message())
+            await passes(lambda: one.cluster.registry.others and two.cluster.registry.others)
+    assert faults(logs) == set()
