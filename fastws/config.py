@@ -55,8 +55,8 @@ class Config:
     tls_key: str | None = setting(None, "private key (PEM file)", placeholder="FILE")
     redis_url: str | None = setting(
         None,
-        "Redis that connects several processes: redis://, rediss://, unix:// or redis+sentinel://, or `embedded` to "
-        "start one; channels are spread over several. Default: no Redis, in-memory broker",
+        "Redis that connects several processes: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://, "
+        "or `embedded` to start one; channels are spread over several. Default: no Redis, in-memory broker",
         kind="url list",
         group="Redis",
         placeholder="URL",

@@ -14,7 +14,7 @@ DEFAULT_PORT: Final = 6379
 SCHEMES: Final = ("redis", "rediss", "unix")
 _SHAPES: Final = (
     "redis://[user:password@]host[:port][/db], rediss:// the same over TLS, "
-    "unix://[user:password@]/path/to/socket[?db=N], or redis+sentinel://"
+    "unix://[user:password@]/path/to/socket[?db=N], redis+sentinel:// or redis+cluster://"
 )
 _ENCODE: Final = "percent-encode special characters in the password (# is %23, / is %2F, ? is %3F, @ is %40)"
 # In the words of redis-py, and in those of Celery.

@@ -1,4 +1,4 @@
-"""The places in `redis_url`: one or several Redis servers, each given directly or by Redis Sentinel."""
+"""The places in `redis_url`: a Redis Cluster, or one or several servers, each given directly or by Redis Sentinel."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from fastws.errors import ConfigError
-from fastws.redis_address import RedisAddress, parse_address
+from fastws.redis_address import DEFAULT_PORT, RedisAddress, parse_address
 
 SENTINEL_PORT: Final = 26379
 _SCHEMES: Final = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 _SHAPE: Final = "redis+sentinel://[user:password@]host:26379,host2:26379/SERVICE[/db]"
+_CLUSTER_SCHEMES: Final = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+_CLUSTER_SHAPE: Final = "redis+cluster://[user:password@]host:6379,host2:6379"
 # A comma between two URLs. Those between the Sentinels of one URL are not followed by a scheme.
 _BETWEEN_URLS: Final = re.compile(r",(?=\s*(?:[a-z]+(?:\+[a-z]+)?://|embedded\b))")
 _CELERYS_WORD: Final = re.compile(r"([?&]ssl_cert_reqs=)CERT_([A-Z]+)\b", re.IGNORECASE)
+# What stands before the path and the options.
+_AUTHORITY: Final = re.compile(r"[^/?]*")
 _HOST_AND_PORT: Final = re.compile(r"(\[[^\]]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 
 
@@ -40,12 +44,26 @@ class SentinelAddress:
         return replace(self.primary, host=host, port=port)
 
 
-Place = RedisAddress | SentinelAddress
+@dataclass(slots=True, frozen=True)
+class ClusterAddress:
+    """A Redis Cluster: `seeds` are some of its nodes, with the credentials that all nodes share. At least one.
+
+    `str()` returns a URL without user and password, safe to log.
+    """
+
+    seeds: tuple[RedisAddress, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        scheme = "redis" if self.seeds[0].tls is None else "rediss"
+        return f"{scheme}+cluster://{','.join(map(_host_and_port, self.seeds))}"
+
+
+Place = RedisAddress | SentinelAddress | ClusterAddress
 
 
 def identity_of(place: Place) -> str:
     """Return the name by which channels are spread: without credentials, and the same whichever Sentinels are named."""
-    if isinstance(place, RedisAddress):
+    if not isinstance(place, SentinelAddress):
         return str(place)
     return f"sentinel://{place.service}/{place.primary.database}"
 
@@ -55,10 +73,17 @@ def split_urls(text: str) -> list[str]:
     return [url.strip() for url in _BETWEEN_URLS.split(text)]
 
 
+def is_cluster_url(url: str) -> bool:
+    """Whether `url` is that of a Redis Cluster."""
+    return url.strip().partition("://")[0] in _CLUSTER_SCHEMES
+
+
 def parse_places(text: str, *, setting: str = "redis_url") -> tuple[Place, ...]:
     """Parse `redis_url`, URLs separated by commas. Raises ConfigError: one line without any part of a password."""
     urls = split_urls(text)
     places = tuple(parse_place(url, setting=setting) for url in urls)
+    if len(places) > 1 and any(isinstance(place, ClusterAddress) for place in places):
+        raise ConfigError(f"{setting}: a Redis Cluster must be the only URL: {_CLUSTER_SHAPE}")
     identities = [identity_of(place) for place in places]
     for identity in identities:
         if identities.count(identity) > 1:
@@ -86,6 +111,8 @@ class _Parts(NamedTuple):
 
 def parse_place(url: str, *, setting: str = "redis_url") -> Place:
     """Parse one URL. Raises ConfigError."""
+    if is_cluster_url(url):
+        return _parse_cluster(url, setting)
     if url.strip().partition("://")[0] not in _SCHEMES:
         return parse_address(url, setting=setting)
     parts = _taken_apart(url, setting)
@@ -93,7 +120,7 @@ def parse_place(url: str, *, setting: str = "redis_url") -> Place:
     sentinel = replace(
         primary, username=parts.sentinel_username or None, password=parts.sentinel_password or None, database=0
     )
-    sentinels = tuple(_sentinel(sentinel, part, setting) for part in parts.hosts.split(","))
+    sentinels = tuple(_at(sentinel, part, SENTINEL_PORT, setting, _SHAPE) for part in parts.hosts.split(","))
     return SentinelAddress(parts.service, sentinels, primary)
 
 
@@ -112,11 +139,28 @@ def _taken_apart(url: str, setting: str) -> _Parts:
     return _Parts(plain, hosts, unquote(service), username, password)
 
 
-def _sentinel(credentials: RedisAddress, text: str, setting: str) -> RedisAddress:
+def _parse_cluster(url: str, setting: str) -> ClusterAddress:
+    scheme, _, rest = url.strip().partition("://")
+    authority = _AUTHORITY.match(rest)
+    login, at, hosts = authority[0].rpartition("@") if authority is not None else ("", "", "")
+    if not hosts:
+        raise ConfigError(f"{setting}: must be {_CLUSTER_SHAPE}")
+    # The rest is that of a plain URL. Reading it as such checks it, and says what is wrong in the same words.
+    login_of_all = parse_address(
+        f"{_CLUSTER_SCHEMES[scheme]}://{login}{at}node{rest[len(f'{login}{at}{hosts}') :]}", setting=setting
+    )
+    if login_of_all.database:
+        raise ConfigError(f"{setting}: must not name a database: a Redis Cluster has only database 0")
+    return ClusterAddress(
+        tuple(_at(login_of_all, part, DEFAULT_PORT, setting, _CLUSTER_SHAPE) for part in hosts.split(","))
+    )
+
+
+def _at(credentials: RedisAddress, text: str, default_port: int, setting: str, shape: str) -> RedisAddress:
     found = _HOST_AND_PORT.fullmatch(text.strip())
-    port = SENTINEL_PORT if found is None or found[2] is None else int(found[2])
+    port = default_port if found is None or found[2] is None else int(found[2])
     if found is None or not 0 < port < 65_536:
-        raise ConfigError(f"{setting}: not a valid host and port of a Sentinel; must be {_SHAPE}")
+        raise ConfigError(f"{setting}: not a valid host and port of each server; must be {shape}")
     return replace(credentials, host=unquote(found[1].strip("[]")), port=port)
 
 

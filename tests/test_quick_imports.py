@@ -37,6 +37,22 @@ def test_a_process_imports_no_rich_and_leaves_it_to_others(program: str, tmp_pat
     assert (done.stdout, done.stderr) == ("True False True\nTrue\n", "")
 
 
+def test_a_process_on_one_redis_imports_nothing_for_a_cluster() -> None:
+    program = """
+from fastws.brokers.redis.broker import RedisBroker
+from fastws.config import Config
+from fastws.server.server import Server
+from tests.brokers.recording_hub import RecordingHub
+import sys
+RedisBroker(RecordingHub(), Config(redis_url="redis://localhost"))
+print(sorted(name for name in sys.modules if "redis.wire.cluster" in name or "cluster_node" in name or name == "redis"))
+RedisBroker(RecordingHub(), Config(redis_url="redis+cluster://localhost"))
+print("fastws.brokers.redis.wire.cluster.slots" in sys.modules, "redis" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\nTrue False\n", "")
+
+
 def test_what_was_imported_and_switched_off_before_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich", gc)
     gc.disable()

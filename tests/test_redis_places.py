@@ -6,7 +6,7 @@ import pytest
 
 from fastws.errors import ConfigError
 from fastws.redis_address import RedisAddress
-from fastws.redis_places import SentinelAddress, identity_of, parse_place, parse_places, split_urls
+from fastws.redis_places import ClusterAddress, SentinelAddress, identity_of, parse_place, parse_places, split_urls
 
 
 def test_a_sentinel_url_with_everything() -> None:
@@ -41,6 +41,48 @@ def test_rediss_uses_tls_for_both() -> None:
     assert place.primary.tls is not None
     assert place.sentinels[0].tls is place.primary.tls
     assert str(place) == "rediss+sentinel://a:26379/main/0"
+
+
+def test_a_cluster_url_with_everything() -> None:
+    (place,) = parse_places("redis+cluster://user:p%40ss@a:7000,b,[::1]:7001/0?protocol=3")
+    assert isinstance(place, ClusterAddress)
+    assert [(one.host, one.port) for one in place.seeds] == [("a", 7000), ("b", 6379), ("::1", 7001)]
+    assert {(one.username, one.password, one.database, one.protocol) for one in place.seeds} == {("user", "p@ss", 0, 3)}
+    assert str(place) == "redis+cluster://a:7000,b:6379,[::1]:7001"
+    assert "p@ss" not in repr(place)
+
+
+@pytest.mark.parametrize("tail", ["", "/", "?ssl_cert_reqs=CERT_NONE", "/?ssl_cert_reqs=none"])
+def test_a_cluster_url_over_tls(tail: str) -> None:
+    place = parse_place(f"rediss+cluster://a{tail}")
+    assert isinstance(place, ClusterAddress)
+    assert place.seeds[0].tls is not None
+    assert str(place) == "rediss+cluster://a:6379"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis+cluster://a/1", "only database 0"),
+        ("redis+cluster://a?db=2", "only database 0"),
+        ("redis+cluster://a,redis://b", "must be the only URL"),
+        ("redis://b,redis+cluster://a", "must be the only URL"),
+        ("redis+cluster://", "host:6379,host2:6379"),
+        ("redis+cluster://a,,b", "host:6379,host2:6379"),
+        ("redis+cluster://a:99999", "host:6379,host2:6379"),
+        ("redis+cluster://a:secret", "host:6379,host2:6379"),
+        ("redis+cluster://:sec/ret@a", "percent-encode"),
+        ("redis+cluster://:sec?ret@a", "percent-encode"),
+        ("redis+cluster://a/main", "must be a number"),
+        ("redis+cluster://a?nonsense=secret", "unknown option"),
+        ("redis+cluster://a?ssl_cert_reqs=none", "needs rediss://"),
+    ],
+)
+def test_mistakes_in_a_cluster_url(url: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as error:
+        parse_places(url)
+    assert str(error.value).startswith("redis_url: ")
+    assert "secret" not in str(error.value)
 
 
 def test_commas_between_urls_and_between_sentinels() -> None:

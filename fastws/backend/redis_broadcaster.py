@@ -19,7 +19,7 @@ from fastws.backend.redis_encoding import Format, redis_publication
 from fastws.backend.redis_servers import RedisServers, checked_replies
 from fastws.errors import BadRequest, FastWSError
 from fastws.redis_address import RedisAddress
-from fastws.redis_places import Place
+from fastws.redis_places import SentinelAddress
 
 TIMEOUT_SECONDS = 5.0
 PIPELINE_SIZE = 512  # publications per pipeline
@@ -122,7 +122,9 @@ class RedisBroadcaster(AnyRedisBroadcaster[Outcome], ClosedOnExit):
         except RedisError as error:
             raise self._translated(position, error) from error
 
-    def _publish_once(self, client: redis.Redis, place: Place, publications: list[tuple[str, bytes]]) -> list[Outcome]:
+    def _publish_once(
+        self, client: redis.Redis, place: RedisAddress | SentinelAddress, publications: list[tuple[str, bytes]]
+    ) -> list[Outcome]:
         if len(publications) == 1 and isinstance(place, RedisAddress):
             (first,) = publications
             return [outcome_of(client.publish(*first))]
@@ -174,7 +176,7 @@ class AsyncRedisBroadcaster(AnyRedisBroadcaster[Awaitable[Outcome]], ClosedOnAsy
             raise self._translated(position, error) from error
 
     async def _publish_once(
-        self, client: redis.asyncio.Redis, place: Place, publications: list[tuple[str, bytes]]
+        self, client: redis.asyncio.Redis, place: RedisAddress | SentinelAddress, publications: list[tuple[str, bytes]]
     ) -> list[Outcome]:
         if len(publications) == 1 and isinstance(place, RedisAddress):
             (first,) = publications

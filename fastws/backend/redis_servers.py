@@ -13,8 +13,18 @@ import redis.retry
 from redis.connection import parse_url
 
 from fastws.backend.redis_connection import BACKOFF, RETRIES
+from fastws.errors import ConfigError
 from fastws.redis_address import RedisAddress
-from fastws.redis_places import Place, SentinelAddress, for_redis_py, identity_of, parse_places, plain_url, split_urls
+from fastws.redis_places import (
+    ClusterAddress,
+    Place,
+    SentinelAddress,
+    for_redis_py,
+    identity_of,
+    parse_places,
+    plain_url,
+    split_urls,
+)
 from fastws.rendezvous import position_of
 
 # The first word of a primary's reply to ROLE, with and without decode_responses.
@@ -26,7 +36,7 @@ class RedisServers:
 
     def __init__(self, redis_url: str | Sequence[str]) -> None:
         text = redis_url if isinstance(redis_url, str) else ",".join(redis_url)
-        self.places = parse_places(text, setting="`redis_url`")
+        self.places = [_supported(place) for place in parse_places(text, setting="`redis_url`")]
         self._urls = split_urls(text)
         self._identities = [identity_of(place) for place in self.places]
 
@@ -54,7 +64,15 @@ class RedisServers:
         return asyncio_primary_client(place, options | _options(url, place))
 
 
-def checked_replies(replies: list[Any], place: Place) -> list[Any]:
+def _supported(place: Place) -> RedisAddress | SentinelAddress:
+    if isinstance(place, ClusterAddress):
+        raise ConfigError(
+            "`redis_url`: a Redis Cluster is not supported here yet; publish over HTTP: Broadcaster(url, key)"
+        )
+    return place
+
+
+def checked_replies(replies: list[Any], place: RedisAddress | SentinelAddress) -> list[Any]:
     """Return the replies to a batch of PUBLISH. At a place of Sentinel, one to ROLE follows them.
 
     Raises ReadOnlyError if a replica has answered: PUBLISH succeeds there, but reaches nobody else.

@@ -20,7 +20,7 @@ from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
 from fastws.doctor.history import NO_EVICTION, check_history_in_redis
 from fastws.redis_address import RedisAddress
-from fastws.redis_places import Place, SentinelAddress
+from fastws.redis_places import SentinelAddress, is_cluster_url
 from fastws.resolver import lookup
 from fastws.vocabulary.channels import WORKSPACE_ID
 
@@ -58,6 +58,9 @@ def check_redis(config: Config) -> Iterator[Finding]:
         return
     if config.redis_url == EMBEDDED:
         yield ok("redis", "embedded: started by `fastws serve` on this machine")
+        return
+    if is_cluster_url(config.redis_url):
+        yield warn("redis", "a Redis Cluster, which `fastws doctor` cannot check yet", "run redis-cli --cluster check")
         return
     servers = RedisServers(config.redis_url)
     for position, place in enumerate(servers.places):
@@ -101,7 +104,7 @@ def _answers_for(address: RedisAddress) -> bool:
     return True
 
 
-def _check_server(config: Config, client: redis.Redis, address: Place) -> Iterator[Finding]:
+def _check_server(config: Config, client: redis.Redis, address: RedisAddress | SentinelAddress) -> Iterator[Finding]:
     """Yield the findings on a Redis server."""
     with client:
         user = (address if isinstance(address, RedisAddress) else address.primary).username or "default"

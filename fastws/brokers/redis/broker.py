@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -25,10 +25,10 @@ from fastws.brokers.redis.node import NodeOptions, RedisNode
 from fastws.brokers.redis.plain_notes import is_note
 from fastws.brokers.redis.receipts import RedisReceipts
 from fastws.brokers.redis.refusals import RedisRefusals
+from fastws.brokers.redis.services import RedisServices, Service
 from fastws.brokers.redis.several_histories import history_of
 from fastws.brokers.redis.subscriptions import RedisSubscriptions, Refused
 from fastws.brokers.redis.tail import HistoryLimits
-from fastws.brokers.redis.topology.cluster_node import Cluster, ClusterNode
 from fastws.brokers.redis.topology.from_settings import topology_of
 from fastws.brokers.redis.topology.port import MakeNode, Topology
 from fastws.brokers.redis.wire.commander import RedisCommander
@@ -37,7 +37,7 @@ from fastws.brokers.redis.wire.resp import refusal_text
 from fastws.brokers.redis.wire.timeouts import DEFAULT_TIMEOUTS, RedisTimeouts
 from fastws.config import Config
 from fastws.counters import Counters
-from fastws.errors import BrokerUnavailable, FastWSError
+from fastws.errors import BrokerUnavailable, ConfigError, FastWSError
 from fastws.hub.ports import Deliverer, Receipt
 from fastws.hub.publication_log import LoggedReceipt
 from fastws.logs import LogLevel
@@ -48,6 +48,9 @@ from fastws.vocabulary.connection_ids import new_node_id
 from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import Publication
 
+if TYPE_CHECKING:
+    from fastws.brokers.redis.topology.cluster_node import Cluster
+
 # How long `start` waits for Redis before it returns without it.
 START_SECONDS: Final = 1.0
 # A rejected message may be quoted in the log up to this length.
@@ -57,14 +60,6 @@ _log = structlog.get_logger("fastws.redis")
 
 
 HistoryTable = Sequence[tuple[str | None, HistoryRule | None]]
-
-
-class Service(NamedTuple):
-    """The callbacks of an internal Redis channel. `subscribed` is called after each (re)subscription."""
-
-    receive: Callable[[bytes], None]
-    subscribed: Callable[[], None]
-    node: RedisNode
 
 
 class RedisBroker:
@@ -97,7 +92,7 @@ class RedisBroker:
         # Set by the registry, which knows the other nodes.
         self.remote_count: Callable[[str], int] = _no_remote_subscribers
         self._deliverer = deliverer
-        self._services: dict[bytes, Service] = {}
+        self._services = RedisServices(self._reject_service)
         self._number = 0
         self._rejections = ThrottledLog(_log)
         self.topology = make_topology(config, self._make_node)
@@ -114,14 +109,17 @@ class RedisBroker:
         if cluster is None:
             node = RedisNode(address, probe_name, self, options)
         else:
+            from fastws.brokers.redis.topology.cluster_node import ClusterNode  # others do without its memory
+
             node = ClusterNode(address, probe_name, self, options, cluster, is_home=not word)
-        self._services[probe_name] = Service(node.monitor.received, node.monitor.subscribed, node)
-        node.listener.want((probe_name,))
+        self._services.add(probe_name, Service(node.monitor.received, node.monitor.subscribed, node))
         if any(rule for _, rule in self._rules):
             node.history = self._make_history(node)
         return node
 
     def _make_history(self, node: RedisNode) -> RedisHistory:
+        if self.names.is_cluster:
+            raise ConfigError("history: is not supported on a Redis Cluster yet; leave it out, or use one Redis server")
         config = self._config
         return RedisHistory(
             self._deliverer,
@@ -162,18 +160,19 @@ class RedisBroker:
 
         A message to this process itself did in the last 3 seconds.
         """
-        return any(node.is_up for node in self.topology.nodes)
+        return any(node.is_up for node in self.topology.channel_nodes)
 
     @property
     def nodes(self) -> Sequence[RedisNode]:
-        """All Redis servers of this installation."""
-        return self.topology.nodes
+        """All Redis servers of this installation that hold channels."""
+        return self.topology.channel_nodes
 
     async def start(self) -> None:
         """Connect. Returns when messages pass through Redis, or after 1 s; it then continues to try."""
         await self.topology.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):
+                await self.topology.wait_until_known()
                 for node in self.topology.nodes:
                     await node.monitor.first_received.wait()
 
@@ -244,16 +243,11 @@ class RedisBroker:
 
         `subscribed` is called after each (re)subscription.
         """
-        node = node or self.topology.home
-        self._services[name] = Service(receive, subscribed, node)
-        node.listener.want((name,))
+        self._services.add(name, Service(receive, subscribed, node or self.topology.home))
 
     def unserve(self, name: bytes) -> None:
         """Unsubscribe from the internal Redis channel `name`."""
-        service = self._services.pop(name, None)
-        if service is not None:
-            service.node.refusals.forget((name,))
-            service.node.listener.drop((name,))
+        self._services.remove(name)
 
     def _reject(self, kind: str, reason: str) -> None:
         """Log a rejected message. The reason is cut because it may quote what another client published."""
@@ -282,7 +276,7 @@ class RedisBroker:
         """Pass one message from Redis to the hub or to the service of its channel. Never raises."""
         route = self.subscriptions.routes.get(name)
         if route is None:
-            self._receive_service(name, payload)
+            self._services.receive(name, payload)
             return
         channel, form, history = route
         try:
@@ -336,24 +330,13 @@ class RedisBroker:
     def _echoed(self, node: str | None, number: int) -> Receipt | None:
         return self.receipts.echoed(number) if node == self.node_id else None
 
-    def _receive_service(self, name: bytes, payload: bytes) -> None:
-        service = self._services.get(name)
-        if service is None:
-            return
-        try:
-            service.receive(payload)
-        except Exception as error:  # noqa: BLE001 any client of Redis may publish anything there
-            self.counters.feed_rejected["service"] += 1
-            self._reject("service", repr(error))
+    def _reject_service(self, error: Exception) -> None:
+        self.counters.feed_rejected["service"] += 1
+        self._reject("service", repr(error))
 
     def confirmed(self, node: RedisNode, name: bytes) -> None:
-        service = self._services.get(name)
         try:
-            if service is not None:
-                node.refusals.accepted((name,))
-                node.listener.accepted((name,))
-                service.subscribed()
-            else:
+            if not self._services.confirmed(node, name):
                 self.subscriptions.confirmed(node, name)
         except Exception:  # noqa: BLE001 a bug in one callback must not cost the confirmations after it
             _log.exception("bug while confirming a subscription")

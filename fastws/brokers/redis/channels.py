@@ -9,6 +9,7 @@ from fastws.brokers.envelope import DEFAULT_LIMIT_BYTES, Decoded, decode, encode
 from fastws.brokers.feed_forms import JobsForm, WorkspaceForm
 from fastws.config import SETTINGS, Config
 from fastws.errors import ConfigError
+from fastws.redis_places import is_cluster_url
 from fastws.vocabulary.channels import WORKSPACE_ID, workspace_channels
 from fastws.vocabulary.publication import Publication
 
@@ -72,7 +73,7 @@ class RedisNames:
         self._envelope = EnvelopeForm(limit_bytes)
         self._jobs_form = JobsForm(limit_bytes)
         self._workspace_form = WorkspaceForm(limit_bytes)
-        self._is_cluster = config.redis_url is not None and is_cluster_url(config.redis_url)
+        self.is_cluster = config.redis_url is not None and is_cluster_url(config.redis_url)
         # For every publication in a cluster.
         self.is_classic = lru_cache(CACHED_CHANNELS)(self._is_classic)
         # Called for every publication; the cache takes 0.1 µs instead of 1.4 µs.
@@ -90,7 +91,7 @@ class RedisNames:
 
     def live(self, channel: str) -> bytes:
         """The Redis channel of a channel: `fastws:channel:chat:1`, in a Redis Cluster `fastws:{chat:1}:live`."""
-        if self._is_cluster:
+        if self.is_cluster:
             return self.of_channel(channel, "live")
         return b"%bchannel:%b" % (self._prefix, channel.encode("utf-8", "surrogatepass"))
 
@@ -113,11 +114,6 @@ class RedisNames:
     def service(self, *words: str) -> bytes:
         """The name of an internal Redis channel or key, for example `fastws:node:abc`."""
         return self._prefix + ":".join(words).encode("utf-8", "surrogatepass")
-
-
-def is_cluster_url(url: str) -> bool:
-    """Whether `url` is that of a Redis Cluster."""
-    return url.strip().startswith(("redis+cluster://", "rediss+cluster://"))
 
 
 def hash_tagged(prefix: bytes, channel: str) -> bytes:

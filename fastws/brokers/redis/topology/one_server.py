@@ -21,6 +21,8 @@ class OneServer:
     def nodes(self) -> Sequence[RedisNode]:
         return (self.home,)
 
+    channel_nodes = nodes
+
     def node_of(self, channel: str) -> RedisNode:
         return self.home
 
@@ -29,6 +31,9 @@ class OneServer:
 
     async def start(self) -> None:
         self._server.start()
+
+    async def wait_until_known(self) -> None:
+        """Return at once."""
 
     async def stop(self) -> None:
         await self._server.stop()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fastws.brokers.redis.node import RedisNode
-from fastws.brokers.redis.topology.cluster_node import Cluster
 from fastws.redis_address import RedisAddress
+
+if TYPE_CHECKING:
+    from fastws.brokers.redis.topology.cluster_node import Cluster
 
 
 class MakeNode(Protocol):
@@ -55,6 +57,11 @@ class Topology(Protocol):
         """A fingerprint of the list of servers where all processes must have the same one; else ""."""
         ...
 
+    @property
+    def channel_nodes(self) -> Sequence[RedisNode]:
+        """Those of `nodes` that hold channels. Empty while it is not known which these are."""
+        ...
+
     def node_of(self, channel: str) -> RedisNode: ...
 
     def other_feed_nodes(self, channel: str) -> Sequence[RedisNode]:
@@ -63,6 +70,10 @@ class Topology(Protocol):
 
     async def start(self) -> None:
         """Start the nodes, without waiting until they are connected."""
+        ...
+
+    async def wait_until_known(self) -> None:
+        """Return once it is known which nodes hold channels."""
         ...
 
     async def stop(self) -> None:

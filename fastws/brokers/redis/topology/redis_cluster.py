@@ -19,7 +19,7 @@ from fastws.brokers.redis.wire.cluster.discovery import NotUsable, read_slots
 from fastws.brokers.redis.wire.cluster.slots import Node, SlotMap, key_slot
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.listener import Names
-from fastws.redis_address import RedisAddress
+from fastws.redis_places import ClusterAddress
 
 # Intervals at which the map of the slots is read: always, and while a node is away or has refused a slot.
 REFRESH_SECONDS: Final = 30.0
@@ -33,18 +33,18 @@ _log = structlog.get_logger("fastws.redis")
 class RedisClusterTopology:
     """A Topology of the primaries of a Redis Cluster.
 
-    `seeds` are nodes of the cluster, of which one must answer at the start; `login` has what all connections share.
-    The home node has connections of its own to the owner of the slot of the registry, and passes on everything else.
-    Until the map is known, every channel belongs to it.
+    One of the seeds in `address` must answer at the start. The home node has connections of its own to the owner of the
+    slot of the registry, and passes on everything else. Until the map is known, every channel belongs to it, and it is
+    not connected.
     """
 
     # The processes need not know the same nodes: those of the cluster know each other.
     servers = ""
 
-    def __init__(self, login: RedisAddress, seeds: Sequence[Node], names: RedisNames, make_node: MakeNode) -> None:
+    def __init__(self, address: ClusterAddress, names: RedisNames, make_node: MakeNode) -> None:
         self.is_classic = names.is_classic
-        self._login = login
-        self._seeds = tuple(seeds)
+        self._login = address.seeds[0]
+        self._seeds = tuple(Node(seed.host, seed.port) for seed in address.seeds)
         self._make_node = make_node
         self._slots = SlotMap()
         self._home_slot = key_slot(names.service("nodes"))
@@ -61,6 +61,8 @@ class RedisClusterTopology:
         # The node that has named another owner last: it knows more than others.
         self._best: Node | None = None
         self._in_doubt = asyncio.Event()
+        self._is_known = asyncio.Event()
+        self._is_home_located = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._reason = ""
         self._home = self._new_node(self._seeds[0], "")
@@ -80,6 +82,10 @@ class RedisClusterTopology:
     def nodes(self) -> Sequence[RedisNode]:
         return (self._home, *self._nodes.values())
 
+    @property
+    def channel_nodes(self) -> Sequence[RedisNode]:
+        return tuple(self._nodes.values())
+
     def other_feed_nodes(self, channel: str) -> Sequence[RedisNode]:
         """Return none: every node of a cluster passes PUBLISH on to all others."""
         return ()
@@ -89,8 +95,11 @@ class RedisClusterTopology:
         return self._home if owner is None else self._nodes[owner]
 
     async def start(self) -> None:
-        self._home.start()
+        self._home.start(is_located=False)
         self._spawn(self._run())
+
+    async def wait_until_known(self) -> None:
+        await self._is_known.wait()
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -184,6 +193,7 @@ class RedisClusterTopology:
         self.node_of.cache_clear()
         if has_changed:
             self._announce()
+        self._is_known.set()
         now = asyncio.get_running_loop().time()
         self._kept = {node: until for node, until in self._kept.items() if until > now}
         for node in self._nodes.keys() - primaries - self._kept.keys():
@@ -209,7 +219,8 @@ class RedisClusterTopology:
         """Bring the home node, its subscriptions and the channels to the owners of their slots."""
         self._is_moving = False
         owner = self._slots.owner(self._home_slot)
-        if owner is not None and owner != self._home.commander.node:
+        if owner is not None and (owner != self._home.commander.node or not self._is_home_located):
+            self._is_home_located = True
             address = replace(self._login, host=owner.host, port=owner.port)
             self._home.move(address, "the cluster has another owner for the slot of the registry")
         for names, had in list(self._services.items()):

@@ -26,6 +26,7 @@ class SeveralServers:
         self._servers = sorted(servers, key=lambda server: server.identity)
         self._identities = [server.identity for server in self._servers]
         self.nodes: Sequence[RedisNode] = tuple(server.node for server in self._servers)
+        self.channel_nodes = self.nodes
         self.home = self.nodes[0]
         self.servers = blake2b("\n".join(self._identities).encode(), digest_size=6).hexdigest()
         # Called for every publication. Hashing takes some µs.
@@ -47,6 +48,9 @@ class SeveralServers:
     async def start(self) -> None:
         for server in self._servers:
             server.start()
+
+    async def wait_until_known(self) -> None:
+        """Return at once."""
 
     async def stop(self) -> None:
         await asyncio.gather(*(server.stop() for server in self._servers))

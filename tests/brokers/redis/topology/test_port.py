@@ -29,6 +29,7 @@ class TwoServers:
     def __init__(self, first: RedisNode, second: RedisNode) -> None:
         self.home = first
         self.nodes: Sequence[RedisNode] = (first, second)
+        self.channel_nodes = self.nodes
         self.second: set[str] = set()
         self.servers = ""
 
@@ -41,6 +42,9 @@ class TwoServers:
     async def start(self) -> None:
         for node in self.nodes:
             node.start()
+
+    async def wait_until_known(self) -> None:
+        """Return at once."""
 
     async def stop(self) -> None:
         await asyncio.gather(*(node.stop() for node in self.nodes))

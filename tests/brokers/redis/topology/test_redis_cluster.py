@@ -9,14 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from fastws.brokers.redis.broker import RedisBroker
-from fastws.brokers.redis.channels import RedisNames
-from fastws.brokers.redis.topology.port import MakeNode
-from fastws.brokers.redis.topology.redis_cluster import RedisClusterTopology
-from fastws.brokers.redis.wire.cluster.slots import Node, key_slot
+from fastws.brokers.redis.wire.cluster.slots import key_slot
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
 from fastws.config import Config
 from fastws.errors import BrokerUnavailable
-from fastws.redis_address import RedisAddress
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import GAP, AwaitedReceipt, RecordingHub, passes, subscribed
 from tests.brokers.redis.wire.test_listener import push
@@ -38,16 +34,11 @@ JOBS = "botrix:jobs:updates"
 async def on_cluster(
     cluster: RedisCluster, *, protocol: int = 2, node_id: str | None = None, hub: RecordingHub | None = None
 ) -> AsyncIterator[tuple[RedisBroker, RecordingHub]]:
-    config = Config(redis_url=cluster.url)
-
-    def make(config: Config, make_node: MakeNode) -> RedisClusterTopology:
-        seeds = [Node(*seed) for seed in cluster.seeds]
-        return RedisClusterTopology(RedisAddress(protocol=protocol), seeds, RedisNames(config), make_node)
-
     hub = hub or RecordingHub()
-    broker = RedisBroker(hub, config, timeouts=QUICK, make_topology=make, node_id=node_id)
+    config = Config(redis_url=f"{cluster.url}?protocol={protocol}")
+    broker = RedisBroker(hub, config, timeouts=QUICK, node_id=node_id)
     await broker.start()
-    await passes(lambda: len(broker.topology.nodes) > 3 and all(node.is_up for node in broker.topology.nodes))
+    await passes(lambda: len(broker.nodes) >= 3 and all(node.is_up for node in broker.topology.nodes))
     try:
         yield broker, hub
     finally:
