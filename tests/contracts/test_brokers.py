@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -107,14 +107,6 @@ async def _running(side: Side) -> AsyncIterator[Side]:
         yield side
     finally:
         await side.broker.stop()
-
-
-@pytest.fixture(scope="module")
-def another_redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    server.start()
-    yield server
-    server.close()
 
 
 @pytest.fixture(

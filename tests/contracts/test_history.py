@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,6 +19,7 @@ from fastws.hub.ports import Receipt
 from fastws.vocabulary.positions import Page, Past, Position, Recovery
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import PATIENCE_SECONDS, AwaitedReceipt
+from tests.redis_sentinel import SentinelSetUp
 from tests.redis_server import RedisServer
 
 CHANNEL = "c"
@@ -144,17 +145,63 @@ async def running(side: Side) -> AsyncIterator[Side]:
         await side.broker.stop()
 
 
-@pytest.fixture(params=["memory", "redis: the tail of the process", "redis: another process"])
-async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
-    kind: str = request.param
-    url = None if kind == "memory" else request.getfixturevalue("redis_server").url
+class Place(NamedTuple):
+    """Where histories are kept: `redis_url`, None for memory, and the servers that have the keys."""
+
+    url: str | None
+    servers: list[RedisServer]
+
+
+def _redis(request: pytest.FixtureRequest) -> Place:
+    server: RedisServer = request.getfixturevalue("redis_server")
+    return Place(server.url, [server])
+
+
+def _two_servers(request: pytest.FixtureRequest) -> Place:
+    servers = [request.getfixturevalue("redis_server"), request.getfixturevalue("another_redis_server")]
+    return Place(",".join(server.url for server in servers), servers)
+
+
+def _sentinel(request: pytest.FixtureRequest) -> Place:
+    set_up: SentinelSetUp = request.getfixturevalue("sentinel_set_up")
+    return Place(set_up.url, [set_up.primary])
+
+
+PLACES: dict[str, Callable[[pytest.FixtureRequest], Place]] = {
+    "memory": lambda request: Place(None, []),
+    "redis": _redis,
+    "two servers": _two_servers,
+    "sentinel": _sentinel,
+}
+
+
+@pytest.fixture(
+    params=["memory", *(f"{place}, {asked}" for place in list(PLACES)[1:] for asked in ("same process", "another"))]
+)
+def kind(request: pytest.FixtureRequest) -> str:
+    """The place, and whether the process is asked that has published."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, kind: str) -> Iterator[Place]:
+    found = PLACES[kind.partition(",")[0]](request)
+    yield found
+    for server in found.servers:
+        with server.client() as client:
+            client.flushall()
+
+
+@pytest.fixture
+async def make(kind: str, place: Place) -> AsyncIterator[Make]:
     async with AsyncExitStack() as stack:
 
         async def made(rule: HistoryRule, limit: int = 1000) -> Sides:
-            side = await stack.enter_async_context(running(Side(kind, url, rule, limit)))
-            if not kind.endswith("another process"):
+            side = await stack.enter_async_context(running(Side(kind, place.url, rule, limit)))
+            if not kind.endswith("another"):
                 return Sides(side, side)
-            return Sides(side, await stack.enter_async_context(running(Side(kind, url, rule, limit))))
+            return Sides(side, await stack.enter_async_context(running(Side(kind, place.url, rule, limit))))
 
         yield made
 
@@ -207,9 +254,7 @@ async def test_the_last_publications_come_without_a_promise(make: Make) -> None:
         assert (recovery.outcome, offsets(recovery)) == (None, expected)
 
 
-async def test_seconds_after_the_last_publication_all_are_gone_but_not_the_position(
-    make: Make, redis_server: RedisServer
-) -> None:
+async def test_seconds_after_the_last_publication_all_are_gone_but_not_the_position(make: Make, place: Place) -> None:
     sides = await make(HistoryRule(10, 0.3), 1000)
     epoch = await sides.published(10)
     sides.asked.now += 0.3
@@ -218,8 +263,9 @@ async def test_seconds_after_the_last_publication_all_are_gone_but_not_the_posit
             assert offsets(recovery) == [9, 10]
             await asyncio.sleep(0.02)
     assert offsets(recovery) == []
-    with redis_server.client() as client:
-        assert not list(client.scan_iter("*:stream"))
+    for server in place.servers:
+        with server.client() as client:
+            assert not list(client.scan_iter("*:stream"))
     recovery = await sides.asked.subscribe(Position(10, epoch))
     assert (recovery.position, recovery.outcome) == (Position(10, epoch), "recovered")
 
