@@ -237,13 +237,20 @@ class RedisBroker:
         name: bytes,
         receive: Callable[[bytes], None],
         subscribed: Callable[[], None],
-        node: RedisNode | None = None,
+        channel: str | None = None,
     ) -> None:
-        """Subscribe to the internal Redis channel `name`, on the home node or `node`.
+        """Subscribe to the internal Redis channel `name`, on the node of `channel` if that is given.
 
         `subscribed` is called after each (re)subscription.
         """
-        self._services.add(name, Service(receive, subscribed, node or self.topology.home))
+        # In a cluster, the home node leaves it to the owner of its slot, also after that has changed.
+        is_home = channel is None or self.names.is_cluster
+        node = self.topology.home if is_home else self.topology.node_of(channel or "")
+        self._services.add(name, Service(receive, subscribed, node))
+
+    def is_served(self, name: bytes) -> bool:
+        """Whether messages on the internal Redis channel `name` arrive now."""
+        return self._services.is_confirmed(name)
 
     def unserve(self, name: bytes) -> None:
         """Unsubscribe from the internal Redis channel `name`."""
@@ -356,6 +363,7 @@ class RedisBroker:
         self.counters.broker_reconnects += 1
         node_of = self.topology.node_of
         self.receipts.listener_lost(lambda channel: node_of(channel) is node)
+        self._services.lost(node)
         self.subscriptions.lost(node)
 
     def commander_lost(self, node: RedisNode) -> None:
@@ -370,6 +378,7 @@ class RedisBroker:
             self.receipts.sweep(now)
 
     def ended(self, node: RedisNode, names: Names) -> None:
+        self._services.ended(node, names[0])
         self.subscriptions.ended(node, names)
 
     def moved(self) -> None:

@@ -109,7 +109,7 @@ class RedisNames:
 
     def of_channel(self, channel: str, word: str) -> bytes:
         """The name of a key of `channel`, for example `fastws:{chat:1}:presence`."""
-        return b"%b:%b" % (hash_tagged(self._prefix, channel), word.encode())
+        return b"%b:%b" % (hash_tagged(self._prefix, channel), word.encode("utf-8", "surrogatepass"))
 
     def service(self, *words: str) -> bytes:
         """The name of an internal Redis channel or key, for example `fastws:node:abc`."""

@@ -50,5 +50,11 @@ class RedisMetrics:
         commander.send(pack(b"GET", self._key(channel, metric_type)), answered)
 
     def _key(self, channel: str, metric_type: str) -> bytes:
-        """`fastws:metrics:<channel>:<type>`. Colons of the type are escaped, so that each pair has its own key."""
-        return self._names.service("metrics", channel, metric_type.replace("%", "%25").replace(":", "%3A"))
+        """`fastws:metrics:<channel>:<type>`, in a Redis Cluster `fastws:{<channel>}:metrics:<type>`.
+
+        Colons of the type are escaped, so that each pair has its own key.
+        """
+        escaped = metric_type.replace("%", "%25").replace(":", "%3A")
+        if self._names.is_cluster:
+            return self._names.of_channel(channel, f"metrics:{escaped}")
+        return self._names.service("metrics", channel, escaped)

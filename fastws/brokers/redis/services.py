@@ -22,6 +22,9 @@ class RedisServices:
     def __init__(self, rejected: Callable[[Exception], None]) -> None:
         self._rejected = rejected
         self._services: dict[bytes, Service] = {}
+        # The nodes that have confirmed the subscriptions and have not lost them since. In a cluster, the home node
+        # leaves them to others.
+        self._confirmed: dict[bytes, RedisNode] = {}
 
     def add(self, name: bytes, service: Service) -> None:
         """Subscribe to the Redis channel `name`."""
@@ -31,6 +34,7 @@ class RedisServices:
     def remove(self, name: bytes) -> None:
         """Unsubscribe from the Redis channel `name`."""
         service = self._services.pop(name, None)
+        self._confirmed.pop(name, None)
         if service is not None:
             service.node.refusals.forget((name,))
             service.node.listener.drop((name,))
@@ -52,5 +56,20 @@ class RedisServices:
             return False
         node.refusals.accepted((name,))
         node.listener.accepted((name,))
+        self._confirmed[name] = node
         service.subscribed()
         return True
+
+    def is_confirmed(self, name: bytes) -> bool:
+        """Whether messages on `name` arrive."""
+        return name in self._confirmed
+
+    def lost(self, node: RedisNode) -> None:
+        """`node` has lost all its subscriptions."""
+        for name in [name for name, confirmed_by in self._confirmed.items() if confirmed_by is node]:
+            del self._confirmed[name]
+
+    def ended(self, node: RedisNode, name: bytes) -> None:
+        """`node` has ended the subscription to `name`."""
+        if self._confirmed.get(name) is node:
+            del self._confirmed[name]

@@ -31,7 +31,9 @@ _log = structlog.get_logger("fastws.redis")
 
 
 class RedisMessageIds:
-    """Keys `fastws:message:<message id>`: `?<node>` when reserved, `!<node>` when published, then the outcome as JSON.
+    """Keys `fastws:message:<message id>`, in a Redis Cluster `fastws:{<channel>}:message:<message id>`.
+
+    The value is `?<node>` when reserved, `!<node>` when published, then the outcome as JSON.
 
     `!` is written just before the publication, in the same loop iteration. If the process dies or the outcome takes
     long, no other process publishes with that id a second time.
@@ -50,7 +52,7 @@ class RedisMessageIds:
         If the first try has published but has no outcome after WAIT_SECONDS, the outcome is that of a duplicate.
         Raises BrokerUnavailable, or Unavailable if the first try has not published by then.
         """
-        call, key = self._commander(channel).call, self._key(message_id)
+        call, key = self._commander(channel).call, self._key(message_id, channel)
         now = asyncio.get_running_loop().time
         deadline = now() + WAIT_SECONDS
         while True:
@@ -73,7 +75,7 @@ class RedisMessageIds:
 
     def publishing(self, message_id: str, channel: str | None = None) -> None:
         """Mark the id as published. The caller must publish next, in the same loop iteration."""
-        command = pack(b"SET", self._key(message_id), self._published, b"EX", REMEMBERED_SECONDS)
+        command = pack(b"SET", self._key(message_id, channel), self._published, b"EX", REMEMBERED_SECONDS)
         commander = self._commander(channel)
         commander.send(command, partial(commander.log_refusal, b"SET"))
 
@@ -83,7 +85,7 @@ class RedisMessageIds:
 
     async def record_outcome(self, message_id: str, outcome: Outcome | None, channel: str | None = None) -> None:
         """Store the outcome of the try with this id. None: nothing was published, so the next try may publish."""
-        call, key = self._commander(channel).call, self._key(message_id)
+        call, key = self._commander(channel).call, self._key(message_id, channel)
         try:
             if outcome is None:
                 await call(b"DEL", key)
@@ -100,8 +102,11 @@ class RedisMessageIds:
         topology = self._broker.topology
         return (topology.home if channel is None else topology.node_of(channel)).commander
 
-    def _key(self, message_id: str) -> bytes:
-        return self._broker.names.service("message", message_id)
+    def _key(self, message_id: str, channel: str | None) -> bytes:
+        names = self._broker.names
+        if channel is not None and names.is_cluster:
+            return names.of_channel(channel, f"message:{message_id}")
+        return names.service("message", message_id)
 
 
 def _outcome(value: bytes) -> Outcome:

@@ -30,6 +30,8 @@ Handler = Callable[[object], object | Awaitable[object]]
 Answered = Callable[[object], None]
 
 _ANSWER: Final = "="
+# Interval at which a request is published again to a node of a Redis Cluster that is alive but not subscribed.
+REPEAT_SECONDS: Final = 0.1
 # The errors of handlers by code. Any other code becomes BrokerUnavailable.
 _ERRORS: Final[Mapping[str, type[FastWSError]]] = {
     error.code: error for error in (FastWSError, BadRequest, TooLarge, Forbidden, NotFound, RateLimited)
@@ -47,6 +49,8 @@ class RedisNodes:
     def __init__(self, broker: RedisBroker) -> None:
         self.handlers: dict[str, Handler] = {}
         self.notices: dict[str, Callable[[object], None]] = {}
+        # Whether a node was alive lately. Set by the registry.
+        self.is_known: Callable[[str], bool] = _is_not_known
         self._broker = broker
         self._pending: dict[int, tuple[Answered, asyncio.TimerHandle]] = {}
         self._number = 0
@@ -69,7 +73,7 @@ class RedisNodes:
             partial(self._end, number, OutcomeUnknown("another process did not answer in time")),
         )
         self._pending[number] = (answered, timer)
-        self._broker.commander.publish(self._channel(node), packed, partial(self._published, number))
+        self._send(node, number, packed)
 
     async def ask(self, node: str, kind: str, body: object) -> object:
         """Return the answer of `node`. Raises Gone, BrokerUnavailable, or the error of the handler."""
@@ -86,10 +90,19 @@ class RedisNodes:
     def _publish(self, node: str, message: dict[str, object], answered: Answered) -> None:
         self._broker.commander.publish(self._channel(node), MSGPACK.dumps(message), answered)
 
-    def _published(self, number: int, reply: object) -> None:
+    def _send(self, node: str, number: int, packed: bytes) -> None:
+        """Publish a request, unless it is answered."""
+        if number in self._pending:
+            answered = partial(self._published, node, number, packed)
+            self._broker.commander.publish(self._channel(node), packed, answered)
+
+    def _published(self, node: str, number: int, packed: bytes, reply: object) -> None:
         """Redis returns the number of receivers. With 0 the node is gone, and waiting is useless."""
         if isinstance(reply, BrokerUnavailable):
             self._end(number, reply)
+        elif reply == 0 and self._broker.names.is_cluster and self.is_known(node):
+            # It subscribes again after a move of the slot or a failover.
+            asyncio.get_running_loop().call_later(REPEAT_SECONDS, self._send, node, number, packed)
         elif reply == 0:
             self._end(number, Gone("the process that had this connection is gone"))
         elif not isinstance(reply, int):
@@ -157,6 +170,10 @@ class RedisNodes:
 def _error_of(code: object, text: str) -> FastWSError:
     """Return the error in an answer. Processes of older versions send no code."""
     return _ERRORS.get(str(code), BrokerUnavailable)(text)
+
+
+def _is_not_known(node: str) -> bool:
+    return False
 
 
 def _subscribed() -> None:

@@ -136,8 +136,7 @@ class RedisPresence:
         """Mirror `channel`, which is about to get its first connection here."""
         mirror = _Mirror(channel, self._broker.names.of_channel(channel.name, self._presence.kind))
         self._mirrors[channel.name] = mirror
-        node = self._broker.topology.node_of(channel.name)
-        self._broker.serve(mirror.key, partial(self._receive, mirror), partial(self._read, mirror), node)
+        self._broker.serve(mirror.key, partial(self._receive, mirror), partial(self._read, mirror), channel.name)
 
     def closed(self, channel: ChannelPresence) -> None:
         """Write what is not yet written and drop the mirror: no connection here is left."""

@@ -82,6 +82,7 @@ class RedisRegistry:
         # Since when this node has received the messages of the other nodes.
         self._listening_since = float("inf")
         # Nodes of other versions use these names during a rolling update.
+        nodes.is_known = self._others.__contains__
         nodes.notices["figures?"] = self._asked
         nodes.notices["figures"] = self._receive_part
         broker.serve(self._channel, self._receive, self._subscribed)
@@ -109,7 +110,7 @@ class RedisRegistry:
 
     def is_alive(self, node_id: str) -> bool:
         """Whether this node may be alive. False only if its message would have arrived in `node_expiry_seconds`."""
-        if node_id in self._others or node_id == self._broker.node_id or not self._broker.listener.is_up:
+        if node_id in self._others or node_id == self._broker.node_id or not self._broker.is_served(self._channel):
             return True
         listened_seconds = asyncio.get_running_loop().time() - self._listening_since
         return listened_seconds < self._broker.timeouts.node_expiry_seconds

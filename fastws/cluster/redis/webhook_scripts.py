@@ -15,7 +15,9 @@ from __future__ import annotations
 from hashlib import sha1
 from typing import Final, NamedTuple
 
-# KEYS: prefix of all keys. ARGV: node, configuration as JSON (`RedisWebhooks._config`), then those of each script.
+# KEYS: prefix of all keys, and another key that never exists. With two missing keys, a Redis Cluster refuses the script
+# as a whole while the slot moves to another node (TRYAGAIN); with one, it would run where some data is missing.
+# ARGV: node, configuration as JSON (`RedisWebhooks._config`), then those of each script.
 _COMMON: Final = b"""
 local prefix, node, config = KEYS[1], ARGV[1], cjson.decode(ARGV[2])
 local clock = redis.call('TIME')
@@ -35,7 +37,7 @@ local function put(app, name, channel, event)
           dropped[#dropped + 1] = target.id .. entry[2][2]
         end
       end
-      redis.call('PUBLISH', config.channel, target.id)
+      redis.call(config.publish, config.channel, target.id)
     end
   end
 end
@@ -148,7 +150,7 @@ if redis.call('EXISTS', prefix .. 'node:' .. node) == 0 then
   redis.call('ZREM', prefix .. 'alive', node)
   redis.call('HDEL', prefix .. 'batch', node)
 end
-redis.call('PUBLISH', config.channel, '')
+redis.call(config.publish, config.channel, '')
 return 1
 """
 

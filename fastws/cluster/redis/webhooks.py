@@ -40,9 +40,11 @@ class RedisWebhooks:
         self._broker = broker
         self._loop = asyncio.get_running_loop()
         self._prefix = broker.names.service("{webhooks}:")
-        self._channel = broker.names.service("webhooks")
+        # Scripts may only publish in the slot of their keys.
+        is_cluster = broker.names.is_cluster
+        self._channel = self._prefix + b"changes" if is_cluster else broker.names.service("webhooks")
         self._targets = {target.id: target for target in targets}
-        self._config = _config(targets, self._channel.decode())
+        self._config = _config(targets, self._channel.decode(), "SPUBLISH" if is_cluster else "PUBLISH")
         self._reports = Reports(targets)
         # Whether Redis knows the subjects of this process, except those that wait.
         self._is_synced = False
@@ -133,7 +135,7 @@ class RedisWebhooks:
         if not self._is_synced:
             # Perhaps another Redis, which does not know the scripts.
             for script in (BATCH, BEAT, BYE):
-                await self._broker.commander.call(b"SCRIPT", b"LOAD", script.text)
+                await self._broker.commander.for_key(self._prefix).call(b"SCRIPT", b"LOAD", script.text)
         begun = self._loop.time()
         since = begun if self._up_since is None else self._up_since
         # After an outage of Redis all others seem to be dead until their first beat.
@@ -183,7 +185,7 @@ class RedisWebhooks:
                 target.count(text[24:], "dropped")
 
     async def _call(self, script: Script, *arguments: bytes | str | int) -> object:
-        words = (1, self._prefix, self._broker.node_id, self._config, *arguments)
+        words = (2, self._prefix, self._prefix + b"none", self._broker.node_id, self._config, *arguments)
         return await self._broker.commander.call(b"EVALSHA", script.sha, *words)
 
     # --- queues
@@ -299,7 +301,7 @@ class Reports:
         self._batch = []
 
 
-def _config(targets: Sequence[WebhookTarget], channel: str) -> bytes:
+def _config(targets: Sequence[WebhookTarget], channel: str, publish: str) -> bytes:
     """Return what the scripts need to know of the settings."""
     apps = {
         app: {
@@ -308,7 +310,13 @@ def _config(targets: Sequence[WebhookTarget], channel: str) -> bytes:
         }
         for app, some in by_app(targets).items()
     }
-    config = {"apps": apps, "limit": MAX_WAITING, "miss": int(MISS_SECONDS * 1000), "channel": channel}
+    config = {
+        "apps": apps,
+        "limit": MAX_WAITING,
+        "miss": int(MISS_SECONDS * 1000),
+        "channel": channel,
+        "publish": publish,
+    }
     return orjson.dumps(config, option=orjson.OPT_SORT_KEYS)
 
 

@@ -116,6 +116,9 @@ class _HomeCommander(ClusterCommander):
         else:
             owner.publish(name, payload, answered)
 
+    def for_key(self, key: bytes) -> RedisCommander:
+        return self._slots.owner(key_slot(key)) or self
+
     def send(self, packed: bytes, answered: Answered, *, is_bound: bool = False) -> None:
         key = key_of(packed)
         owner = self._slots.owner(key_slot(key)) if key else None

@@ -87,6 +87,10 @@ class RedisCommander(asyncio.Protocol):
         )
         self.send(packed, answered)
 
+    def for_key(self, key: bytes) -> RedisCommander:
+        """Return the commander for commands without a key that prepare others with `key`, such as SCRIPT LOAD."""
+        return self
+
     async def call(self, *words: bytes | str | int | float) -> object:
         """Send one command and return its reply. Raises BrokerUnavailable, also if Redis refuses the command."""
         return await self._replied(words[0], partial(self.send, pack(*words)))
