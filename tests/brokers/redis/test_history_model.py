@@ -153,6 +153,23 @@ class HistoryOverRedis(RuleBasedStateMachine):
         self.cluster.redis.restart(found)
         self.saved = self.cluster.redis.saved()
 
+    @rule(side=SIDES, kept=st.integers(0, 2), lost=st.integers(1, 3), new=st.integers(1, 3), do_all_leave=st.booleans())
+    def lose_the_end(self, side: int, kept: int, lost: int, new: int, do_all_leave: bool) -> None:
+        """Redis comes back without the last publications, which everybody has heard, and more are published."""
+        self.cluster.connect()
+        self.publish(side, kept)
+        self.cluster.settle()
+        self.save()
+        self.publish(side, lost)
+        self.cluster.settle()
+        while do_all_leave and self.clients:
+            process, client = self.clients.pop()
+            self.cluster.step(lambda process=process, client=client: process.leave(client))
+        self.restart("older")
+        self.cluster.connect()
+        self.publish(side, new)
+        self.cluster.settle()
+
     @invariant()
     def nothing_is_broken(self) -> None:
         if hasattr(self, "cluster"):

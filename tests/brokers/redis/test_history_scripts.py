@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from fastws.brokers.redis.history_scripts import CLEAR, PUBLISH, READ, HistoryKeys, Script
+from fastws.brokers.redis.history_scripts import CLEAR, PAGE, PUBLISH, READ, HistoryKeys, Script
 from tests.redis_server import RedisServer
 
 DAY = 86_400
@@ -40,6 +40,24 @@ def test_later_publications_extend_its_life_when_they_are_told_to(redis_server: 
         assert client.ttl(META) <= 100
         publish(client, 5000)
         assert 4000 < client.ttl(META) <= 5000
+
+
+def test_a_read_extends_its_life_to_a_day_if_anything_was_published(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        for shortest, longest in ((3500, 3600), (DAY - 60, DAY)):
+            run(client, READ, "run", "e1", "", 0, 0, 0, 0, "live", DAY, 3600, "")
+            assert shortest < client.ttl(META) <= longest
+            publish(client)
+
+
+def test_a_page_tells_that_plain_messages_may_be_missing_while_nobody_receives_them(redis_server: RedisServer) -> None:
+    with redis_server.client() as client, client.pubsub() as messages:
+        publish(client)
+        client.hset(META, "watch", "w")
+        assert run(client, PAGE, 0, "-", "+", 10, "live")[-1] == b"1"
+        messages.subscribe("live")
+        messages.get_message(timeout=5.0)
+        assert run(client, PAGE, 0, "-", "+", 10, "live")[-1] == b""
 
 
 def test_the_stream_has_the_last_publications_and_ends_by_itself(redis_server: RedisServer) -> None:
