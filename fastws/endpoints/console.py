@@ -23,7 +23,9 @@ _TYPES: Final = {
 CLIENT: Final = "client"
 CLIENT_ENTRY: Final = "fastws.js"
 # Loaded by pages beside fastws.js, and by it where a client speaks msgpack.
-PUBLISHED: Final = frozenset({"react.js", "react_channels.js", "react_presence.js", "react_provider.js", "msgpack.js"})
+PUBLISHED: Final = frozenset(
+    {"members.js", "msgpack.js", "react.js", "react_channels.js", "react_presence.js", "react_provider.js"}
+)
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"

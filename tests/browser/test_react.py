@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import signal
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
+from fastws.client import connect
 from tests.brokers.tcp_proxy import TcpProxy
 from tests.browser.conftest import FrontEnd, ServerProcess, token
 from tests.browser.react_bundle import modules
@@ -89,13 +92,15 @@ window.show = (people, server = url) => root.render(h(React.StrictMode, null, h(
   people.map(([name, history]) => h(Chat, { key: name, name, history })))));
 """
 MEMBERS = """
-function Members({ channel }) {
-  const { count, users, members, connectionStatus } = usePresence(channel, { onError: ({ code }) => heard.push(code) });
+function Members({ channel, limit }) {
+  const onError = ({ code }) => heard.push(code);
+  const { count, users, members, isComplete, connectionStatus } = usePresence(channel, { limit, onError });
   const names = members.map(({ user }) => user).sort().join();
-  return h("p", { id: "members" }, `${connectionStatus} ${count} ${users} ${names}`.trim());
+  const text = `${connectionStatus} ${count} ${users} ${names}`.trim();
+  return h("p", { id: "members", "data-complete": String(isComplete) }, text);
 }
-window.show = (token, channel, server = url) => root.render(h(React.StrictMode, null,
-  h(WebSocketProvider, { url: server, token }, h(Members, { channel }))));
+window.show = (token, channel, server = url, limit = undefined) => root.render(h(React.StrictMode, null,
+  h(WebSocketProvider, { url: server, token }, h(Members, { channel, limit }))));
 """
 MAILBOX = """
 function Phone() {
@@ -453,3 +458,26 @@ async def test_a_channel_without_presence_is_an_error_and_one_with_figures_has_n
         await page.wait_for_function("heard.length === 1")
     # StrictMode runs an effect twice, but only the one that stays reports its error.
     assert await page.evaluate("heard") == ["bad_request"]
+
+
+@pytest.mark.parametrize("limit", [1000, 2])
+async def test_members_who_come_and_go_together_are_asked_for_up_to_the_limit(
+    own_server: OwnServer, front_end: FrontEnd, page: Page, limit: int
+) -> None:
+    """Their updates have more than 100 changes, and so only the figures."""
+    server = own_server("--presence", "**", "--presence-updates", "**=1")
+    members = page.locator("#members")
+    await visit(page, front_end, server, MEMBERS)
+    show = "([token, url, limit]) => show(token, 'chat', url, limit)"
+    await page.evaluate(show, [token(sub="ada", channels=["**"]), server.url, limit])
+    await expect(members).to_have_text("connected 1 1 ada")
+    names = [f"u{number}" for number in range(120)]
+    async with AsyncExitStack() as stack:
+        url = server.url.replace("http", "ws", 1)
+        crowd = [connect(url, ["chat"], token=token(sub=name, channels=["**"]), proxy=None) for name in names]
+        await asyncio.gather(*(stack.enter_async_context(client) for client in crowd))
+        everybody = " " + ",".join(["ada", *sorted(names)])
+        await expect(members).to_have_text(re.compile(f"connected 121 121{everybody if limit > 121 else ''}"))
+        await expect(members).to_have_attribute("data-complete", str(limit > 121).lower())
+    await expect(members).to_have_text("connected 1 1 ada")
+    await expect(members).to_have_attribute("data-complete", "true")

@@ -40,7 +40,8 @@ export function Page() {
   const { send } = useChannel("chat", ({ data }) => console.log(data), { history: 50, onGap: () => {} });
   useChannel("client:ada:phone", ({ data }) => console.log(data), { clientId: "phone" });
   const { people, typing } = useTyping("chat", { name: "Ada" });
-  const names: string[] = usePresence("chat", { limit: 20 }).members.map(({ user }) => user);
+  const { members, isComplete } = usePresence("chat", { limit: 20 });
+  const names: string[] = isComplete ? members.map(({ user }) => user) : [];
   send("said", people.map(({ name }) => name), { ephemeral: true }).then(({ sent: reached }) => reached, typing);
   sendMessage({ type: "ping" });
   const words: string = `${connectionStatus} ${executionStatus?.status} ${isConnected} ${names}`;

@@ -158,4 +158,9 @@ export function usePresence(
   users: number;
   /** Empty in a channel that shows only figures. */
   members: Member[];
+  /**
+   * Whether `members` lists all members. False with more than `limit`: then only the figures are exact, and `members` lists
+   * some of them, or is empty after an update with more than 100 changes.
+   */
+  isComplete: boolean;
 };

@@ -1,50 +1,41 @@
 /** A React hook for presence: the members of a channel. */
 
 import { useEffect, useRef, useState } from "react";
+import { MemberList, NOBODY } from "./members.js";
 import { useChannel } from "./react_channels.js";
 import { warn } from "./react_provider.js";
 
-const NOBODY = { count: 0, users: 0, members: [] };
 const MOST_MEMBERS = 1000;
-
-/** `presence` after `update`, with at most `limit` members. */
-function updated(presence, { joined, left, count, users }, limit) {
-  const changed = new Set([...left, ...joined].map((member) => member.connection_id));
-  const stayed = presence.members.filter((member) => !changed.has(member.connection_id));
-  return { count, users, members: [...stayed, ...joined].slice(0, limit) };
-}
-
-async function presenceOf(client, channel, limit) {
-  const page = await client.presence(channel, { limit });
-  return { count: page.count, users: page.users, members: page.members ?? [] };
-}
+const LOST = ["closed", "connection_lost"]; // the members are asked for again when there is a connection
 
 /** The members of a channel, at most `limit`. Without `presence_updates` they stay those of the start. */
 export function usePresence(channel, { limit = MOST_MEMBERS, ...options } = {}) {
   const [presence, setPresence] = useState(NOBODY);
   const client = useRef(null);
-  const meanwhile = useRef(null); // the updates since the members were asked for; null: nothing is asked
+  const list = useRef(null); // null: another channel, or nothing was asked yet
 
   const load = async (joined) => {
     client.current = joined;
-    const updates = (meanwhile.current = []);
+    const known = (list.current ??= new MemberList(limit));
+    known.limit = limit;
+    const request = known.ask();
+    let asksAgain = false;
     try {
-      const page = await presenceOf(joined, channel, limit);
-      if (meanwhile.current !== updates) return; // asked again, or another channel
-      meanwhile.current = null;
-      setPresence(updates.reduce((before, update) => updated(before, update, limit), page));
+      asksAgain = known.answered(request, await joined.presence(channel, { limit }));
     } catch (error) {
-      if (meanwhile.current !== updates) return;
-      meanwhile.current = null;
-      // After a lost connection the members are asked for again.
-      if (error.code !== "closed" && error.code !== "connection_lost") (options.onError ?? warn)(error);
+      const isLost = LOST.includes(error.code);
+      if (known.failed(request, isLost) && known === list.current && !isLost) (options.onError ?? warn)(error);
     }
+    if (known !== list.current) return;
+    setPresence(known.shown);
+    if (asksAgain) load(joined);
   };
   const onPresence = (update) => {
-    meanwhile.current?.push(update);
-    setPresence((before) => updated(before, update, limit));
-    // Above the limit the list is not complete anyway.
-    if (update.partial && update.count <= limit) load(client.current);
+    const known = list.current;
+    if (known === null) return;
+    const asks = known.update(update);
+    setPresence(known.shown);
+    if (asks) load(client.current);
   };
   // The server dropped messages, perhaps updates.
   const onLag = () => client.current && load(client.current);
@@ -52,7 +43,7 @@ export function usePresence(channel, { limit = MOST_MEMBERS, ...options } = {}) 
 
   useEffect(
     () => () => {
-      meanwhile.current = null;
+      list.current = null;
       setPresence(NOBODY);
     },
     [channel],
