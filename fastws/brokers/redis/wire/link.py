@@ -20,6 +20,8 @@ STEADY_SECONDS: Final = 1.0
 # A Redis that accepts a connection and then closes it is alive: the delay stays within 0.8 s, so that messages arrive
 # again within 1 s.
 MAX_FAILURES_WHEN_ALIVE: Final = 3
+# Reasons that are logged between two connections.
+MAX_REASONS: Final = 8
 
 _log = structlog.get_logger("fastws.redis")
 
@@ -56,7 +58,8 @@ class RedisLink:
         self._attempt: asyncio.Timeout | None = None
         self._has_moved = False
         self._backoff = Backoff(FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS)
-        self._logged_reason = ""
+        # Since the last connection.
+        self._logged_reasons: set[str] = set()
 
     async def run(self) -> None:
         """Connect, wait until the connection is lost, connect again; until cancelled."""
@@ -120,10 +123,11 @@ class RedisLink:
                 await self._reconnect_now.wait()
 
     def _log_ready(self) -> None:
-        self._logged_reason = ""
+        self._logged_reasons.clear()
         _log.info("redis connected", role=self._role, address=str(self._address))
 
     def _log_loss(self, reason: str) -> None:
-        if reason != self._logged_reason:
-            self._logged_reason = reason
+        """Log each reason once: the same failure may be seen as one or the other, as chance has it."""
+        if reason not in self._logged_reasons and len(self._logged_reasons) < MAX_REASONS:
+            self._logged_reasons.add(reason)
             _log.warning("redis unavailable", role=self._role, address=str(self._address), reason=reason)

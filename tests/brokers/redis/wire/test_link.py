@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from fastws.brokers.redis.wire.link import MAX_DELAY_SECONDS, MAX_FAILURES_WHEN_ALIVE, RedisLink
+from fastws.brokers.redis.wire.link import MAX_DELAY_SECONDS, MAX_FAILURES_WHEN_ALIVE, MAX_REASONS, RedisLink
 from fastws.redis_address import RedisAddress
 from tests.redis_server import RedisServer
 
@@ -83,6 +83,25 @@ async def test_failures_raise_the_bound_and_are_logged_once(tmp_path: Path) -> N
     assert [(entry["event"], entry["reason"]) for entry in logs] == [
         ("redis unavailable", "[Errno 2] No such file or directory")
     ]
+
+
+async def test_failures_for_different_reasons_are_logged_once_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that closes a new connection is seen as one that closes or resets it, as chance has it."""
+    reasons = [f"reason {number % 2}" for number in range(8)] + [f"reason {number}" for number in range(2, 40)]
+
+    async def dial(address: RedisAddress, name: str) -> None:
+        raise OSError(reasons.pop(0) if reasons else "reason 0")
+
+    monkeypatch.setattr("fastws.brokers.redis.wire.link.dial", dial)
+    link = nowhere(tmp_path)
+    with capture_logs() as logs:
+        task = asyncio.create_task(link.run())
+        await attempts(link, 50)
+        task.cancel()
+        await ended(task)
+    assert [entry["reason"] for entry in logs] == [f"reason {number}" for number in range(MAX_REASONS)]
 
 
 @pytest.mark.parametrize(("steady_seconds", "failures"), [(0.0, 1), (1e9, MAX_FAILURES_WHEN_ALIVE + 1)])
