@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,9 +28,9 @@ FAILOVER_TIMEOUT_MS = 2000
 
 
 class SentinelProcess:
-    """One Sentinel that watches the primary at `primary_port`."""
+    """One Sentinel that watches the primary at `primary_port`. `more` are further lines of its configuration."""
 
-    def __init__(self, primary_port: int, place: int) -> None:
+    def __init__(self, primary_port: int, place: int = 0, more: Sequence[str] = ()) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="fastws-sentinel-"))
         self.port = free_port()
         self._down_after = DOWN_AFTER_MS + place * LATER_MS
@@ -39,7 +39,7 @@ class SentinelProcess:
             f"port {self.port}\nbind 127.0.0.1\ndir {self.directory}\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {primary_port} {QUORUM}\n"
             f"sentinel down-after-milliseconds {SERVICE} {self._down_after}\n"
-            f"sentinel failover-timeout {SERVICE} {FAILOVER_TIMEOUT_MS}\n"
+            f"sentinel failover-timeout {SERVICE} {FAILOVER_TIMEOUT_MS}\n" + "\n".join(more)
         )
         self.process: subprocess.Popen[bytes] | None = None
 

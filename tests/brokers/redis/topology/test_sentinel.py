@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import pytest
 
+from fastws.backend import RedisBroadcaster
 from fastws.brokers.history import HistoryRule
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.topology.sentinel import candidates
@@ -15,6 +16,7 @@ from fastws.config import Config
 from fastws.errors import BrokerUnavailable
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import GAP, AwaitedReceipt, RecordingHub, passes, subscribed
+from tests.brokers.redis.documented_user import denied, url_of_documented_user
 from tests.brokers.redis.test_broker import running
 from tests.redis_sentinel import SentinelSetUp
 from tests.redis_server import RedisServer
@@ -93,6 +95,24 @@ async def test_the_documented_user_of_sentinels_has_all_rights_that_are_needed(s
     async with running(url, QUICK) as (broker, _):
         watch = broker.topology._server.watch  # type: ignore[attr-defined]
         await passes(lambda: broker.is_up and all(one.primary and one.listener._is_ready for one in watch._sentinels))
+
+
+async def test_the_documented_user_of_redis_on_every_server_is_enough(sentinel_set_up: SentinelSetUp) -> None:
+    for server in sentinel_set_up.servers:
+        url_of_documented_user(server)
+    url = sentinel_set_up.url.replace("://", "://fastws:PASSWORD@")
+    async with running(url, QUICK) as (broker, hub):
+        await subscribed(broker, hub, "a")
+        before = port_of(broker)
+        sentinel_set_up.start_failover()
+        await passes(lambda: port_of(broker) != before)
+        await heard(broker, hub, "a", 1)
+        with RedisBroadcaster(url) as backend:
+            outcome = await asyncio.to_thread(backend.publish, "a", "e", 2)
+        assert outcome["sent"] == 1
+        await hub.until(lambda: hub.heard["a"] == [GAP, 1, 2])
+    await whole(sentinel_set_up)
+    assert [denied(server) for server in sentinel_set_up.servers] == [[]] * 3
 
 
 async def test_a_switch_is_followed_after_one_gap(sentinel_set_up: SentinelSetUp) -> None:

@@ -182,7 +182,7 @@ def test_handshake_begins_with_what_the_address_asks_for(url: str, first: tuple[
 
 
 async def test_tls_with_a_certificate_that_is_checked(tmp_path: Path) -> None:
-    _make_certificate(tmp_path)
+    make_certificate(tmp_path)
     port = free_port()
     files = ("--tls-cert-file", str(tmp_path / "cert.pem"), "--tls-key-file", str(tmp_path / "key.pem"))
     server = RedisServer("--tls-port", str(port), *files, "--tls-auth-clients", "no")
@@ -203,7 +203,7 @@ async def test_tls_with_a_certificate_that_is_checked(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_requires_certificates_gets_that_of_the_client(tmp_path: Path) -> None:
-    _make_certificate(tmp_path)
+    make_certificate(tmp_path)
     port, cert, key = free_port(), tmp_path / "cert.pem", tmp_path / "key.pem"
     names = ("--tls-cert-file", str(cert), "--tls-key-file", str(key), "--tls-ca-cert-file", str(cert))
     server = RedisServer("--tls-port", str(port), *names, "--tls-auth-clients", "yes")
@@ -225,7 +225,7 @@ async def test_a_server_that_requires_certificates_gets_that_of_the_client(tmp_p
         server.close()
 
 
-def _make_certificate(folder: Path) -> None:
+def make_certificate(folder: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
