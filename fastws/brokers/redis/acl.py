@@ -30,8 +30,11 @@ def channel_patterns(config: Config) -> tuple[str, ...]:
 
 
 def acl_rule(config: Config, user: str, *more: str) -> str:
-    """Return the command that allows `user` what fastws needs. `more` are further rules such as `on`."""
-    channels = [f"&{pattern}" for pattern in channel_patterns(config)]
+    """Return the command that allows `user` what fastws needs. `more` are further rules such as `on`.
+
+    A new user of Redis 6.2 may use all channels, and patterns are refused then: hence `resetchannels`.
+    """
+    channels = ["resetchannels", *(f"&{pattern}" for pattern in channel_patterns(config))]
     commands = [f"+{command}" for command in COMMANDS]
     return " ".join(("ACL SETUSER", user, *more, f"~{_literal(config.redis_prefix)}*", *channels, *commands))
 

@@ -32,7 +32,9 @@ def test_documented_rule_is_the_one_that_the_code_needs() -> None:
 def test_rules_follow_the_settings_and_take_them_literally() -> None:
     config = Config(redis_prefix="a*[b]:", jobs_channel="jobs?", workspace_channel="w:{workspace_id}:events")
     assert channel_rule(config, "u") == r"ACL SETUSER u &a\*\[b\]:* &jobs\? &w:*:events"
-    assert acl_rule(config, "u").startswith(r"ACL SETUSER u ~a\*\[b\]:* &a\*\[b\]:* &jobs\? &w:*:events +ping ")
+    assert acl_rule(config, "u").startswith(
+        r"ACL SETUSER u ~a\*\[b\]:* resetchannels &a\*\[b\]:* &jobs\? &w:*:events +ping "
+    )
 
 
 async def outcome(process: Process, publication: Publication) -> tuple[int, int]:
