@@ -17,7 +17,9 @@ TEXTS = (".md", ".py", ".js", ".toml", ".yml", ".service", ".conf", ".cfg", ".ht
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": f"{folder}:{PROJECT}"}
-    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def distribution(folder: Path, entry_points: str = "") -> Path:
