@@ -42,7 +42,7 @@ def other_project(folders: list[str]) -> Path | None:
 
     `folders` are those that Python imports from. They are listed, because importing importlib.metadata takes longer.
     """
-    for folder in map(Path, folders):
+    for folder in (Path(each).absolute() for each in folders):
         for metadata in sorted(folder.glob("fastws-*-info")):
             entry_points = metadata / "entry_points.txt"
             # Ours was named fastws until version 0.1.
