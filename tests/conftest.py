@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import signal
+import tempfile
 
 import pytest
 
@@ -31,6 +35,10 @@ log_through_logging()
 
 # A shell's background job ignores it, and so would all processes that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Servers of tests record themselves here instead of among the user's own.
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="fastws-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 # The folders whose files take longest. At the end of a run no process should wait for another one's last file.
 LONGEST = ("end_to_end", "hostile", "workers", "browser", "readme", "loadtest", "brokers")

@@ -10,11 +10,11 @@ WIDTH: Final = 24
 
 
 class Progress:
-    """One line that is overwritten. `clear` removes it."""
+    """One line on `stream` (default: stderr) that is overwritten. `clear` removes it."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream
-        self.is_shown = stream.isatty()
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self.is_shown = self._stream.isatty()
         self._last = (0.0, 0)
 
     def show(self, share: float, text: str) -> None:

@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -25,6 +26,7 @@ Command = Callable[[argparse.Namespace], int]
 
 # Each is a module of this package. The first line of its docstring is the summary; EPILOG has examples and exit codes.
 _COMMANDS: Final = (
+    "init",
     "serve",
     "token",
     "publish",
@@ -40,16 +42,23 @@ _COMMANDS: Final = (
     "completion",
 )
 
-EPILOG: Final = """\
+GETTING_STARTED: Final = """\
 getting started:
-  fastws serve                               start a server on 127.0.0.1:8000; it prints a temporary KEY
-  fastws listen ws://127.0.0.1:8000/ news    in a second terminal
-  export FASTWS_BROADCAST_KEY=KEY            in a third terminal
-  fastws publish news hello '{"a":1}'
+  fastws serve                           start a server on 127.0.0.1:8000
+  fastws listen news                     in a second terminal: print what is published to a channel
+  fastws publish news hello '{"a":1}'    in a third terminal: publish to it
+"""
+
+EPILOG: Final = f"""\
+{GETTING_STARTED}
+`fastws listen`, `publish`, `bench` and `token` find the server of this user that runs on this machine.
 
 exit codes: 0 success, 1 failure, 2 invalid option or setting, 130 interrupted
 Output is coloured on terminals only, and not if NO_COLOR is set. `fastws COMMAND --help` shows examples.
 """
+
+_MORE: Final = """\
+`fastws --help` lists all commands, `fastws COMMAND --help` explains one, `fastws docs` lists the documentation."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -82,7 +91,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
         prog="fastws",
         description="A WebSocket publish/subscribe server.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
         allow_abbrev=False,
     )
     root.add_argument("--version", action="version", version=f"fastws {__version__}")
@@ -96,12 +105,36 @@ def parser(command: str = "") -> argparse.ArgumentParser:
             help=summary,
             description=summary,
             epilog=module.EPILOG,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_formatter,
             allow_abbrev=False,
         )
         module.add_arguments(subparser)
+        subparser.usage = subparser.usage or _usage(name, subparser)
         subparser.set_defaults(run=module.run, parser=subparser)
     return root
+
+
+def _formatter(prog: str) -> argparse.RawDescriptionHelpFormatter:
+    """Return a formatter for the width of the terminal; in a pipe, for 100 columns."""
+    columns = shutil.get_terminal_size((100, 24)).columns
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=columns - 2)
+
+
+def _usage(name: str, subparser: argparse.ArgumentParser) -> str:
+    """Return a usage of one line: the arguments, the required options, and "[options]" for all others."""
+    arguments = [_placeholder(action) for action in subparser._actions if not action.option_strings]
+    required = [
+        f"{action.option_strings[0]} {action.metavar}"
+        for action in subparser._actions
+        if action.option_strings and action.required
+    ]
+    return " ".join(("fastws", name, *arguments, *required, "[options]"))
+
+
+def _placeholder(action: argparse.Action) -> str:
+    shown = str(action.metavar or "|".join(action.choices or ()))
+    forms = {"?": f"[{shown}]", "*": f"[{shown}…]"}
+    return forms.get(str(action.nargs), shown)
 
 
 def _refuse(unknown: Sequence[str], command: argparse.ArgumentParser) -> NoReturn:
@@ -116,7 +149,7 @@ def _refuse(unknown: Sequence[str], command: argparse.ArgumentParser) -> NoRetur
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command: `arguments`, or those of this process, which then ends in its own way; see server/exit.py.
 
-    Returns the exit code: 0 success, 1 failure, 2 invalid arguments. Without arguments it prints the help.
+    Returns the exit code: 0 success, 1 failure, 2 invalid arguments. Without arguments it prints a short help.
     """
     if arguments is not None:
         return _run(arguments)
@@ -152,7 +185,7 @@ def _run(given: Sequence[str]) -> int:
 
 def _run_command(given: Sequence[str]) -> int:
     if not given:
-        parser().print_help()
+        print(f"fastws {__version__}: a WebSocket publish/subscribe server.\n\n{GETTING_STARTED}\n{_MORE}")
         return 2
     options, unknown = parser(given[0]).parse_known_args(given)
     if unknown:

@@ -17,15 +17,15 @@ from fastws.bench.dialects import DIALECTS
 from fastws.bench.load import Load, LoadFailed
 from fastws.bench.plan import FORMATS, MODES, Plan, formats_in
 from fastws.bench.usage import Usage, usage_of
+from fastws.cli.running import running_server_at, the_running_server
 from fastws.errors import ConfigError
 from fastws.settings import load
 
 EPILOG: Final = """\
 examples:
-  fastws bench ws://127.0.0.1:8000/ --connections 1000
+  fastws bench --connections 1000
   fastws bench ws://127.0.0.1:8000/ --rate 500 --duration 30 --payload 512 --format msgpack
   fastws bench ws://127.0.0.1:8000/ --mode echo --connections 100
-  fastws bench ws://127.0.0.1:8000/ --json | jq .
   fastws bench --plan --connections 100000 --rate 200 --fan-out 5000
 
 The server needs a file limit and rate limits that allow the load.
@@ -44,7 +44,10 @@ Group = argparse._ArgumentGroup
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "url", nargs="*", metavar="URL", help="the server, ws://host:port/; several share the receivers"
+        "url",
+        nargs="*",
+        metavar="URL",
+        help="the server, ws://host:port/ [the one that runs here]; several share the load",
     )
     _add_load(parser.add_argument_group("load"))
     _add_protocol(parser.add_argument_group("protocol"))
@@ -63,68 +66,52 @@ def _add_load(group: Group) -> None:
         help="fan-out: one publisher to all; echo: each client to itself; ingest: publish without receivers; "
         "idle: hold connections [fan-out]",
     )
-    group.add_argument(
-        "--rate", type=float, default=0.0, metavar="R", help="messages per second (open loop); 0: closed loop [0]"
-    )
+    group.add_argument("--rate", type=float, default=0.0, metavar="R", help="messages per second; 0: closed loop [0]")
     group.add_argument("--window", type=int, default=64, metavar="W", help="messages in flight in the closed loop [64]")
     group.add_argument("--payload", type=int, default=128, metavar="B", help="bytes of `data` [128]")
     group.add_argument("--duration", type=float, default=5.0, metavar="S", help="seconds to measure [5]")
     group.add_argument("--warm", type=float, default=1.0, metavar="S", help="warm-up seconds before that [1]")
+    group.add_argument("--drain", type=float, default=5.0, metavar="S", help="seconds to wait for the last ones [5]")
     group.add_argument(
-        "--drain", type=float, default=5.0, metavar="S", help="seconds to wait for the last messages [5]"
+        "--slow-fraction", type=float, default=0.0, metavar="F", help="share of receivers not reading [0]"
     )
-    group.add_argument(
-        "--slow-fraction", type=float, default=0.0, metavar="F", help="share of receivers that do not read [0]"
-    )
-    group.add_argument("--processes", type=int, default=1, metavar="P", help="processes of this load client [1]")
+    group.add_argument("--processes", type=int, default=1, metavar="P", help="load client processes [1]")
 
 
 def _add_protocol(group: Group) -> None:
     group.add_argument("--dialect", choices=sorted(DIALECTS), default="channels", help="message dialect [channels]")
     group.add_argument("--format", choices=FORMATS, default="json", help="message encoding [json]")
     group.add_argument("--token", metavar="JWT", help="token of all clients; see `fastws token`")
-    group.add_argument(
-        "--key", metavar="KEY", help="publish by POST /broadcast with this broadcast key [FASTWS_BROADCAST_KEY]"
-    )
+    group.add_argument("--key", metavar="KEY", help="publish by POST /broadcast [FASTWS_BROADCAST_KEY]")
 
 
 def _add_connecting(group: Group) -> None:
     group.add_argument(
         "--connect-rate", type=float, default=0.0, metavar="R", help="connects per second; 0: no limit [0]"
     )
+    group.add_argument("--connect-timeout", type=float, default=60.0, metavar="S", help="seconds for all connects [60]")
+    group.add_argument("--reconnect", action="store_true", help="reconnect lost receivers")
     group.add_argument(
-        "--connect-timeout", type=float, default=60.0, metavar="S", help="seconds until all must be connected [60]"
-    )
-    group.add_argument("--reconnect", action="store_true", help="reconnect receivers that lose their connection")
-    group.add_argument(
-        "--sources", type=int, default=0, metavar="N", help="loopback source addresses [one per 7,000 connections]"
+        "--sources", type=int, default=0, metavar="N", help="loopback addresses [1 per 7,000 connections]"
     )
     group.add_argument("--insecure", action="store_true", help="wss: accept any certificate")
 
 
 def _add_output(group: Group) -> None:
-    group.add_argument(
-        "--pid", type=int, action="append", metavar="PID", help="also report CPU and memory of this server process"
-    )
+    group.add_argument("--pid", type=int, action="append", metavar="PID", help="report CPU and memory of this process")
     group.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
 
 def _add_capacity(group: Group) -> None:
+    group.add_argument("--plan", action="store_true", help="run nothing; estimate what the load needs")
     group.add_argument(
-        "--plan", action="store_true", help="run nothing; estimate what the load would need, from measured costs"
+        "--fan-out", type=float, default=0.0, metavar="F", help="receivers per publication [all of a channel]"
     )
-    group.add_argument(
-        "--fan-out", type=float, default=0.0, metavar="F", help="receivers of a publication [all of a channel]"
-    )
-    group.add_argument(
-        "--descriptors", type=int, default=20_000, metavar="D", help="file limit of a server process [20000]"
-    )
+    group.add_argument("--descriptors", type=int, default=20_000, metavar="D", help="file limit of a process [20000]")
     group.add_argument(
         "--flush-interval", type=float, default=0.0, metavar="MS", help="the server's flush_interval [0]"
     )
-    group.add_argument(
-        "--costs", type=Path, metavar="FILE", help="costs of your machine, written by benchmarks/capacity.py [built in]"
-    )
+    group.add_argument("--costs", type=Path, metavar="FILE", help="costs, from benchmarks/capacity.py [built in]")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -187,8 +174,11 @@ def _costs(path: Path | None) -> Costs:
 def _plan(options: argparse.Namespace) -> Plan:
     """Raises ConfigError if an option cannot be used."""
     if not options.url:
-        raise ConfigError("URL: missing; give the server, for example ws://127.0.0.1:8000/")
-    key = options.key or next(iter(load(environment=os.environ).broadcast_key), None)
+        options.url = [_running_url()]
+    running = running_server_at(options.url[0])
+    key = options.key or next(
+        iter(load(environment=os.environ).broadcast_key), running.key or None if running else None
+    )
     _check_mode(options, key)
     can_publish = DIALECTS[options.dialect].publish is not None
     same = {name: getattr(options, name) for name in _SAME_NAME}
@@ -207,6 +197,14 @@ def _plan(options: argparse.Namespace) -> Plan:
     )
     plan.check()
     return plan
+
+
+def _running_url() -> str:
+    """Return the URL of the server that runs on this machine. Raises ConfigError if none or several do."""
+    running = the_running_server(over_tcp=True)
+    if running is None:
+        raise ConfigError("URL: missing, and no server runs here; give the server, for example ws://127.0.0.1:8000/")
+    return running.ws_url
 
 
 def _check_mode(options: argparse.Namespace, key: str | None) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Final
 
-from fastws.cli.flags import add_setting_flags, given_settings, see_modules_here
+from fastws.cli.flags import add_setting_flags, given_settings, see_modules_here, settings_file
 from fastws.config import SETTINGS
 from fastws.errors import ConfigError
 from fastws.server.server import Server
@@ -19,6 +19,7 @@ examples:
   fastws check-config fastws.toml
   FASTWS_PORT=9000 fastws check-config
 
+Takes all settings of `fastws serve` (--help-all lists them). Without FILE it reads ./fastws.toml, if that exists.
 `fastws doctor` also checks the machine and Redis.
 exit codes: 0 valid, 1 invalid
 """
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     see_modules_here()
     try:
-        config = load(given_settings(options), os.environ, options.file or options.config)
+        config = load(given_settings(options), os.environ, options.file or settings_file(options))
         server = Server(config)  # reads keys, certificates, mounts and patterns, and raises ConfigError
     except ConfigError as error:
         for message in error.messages:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+from fastws.cli.flags import show_all_settings
 from fastws.config import SETTINGS
 
 SHELLS: Final = ("bash", "fish", "tcsh", "zsh")
@@ -53,6 +54,7 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
+                show_all_settings(command)
                 yield from _arguments(command)
         else:
             yield action

@@ -30,6 +30,7 @@ examples:
   fastws doctor --redis-url redis://10.0.0.5:6379 --workers 4 --max-connections 50000
   fastws doctor --json | jq -c 'select(.verdict != "OK")'
 
+Takes all settings of `fastws serve` (--help-all lists them).
 exit codes: 0 no check failed, 1 a check failed, 2 unknown option
 """
 

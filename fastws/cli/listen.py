@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from fastws.cli.colours import paint, printable
+from fastws.cli.running import the_running_server
 from fastws.codec.json_text import JSON
 from fastws.errors import ConfigError, FastWSError, Forbidden, Unauthorized, Unavailable
 from fastws.resolver import run as run_loop
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 EPILOG: Final = """\
 examples:
-  fastws listen ws://127.0.0.1:8000/ news alerts
+  fastws listen news alerts                                            on the server that runs on this machine
   fastws listen wss://example.org/ news --token "$TOKEN" --format msgpack | jq .data
   fastws listen ws://127.0.0.1:8000/ --dialect jobs --count 10
 
@@ -30,8 +31,13 @@ CONNECT_SECONDS = 3.0  # short, because a person is waiting
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", metavar="URL", help="address of the server, for example ws://127.0.0.1:8000/")
-    parser.add_argument("channel", nargs="*", default=[], metavar="CHANNEL", help="channels to subscribe to")
+    parser.add_argument(
+        "channel", nargs="*", default=[], metavar="CHANNEL", help="channels to subscribe to; before them may be the URL"
+    )
+    parser.usage = "fastws listen [URL] [CHANNEL…] [options]"
+    parser.add_argument(
+        "--url", metavar="URL", help="address of the server, such as ws://127.0.0.1:8000/ [the one that runs here]"
+    )
     parser.add_argument("--token", metavar="JWT", help="token (JWT); see `fastws token`")
     parser.add_argument("--format", choices=("json", "msgpack"), default="json", help="message format [json]")
     parser.add_argument(
@@ -44,9 +50,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    _find_server(options)
     if options.dialect == "workspaces" and options.token is None:
         raise ConfigError("--token: required by --dialect workspaces; see `fastws token --help`")
     return run_loop(_listen(options))
+
+
+def _find_server(options: argparse.Namespace) -> None:
+    """Set options.url: to --url, else to the first argument if it is a URL, else to the server that runs here.
+
+    Raises ConfigError if none or several run.
+    """
+    if options.url is None and options.channel and "://" in options.channel[0]:
+        options.url, *options.channel = options.channel
+    if options.url is None:
+        running = the_running_server(over_tcp=True)
+        if running is None:
+            raise ConfigError(
+                "URL: missing, and no server of this user runs on this machine: start one with `fastws serve`, "
+                "or give the URL, for example ws://127.0.0.1:8000/"
+            )
+        options.url = running.ws_url
 
 
 async def _listen(options: argparse.Namespace) -> int:

@@ -13,7 +13,8 @@ import orjson
 
 from fastws.cli.colours import printable
 from fastws.cli.flags import add_setting_flags, config_from
-from fastws.config import Config
+from fastws.cli.running import RunningServer, running_server_at, the_running_server
+from fastws.config import SETTINGS, Config
 from fastws.errors import ConfigError, FastWSError
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 
 EPILOG: Final = """\
 examples:
-  fastws publish news hello '{"a":1}'
-  export FASTWS_BROADCAST_KEY=…                        the key of the server, or FASTWS_BROADCAST_KEY_FILE=FILE
+  fastws publish news hello '{"a":1}'                    to the server that runs on this machine
+  export FASTWS_BROADCAST_KEY=…                        the key of another one, or FASTWS_BROADCAST_KEY_FILE=FILE
   echo '{"a":1}' | fastws publish news hello - --url http://10.0.0.5:8000
   fastws publish news hello '"text"' --config /etc/fastws/fastws.toml
   fastws publish news hello '"text"' --redis-url redis://127.0.0.1:6379
 
-Reads the same flags, environment and file as `fastws serve` for its address, keys, prefix and channels.
+Without an address it finds the server of this user that runs on this machine, and its key. Otherwise it reads the same
+flags, environment and file as `fastws serve` for its address, keys, prefix and channels.
 
 Prints {"sent","failed","stale"}: subscribers reached, subscribers with a full queue, closed target connections.
 "sent":0 means that nobody is subscribed to the channel.
@@ -51,8 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_server_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", metavar="URL", help="address of the server [FASTWS_URL, or host and port]")
-    parser.add_argument("--key", metavar="KEY", help="a broadcast_key of the server [the first of broadcast_key]")
+    parser.add_argument(
+        "--url", metavar="URL", help="address of the server [FASTWS_URL, host and port, or the one that runs here]"
+    )
+    parser.add_argument(
+        "--key",
+        metavar="KEY",
+        help="a broadcast_key of the server [the first of broadcast_key, or that of the server that runs here]",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -103,18 +111,34 @@ def server_of(options: argparse.Namespace) -> Iterator[Broadcaster]:
 
     config = config_from(options)
     given = options.url or os.environ.get("FASTWS_URL")
+    running = _running(config, given)
+    unix_socket = config.unix_socket or (running.unix_socket if running else None)
     with ExitStack() as stack:
-        client = None if given or config.unix_socket is None else stack.enter_context(_client(config.unix_socket))
+        client = None if given or unix_socket is None else stack.enter_context(_client(unix_socket))
         yield stack.enter_context(
             Broadcaster(
-                given or url_of(config),
-                options.key or next(iter(config.broadcast_key), ""),
+                given or (running.http_url if running else url_of(config)),
+                options.key or next(iter(config.broadcast_key), running.key if running else ""),
                 retry_seconds=RETRY_SECONDS,
                 client=client,
                 workspace_channel=config.workspace_channel,
                 jobs_channel=config.jobs_channel,
             )
         )
+
+
+def _running(config: Config, given: str | None) -> RunningServer | None:
+    """Return the server of this user that runs at the URL `given`, or at the configured address, or at any.
+
+    Raises ConfigError if no address is set and several servers run.
+    """
+    if given:
+        return running_server_at(given)
+    if config.unix_socket is not None:
+        return None
+    if (config.host, config.port) == (SETTINGS["host"].default, SETTINGS["port"].default):
+        return the_running_server()
+    return running_server_at(url_of(config))
 
 
 def url_of(config: Config) -> str:

@@ -8,30 +8,26 @@ import os
 import secrets
 import socket
 import sys
-import threading
 from dataclasses import replace
 from typing import Any, Final
 
-import structlog
-
 from fastws.access.local_peers import is_loopback
 from fastws.brokers.redis.embedded import EMBEDDED, EmbeddedRedis
-from fastws.cli.flags import add_setting_flags, config_from, see_modules_here
+from fastws.cli.announcement import Announcement
+from fastws.cli.flags import add_setting_flags, config_from, see_modules_here, settings_file
+from fastws.cli.port_holder import holder_of
+from fastws.cli.running import Record
 from fastws.config import Config
 from fastws.logs import start_logging
 from fastws.server.listening import CannotListen, place_of
 from fastws.server.process import run as run_loop
 from fastws.server.process import serve_until_stopped
 from fastws.server.server import Server
-from fastws.server.start_up import log_start, start_up_text
 from fastws.server.systemd import Notifier, take_sockets, with_address_of
-from fastws.setting_sources import environment_warnings
 from fastws.workers import Supervisor
 
-log = structlog.stdlib.get_logger("fastws.cli")
-
 # Settings that a reload cannot change, because the supervisor uses them itself.
-_UNCHANGING: Final = ("host", "port", "unix_socket", "workers", "redis_url")
+_UNCHANGING: Final = ("host", "port", "workers", "redis_url")
 
 _REMEDIES: Final = {
     errno.EADDRINUSE: "; another process uses this address: stop it, or choose another address",
@@ -42,11 +38,18 @@ _REMEDIES: Final = {
     socket.EAI_NONAME: "; use an address of this machine, or a name that resolves to one",
 }
 
+# The settings that --help lists; --help-all lists all.
+_SHOWN: Final = (
+    *("host", "port", "workers", "tls_cert", "tls_key", "redis_url"),
+    *("jwt_secret", "broadcast_key", "allow_anonymous", "allowed_origins", "trusted_proxies"),
+    *("history", "log_level"),
+)
+
 # The default of drain_timeout on a terminal.
 TERMINAL_DRAIN_SECONDS: Final = 1.0
 
 EPILOG: Final = """\
-Every setting can also be given as FASTWS_… in the environment, or in the TOML file of --config.
+Every setting can also be given as FASTWS_… in the environment, or in a TOML file, which `fastws init` writes.
 
 examples:
   fastws serve
@@ -63,7 +66,7 @@ exit codes: 0 stopped normally, 1 the start failed or workers were killed, 2 inv
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "fastws serve [options]"
-    add_setting_flags(parser)
+    add_setting_flags(parser, shown=_SHOWN)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,14 +77,16 @@ def run(options: argparse.Namespace) -> int:
     config, generated = generate_secrets(config)
     start_logging(config.log_format, config.log_level)
     redis: EmbeddedRedis | None = None
+    record = Record()
     try:
         if config.redis_url == EMBEDDED:
             redis = EmbeddedRedis()
             config = replace(config, redis_url=redis.url)
         if config.workers > 1:
-            return _supervise(options, config, generated, notifier, sockets, redis)
+            return _supervise(options, config, generated, notifier, sockets, redis, record)
         server = Server(config, generated=generated, listening_sockets=sockets)
-        run_loop(serve_until_stopped(server, lambda: _announce(server, generated, notifier), notifier=notifier))
+        announcement = Announcement(server, generated, notifier, record, settings_file(options))
+        run_loop(serve_until_stopped(server, announcement.make, notifier=notifier))
     except CannotListen as error:
         print(f"fastws: cannot listen on {error.where}: {error.reason}{_remedy(error, config)}", file=sys.stderr)
         return 2
@@ -89,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"fastws: cannot start: {_named(error)}", file=sys.stderr)
         return 1
     finally:
+        record.remove()
         if redis is not None:
             redis.stop()
     return 0
@@ -115,7 +121,8 @@ def _remedy(error: CannotListen, config: Config) -> str:
     remedy = _REMEDIES.get(error.errno or 0, "")
     is_port = config.unix_socket is None and error.where == place_of(config)
     if error.errno == errno.EADDRINUSE and is_port:
-        return f"{remedy} (--port 0 picks a free port)"
+        holder = holder_of(config.port) or "another process"
+        return f"; {holder} uses this port: stop it, or choose another port (--port 0 picks a free port)"
     return remedy
 
 
@@ -126,6 +133,7 @@ def _supervise(
     notifier: Notifier,
     sockets: list[socket.socket],
     redis: EmbeddedRedis | None,
+    record: Record,
 ) -> int:
     # Never started: it checks the settings before any worker starts, and describes the endpoints.
     described = Server(config, generated=generated)
@@ -138,29 +146,7 @@ def _supervise(
         redis=redis,
     )
     described.port = supervisor.port
-    return supervisor.run(lambda: _announce(described, generated, notifier))
-
-
-def _announce(server: Server, generated: frozenset[str], notifier: Notifier) -> None:
-    """Report that the server listens: to systemd, and on the terminal, or in the log where there is none."""
-    notifier.ready(f"listening on {server.url}")
-    warnings = environment_warnings(os.environ)
-    if not sys.stdout.isatty():
-        log_start(server, generated, warnings)
-        return
-    text = start_up_text(server, generated, warnings)
-    # In a thread: a terminal that is stopped (Ctrl-S) must stop neither the server nor its end.
-    threading.Thread(target=_print, args=(text,), name="fastws-start-up-text", daemon=True).start()
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        log.warning("start-up text not printed", error=str(error))
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+    return supervisor.run(Announcement(described, generated, notifier, record, settings_file(options)).make)
 
 
 def _reread(options: argparse.Namespace, before: Config, generated: frozenset[str]) -> tuple[Config, frozenset[str]]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from dataclasses import replace
 from typing import Final
 
 from fastws.access.tokens import Tokens
 from fastws.cli.flags import add_setting_flags, config_from
+from fastws.cli.running import the_running_server
 from fastws.errors import BadRequest, ConfigError
 
 EPILOG: Final = """\
 examples:
-  export FASTWS_JWT_SECRET=…                                    the secret of the server
   fastws token --sub ann --channel 'news:*' --publish 'chat:**'
   fastws token --sub ann --workspace acme --ttl 15m
   fastws listen ws://127.0.0.1:8000/ws --dialect workspaces --token "$(fastws token --sub ann --workspace acme)"
 
+Without a configured jwt_secret it signs with that of the server of this user that runs on this machine.
 exit codes: 0 printed, 2 no secret or an invalid claim
 """
 
@@ -46,9 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     config = config_from(options)
     if config.jwt_secret is None:
-        raise ConfigError(
-            "jwt_secret: not set; set FASTWS_JWT_SECRET or FASTWS_JWT_SECRET_FILE, or give a --config file with it"
-        )
+        running = the_running_server()
+        if running is None or running.jwt_secret is None:
+            raise ConfigError(
+                "jwt_secret: not set, and no server with one runs here; set FASTWS_JWT_SECRET or "
+                "FASTWS_JWT_SECRET_FILE, or give a --config file with it"
+            )
+        config = replace(config, jwt_secret=running.jwt_secret)
     try:
         text = Tokens(config).sign(
             options.sub,

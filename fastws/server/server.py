@@ -218,6 +218,7 @@ class Server:
 
     async def __aenter__(self) -> Server:
         await self.start()
+        log.info("listening", url=self.url)
         return self
 
     async def __aexit__(

@@ -14,11 +14,13 @@ from fastws.vocabulary.pusher_apps import PusherApp
 log = structlog.stdlib.get_logger("fastws.server")
 
 
-def log_start(server: Server, generated: Collection[str], warnings: Sequence[str]) -> None:
+def log_start(
+    server: Server, generated: Collection[str], warnings: Sequence[str], settings_file: str | None = None
+) -> None:
     """Log what `start_up_text` prints, without generated secrets. `warnings` are those about the environment."""
     config = server.config
     mounts = {path: mount.name for path, mount in sorted(server.mounts.table.items())}
-    log.info("listening", url=server.url, mounts=mounts, workers=config.workers)
+    log.info("listening", url=server.url, mounts=mounts, workers=config.workers, settings_file=settings_file)
     for app in server.admittance.pusher_apps:
         log.info("serving a Pusher app", app=app.id, keys=list(app.secrets), namespace=_namespace(app))
     if generated:
@@ -35,14 +37,17 @@ def log_start(server: Server, generated: Collection[str], warnings: Sequence[str
         log.warning("unsafe or unknown setting", reason=warning)
 
 
-def start_up_text(server: Server, generated: Collection[str], warnings: Sequence[str]) -> str:
+def start_up_text(
+    server: Server, generated: Collection[str], warnings: Sequence[str], settings_file: str | None = None
+) -> str:
     """Return the start-up text: addresses, who may connect, temporary secrets (printed once and never logged)."""
     config = server.config
     unix = "" if config.unix_socket is None else f"--unix-socket {config.unix_socket} "
-    http = "http://localhost/" if unix else server.url.replace("ws", "http", 1)
-    lines = [f"fastws listens on {server.url}" + ("" if unix else f" (console: {http})")]
-    for path, mount in sorted(server.mounts.table.items()):
-        lines.append(f"  {path:<16}{mount.name:<18}{_access(server, mount.without_token.needs_token)}")
+    http = reachable_url(server).replace("ws", "http", 1)
+    lines = [_where(server, http)]
+    if settings_file is not None:
+        lines.append(f"Settings: {settings_file}; FASTWS_… variables and flags override it")
+    lines += _mounts(server)
     for app in server.admittance.pusher_apps:
         state = _namespace(app) if app.is_enabled else "not enabled"
         lines += [f"  Pusher app {app.id}: key {key} ({state})" for key in app.secrets]
@@ -54,7 +59,36 @@ def start_up_text(server: Server, generated: Collection[str], warnings: Sequence
         lines.append("No broadcast_key set: POST /broadcast and /connections are refused with 401.")
     lines.extend(f"Warning: {warning}" for warning in (*server.admittance.warnings, *warnings))
     lines += _generated_lines(server, generated, f"curl {unix}", http)
-    return "\n".join(lines + ([f"{config.workers} workers"] if config.workers > 1 else []))
+    return "\n".join(lines)
+
+
+def reachable_url(server: Server) -> str:
+    """Return a URL at which this machine reaches the server, also if it listens on all addresses or a Unix socket."""
+    if server.config.unix_socket is not None:
+        return "ws://localhost/"
+    return server.url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def _where(server: Server, http: str) -> str:
+    """Return the first line: the address, the console, the number of workers."""
+    config = server.config
+    if config.unix_socket is not None:
+        return f"fastws listens on {server.url}"
+    notes = [f"console: {http}"]
+    if reachable_url(server) != server.url:
+        notes.insert(0, "and all other addresses of this machine")
+    if config.workers > 1:
+        notes.append(f"{config.workers} workers")
+    return f"fastws listens on {reachable_url(server)} ({'; '.join(notes)})"
+
+
+def _mounts(server: Server) -> list[str]:
+    """Return a line for each dialect: its paths, its name, who may connect."""
+    paths: dict[tuple[str, str], list[str]] = {}
+    for path, mount in sorted(server.mounts.table.items()):
+        access = _access(server, mount.without_token.needs_token)
+        paths.setdefault((mount.name, access), []).append(path)
+    return [f"  {', '.join(found):<16}{name:<18}{access}" for (name, access), found in paths.items()]
 
 
 def _namespace(app: PusherApp) -> str:
@@ -73,11 +107,11 @@ def _generated_lines(server: Server, generated: Collection[str], curl: str, http
         ]
     if "broadcast_key" in generated:
         key = server.config.broadcast_key[0]
-        lines += ["No broadcast_key set: using a temporary one:", f"  {key}"]
-        lines.append(
-            f"  {curl}-H 'Authorization: Bearer {key}' "
-            f'-d \'{{"channel":"news","event":"hello","data":"world"}}\' {http}broadcast'
-        )
+        broadcast = f'-d \'{{"channel":"news","event":"hello","data":"world"}}\' {http}broadcast'
+        lines += [
+            "No broadcast_key set: using a temporary one (`fastws init` writes a settings file with lasting secrets):",
+            f"  {curl}-H 'Authorization: Bearer {key}' {broadcast}",
+        ]
     return lines
 
 
@@ -87,8 +121,7 @@ def _anonymous(config: Config) -> list[str]:
         return []
     if is_anonymous_by_default(config):
         return [
-            "This machine: direct connections from a loopback address to a loopback name, without proxy headers.",
-            "  A proxy on this machine that adds no such header looks the same: set trusted_proxies or use tokens.",
+            "This machine: direct connections only. For a proxy here that adds no X-Forwarded-For, set trusted_proxies."
         ]
     if config.unix_socket is not None or is_loopback(config.host):
         way = "trusted_proxies" if config.trusted_proxies else "a Unix socket"

@@ -36,7 +36,8 @@ Run = Callable[..., Outcome]
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_ours_around(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings_of_ours_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # no servers of other tests either
     for name in list(os.environ):
         if name.startswith("FASTWS_") or name in ("REDIS_URL", "ENABLE_REALTIME"):
             monkeypatch.delenv(name)

@@ -13,6 +13,7 @@ import pytest
 
 from fastws.cli import _COMMANDS, parser
 from fastws.cli.colours import has_colours, paint
+from fastws.config import SETTINGS
 from tests.cli.conftest import Run
 
 NAMES = list(_COMMANDS)
@@ -29,6 +30,29 @@ def test_every_command_shows_examples_and_exit_codes(run: Run, name: str) -> Non
     assert outcome.code == 0
     assert "examples:" in outcome.out
     assert "exit codes: 0" in outcome.out
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_help_is_short_and_its_usage_one_line(
+    run: Run, name: str, columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = run(name, "--help").out.splitlines()
+    assert len(lines) <= 60
+    assert re.fullmatch(rf"usage: fastws {name} .*\[options\]", lines[0])
+    assert lines[1] == ""
+
+
+@pytest.mark.parametrize("name", ["serve", "check-config", "doctor"])
+def test_help_all_lists_all_settings_with_their_choices(run: Run, name: str) -> None:
+    text = run(name, "--help-all").out
+    for setting in SETTINGS.values():
+        assert f"--{setting.name.replace('_', '-')} {setting.metavar}" in text
+    assert "--log-format {auto,json,text}" in text
+    assert [
+        group for group in dict.fromkeys(each.group for each in SETTINGS.values()) if f"\n{group}:\n" not in text
+    ] == []
 
 
 def examples() -> list[list[str]]:

@@ -29,6 +29,7 @@ async def test_with_no_setting_at_all_it_prints_all_that_is_needed_to_try_it(ser
     server = await serve_process("--log-level", "debug")
     await server.has_said("curl ")
     text = "\n".join(server.lines)
+    assert len(server.lines) <= 12
     for words in (
         "/production",
         "/api/v1/ws",
@@ -167,6 +168,7 @@ async def test_a_port_in_use_is_one_line_and_exit_code_2(serve_process: ServePro
     assert err.count(b"\n") == 1
     assert f"127.0.0.1:{server.port}".encode() in err
     assert b"--port 0 picks a free port" in err
+    assert f"process {server.process.pid} (".encode() in err
 
 
 async def test_on_a_unix_socket(serve_process: ServeProcess, tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ class Project:
         self.running: list[Running] = []
         self._replaced = {
             "8000": str(self.live_port),
+            "8001": str(self.live_port),
             "8080": str(self.web_port),
             "redis://127.0.0.1:6379/1": redis_url,
         }
