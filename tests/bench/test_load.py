@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from asyncio.subprocess import PIPE, create_subprocess_exec
+from pathlib import Path
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
@@ -180,7 +181,10 @@ async def test_command_speaks_the_format_that_the_url_asks_for(server: Server) -
         (["ws://127.0.0.1:9/", "--mode", "ingest", "--rate", "5"], "--rate"),
     ],
 )
-async def test_invalid_options_are_one_line_and_exit_code_2(arguments: list[str], words: str) -> None:
+async def test_invalid_options_are_one_line_and_exit_code_2(
+    arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # without the servers of other tests
     code, out, err = await _command(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert words in err
