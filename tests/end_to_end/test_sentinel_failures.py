@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.world import World, world_of
-from tests.redis_sentinel import SentinelSetUp
+from tests.redis_sentinel import SERVICE, SentinelSetUp
 from tests.redis_server import RedisServer
 from tests.workers.supervised import READY, Supervised
 
@@ -70,6 +70,10 @@ def test_a_killed_primary(kept: World, plain: World, sentinel_set_up: SentinelSe
     plain.assert_one_gap()
     for world in (kept, plain):
         world.assert_nobody_was_disconnected()
+    metric, node = kept.server.metric, f"sentinel://{SERVICE}/0"
+    kept.server.wait_until(lambda: metric("fastws_broker_node_up", node=node) == 1)
+    assert metric("fastws_broker_node_up") == metric("fastws_broker_nodes", state="up") == 1
+    assert metric("fastws_broker_node_lag_seconds") == metric("fastws_broker_node_lag_seconds", node=node) > 0
 
 
 def test_a_failover_by_command(kept: World, plain: World, sentinel_set_up: SentinelSetUp) -> None:

@@ -120,6 +120,8 @@ def test_one_server_that_is_away_and_comes_back(worlds: Worlds, servers: list[Re
         plain_elsewhere.publish_some()
         hurt.start()
         worlds.server.wait_until(lambda: worlds.server.metric("fastws_broker_nodes", state="up") == 2)
+    for used in servers[:2]:
+        assert worlds.server.metric("fastws_broker_node_lag_seconds", node=used.tcp_url) > 0
     worlds.kept.assert_nothing_missed()
     worlds.plain.assert_one_gap()
     worlds.assert_nothing_noticed_elsewhere()

@@ -74,6 +74,8 @@ class RedisNode:
     def __init__(self, address: RedisAddress, probe_name: bytes, events: NodeEvents, options: NodeOptions) -> None:
         self.address = address
         self.name = options.name
+        # How the node is called where its address may change or is not known yet.
+        self.title = ""
         self.history: RedisHistory | None = None
         # The round-trip time of the last probe.
         self.lag_seconds = 0.0
@@ -106,7 +108,7 @@ class RedisNode:
         self.monitor.leave_replica(reason)
 
     def __str__(self) -> str:
-        return str(self.address)
+        return self.title or str(self.address)
 
     @property
     def is_up(self) -> bool:

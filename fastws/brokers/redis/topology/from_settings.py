@@ -37,4 +37,5 @@ def _server(place: RedisAddress | SentinelAddress, make_node: MakeNode, word: st
     if isinstance(place, RedisAddress):
         return Server(identity_of(place), make_node(place, word), None)
     node = make_node(place.primary, word)
+    node.title = identity_of(place)
     return Server(identity_of(place), node, SentinelWatch(place, node))
