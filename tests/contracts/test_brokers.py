@@ -128,11 +128,16 @@ def redis_6_2() -> Iterator[RedisServer]:
         "Redis 6.2",
         "two servers",
         "sentinel",
+        "cluster",
+        "cluster with RESP3",
     ]
 )
 async def side(request: pytest.FixtureRequest) -> AsyncIterator[Side]:
     if request.param == "memory":
         made = Side(lambda hub: MemoryBroker(hub))
+    elif request.param.startswith("cluster"):
+        url = request.getfixturevalue("redis_cluster").url + ("?protocol=3" if request.param.endswith("3") else "")
+        made = Side(lambda hub: RedisBroker(hub, Config(redis_url=url)))
     elif request.param == "sentinel":
         url = request.getfixturevalue("sentinel_set_up").url
         made = Side(lambda hub: RedisBroker(hub, Config(redis_url=url)))
