@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
+import redis
 
 from fastws.brokers.history import HistoryRule, HistoryRules, MemoryHistory
 from fastws.brokers.memory import MemoryBroker
@@ -20,6 +22,7 @@ from fastws.vocabulary.positions import Page, Past, Position, Recovery
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import PATIENCE_SECONDS, AwaitedReceipt
 from tests.redis_sentinel import SentinelSetUp
+from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer
 
 CHANNEL = "c"
@@ -146,25 +149,31 @@ async def running(side: Side) -> AsyncIterator[Side]:
 
 
 class Place(NamedTuple):
-    """Where histories are kept: `redis_url`, None for memory, and the servers that have the keys."""
+    """Where histories are kept: `redis_url`, None for memory, and clients of the servers that have the keys."""
 
     url: str | None
-    servers: list[RedisServer]
+    clients: list[Callable[[], redis.Redis]]
 
 
 def _redis(request: pytest.FixtureRequest) -> Place:
     server: RedisServer = request.getfixturevalue("redis_server")
-    return Place(server.url, [server])
+    return Place(server.url, [server.client])
 
 
 def _two_servers(request: pytest.FixtureRequest) -> Place:
     servers = [request.getfixturevalue("redis_server"), request.getfixturevalue("another_redis_server")]
-    return Place(",".join(server.url for server in servers), servers)
+    return Place(",".join(server.url for server in servers), [server.client for server in servers])
 
 
 def _sentinel(request: pytest.FixtureRequest) -> Place:
     set_up: SentinelSetUp = request.getfixturevalue("sentinel_set_up")
-    return Place(set_up.url, [set_up.primary])
+    return Place(set_up.url, [set_up.primary.client])
+
+
+def _cluster(request: pytest.FixtureRequest) -> Place:
+    cluster: RedisCluster = request.getfixturevalue("redis_cluster")
+    primaries = [node for node in cluster.running if node.is_primary()]
+    return Place(cluster.url, [partial(redis.Redis, "127.0.0.1", node.port, protocol=2) for node in primaries])
 
 
 PLACES: dict[str, Callable[[pytest.FixtureRequest], Place]] = {
@@ -172,6 +181,7 @@ PLACES: dict[str, Callable[[pytest.FixtureRequest], Place]] = {
     "redis": _redis,
     "two servers": _two_servers,
     "sentinel": _sentinel,
+    "cluster": _cluster,
 }
 
 
@@ -188,8 +198,8 @@ def kind(request: pytest.FixtureRequest) -> str:
 def place(request: pytest.FixtureRequest, kind: str) -> Iterator[Place]:
     found = PLACES[kind.partition(",")[0]](request)
     yield found
-    for server in found.servers:
-        with server.client() as client:
+    for connect in found.clients:
+        with connect() as client:
             client.flushall()
 
 
@@ -263,8 +273,8 @@ async def test_seconds_after_the_last_publication_all_are_gone_but_not_the_posit
             assert offsets(recovery) == [9, 10]
             await asyncio.sleep(0.02)
     assert offsets(recovery) == []
-    for server in place.servers:
-        with server.client() as client:
+    for connect in place.clients:
+        with connect() as client:
             assert not list(client.scan_iter("*:stream"))
     recovery = await sides.asked.subscribe(Position(10, epoch))
     assert (recovery.position, recovery.outcome) == (Position(10, epoch), "recovered")

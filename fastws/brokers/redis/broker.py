@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -22,6 +22,7 @@ from fastws.brokers.redis.history_scripts import HistoryKeys
 from fastws.brokers.redis.last_metrics import RedisMetrics
 from fastws.brokers.redis.monitor import RedisMonitor
 from fastws.brokers.redis.node import NodeOptions, RedisNode
+from fastws.brokers.redis.numbered_publisher import NumberedPublisher
 from fastws.brokers.redis.plain_notes import is_note
 from fastws.brokers.redis.receipts import RedisReceipts
 from fastws.brokers.redis.refusals import RedisRefusals
@@ -29,6 +30,7 @@ from fastws.brokers.redis.services import RedisServices, Service
 from fastws.brokers.redis.several_histories import history_of
 from fastws.brokers.redis.subscriptions import RedisSubscriptions, Refused
 from fastws.brokers.redis.tail import HistoryLimits
+from fastws.brokers.redis.tail_delivery import TailDelivery
 from fastws.brokers.redis.topology.from_settings import topology_of
 from fastws.brokers.redis.topology.port import MakeNode, Topology
 from fastws.brokers.redis.wire.commander import RedisCommander
@@ -37,12 +39,11 @@ from fastws.brokers.redis.wire.resp import refusal_text
 from fastws.brokers.redis.wire.timeouts import DEFAULT_TIMEOUTS, RedisTimeouts
 from fastws.config import Config
 from fastws.counters import Counters
-from fastws.errors import BrokerUnavailable, ConfigError, FastWSError
+from fastws.errors import BrokerUnavailable, FastWSError
 from fastws.hub.ports import Deliverer, Receipt
 from fastws.hub.publication_log import LoggedReceipt
 from fastws.logs import LogLevel
 from fastws.redis_address import RedisAddress
-from fastws.redis_places import split_urls
 from fastws.throttled_log import ThrottledLog
 from fastws.vocabulary.connection_ids import new_node_id
 from fastws.vocabulary.positions import Position
@@ -118,22 +119,31 @@ class RedisBroker:
         return node
 
     def _make_history(self, node: RedisNode) -> RedisHistory:
-        if self.names.is_cluster:
-            raise ConfigError("history: is not supported on a Redis Cluster yet; leave it out, or use one Redis server")
-        config = self._config
-        return RedisHistory(
+        history = RedisHistory(
             self._deliverer,
             node.commander,
-            HistoryKeys(self.names.service("")),
+            HistoryKeys(self.names.service(""), is_cluster=self.names.is_cluster),
             HistoryRules(self._rules),
             self.counters,
             lambda channel: self.subscriptions.is_confirmed(channel),
             self._echoed,
             is_feed=self.names.is_feed,
             node=self.node_id,
-            limits=HistoryLimits(config.recover_limit, config.history_bytes // len(split_urls(config.redis_url or ""))),
-            clock=lambda: asyncio.get_running_loop().time(),
+            limits=HistoryLimits(self._config.recover_limit, self._config.history_bytes),
+            delivery=self._delivery,
+            clock=_clock,
         )
+        history.publisher.owner = partial(self._publisher_of, history.publisher)
+        return history
+
+    @cached_property
+    def _delivery(self) -> TailDelivery:
+        """The delivery of the histories of all nodes, which share its memory."""
+        return TailDelivery(self._deliverer, self.counters, self._config.history_bytes, _clock)
+
+    def _publisher_of(self, asking: NumberedPublisher, channel: str) -> NumberedPublisher:
+        history = self.topology.node_of(channel).history
+        return asking if history is None else history.publisher
 
     # --- what belongs to no channel
 
@@ -383,8 +393,15 @@ class RedisBroker:
 
     def moved(self) -> None:
         """Channels may belong to other nodes than before. For the topology; see topology/port.py."""
+        for node in self.topology.nodes:
+            if node.history is not None:
+                node.history.publisher.moved()
         self.subscriptions.moved()
         self.receipts.listener_lost(lambda channel: not self.subscriptions.is_confirmed(channel))
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _no_remote_subscribers(channel: str) -> int:

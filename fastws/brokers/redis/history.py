@@ -47,6 +47,7 @@ class RedisHistory:
         is_feed: Callable[[str], bool],
         node: str,
         limits: HistoryLimits,
+        delivery: TailDelivery | None = None,
         clock: Callable[[], float],
     ) -> None:
         self.rule = rules
@@ -54,9 +55,8 @@ class RedisHistory:
         self._commander, self._keys = commander, keys
         pages = HistoryPages(commander, self.publisher, keys, rules)
         self.page, self.clear, self.channels, self.tops = pages.page, pages.clear, pages.channels, pages.tops
-        self._is_confirmed, self._echoed = is_confirmed, echoed
-        self._limits, self._clock = limits, clock
-        self._delivery = TailDelivery(deliverer, counters, limits.bytes, clock)
+        self._is_confirmed, self._echoed, self._limits, self._clock = is_confirmed, echoed, limits, clock
+        self._delivery = delivery or TailDelivery(deliverer, counters, limits.bytes, clock)
         self.plain = PlainMessages(
             *(commander, self.publisher, keys, rules, node, self.heard, is_confirmed, is_feed, self._joined, clock)
         )
@@ -125,6 +125,15 @@ class RedisHistory:
         tail = self._tails.get(channel)
         if tail is not None:
             self._reader.doubt(tail)
+        self.plain.ended(channel)
+
+    def take_over(self, channel: str, other: RedisHistory) -> None:
+        """`channel` has moved here from the node of `other`. It is read once the subscription is confirmed."""
+        other.plain.forget(channel)
+        tail = other._tails.pop(channel, None)
+        if tail is not None:
+            moved = self._tails[channel] = self._reader.take_over(tail, other._reader)
+            self._refreshes.append((self._clock() + REFRESH_SECONDS, moved))
 
     def forget(self, channel: str) -> None:
         """`channel` has no subscriber here any more."""

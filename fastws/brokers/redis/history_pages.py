@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from fastws.brokers.history import MAX_PAGE_BYTES, UNUSED_SECONDS, HistoryRules, no_history, size_of, unrecoverable
-from fastws.brokers.redis.history_scripts import CLEAR, PAGE, HistoryKeys
+from fastws.brokers.redis.history_scripts import HistoryKeys
 from fastws.brokers.redis.numbered_publisher import NumberedPublisher
 from fastws.brokers.redis.tail import Heard, decoded_entries
 from fastws.brokers.redis.wire.commander import RedisCommander
@@ -53,7 +53,7 @@ class HistoryPages:
         elif position is not None:
             start = f"{position.offset + 1}-0"
         words = (int(is_reverse), start, end, limit, self._keys.redis_channel(channel))
-        packed = pack(b"EVALSHA", PAGE.sha, 2, *self._keys.of(channel), *words)
+        packed = pack(b"EVALSHA", self._keys.scripts.page.sha, 2, *self._keys.of(channel), *words)
         self._commander.send(packed, partial(self._read, channel, position, is_reverse, answer))
 
     def _read(
@@ -99,7 +99,7 @@ class HistoryPages:
                 answer(self._error(reply))
 
         words = (epoch, self._keys.redis_channel(channel), int(UNUSED_SECONDS))
-        self._publisher.evaluate(CLEAR, channel, words, cleared)
+        self._publisher.evaluate(self._keys.scripts.clear, channel, words, cleared)
 
     async def tops(self, channels: Sequence[str]) -> list[int | None]:
         """Return the last offset of each of `channels`; None for one without history. Raises BrokerUnavailable."""

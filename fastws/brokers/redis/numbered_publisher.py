@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from fastws.brokers.history import NUMBERING_SECONDS, HistoryRule
-from fastws.brokers.redis.history_scripts import PUBLISH, PUBLISH_ON_FEED, SCRIPTS, HistoryKeys, Script
+from fastws.brokers.redis.history_scripts import HistoryKeys, Script
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.resp import error_code, pack, refusal_text
 from fastws.errors import BrokerUnavailable, FastWSError
@@ -103,6 +103,8 @@ class NumberedPublisher:
         self._following: dict[str, deque[_Waiting]] = {}
         # By channel: the publications of this loop iteration. Empty while the run is not known.
         self._gathered: dict[str, list[_Waiting]] = {}
+        # Returns the publisher of a channel: in a Redis Cluster the slot of a channel may move to another node.
+        self.owner: Callable[[str], NumberedPublisher] = lambda channel: self
         self._loaded_at = float("-inf")
         self._epochs = _new_epochs()
 
@@ -110,7 +112,7 @@ class NumberedPublisher:
         """There is a new connection: load the scripts and ask for the run id, before anything else is sent."""
         self.commander_down()
         self._loaded_at = self._clock()
-        for script in SCRIPTS:
+        for script in self._keys.scripts:
             self._commander.send_first(b"SCRIPT", b"LOAD", script.text, answered=_log_error)
         self._commander.send_first(b"INFO", b"server", answered=self._info_answered)
 
@@ -130,13 +132,23 @@ class NumberedPublisher:
         on_feed: tuple[bytes, bytes] | None = None,
     ) -> None:
         """Number, keep and publish `rest`, an envelope without its position. `published` gets that, or the error."""
-        waiting = _Waiting(channel, rule, rest, published, self._clock() + WAIT_SECONDS, on_feed)
+        self.resume(_Waiting(channel, rule, rest, published, self._clock() + WAIT_SECONDS, on_feed))
+
+    def resume(self, waiting: _Waiting) -> None:
+        """Publish what is new, or what another node has refused because the slot has moved."""
         if self.run is not None:
             self._offer(waiting)
         elif len(self._waiting) < MAX_WAITING:
             self._waiting.append(waiting)
         else:
-            published(BrokerUnavailable("too many commands wait for Redis; nothing was published"))
+            waiting.published(BrokerUnavailable("too many commands wait for Redis; nothing was published"))
+
+    def moved(self) -> None:
+        """Channels may belong to other nodes than before: pass on what waits for them."""
+        self._vouched.clear()
+        waiting, self._waiting = self._waiting, deque()
+        for publication in waiting:
+            self.owner(publication.channel).resume(publication)
 
     def sweep(self, now: float) -> None:
         """Refuse what has waited too long."""
@@ -161,7 +173,12 @@ class NumberedPublisher:
         self._commander.send(pack(*head, *words), answered, is_bound=True)
 
     def script_refused(self, reply: object) -> None:
-        """Log that Redis has refused a script. If it has forgotten them, load them again, at most once per second."""
+        """Log that Redis has refused a script, unless its slot moves.
+
+        If Redis has forgotten the scripts, load them again, at most once per second.
+        """
+        if is_moving(reply):
+            return
         if error_code(reply) == "NOSCRIPT" and self._clock() - self._loaded_at >= RELOAD_SECONDS:
             self.commander_up()
         self._commander.log_refusal(b"EVALSHA", reply)
@@ -205,7 +222,7 @@ class NumberedPublisher:
         gathered = self._gathered.get(channel)
         if gathered is None:
             if not self._gathered:
-                asyncio.get_running_loop().call_soon(self._send_all)
+                asyncio.get_running_loop().call_soon(self.send_all)
                 self._commander.flush_soon()
             self._gathered[channel] = [waiting]
         else:
@@ -219,7 +236,7 @@ class NumberedPublisher:
         if gathered is not None:
             self._send(gathered, self._answered)
 
-    def _send_all(self) -> None:
+    def send_all(self) -> None:
         for channel in list(self._gathered):
             self.send_gathered(channel)
 
@@ -248,9 +265,9 @@ class NumberedPublisher:
         epoch, top = (b"", b"0") if heard is None else (heard.epoch.encode(), b"%d" % heard.offset)
         fresh = next(self._epochs).encode()
         words = [waiting.rest for waiting in together]
-        script = PUBLISH
+        script = self._keys.scripts.publish
         if together[0].on_feed is not None:
-            script = PUBLISH_ON_FEED
+            script = self._keys.scripts.publish_on_feed
             words += together[0].on_feed
         return (
             b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n%b$%d\r\n%b\r\n$1\r\n%d\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"
@@ -276,6 +293,12 @@ class NumberedPublisher:
             for offset, waiting in enumerate(together, first):
                 _resolve(waiting, Position(offset, epoch))
             return
+        owner = self.owner(together[0].channel)
+        if owner is not self and error_code(reply) == "MOVED":
+            # The script has not run.
+            for waiting in together:
+                owner.resume(waiting)
+            return
         error = reply
         if not isinstance(error, FastWSError):
             self.script_refused(reply)
@@ -286,7 +309,7 @@ class NumberedPublisher:
     def _first_answered(self, alone: Sequence[_Waiting], reply: object) -> None:
         [waiting] = alone
         channel = waiting.channel
-        if reply == [0]:
+        if reply == [0] or error_code(reply) == "TRYAGAIN":
             self._following[channel].appendleft(waiting)
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry, channel)
             return
@@ -301,19 +324,27 @@ class NumberedPublisher:
             self._waiting.extendleft(reversed(following))
         else:
             for each in following:
-                self._offer(each)
+                self.owner(channel).resume(each)
 
     def _retry(self, channel: str) -> None:
         """Try the first publication of `channel` again."""
         following = self._following[channel]
         if not following:
             del self._following[channel]
+        elif (owner := self.owner(channel)) is not self:
+            for waiting in self._following.pop(channel):
+                owner.resume(waiting)
         elif self.run is None:
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry, channel)
         else:
             first = following.popleft()
             force_at = first.expires_at - WAIT_SECONDS + VOUCH_SECONDS
             self._send([first], self._first_answered, is_forced=self._clock() >= force_at)
+
+
+def is_moving(reply: object) -> bool:
+    """Whether a node of a Redis Cluster refuses a command because its slot has moved, or is moving."""
+    return error_code(reply) in ("MOVED", "TRYAGAIN")
 
 
 def _resolve(waiting: _Waiting, result: Position | FastWSError) -> None:

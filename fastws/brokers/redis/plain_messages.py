@@ -9,7 +9,7 @@ from typing import Final
 
 from fastws.brokers.envelope import encode_rest
 from fastws.brokers.history import UNUSED_SECONDS, HistoryRules, new_epoch
-from fastws.brokers.redis.history_scripts import NUMBER, WATCH, HistoryKeys
+from fastws.brokers.redis.history_scripts import HistoryKeys
 from fastws.brokers.redis.numbered_publisher import LIFE_SECONDS, RETRY_SECONDS, VOUCH_SECONDS, NumberedPublisher
 from fastws.brokers.redis.plain_notes import Begun, Join, LastCall, Place, decode_note, encode_note
 from fastws.brokers.redis.plain_queue import FIRST_PLACE, PLAIN, PlainQueue
@@ -178,7 +178,13 @@ class PlainMessages:
 
     def lost(self) -> None:
         """The listener has lost its connection: messages may be missed on every channel."""
-        for queue in list(self._queues.values()):
+        for channel in list(self._queues):
+            self.ended(channel)
+
+    def ended(self, channel: str) -> None:
+        """The subscription of `channel` has ended: messages may be missed."""
+        queue = self._queues.get(channel)
+        if queue is not None:
             queue.lose()
             self._end_wait(queue, is_joined=False)
 
@@ -239,7 +245,9 @@ class PlainMessages:
             *(token, self._node, ends, self._keys.redis_channel(queue.channel), int(UNUSED_SECONDS)),
             *(FIRST_PLACE, int(bool(queue.entries))),
         )
-        self._publisher.evaluate(WATCH, queue.channel, words, partial(self._join_answered, queue, token))
+        self._publisher.evaluate(
+            self._keys.scripts.watch, queue.channel, words, partial(self._join_answered, queue, token)
+        )
 
     def _join_answered(self, queue: PlainQueue, token: str, reply: object) -> None:
         if queue.joining != token:
@@ -310,7 +318,7 @@ class PlainMessages:
             *(int(is_forced), heard.epoch, heard.offset, new_epoch(), rest),
             *(watch, place, self._node, int(not queue.is_numberer)),
         )
-        head = (b"EVALSHA", NUMBER.sha, 2, *self._keys.of(channel), self._publisher.run or "")
+        head = (b"EVALSHA", self._keys.scripts.number.sha, 2, *self._keys.of(channel), self._publisher.run or "")
         answered = partial(self._numbered, queue, watch, place)
         self._commander.send(pack(*head, *words), answered, is_bound=True)
 

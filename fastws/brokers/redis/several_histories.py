@@ -9,7 +9,7 @@ from fastws.brokers.history import HistoryRule
 from fastws.brokers.redis.history import RedisHistory
 from fastws.brokers.redis.tail import Answer
 from fastws.brokers.redis.topology.port import Topology
-from fastws.errors import FastWSError
+from fastws.errors import BrokerUnavailable, FastWSError
 from fastws.vocabulary.positions import Page, Past, Position
 
 
@@ -18,7 +18,10 @@ class SeveralHistories:
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._all = [history for node in topology.nodes if (history := node.history) is not None]
+
+    @property
+    def _all(self) -> list[RedisHistory]:
+        return [history for node in self._topology.nodes if (history := node.history) is not None]
 
     def _of(self, channel: str) -> RedisHistory:
         history = self._topology.node_of(channel).history
@@ -29,7 +32,7 @@ class SeveralHistories:
 
     @property
     def bytes(self) -> int:
-        return sum(history.bytes for history in self._all)
+        return self._all[0].bytes  # all share one memory
 
     def rule(self, channel: str) -> HistoryRule | None:
         return self._of(channel).rule(channel)
@@ -46,8 +49,12 @@ class SeveralHistories:
 
     async def channels(self) -> list[str]:
         """Return the channels with a numbering on all servers. Raises BrokerUnavailable if one of them is away."""
-        lists = await asyncio.gather(*(history.channels() for history in self._all))
-        return [channel for channels in lists for channel in channels]
+        nodes = self._topology.channel_nodes
+        if not nodes:
+            raise BrokerUnavailable("the nodes of the Redis Cluster are not known yet: try again")
+        lists = await asyncio.gather(*(node.history.channels() for node in nodes if node.history is not None))
+        # While a slot moves, two nodes may have keys of a channel.
+        return list(dict.fromkeys(channel for channels in lists for channel in channels))
 
     def recover(self, channel: str, past: Past, answer: Answer, late: Callable[[Position], None]) -> None:
         self._of(channel).recover(channel, past, answer, late)
@@ -70,4 +77,5 @@ class SeveralHistories:
 def history_of(topology: Topology) -> RedisHistory | SeveralHistories | None:
     """Return the history of all nodes, None if no channel has one."""
     history = topology.home.history
-    return history if history is None or len(topology.nodes) == 1 else SeveralHistories(topology)
+    is_one = list(topology.channel_nodes) == [topology.home]
+    return history if history is None or is_one else SeveralHistories(topology)

@@ -230,7 +230,10 @@ class RedisSubscriptions:
                 continue
             self._leave(subscription)
             if old.history is not None and old.history is not new.history:
-                old.history.forget(subscription.channel)
+                if new.history is None:
+                    old.history.forget(subscription.channel)
+                else:
+                    new.history.take_over(subscription.channel, old.history)
             subscription.node = new
             subscription.is_confirmed = False
             subscription.has_gap = True

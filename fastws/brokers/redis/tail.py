@@ -123,6 +123,15 @@ class Tail:
         # The offset, on its way to this process, at which the subscribers counted in `asked_before` are answered.
         self.awaited = 0
 
+    def moved(self) -> Tail:
+        """Return a tail with all that this one has, and leave it empty. What was asked of Redis is not waited for."""
+        other = Tail(self.channel, self.rule, self.memory)
+        other.position, other.sent_by, other.last_at = self.position, self.sent_by, self.last_at
+        other.is_complete, other.ended, other.unknown = self.is_complete, self.ended, self.unknown
+        other.kept, other.held, other.asked, other.late = self.kept, self.held, self.asked, self.late
+        self.kept, self.held, self.asked, self.late = deque(), [], deque(), []
+        return other
+
     def append(self, heard: Heard, now: float) -> None:
         """Keep the next publication of the channel."""
         self.position, self.sent_by, self.last_at = heard.position, heard.sent_by, now

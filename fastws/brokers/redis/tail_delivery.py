@@ -81,6 +81,11 @@ class TailDelivery:
         while self.memory.bytes > self._max_bytes and self._keeping:
             self._keeping.pop(next(iter(self._keeping))).clear()
 
+    def replace(self, tail: Tail) -> None:
+        """`tail` has what another of its channel had."""
+        if tail.channel in self._keeping:
+            self._keeping[tail.channel] = tail
+
     def forget(self, tail: Tail) -> None:
         """The channel has no subscriber any more: what was held back concerns nobody here."""
         tail.clear()

@@ -9,8 +9,14 @@ from functools import partial
 from typing import Final
 
 from fastws.brokers.history import UNUSED_SECONDS
-from fastws.brokers.redis.history_scripts import CLEAR, READ, HistoryKeys
-from fastws.brokers.redis.numbered_publisher import LIFE_SECONDS, RETRY_SECONDS, VOUCH_SECONDS, NumberedPublisher
+from fastws.brokers.redis.history_scripts import HistoryKeys
+from fastws.brokers.redis.numbered_publisher import (
+    LIFE_SECONDS,
+    RETRY_SECONDS,
+    VOUCH_SECONDS,
+    NumberedPublisher,
+    is_moving,
+)
 from fastws.brokers.redis.plain_messages import PlainMessages
 from fastws.brokers.redis.tail import NOWHERE, Asked, Heard, Tail, decoded_entries
 from fastws.brokers.redis.tail_delivery import TailDelivery
@@ -102,6 +108,17 @@ class TailReader:
         tail.held_until = self._clock() + HOLD_SECONDS
         self._waiting.add(tail)
 
+    def take_over(self, tail: Tail, other: TailReader) -> Tail:
+        """The channel of `tail` has moved here from the node of `other`: publications may be missing.
+
+        Returns the tail that replaces it: replies for `tail` may still come.
+        """
+        other._waiting.discard(tail)
+        moved = tail.moved()
+        self._delivery.replace(moved)
+        self.doubt(moved)
+        return moved
+
     def forget(self, tail: Tail) -> None:
         """The channel of `tail` has no subscriber here any more."""
         self._waiting.discard(tail)
@@ -118,6 +135,8 @@ class TailReader:
                 self._give_up(tail)
             elif is_confirmed(tail.channel):
                 self.read(tail)
+            else:
+                _give_up_asking(tail)
 
     def _has_new(self, tail: Tail) -> bool:
         """Whether publications are held back that are not known yet. Those that are known are skipped."""
@@ -163,11 +182,14 @@ class TailReader:
             watch := self._plain.watch(tail.channel),
         )
         answered = partial(self._was_read, tail, count, watch, is_whole=is_whole)
-        self._publisher.evaluate(READ, tail.channel, words, answered)
+        self._publisher.evaluate(self._keys.scripts.read, tail.channel, words, answered)
 
     def _was_read(self, tail: Tail, count: int, watch: str, reply: object, *, is_whole: bool) -> None:
         if reply == [0] and self._is_current(tail):
             self._wait_for_vouching(tail)
+            return
+        if is_moving(reply) and self._is_current(tail):
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self._read_again, tail)
             return
         tail.is_reading = False
         if not self._is_current(tail):
@@ -201,13 +223,13 @@ class TailReader:
         """Another process may have heard the channel and vouch for its numbering."""
         now = self._clock()
         tail.vouch_until = tail.vouch_until or now + VOUCH_SECONDS
+        is_forced = now >= tail.vouch_until
+        asyncio.get_running_loop().call_later(RETRY_SECONDS, partial(self._read_again, tail, is_forced=is_forced))
 
-        def again() -> None:
-            tail.is_reading = False
-            if self._is_current(tail):
-                self.read(tail, is_forced=now >= tail.vouch_until)
-
-        asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
+    def _read_again(self, tail: Tail, *, is_forced: bool = False) -> None:
+        tail.is_reading = False
+        if self._is_current(tail):
+            self.read(tail, is_forced=is_forced)
 
     def _fill(self, tail: Tail, top: Position, read: list[Heard], *, is_partial: bool) -> bool:
         """Deliver what was missing up to `top`, then what was held back. Returns False if Redis is read again first."""
@@ -322,7 +344,7 @@ class TailReader:
 
         if self._publisher.run is not None:
             words = (epoch, self._keys.redis_channel(tail.channel), int(UNUSED_SECONDS))
-            self._publisher.evaluate(CLEAR, tail.channel, words, cleared)
+            self._publisher.evaluate(self._keys.scripts.clear, tail.channel, words, cleared)
 
 
 def _give_up_asking(tail: Tail) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import hiredis
 
-from fastws.brokers.redis.history_scripts import CLEAR, PAGE, PUBLISH, READ, SCRIPTS
+from fastws.brokers.redis.history_scripts import CLASSIC, CLEAR, PAGE, PUBLISH, READ
 
 Reply = Any
 
@@ -51,7 +51,7 @@ class FakeRedis:
         """Run one command."""
         match words[0].upper():
             case b"SCRIPT":
-                self.scripts.add(next(s.sha for s in SCRIPTS if s.text == words[2]))
+                self.scripts.add(next(s.sha for s in CLASSIC if s.text == words[2]))
                 return b"loaded"
             case b"INFO":
                 return b"# Server\r\nrun_id:" + self.run + b"\r\n"

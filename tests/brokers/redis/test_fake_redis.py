@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from fastws.brokers.redis.history_scripts import CLEAR, PAGE, PUBLISH, READ, SCRIPTS, HistoryKeys
+from fastws.brokers.redis.history_scripts import CLASSIC, CLEAR, PAGE, PUBLISH, READ, HistoryKeys
 from tests.brokers.redis.fake_redis import FakeRedis
 from tests.redis_server import RedisServer
 
@@ -28,7 +28,7 @@ class Both:
         self.messages = self.client.pubsub(ignore_subscribe_messages=True)
         self.messages.subscribe(NAME)
         self.messages.get_message(timeout=5.0)
-        for script in SCRIPTS:
+        for script in CLASSIC:
             self.client.script_load(script.text)
             self.fake.execute([b"SCRIPT", b"LOAD", script.text])
 

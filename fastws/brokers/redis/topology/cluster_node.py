@@ -69,12 +69,18 @@ class ClusterNode(RedisNode):
 
     def _make_commander(self, name: str, timeouts: RedisTimeouts) -> ClusterCommander:
         kind = _HomeCommander if self._is_home else ClusterCommander
-        return kind(
+        commander = kind(
             *(name, self._commander_up, self._commander_down, timeouts, self._leave_replica),
             node=Node(self._first_address.host, self._first_address.port),
             slots=self._cluster,
             is_classic=self._cluster.is_classic,
         )
+        commander.on_leaving = self._send_gathered
+        return commander
+
+    def _send_gathered(self) -> None:
+        if self.history is not None:
+            self.history.publisher.send_all()
 
     def _make_listener(self) -> ShardedListener:
         kind = _HomeListener if self._is_home else ShardedListener

@@ -51,6 +51,8 @@ class ClusterCommander(RedisCommander):
 
     def __init__(self, *args: Any, node: Node, slots: Slots, is_classic: Callable[[bytes], bool]) -> None:
         super().__init__(*args)
+        # Called before the commands for a slot that has moved are passed on: what belongs before them must be sent now.
+        self.on_leaving: Callable[[], None] = _nothing
         self.node = node
         self._slots = slots
         self._is_classic = is_classic
@@ -101,6 +103,7 @@ class ClusterCommander(RedisCommander):
 
     def _end_move(self, slot: int, _: object) -> None:
         """Everything that was sent before the move became known is answered: send the rest to the new owner."""
+        self.on_leaving()
         moving = self._moving.pop(slot)
         other = self._slots.moved(slot, moving.node)
         for command in (*moving.refused, *moving.later):
@@ -108,6 +111,10 @@ class ClusterCommander(RedisCommander):
                 super()._answer(command, moving.error)
             else:
                 other.send(command.packed, command.answered)
+
+
+def _nothing() -> None:
+    """Nothing waits outside."""
 
 
 def _ignore(reply: object) -> None:
