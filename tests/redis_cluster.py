@@ -159,6 +159,8 @@ class RedisCluster:
         self.nodes.append(node)
         node.ask("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
         self._wait_until_known()
+        # It refuses keys for the first two seconds.
+        self.wait_until_whole()
         return node
 
     def move_slots(self, slots: range, target: ClusterNode) -> None:

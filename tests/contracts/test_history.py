@@ -21,8 +21,8 @@ from fastws.hub.ports import Receipt
 from fastws.vocabulary.positions import Page, Past, Position, Recovery
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import PATIENCE_SECONDS, AwaitedReceipt
-from tests.redis_sentinel import SentinelSetUp
 from tests.redis_cluster import RedisCluster
+from tests.redis_sentinel import SentinelSetUp
 from tests.redis_server import RedisServer
 
 CHANNEL = "c"

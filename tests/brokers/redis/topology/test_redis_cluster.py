@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fastws.brokers.redis.broker import RedisBroker
+from fastws.brokers.redis.broker import HistoryTable, RedisBroker
 from fastws.brokers.redis.wire.cluster.slots import key_slot
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
 from fastws.config import Config
@@ -32,11 +32,16 @@ JOBS = "botrix:jobs:updates"
 
 @asynccontextmanager
 async def on_cluster(
-    cluster: RedisCluster, *, protocol: int = 2, node_id: str | None = None, hub: RecordingHub | None = None
+    cluster: RedisCluster,
+    *,
+    protocol: int = 2,
+    node_id: str | None = None,
+    hub: RecordingHub | None = None,
+    rules: HistoryTable = (),
 ) -> AsyncIterator[tuple[RedisBroker, RecordingHub]]:
     hub = hub or RecordingHub()
     config = Config(redis_url=f"{cluster.url}?protocol={protocol}")
-    broker = RedisBroker(hub, config, timeouts=QUICK, node_id=node_id)
+    broker = RedisBroker(hub, config, timeouts=QUICK, node_id=node_id, rules=rules)
     await broker.start()
     await passes(lambda: len(broker.nodes) >= 3 and all(node.is_up for node in broker.topology.nodes))
     try:
