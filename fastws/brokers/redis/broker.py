@@ -18,19 +18,16 @@ from fastws.brokers.last_metrics import METRICS_UPDATE, is_kept
 from fastws.brokers.redis.acl import channel_rule
 from fastws.brokers.redis.channels import Form, RedisNames
 from fastws.brokers.redis.history import RedisHistory
-from fastws.brokers.redis.history_scripts import HistoryKeys
 from fastws.brokers.redis.last_metrics import RedisMetrics
 from fastws.brokers.redis.monitor import RedisMonitor
 from fastws.brokers.redis.node import NodeOptions, RedisNode
-from fastws.brokers.redis.numbered_publisher import NumberedPublisher
+from fastws.brokers.redis.node_histories import NodeHistories
 from fastws.brokers.redis.plain_notes import is_note
 from fastws.brokers.redis.receipts import RedisReceipts
 from fastws.brokers.redis.refusals import RedisRefusals
 from fastws.brokers.redis.services import RedisServices, Service
 from fastws.brokers.redis.several_histories import history_of
 from fastws.brokers.redis.subscriptions import RedisSubscriptions, Refused
-from fastws.brokers.redis.tail import HistoryLimits
-from fastws.brokers.redis.tail_delivery import TailDelivery
 from fastws.brokers.redis.topology.from_settings import topology_of
 from fastws.brokers.redis.topology.port import MakeNode, Topology
 from fastws.brokers.redis.wire.commander import RedisCommander
@@ -115,35 +112,18 @@ class RedisBroker:
             node = ClusterNode(address, probe_name, self, options, cluster, is_home=not word)
         self._services.add(probe_name, Service(node.monitor.received, node.monitor.subscribed, node))
         if any(rule for _, rule in self._rules):
-            node.history = self._make_history(node)
+            node.history = self._histories.make(node)
         return node
 
-    def _make_history(self, node: RedisNode) -> RedisHistory:
-        history = RedisHistory(
-            self._deliverer,
-            node.commander,
-            HistoryKeys(self.names.service(""), is_cluster=self.names.is_cluster),
-            HistoryRules(self._rules),
-            self.counters,
-            lambda channel: self.subscriptions.is_confirmed(channel),
-            self._echoed,
-            is_feed=self.names.is_feed,
-            node=self.node_id,
-            limits=HistoryLimits(self._config.recover_limit, self._config.history_bytes),
-            delivery=self._delivery,
-            clock=_clock,
-        )
-        history.publisher.owner = partial(self._publisher_of, history.publisher)
-        return history
-
     @cached_property
-    def _delivery(self) -> TailDelivery:
-        """The delivery of the histories of all nodes, which share its memory."""
-        return TailDelivery(self._deliverer, self.counters, self._config.history_bytes, _clock)
-
-    def _publisher_of(self, asking: NumberedPublisher, channel: str) -> NumberedPublisher:
-        history = self.topology.node_of(channel).history
-        return asking if history is None else history.publisher
+    def _histories(self) -> NodeHistories:
+        return NodeHistories(
+            *(self._deliverer, self._config, self.names, HistoryRules(self._rules), self.counters),
+            node_id=self.node_id,
+            node_of=lambda channel: self.topology.node_of(channel),
+            is_confirmed=lambda channel: self.subscriptions.is_confirmed(channel),
+            echoed=self._echoed,
+        )
 
     # --- what belongs to no channel
 
@@ -398,10 +378,6 @@ class RedisBroker:
                 node.history.publisher.moved()
         self.subscriptions.moved()
         self.receipts.listener_lost(lambda channel: not self.subscriptions.is_confirmed(channel))
-
-
-def _clock() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _no_remote_subscribers(channel: str) -> int:
