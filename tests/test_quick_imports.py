@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from fastws.quick_imports import quick_imports
-from fastws.workers.child import _PROGRAM
+from fastws.workers.image import IMAGE_PROGRAM, WORKER_PROGRAM
 
 # How the command line and a worker begin. The order of the worker stops it when all is imported.
 BEGINNINGS = {
     "command line": "from fastws.cli import parser; parser('serve')",
-    "worker": _PROGRAM.replace("sys.exit(run(order))", ""),
+    "worker": WORKER_PROGRAM.rpartition("sys.exit")[0],
+    "image of workers": IMAGE_PROGRAM.rpartition("sys.exit")[0],
 }
 
 

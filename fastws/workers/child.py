@@ -5,38 +5,25 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from typing import BinaryIO, Final
+from collections.abc import Sequence
+from typing import Final
 
-READY: Final = "ready"
-ERROR: Final = "error"
+from fastws.workers.image import ForkedProcess, Order, Start, spawn
+from fastws.workers.reports import ERROR, NOT_FORKED, READY, STARTED
+
 MAX_REPORT_BYTES: Final = 65_536
-_PROGRAM: Final = (
-    "import json, sys\n"
-    "order = json.load(sys.stdin)\n"
-    "sys.path[:] = order['path']\n"
-    "from fastws.quick_imports import quick_imports\n"
-    "with quick_imports():\n"
-    "    from fastws.workers.worker import run\n"
-    "sys.exit(run(order))"
-)
 
 
 class Child:
-    """Runs fastws.workers.worker, which gets `order` on stdin and reports through a pipe (JSON lines).
-
-    It has the sys.path of this process, but not by PYTHONPATH, which processes that a hook starts would inherit.
+    """Runs fastws.workers.worker with `order`; it reports through a pipe. `start` starts the process.
 
     The process inherits `sockets` and `lifeline`, the read end of a pipe that is never written to. When the supervisor
     exits for any reason, the pipe reaches its end and the worker stops. Raises OSError if no process can be started.
     """
 
     def __init__(
-        self, slot: int, order: Mapping[str, object], sockets: Sequence[int], lifeline: int, log_level: str
+        self, slot: int, order: Order, sockets: Sequence[int], lifeline: int, log_level: str, *, start: Start = spawn
     ) -> None:
         self.slot = slot
         self.log_level = log_level
@@ -45,13 +32,15 @@ class Child:
         self.is_leaving = False
         # Why it could not start, as a message for the operator.
         self.error: str | None = None
+        # Why the system could not start its process, which it may be able to do later.
+        self.not_forked: str | None = None
         # Deadline (monotonic seconds) by which it must be ready or must have exited; then it is killed.
         self.kill_at = float("inf")
         self._unread = b""
         self.report, write_end = os.pipe()
         os.set_blocking(self.report, False)
         try:
-            self.process = _start(order, sockets, lifeline, write_end)
+            self.process = start(order, sockets, lifeline, write_end)
         except OSError:
             os.close(self.report)
             raise
@@ -60,6 +49,7 @@ class Child:
 
     @property
     def pid(self) -> int:
+        """The process id; 0 until the process has been forked."""
         return self.process.pid
 
     @property
@@ -82,6 +72,12 @@ class Child:
                 self.kill_at = float("inf")
             elif kind == ERROR:
                 self.error = text
+            elif kind == NOT_FORKED:
+                self.not_forked = text
+            elif kind == STARTED and isinstance(self.process, ForkedProcess):
+                self.process.started(int(text))
+        if not data and not self.pid and isinstance(self.process, ForkedProcess):
+            self.process.not_started()
         return bool(data)
 
     def stop(self, number: signal.Signals, seconds: float) -> None:
@@ -105,26 +101,3 @@ class Child:
     def close(self) -> None:
         """Close the report pipe. The process must have exited."""
         os.close(self.report)
-
-
-def _start(order: Mapping[str, object], sockets: Sequence[int], lifeline: int, report: int) -> subprocess.Popen[bytes]:
-    """Start the worker, which reads its order from stdin and inherits the descriptors."""
-    path = list(map(os.path.abspath, sys.path))
-    order_on_stdin = {**order, "path": path, "sockets": sockets, "lifeline": lifeline, "report": report}
-    with _file_of(json.dumps(order_on_stdin)) as stdin:
-        return subprocess.Popen(  # noqa: S603 our own program
-            # -P keeps the working directory out of sys.path. The last argument is for `ps` and `pgrep`.
-            [sys.executable, "-P", "-c", _PROGRAM, "fastws.workers.worker"],
-            stdin=stdin,
-            pass_fds=(*sockets, lifeline, report),
-            start_new_session=True,  # Ctrl-C on a terminal must reach only the supervisor
-        )
-
-
-def _file_of(text: str) -> BinaryIO:
-    """Return an anonymous file that contains `text`: unlike a pipe it is never full and never loses its reader."""
-    memory = getattr(os, "memfd_create", None)
-    file = tempfile.TemporaryFile() if memory is None else os.fdopen(memory("order"), "w+b")  # noqa: SIM115 the caller closes it
-    file.write(text.encode())
-    file.seek(0)
-    return file

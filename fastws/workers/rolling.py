@@ -46,7 +46,7 @@ class Rolling:
         running = [child for slot in self._slots for child in slot.children]
         failed = next((child for child in self._new if child not in running), None)
         if failed is not None:
-            self._abort(failed.slot, failed.error or "the new worker exited", seconds)
+            self._abort(failed.slot, failed.error or failed.not_forked or "the new worker exited", seconds)
         elif all(child.is_ready for child in self._new):
             if self._waiting:
                 self._start_next(seconds)

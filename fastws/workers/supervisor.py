@@ -27,6 +27,7 @@ from fastws.server.process import HURRY_HINT
 from fastws.server.systemd import Notifier
 from fastws.telemetry.exited_workers import add_exited
 from fastws.workers.child import Child
+from fastws.workers.image import Images
 from fastws.workers.rolling import Rolling
 from fastws.workers.signals import SignalInbox
 from fastws.workers.slots import Slot, open_slots
@@ -80,6 +81,7 @@ class Supervisor:
         # Paths of Unix sockets are limited to 107 bytes, so a long TMPDIR cannot be used.
         self.folder = Path(tempfile.mkdtemp(prefix="fastws-", dir=None if len(tempfile.gettempdir()) < 60 else "/tmp"))  # noqa: S108 mkdtemp makes a private folder
         self._log_level = LogLevel(config.log_level)
+        self._images = Images()
         self._selector = selectors.DefaultSelector()
         self._rolling = Rolling(self.slots, self.start_child)
         self._is_stopping = False
@@ -121,7 +123,8 @@ class Supervisor:
             "generated": sorted(self._generated),
         }
         sockets = [listener.fileno() for listener in slot.sockets]
-        child = Child(slot.number, order, sockets, self._lifeline, self._log_level.current)
+        level = self._log_level.current
+        child = Child(slot.number, order, sockets, self._lifeline, level, start=self._images.start)
         child.kill_at = child.started_at + READY_SECONDS
         slot.children.append(child)
         slot.restart_at = None
@@ -181,6 +184,8 @@ class Supervisor:
             log.error("rolling restart not started: invalid settings", error=error.message)  # noqa: TRY400 the user's error
             return
         self.config = dataclasses.replace(config, port=self.config.port)
+        # The workers get the settings and the modules of now.
+        self._images.renew()
         log.info("rolling restart started", workers=len(self.slots))
         self._notifier.reloading()
         self._rolling.begin()
@@ -234,14 +239,17 @@ class Supervisor:
                 slot.close()
 
     def _reap_adopted(self) -> None:
-        """As process 1 of a container: collect the exit status of processes whose own parent has exited."""
-        if os.getpid() != INIT_PID:
+        """As a subreaper or process 1 of a container: collect the exit status of processes whose parent has exited."""
+        own = self._images.pids | {child.pid for child in self._children()}
+        if self._redis is not None and self._redis.pid is not None:
+            own.add(self._redis.pid)
+        # A worker whose process id is not known yet looks like any other adopted process.
+        if not (self._images.is_forking or os.getpid() == INIT_PID) or 0 in own:
             return
-        own = {child.pid for child in self._children()} | {self._redis.pid if self._redis is not None else None}
         with contextlib.suppress(ChildProcessError):  # there are no children at all
             while (exited := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
                 if exited.si_pid in own:
-                    return  # collected by its Popen object
+                    return  # collected by its own object
                 os.waitpid(exited.si_pid, os.WNOHANG)
 
     def _reap(self, slot: Slot, child: Child) -> None:
@@ -264,6 +272,9 @@ class Supervisor:
             # Another worker of this slot still runs: one of the two in a rolling restart.
             log.error("worker exited unexpectedly", slot=slot.number, pid=child.pid, code=code, error=child.error)
             return
+        if child.not_forked is not None:
+            self._try_again(slot, child.not_forked, now)
+            return
         slot.note_death(child, now)
         wait = round((slot.restart_at or now) - now, 3)
         log.error(
@@ -285,15 +296,19 @@ class Supervisor:
                 try:
                     self.start_child(slot)
                 except OSError as error:
-                    # No memory, process id or descriptor, or the port is in use: this may be temporary.
-                    slot.restart_at = now + slot.backoff.bound_seconds
-                    log.error("worker not started", slot=slot.number, error=str(error))  # noqa: TRY400 not a bug
+                    self._try_again(slot, str(error), now)
+
+    def _try_again(self, slot: Slot, error: str, now: float) -> None:
+        """Start the worker later: there is no memory, process id or descriptor, or the port is in use."""
+        slot.restart_at = now + slot.backoff.bound_seconds
+        log.error("worker not started", slot=slot.number, error=error)
 
     # --- shutdown
 
     def _end(self) -> None:
         """Kill the remaining workers, close all sockets and delete all files, also after an exception."""
         end_within()
+        self._images.end()
         for child in self._children():
             child.signal(signal.SIGKILL)
             child.process.wait()

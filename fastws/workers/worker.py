@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -18,6 +17,7 @@ from fastws.server.exit import run_own_process
 from fastws.server.process import run as run_loop
 from fastws.server.process import serve_until_stopped
 from fastws.server.server import Server
+from fastws.workers.reports import ERROR, READY, report
 
 log = structlog.stdlib.get_logger("fastws.workers.worker")
 
@@ -39,7 +39,7 @@ def _main(order: dict[str, Any]) -> int:
     try:
         return _serve(order, config)
     except ConfigError as error:
-        _report(order["report"], "error", error.message)
+        _report(order["report"], ERROR, error.message)
         return 2
 
 
@@ -54,7 +54,7 @@ def _serve(order: dict[str, Any], config: Config) -> int:
     if order["log_level"] != config.log_level:
         server.log_level.set(order["log_level"])
     is_orphan = run_loop(
-        serve_until_stopped(server, lambda: _report(order["report"], "ready", ""), lifeline=order["lifeline"])
+        serve_until_stopped(server, lambda: _report(order["report"], READY), lifeline=order["lifeline"])
     )
     if is_orphan:
         # The supervisor can no longer delete it. Every worker tries; the last one succeeds.
@@ -62,9 +62,6 @@ def _serve(order: dict[str, Any], config: Config) -> int:
     return 0
 
 
-def _report(pipe: int, kind: str, text: str) -> None:
-    """Report to the supervisor, if it still runs."""
-    try:
-        os.write(pipe, json.dumps([kind, text]).encode() + b"\n")
-    except BrokenPipeError:
+def _report(pipe: int, kind: str, text: str = "") -> None:
+    if not report(pipe, kind, text):
         log.warning("report not sent: the supervisor has exited", report=kind)

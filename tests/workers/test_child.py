@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from fastws.workers.child import Child
+from fastws.workers.image import Images, Start, spawn
 
 PATIENCE_SECONDS = 30
+PR_SET_CHILD_SUBREAPER = 36
 StartChild = Callable[..., Child]
 
 
@@ -25,8 +28,22 @@ def lifeline() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield worker_end, supervisor_end
 
 
+@pytest.fixture(params=["forked", "spawned"])
+def start_process(request: pytest.FixtureRequest) -> Iterator[Start]:
+    """How the process of a worker is started."""
+    if request.param == "spawned":
+        yield spawn
+        return
+    images = Images()
+    if not images.is_forking:
+        pytest.skip("workers are forked on Linux only")
+    yield images.start
+    images.end()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
 @pytest.fixture
-def start(tmp_path: Path, lifeline: tuple[socket.socket, socket.socket]) -> Iterator[StartChild]:
+def start(tmp_path: Path, lifeline: tuple[socket.socket, socket.socket], start_process: Start) -> Iterator[StartChild]:
     """Starts workers: `start(port=70000)` with these settings. They are killed at the end of the test."""
     children: list[Child] = []
 
@@ -39,24 +56,33 @@ def start(tmp_path: Path, lifeline: tuple[socket.socket, socket.socket]) -> Iter
                 "folder": str(tmp_path),
                 "log_level": "error",
             }
-            children.append(Child(3, order, [listener.fileno()], lifeline[0].fileno(), "error"))
+            children.append(Child(3, order, [listener.fileno()], lifeline[0].fileno(), "error", start=start_process))
         return children[-1]
 
     yield started
     for child in children:
         if not child.has_exited:
             child.process.kill()
-            child.process.wait(PATIENCE_SECONDS)
+            child.process.wait()
         child.close()
 
 
 def wait_for_report(child: Child) -> bool:
+    """Read reports until there is another one than the process id, or the end of the pipe."""
+    while not child.pid:
+        assert select.select([child.report], [], [], PATIENCE_SECONDS)[0], "no report"
+        if not child.read_report():
+            return False
+        if child.is_ready or child.error:
+            return True
     assert select.select([child.report], [], [], PATIENCE_SECONDS)[0], "no report"
     return child.read_report()
 
 
 def exit_code(child: Child) -> int:
-    return child.process.wait(PATIENCE_SECONDS)
+    while child.report in select.select([child.report], [], [], PATIENCE_SECONDS)[0] and child.read_report():
+        continue
+    return child.process.wait()
 
 
 def test_a_worker_reports_when_it_is_ready_and_drains_at_sigterm(start: StartChild) -> None:

@@ -56,7 +56,8 @@ def test_as_process_1_the_supervisor_collects_orphans(redis_server: RedisServer)
     flags = ("--workers", "2", "--redis-url", redis_server.url)
     with ServerProcess(*flags, command=command) as server:
         (init,) = server.watched.children()
-        # A shell in the namespace leaves a process behind, which process 1 adopts.
+        # Its own children are two workers and their image. A shell in the namespace leaves a process behind,
+        # which process 1 adopts.
         enter = ["nsenter", "--target", str(init.pid), "--pid", "sh", "-c", "sleep 0.01 & exit 0"]
         for _ in range(5):
             subprocess.run(enter, check=True)
@@ -64,7 +65,7 @@ def test_as_process_1_the_supervisor_collects_orphans(redis_server: RedisServer)
         def are_collected() -> bool:
             return not any(child.status() == psutil.STATUS_ZOMBIE for child in init.children())
 
-        server.wait_until(lambda: len(init.children()) == 2 and are_collected())
+        server.wait_until(lambda: len(init.children()) == 3 and are_collected())
         assert server.get("/health")[0] == 200
         init.terminate()
         assert os.waitstatus_to_exitcode(server.wait() << 8) == 0

@@ -21,7 +21,7 @@ from tests.hostile.server_process import PATIENCE_SECONDS, SECRET
 from tests.redis_server import RedisServer
 from tests.serving import UPGRADE
 from tests.workers.conftest import Supervise
-from tests.workers.supervised import READY, Supervised, ask, command_of
+from tests.workers.supervised import READY, Supervised, ask
 
 # Does what it says on its first line the first N times that a worker imports it.
 HOOK = """
@@ -208,7 +208,7 @@ def test_worker_that_hangs_is_killed_in_the_end(supervise: Supervise) -> None:
 def test_workers_and_the_embedded_redis_end_with_a_supervisor_that_is_killed() -> None:
     with Supervised("embedded") as server:
         children = server.watched.children(recursive=True)
-        assert len(children) == 3
+        assert len(children) == 4  # two workers, their image and Redis
         client = server.connect()
         server.process.kill()
         with pytest.raises(ConnectionClosed) as closed:
@@ -243,7 +243,7 @@ def test_embedded_redis_that_dies_costs_the_clients_of_all_workers_a_notice() ->
         assert len({server.worker_of(client).pid for client in clients}) == 2
         for client in clients:
             assert ask(client, {"action": "subscribe", "channel": "news"})["type"] == "subscription_succeeded"
-        redis = next(child for child in server.watched.children() if "fastws.workers.worker" not in command_of(child))
+        redis = next(child for child in server.watched.children() if child.name() == "redis-server")
         redis.kill()
         for client in clients:
             assert json.loads(client.recv(PATIENCE_SECONDS)) == {"type": "gap", "channel": "news"}
