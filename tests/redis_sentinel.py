@@ -121,13 +121,7 @@ class SentinelSetUp:
 
     @property
     def primary(self) -> RedisServer:
-        return self._server_at(self.primary_port)
-
-    def primary_named_by(self, place: int) -> RedisServer:
-        """The server that one of the Sentinels names."""
-        return self._server_at(self.sentinels[place].primary_port)
-
-    def _server_at(self, port: int) -> RedisServer:
+        port = self.primary_port
         return next(server for server in self.servers if server.port == port)
 
     def replace_primary_by_hand(self) -> None:

@@ -90,9 +90,15 @@ class Worlds:
         for world in (self.kept, self.plain, *self.elsewhere):
             world.assert_nobody_was_disconnected()
 
-    def ready(self) -> tuple[int, dict[str, object]]:
-        status, body = self.server.get("/ready")
-        return status, json.loads(body)
+    def wait_for_ready(self, expected: dict[str, object]) -> None:
+        """Wait until /ready says so, with the status 200 all the time."""
+
+        def is_so() -> bool:
+            status, body = self.server.get("/ready")
+            assert status == 200, body
+            return bool(json.loads(body) == expected)
+
+        self.server.wait_until(is_so)
 
 
 @pytest.fixture
@@ -108,10 +114,11 @@ def test_one_server_that_is_away_and_comes_back(worlds: Worlds, servers: list[Re
     kept_elsewhere, plain_elsewhere = worlds.elsewhere
     with kept_elsewhere.publishing(), plain_elsewhere.publishing():
         hurt.kill()
+        # The states of both workers are joined, the request for /ready is answered by one of them.
         worlds.server.wait_until(lambda: worlds.server.metric("fastws_broker_nodes", state="down") == 1)
-        assert worlds.server.metric("fastws_broker_node_up", node=hurt.tcp_url) == 0
+        worlds.server.wait_until(lambda: worlds.server.metric("fastws_broker_node_up", node=hurt.tcp_url) == 0)
         assert worlds.server.metric("fastws_broker_node_up", node=servers[1].tcp_url) == 1
-        assert worlds.ready() == (200, {"status": "ready", "redis_away": [hurt.tcp_url]})
+        worlds.wait_for_ready({"status": "ready", "redis_away": [hurt.tcp_url]})
         with Broadcaster(f"http://127.0.0.1:{worlds.server.port}", BROADCAST_KEY, retry_seconds=0) as impatient:
             for world in (worlds.kept, worlds.plain):
                 with pytest.raises(BrokerUnavailable):
@@ -121,11 +128,14 @@ def test_one_server_that_is_away_and_comes_back(worlds: Worlds, servers: list[Re
         hurt.start()
         worlds.server.wait_until(lambda: worlds.server.metric("fastws_broker_nodes", state="up") == 2)
     for used in servers[:2]:
-        assert worlds.server.metric("fastws_broker_node_lag_seconds", node=used.tcp_url) > 0
+        name = used.tcp_url
+        worlds.server.wait_until(
+            lambda name=name: worlds.server.metric("fastws_broker_node_lag_seconds", node=name) > 0
+        )
     worlds.kept.assert_nothing_missed()
     worlds.plain.assert_one_gap()
     worlds.assert_nothing_noticed_elsewhere()
-    assert worlds.ready() == (200, {"status": "ready"})
+    worlds.wait_for_ready({"status": "ready"})
 
 
 def test_a_server_that_comes_back_empty(worlds: Worlds, servers: list[RedisServer]) -> None:
