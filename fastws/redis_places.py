@@ -78,6 +78,15 @@ def is_cluster_url(url: str) -> bool:
     return url.strip().partition("://")[0] in _CLUSTER_SCHEMES
 
 
+def hash_tagged(prefix: bytes, channel: str) -> bytes:
+    """Return what all keys of `channel` begin with, for example `fastws:{chat:1}`.
+
+    The channel, with `{`, `}` and `%` percent-encoded, is the hash tag: all keys of a channel are in one slot.
+    """
+    tag = channel.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+    return b"%b{%b}" % (prefix, tag.encode("utf-8", "surrogatepass"))
+
+
 def parse_places(text: str, *, setting: str = "redis_url") -> tuple[Place, ...]:
     """Parse `redis_url`, URLs separated by commas. Raises ConfigError: one line without any part of a password."""
     urls = split_urls(text)
@@ -99,6 +108,12 @@ def for_redis_py(url: str) -> str:
 def plain_url(url: str) -> str:
     """Return the credentials, database and options of a Sentinel URL as a plain URL of the host `primary`."""
     return _taken_apart(url, "redis_url").plain
+
+
+def url_of_node(url: str, host: str, port: int) -> str:
+    """Return the plain URL of one node of the cluster at `url`: with its credentials and options."""
+    before, _, after = _around_hosts(url)
+    return f"{before}{f'[{host}]' if ':' in host else host}:{port}{after}"
 
 
 class _Parts(NamedTuple):
@@ -139,16 +154,21 @@ def _taken_apart(url: str, setting: str) -> _Parts:
     return _Parts(plain, hosts, unquote(service), username, password)
 
 
-def _parse_cluster(url: str, setting: str) -> ClusterAddress:
+def _around_hosts(url: str) -> tuple[str, str, str]:
+    """Split the URL of a cluster: what a plain URL of a node begins with, the hosts, and what it ends with."""
     scheme, _, rest = url.strip().partition("://")
     authority = _AUTHORITY.match(rest)
     login, at, hosts = authority[0].rpartition("@") if authority is not None else ("", "", "")
+    before = f"{login}{at}"
+    return f"{_CLUSTER_SCHEMES[scheme]}://{before}", hosts, rest[len(before) + len(hosts) :]
+
+
+def _parse_cluster(url: str, setting: str) -> ClusterAddress:
+    before, hosts, after = _around_hosts(url)
     if not hosts:
         raise ConfigError(f"{setting}: must be {_CLUSTER_SHAPE}")
     # The rest is that of a plain URL. Reading it as such checks it, and says what is wrong in the same words.
-    login_of_all = parse_address(
-        f"{_CLUSTER_SCHEMES[scheme]}://{login}{at}node{rest[len(f'{login}{at}{hosts}') :]}", setting=setting
-    )
+    login_of_all = parse_address(f"{before}node{after}", setting=setting)
     if login_of_all.database:
         raise ConfigError(f"{setting}: must not name a database: a Redis Cluster has only database 0")
     return ClusterAddress(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import redis
 import redis.asyncio
@@ -19,12 +19,17 @@ from fastws.backend.redis_encoding import Format, redis_publication
 from fastws.backend.redis_servers import RedisServers, checked_replies
 from fastws.errors import BadRequest, FastWSError
 from fastws.redis_address import RedisAddress
-from fastws.redis_places import SentinelAddress
+from fastws.redis_places import Place
+
+if TYPE_CHECKING:
+    from fastws.backend.redis_cluster import AsyncClusterPublisher, ClusterPublisher
 
 TIMEOUT_SECONDS = 5.0
 PIPELINE_SIZE = 512  # publications per pipeline
 
 Result = TypeVar("Result")
+# The command, the Redis channel and the payload.
+Publication = tuple[str, str, bytes]
 
 
 class AnyRedisBroadcaster(PublishingMethods[Result]):
@@ -61,8 +66,14 @@ class AnyRedisBroadcaster(PublishingMethods[Result]):
         """Publish to channel `admin`. Single connections cannot be reached through Redis."""
         return self.publish(ADMIN_CHANNEL, ADMIN_EVENT, data)
 
-    def _publication(self, message: Message) -> tuple[str, bytes]:
-        return redis_publication(message, prefix=self._prefix, encoding=self._format, prefix_feeds=self._prefix_feeds)
+    def _publication(self, message: Message) -> Publication:
+        return redis_publication(
+            message,
+            prefix=self._prefix,
+            encoding=self._format,
+            prefix_feeds=self._prefix_feeds,
+            is_cluster=self._servers.is_cluster,
+        )
 
     def _batches(self, messages: list[Message]) -> Iterator[_Batch]:
         """Check and encode all messages before yielding the first batch."""
@@ -85,7 +96,7 @@ class _Batch(NamedTuple):
 
     position: int
     places: list[int]
-    publications: list[tuple[str, bytes]]
+    publications: list[Publication]
 
 
 class RedisBroadcaster(AnyRedisBroadcaster[Outcome], ClosedOnExit):
@@ -110,10 +121,12 @@ class RedisBroadcaster(AnyRedisBroadcaster[Outcome], ClosedOnExit):
             outcomes.update(zip(batch.places, published, strict=True))
         return [outcomes[place] for place in sorted(outcomes)]
 
-    def _publish(self, position: int, publications: list[tuple[str, bytes]]) -> list[Outcome]:
+    def _publish(self, position: int, publications: list[Publication]) -> list[Outcome]:
         """Publish on one server, in one round trip. Once more if that is found to be a replica."""
         client, place = self._own[position].get(), self._servers.places[position]
         try:
+            if not isinstance(client, redis.Redis):
+                return list(map(outcome_of, client.publish_all(publications)))
             try:
                 return self._publish_once(client, place, publications)
             except ReadOnlyError:
@@ -122,14 +135,12 @@ class RedisBroadcaster(AnyRedisBroadcaster[Outcome], ClosedOnExit):
         except RedisError as error:
             raise self._translated(position, error) from error
 
-    def _publish_once(
-        self, client: redis.Redis, place: RedisAddress | SentinelAddress, publications: list[tuple[str, bytes]]
-    ) -> list[Outcome]:
+    def _publish_once(self, client: redis.Redis, place: Place, publications: list[Publication]) -> list[Outcome]:
         if len(publications) == 1 and isinstance(place, RedisAddress):
-            (first,) = publications
-            return [outcome_of(client.publish(*first))]
+            ((_, channel, payload),) = publications
+            return [outcome_of(client.publish(channel, payload))]
         with client.pipeline(transaction=False) as pipeline:
-            for channel, payload in publications:
+            for _, channel, payload in publications:
                 pipeline.publish(channel, payload)
             if not isinstance(place, RedisAddress):
                 pipeline.role()
@@ -140,7 +151,7 @@ class RedisBroadcaster(AnyRedisBroadcaster[Outcome], ClosedOnExit):
         for own in self._own:
             own.close()
 
-    def _connect(self, position: int) -> redis.Redis:
+    def _connect(self, position: int) -> redis.Redis | ClusterPublisher:
         return self._servers.client(position, self._options)
 
 
@@ -163,10 +174,12 @@ class AsyncRedisBroadcaster(AnyRedisBroadcaster[Awaitable[Outcome]], ClosedOnAsy
             outcomes.update(zip(batch.places, published, strict=True))
         return [outcomes[place] for place in sorted(outcomes)]
 
-    async def _publish(self, position: int, publications: list[tuple[str, bytes]]) -> list[Outcome]:
+    async def _publish(self, position: int, publications: list[Publication]) -> list[Outcome]:
         """Publish on one server, in one round trip. Once more if that is found to be a replica."""
         client, place = self._own[position].get(), self._servers.places[position]
         try:
+            if not isinstance(client, redis.asyncio.Redis):
+                return list(map(outcome_of, await client.publish_all(publications)))
             try:
                 return await self._publish_once(client, place, publications)
             except ReadOnlyError:
@@ -176,13 +189,13 @@ class AsyncRedisBroadcaster(AnyRedisBroadcaster[Awaitable[Outcome]], ClosedOnAsy
             raise self._translated(position, error) from error
 
     async def _publish_once(
-        self, client: redis.asyncio.Redis, place: RedisAddress | SentinelAddress, publications: list[tuple[str, bytes]]
+        self, client: redis.asyncio.Redis, place: Place, publications: list[Publication]
     ) -> list[Outcome]:
         if len(publications) == 1 and isinstance(place, RedisAddress):
-            (first,) = publications
-            return [outcome_of(await client.publish(*first))]
+            ((_, channel, payload),) = publications
+            return [outcome_of(await client.publish(channel, payload))]
         async with client.pipeline(transaction=False) as pipeline:
-            for channel, payload in publications:
+            for _, channel, payload in publications:
                 pipeline.publish(channel, payload)
             if not isinstance(place, RedisAddress):
                 pipeline.role()
@@ -193,7 +206,7 @@ class AsyncRedisBroadcaster(AnyRedisBroadcaster[Awaitable[Outcome]], ClosedOnAsy
         for own in self._own:
             await own.aclose()
 
-    def _connect(self, position: int) -> redis.asyncio.Redis:
+    def _connect(self, position: int) -> redis.asyncio.Redis | AsyncClusterPublisher:
         return self._servers.asyncio_client(position, self._options)
 
 

@@ -10,29 +10,32 @@ import msgpack
 
 from fastws.backend.message import Message, encode
 from fastws.errors import BadRequest
+from fastws.redis_places import hash_tagged
 from fastws.vocabulary.values import timestamp
 
 Format = Literal["json", "msgpack"]
 
 
 def redis_publication(
-    message: Message, *, prefix: str, encoding: Format, prefix_feeds: bool = False
-) -> tuple[str, bytes]:
-    """Return the Redis channel and the payload of `message`.
+    message: Message, *, prefix: str, encoding: Format, prefix_feeds: bool = False, is_cluster: bool = False
+) -> tuple[str, str, bytes]:
+    """Return the command (PUBLISH or SPUBLISH), the Redis channel and the payload of `message`.
 
     The two feeds use their own Redis channels, without the prefix unless `prefix_feeds`, and their own payload formats.
     Everything else goes to `{prefix}channel:{channel}` as
-    `{"event","data"[,"type","priority","key","exclude","ephemeral"]}`.
+    `{"event","data"[,"type","priority","key","exclude","ephemeral"]}`; in a Redis Cluster to the sharded channel
+    `{prefix}{<channel>}:live`.
     Raises BadRequest for a message to a single connection, because only the server knows which process holds it.
     """
     if message.channel is None:
         raise BadRequest("a single connection cannot be reached through Redis: use Broadcaster(url, key).send")
     body = PAYLOADS[message.feed](message)
-    if message.feed is None:
-        channel = f"{prefix}channel:{message.channel}"
-    else:
-        channel = f"{prefix}{message.channel}" if prefix_feeds else message.channel
-    return channel, encode(body) if encoding == "json" else pack(body)
+    payload = encode(body) if encoding == "json" else pack(body)
+    if message.feed is not None:
+        return "PUBLISH", f"{prefix}{message.channel}" if prefix_feeds else message.channel, payload
+    if is_cluster:
+        return "SPUBLISH", f"{hash_tagged(prefix.encode(), message.channel).decode()}:live", payload
+    return "PUBLISH", f"{prefix}channel:{message.channel}", payload
 
 
 def channel_payload(message: Message) -> dict[str, object]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import redis
 import redis.asyncio
 import redis.asyncio.retry
 import redis.retry
+from redis.backoff import NoBackoff
 from redis.connection import parse_url
 
 from fastws.backend.redis_connection import BACKOFF, RETRIES
-from fastws.errors import ConfigError
 from fastws.redis_address import RedisAddress
 from fastws.redis_places import (
     ClusterAddress,
@@ -24,8 +24,12 @@ from fastws.redis_places import (
     parse_places,
     plain_url,
     split_urls,
+    url_of_node,
 )
 from fastws.rendezvous import position_of
+
+if TYPE_CHECKING:
+    from fastws.backend.redis_cluster import AsyncClusterPublisher, ClusterPublisher
 
 # The first word of a primary's reply to ROLE, with and without decode_responses.
 _PRIMARY: Final = (b"master", "master")
@@ -36,16 +40,23 @@ class RedisServers:
 
     def __init__(self, redis_url: str | Sequence[str]) -> None:
         text = redis_url if isinstance(redis_url, str) else ",".join(redis_url)
-        self.places = [_supported(place) for place in parse_places(text, setting="`redis_url`")]
+        self.places = parse_places(text, setting="`redis_url`")
         self._urls = split_urls(text)
         self._identities = [identity_of(place) for place in self.places]
 
     def position_of(self, channel: str) -> int:
         return position_of(channel, self._identities) if len(self._identities) > 1 else 0
 
-    def client(self, position: int, options: dict[str, Any]) -> redis.Redis:
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the only place is a Redis Cluster."""
+        return isinstance(self.places[0], ClusterAddress)
+
+    def client(self, position: int, options: dict[str, Any]) -> redis.Redis | ClusterPublisher:
         """Return a client of the server at `position`. It opens no connection yet."""
         place, url = self.places[position], self._urls[position]
+        if isinstance(place, ClusterAddress):
+            return self._cluster_publisher(place, options)
         options = {"retry": redis.retry.Retry(BACKOFF, RETRIES), **options}
         if isinstance(place, RedisAddress):
             return redis.Redis.from_url(for_redis_py(url), **options)
@@ -53,9 +64,21 @@ class RedisServers:
 
         return primary_client(place, options | _options(url, place))
 
-    def asyncio_client(self, position: int, options: dict[str, Any]) -> redis.asyncio.Redis:
+    def _cluster_publisher(self, place: ClusterAddress, options: dict[str, Any]) -> ClusterPublisher:
+        from fastws.backend.redis_cluster import ClusterPublisher
+
+        once = {"retry": redis.retry.Retry(NoBackoff(), 0), **options}
+        url = for_redis_py(self._urls[0])
+        return ClusterPublisher(
+            place.seeds,
+            lambda node: redis.Redis.from_url(url_of_node(url, *node), **once),
+        )
+
+    def asyncio_client(self, position: int, options: dict[str, Any]) -> redis.asyncio.Redis | AsyncClusterPublisher:
         """Return a client of the server at `position` for asyncio."""
         place, url = self.places[position], self._urls[position]
+        if isinstance(place, ClusterAddress):
+            return self._asyncio_cluster_publisher(place, options)
         options = {"retry": redis.asyncio.retry.Retry(BACKOFF, RETRIES), **options}
         if isinstance(place, RedisAddress):
             return redis.asyncio.Redis.from_url(for_redis_py(url), **options)
@@ -63,16 +86,18 @@ class RedisServers:
 
         return asyncio_primary_client(place, options | _options(url, place))
 
+    def _asyncio_cluster_publisher(self, place: ClusterAddress, options: dict[str, Any]) -> AsyncClusterPublisher:
+        from fastws.backend.redis_cluster import AsyncClusterPublisher
 
-def _supported(place: Place) -> RedisAddress | SentinelAddress:
-    if isinstance(place, ClusterAddress):
-        raise ConfigError(
-            "`redis_url`: a Redis Cluster is not supported here yet; publish over HTTP: Broadcaster(url, key)"
+        once = {"retry": redis.asyncio.retry.Retry(NoBackoff(), 0), **options}
+        url = for_redis_py(self._urls[0])
+        return AsyncClusterPublisher(
+            place.seeds,
+            lambda node: redis.asyncio.Redis.from_url(url_of_node(url, *node), **once),
         )
-    return place
 
 
-def checked_replies(replies: list[Any], place: RedisAddress | SentinelAddress) -> list[Any]:
+def checked_replies(replies: list[Any], place: Place) -> list[Any]:
     """Return the replies to a batch of PUBLISH. At a place of Sentinel, one to ROLE follows them.
 
     Raises ReadOnlyError if a replica has answered: PUBLISH succeeds there, but reaches nobody else.

@@ -20,7 +20,7 @@ from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
 from fastws.doctor.history import NO_EVICTION, check_history_in_redis
 from fastws.redis_address import RedisAddress
-from fastws.redis_places import SentinelAddress, is_cluster_url
+from fastws.redis_places import ClusterAddress, SentinelAddress, is_cluster_url
 from fastws.resolver import lookup
 from fastws.vocabulary.channels import WORKSPACE_ID
 
@@ -64,16 +64,20 @@ def check_redis(config: Config) -> Iterator[Finding]:
         return
     servers = RedisServers(config.redis_url)
     for position, place in enumerate(servers.places):
+        if isinstance(place, ClusterAddress):
+            continue  # handled above
         if isinstance(place, SentinelAddress):
             yield from _check_sentinels(place)
-        hosts = [place] if isinstance(place, RedisAddress) else place.sentinels
+        hosts = place.sentinels if isinstance(place, SentinelAddress) else [place]
         unknown = [host for host in hosts if not _answers_for(host)]
         for host in unknown:
             yield fail(
                 "redis", f"{host}: the name server does not answer", "correct /etc/resolv.conf, or give an IP address"
             )
         if len(unknown) < len(hosts):
-            yield from _check_server(config, servers.client(position, _ONCE), place)
+            client = servers.client(position, _ONCE)
+            assert isinstance(client, redis.Redis)  # noqa: S101 a cluster was handled above
+            yield from _check_server(config, client, place)
 
 
 def _check_sentinels(place: SentinelAddress) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from fastws.errors import BadRequest
 
 def test_any_channel_goes_under_the_prefix_as_event_and_data():
     message = to_channel("admin", "e", {"a": 1}, {"type": "t", "priority": 1, "key": "k", "exclude": ["x"]})
-    channel, payload = redis_publication(message, prefix="mine:", encoding="json")
+    _, channel, payload = redis_publication(message, prefix="mine:", encoding="json")
     assert channel == "mine:channel:admin"
     assert orjson.loads(payload) == {
         "event": "e",
@@ -23,7 +23,7 @@ def test_any_channel_goes_under_the_prefix_as_event_and_data():
         "key": "k",
         "exclude": ["x"],
     }
-    assert orjson.loads(redis_publication(to_channel("c", "e", None, {}), prefix="", encoding="json")[1]) == {
+    assert orjson.loads(redis_publication(to_channel("c", "e", None, {}), prefix="", encoding="json")[2]) == {
         "event": "e",
         "data": None,
     }
@@ -31,7 +31,7 @@ def test_any_channel_goes_under_the_prefix_as_event_and_data():
 
 def test_a_job_update_goes_to_the_feed_in_the_shape_of_its_workers():
     message = events.job_update("botrix:jobs:updates", 7, "completed", {"result": {"success": True}})
-    channel, payload = redis_publication(message, prefix="fastws:", encoding="json")
+    _, channel, payload = redis_publication(message, prefix="fastws:", encoding="json")
     body = orjson.loads(payload)
     assert channel == "botrix:jobs:updates"
     assert abs(body.pop("timestamp") - time.time()) < 60
@@ -44,20 +44,20 @@ def test_a_job_update_goes_to_the_feed_in_the_shape_of_its_workers():
 
 def test_a_workspace_event_goes_to_its_own_channel_in_the_shape_of_a_delivery():
     message = events.alert("workspace:w", "credit_limit", {"priority": "high"})
-    channel, payload = redis_publication(message, prefix="fastws:", encoding="json")
+    _, channel, payload = redis_publication(message, prefix="fastws:", encoding="json")
     body = orjson.loads(payload)
     assert channel == "workspace:w"
     assert body.pop("timestamp").endswith("Z")
     data = {"type": "credit_limit", "priority": "high"}
     assert body == {"event": "alert", "data": data, "priority": "high"}
     update = events.metrics_update("workspace:w", {})
-    assert b"priority" not in redis_publication(update, prefix="", encoding="json")[1]
+    assert b"priority" not in redis_publication(update, prefix="", encoding="json")[2]
 
 
 def test_msgpack_says_what_json_cannot():
     moment = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
     message = to_channel("c", "e", {"raw": b"\x00\xff", "at": moment}, {})
-    _, payload = redis_publication(message, prefix="fastws:", encoding="msgpack")
+    _, _, payload = redis_publication(message, prefix="fastws:", encoding="msgpack")
     assert msgpack.unpackb(payload, timestamp=3) == {"event": "e", "data": {"raw": b"\x00\xff", "at": moment}}
     with pytest.raises(BadRequest, match="msgpack"):
         redis_publication(to_channel("c", "e", {1}, {}), prefix="", encoding="msgpack")

@@ -9,7 +9,7 @@ from fastws.brokers.envelope import DEFAULT_LIMIT_BYTES, Decoded, decode, encode
 from fastws.brokers.feed_forms import JobsForm, WorkspaceForm
 from fastws.config import SETTINGS, Config
 from fastws.errors import ConfigError
-from fastws.redis_places import is_cluster_url
+from fastws.redis_places import hash_tagged, is_cluster_url
 from fastws.vocabulary.channels import WORKSPACE_ID, workspace_channels
 from fastws.vocabulary.publication import Publication
 
@@ -114,15 +114,6 @@ class RedisNames:
     def service(self, *words: str) -> bytes:
         """The name of an internal Redis channel or key, for example `fastws:node:abc`."""
         return self._prefix + ":".join(words).encode("utf-8", "surrogatepass")
-
-
-def hash_tagged(prefix: bytes, channel: str) -> bytes:
-    """Return what all keys of `channel` begin with, for example `fastws:{chat:1}`.
-
-    The channel, with `{`, `}` and `%` percent-encoded, is the hash tag: all keys of a channel are in one slot.
-    """
-    tag = channel.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-    return b"%b{%b}" % (prefix, tag.encode("utf-8", "surrogatepass"))
 
 
 def feed_prefix(config: Config) -> str:

@@ -13,7 +13,7 @@ import re
 from hashlib import sha1
 from typing import Final, NamedTuple
 
-from fastws.brokers.redis.channels import hash_tagged
+from fastws.redis_places import hash_tagged
 
 # Numbers publications, keeps them and publishes them, in one step. KEYS: meta, stream. ARGV: run, COUNT, SECONDS in
 # milliseconds, Redis channel, life of the numbering in seconds ("" to leave it, but not for a first publication),
