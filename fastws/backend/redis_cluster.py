@@ -49,7 +49,7 @@ class _Nodes(Generic[Client]):
     def learn(self, reply: object, asked: Node) -> SlotMap:
         """Use a reply to CLUSTER SLOTS. Raises NoConnection if it names no owner of any slot."""
         try:
-            slots = parse_slots(reply, asked)
+            slots = parse_slots(_with_bytes(reply), asked)
         except (ValueError, IndexError, TypeError) as error:
             raise NoConnection(f"{asked} does not say who owns the slots of the cluster") from error
         if not slots.primaries():
@@ -62,6 +62,13 @@ class _Nodes(Generic[Client]):
         """Forget all clients and return them."""
         clients, self._clients, self.slots = list(self._clients.values()), {}, None
         return clients
+
+
+def _with_bytes(reply: object) -> object:
+    """Undo what the option `decode_responses` does."""
+    if isinstance(reply, list):
+        return [_with_bytes(one) for one in reply]
+    return reply.encode() if isinstance(reply, str) else reply
 
 
 class _Work:
@@ -146,6 +153,11 @@ class ClusterPublisher:
             except (NoConnection, ResponseError, NoAnswer) as found:
                 error = found
         raise error
+
+    def check(self) -> tuple[SlotMap, dict[Node, redis.Redis]]:
+        """Return the owners of the slots, and a client for each of them. Raises RedisError."""
+        slots = self._read_slots()
+        return slots, {node: self._nodes.client(node) for node in slots.primaries()}
 
     def close(self) -> None:
         for client in self._nodes.close():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -20,11 +21,16 @@ from fastws.config import Config
 from fastws.doctor.finding import Finding, fail, ok, warn
 from fastws.doctor.history import NO_EVICTION, check_history_in_redis
 from fastws.redis_address import RedisAddress
-from fastws.redis_places import ClusterAddress, SentinelAddress, is_cluster_url
+from fastws.redis_places import ClusterAddress, Place, SentinelAddress, is_cluster_url
 from fastws.resolver import lookup
 from fastws.vocabulary.channels import WORKSPACE_ID
 
+if TYPE_CHECKING:
+    from fastws.backend.redis_cluster import ClusterPublisher
+
 CONNECT_SECONDS: Final = 3.0
+# Of a Redis Cluster.
+SLOTS: Final = 16_384
 PINGS: Final = 20
 SLOW_SECONDS: Final = 0.005
 OLDEST: Final = (6, 0)
@@ -59,25 +65,54 @@ def check_redis(config: Config) -> Iterator[Finding]:
     if config.redis_url == EMBEDDED:
         yield ok("redis", "embedded: started by `fastws serve` on this machine")
         return
-    if is_cluster_url(config.redis_url):
-        yield warn("redis", "a Redis Cluster, which `fastws doctor` cannot check yet", "run redis-cli --cluster check")
-        return
     servers = RedisServers(config.redis_url)
     for position, place in enumerate(servers.places):
-        if isinstance(place, ClusterAddress):
-            continue  # handled above
         if isinstance(place, SentinelAddress):
             yield from _check_sentinels(place)
-        hosts = place.sentinels if isinstance(place, SentinelAddress) else [place]
+        hosts = _hosts(place)
         unknown = [host for host in hosts if not _answers_for(host)]
         for host in unknown:
             yield fail(
                 "redis", f"{host}: the name server does not answer", "correct /etc/resolv.conf, or give an IP address"
             )
-        if len(unknown) < len(hosts):
-            client = servers.client(position, _ONCE)
-            assert isinstance(client, redis.Redis)  # noqa: S101 a cluster was handled above
+        if len(unknown) == len(hosts):
+            continue
+        client = servers.client(position, _ONCE)
+        if isinstance(client, redis.Redis):
             yield from _check_server(config, client, place)
+        else:
+            yield from _check_cluster(config, client, place)
+
+
+def _hosts(place: Place) -> Sequence[RedisAddress]:
+    """Return the servers that the URL names."""
+    if isinstance(place, SentinelAddress):
+        return place.sentinels
+    return place.seeds if isinstance(place, ClusterAddress) else (place,)
+
+
+def _check_cluster(config: Config, cluster: ClusterPublisher, place: Place) -> Iterator[Finding]:
+    """Yield whether all slots have an owner, and the findings on each of these owners."""
+    check = "redis cluster"
+    try:
+        slots, clients = cluster.check()
+    except (RedisError, OSError) as error:
+        yield fail(check, f"{place} does not answer: {error}", "check redis_url, and redis-cli --cluster check")
+        return
+    unserved = sum(slots.owner(slot) is None for slot in range(SLOTS))
+    state = f"{len(clients)} primaries"
+    alone = [str(node) for node, client in clients.items() if _replicas(client) == 0]
+    if unserved:
+        state += f", {unserved} of {SLOTS} slots without an owner: channels there are unavailable"
+        yield fail(check, state, "redis-cli --cluster fix")
+    elif alone:
+        state += f", without a replica: {', '.join(alone)}: when such a primary dies, its channels stay unavailable"
+        yield warn(check, state, "add a replica for each primary")
+    else:
+        yield ok(check, state)
+    for node, client in clients.items():
+        yield from _check_server(config, client, replace(_hosts(place)[0], host=node.host, port=node.port))
+    cluster.close()
 
 
 def _check_sentinels(place: SentinelAddress) -> Iterator[Finding]:
@@ -108,10 +143,18 @@ def _answers_for(address: RedisAddress) -> bool:
     return True
 
 
-def _check_server(config: Config, client: redis.Redis, address: RedisAddress | SentinelAddress) -> Iterator[Finding]:
+def _replicas(client: Untyped) -> int | None:
+    """Return the number of connected replicas, None if INFO is not permitted or not answered."""
+    try:
+        return int(client.info("replication")["connected_slaves"])
+    except (RedisError, OSError):
+        return None
+
+
+def _check_server(config: Config, client: redis.Redis, address: Place) -> Iterator[Finding]:
     """Yield the findings on a Redis server."""
     with client:
-        user = (address if isinstance(address, RedisAddress) else address.primary).username or "default"
+        user = (address.primary if isinstance(address, SentinelAddress) else _hosts(address)[0]).username or "default"
         try:
             seconds = ping_seconds(client.ping)
             yield from _findings(client, config, str(address), user)
@@ -125,7 +168,7 @@ def _check_server(config: Config, client: redis.Redis, address: RedisAddress | S
 def _findings(client: Untyped, config: Config, address: str, user: str) -> Iterator[Finding]:
     """Yield the findings on a server that answers. Raises RedisError if it stops answering."""
     info = _info(client)
-    yield _server(address, info)
+    yield _server(address, info, is_cluster=_is_cluster(config))
     yield _permissions(client, config, user)
     yield from check_history_in_redis(config, info, user, lambda command: _may(client, command))
     yield memory_finding(info)
@@ -160,10 +203,14 @@ def _info(client: Untyped) -> Answers:
 def _permissions(client: Untyped, config: Config, user: str) -> Finding:
     """Tries what fastws does. Nothing is published on the feeds, where backends and clients would hear it."""
     check, prefix = "redis permissions", config.redis_prefix
-    missing = [command[0] for command in _commands(f"{prefix}doctor") if not _may(client, command)]
+    commands = (*_commands(f"{prefix}doctor"), *(_CLUSTER_COMMANDS if _is_cluster(config) else ()))
+    missing = [command[0] for command in commands if not _may(client, command)]
     feeds = (config.jobs_channel, config.workspace_channel.replace(WORKSPACE_ID, "doctor"))
     channels = (f"{prefix}doctor", *(feed_prefix(config) + feed for feed in feeds))
     subscribes = {f"SUBSCRIBE {channel}": _may_subscribe(client, channel) for channel in channels}
+    if _is_cluster(config):
+        missing += [] if _may(client, ("SPUBLISH", channels[0], "")) else [f"SPUBLISH {channels[0]}"]
+        subscribes[f"SSUBSCRIBE {channels[0]}"] = _may_subscribe(client, channels[0], is_sharded=True)
     missing += [command for command, may in subscribes.items() if may is False]
     unknown = [command for command, may in subscribes.items() if may is None]
     remedy = acl_rule(config, user)
@@ -177,6 +224,14 @@ def _permissions(client: Untyped, config: Config, user: str) -> Finding:
             )
         return ok(check, f"{user} may do all that fastws does")
     return fail(check, f"{user} may not use {', '.join(missing)}", remedy)
+
+
+# Without a key. Redis checks them before it looks at the slot of a key, so that any node can be asked.
+_CLUSTER_COMMANDS: Final = (("CLUSTER", "SLOTS"), ("ASKING",))
+
+
+def _is_cluster(config: Config) -> bool:
+    return config.redis_url is not None and is_cluster_url(config.redis_url)
 
 
 def _commands(name: str) -> tuple[tuple[str, ...], ...]:
@@ -205,18 +260,20 @@ def _may(client: Untyped, command: tuple[str, ...]) -> bool:
     return True
 
 
-def _may_subscribe(client: Untyped, channel: str) -> bool | None:
+def _may_subscribe(client: Untyped, channel: str, *, is_sharded: bool = False) -> bool | None:
     """Whether Redis confirms a subscription to `channel`; None if it does not answer in time."""
     with client.pubsub() as listener:
-        listener.subscribe(channel)
+        (listener.ssubscribe if is_sharded else listener.subscribe)(channel)
         try:
             message = listener.get_message(timeout=CONNECT_SECONDS)
         except NoPermissionError:
             return False
+        except ResponseError:
+            return True  # MOVED: it was let through
     return None if message is None else True
 
 
-def _server(address: str, info: Answers) -> Finding:
+def _server(address: str, info: Answers, *, is_cluster: bool) -> Finding:
     name = f"{address}, version {info.get('redis_version', 'unknown')}"
     version = tuple(int(part) for part in str(info.get("redis_version", "")).split(".")[:2] if part.isdigit())
     if info.get("role") == "slave":
@@ -229,11 +286,11 @@ def _server(address: str, info: Answers) -> Finding:
         return warn("redis", f"{name}: cannot tell whether it is a primary, without ROLE and INFO", "allow ROLE")
     if version and version < OLDEST:
         return warn("redis", f"{name} is old", "run Redis 6 or newer; fastws is tested with 6.2 and 7")
-    if info.get("cluster_enabled"):
+    if info.get("cluster_enabled") and not is_cluster:
         return warn(
             "redis",
             f"{name} is a cluster node: every publication is sent to all nodes of the cluster",
-            "use a separate, non-cluster Redis for fastws; it stores very little",
+            "set redis_url to redis+cluster://, or use a separate Redis for fastws",
         )
     return ok("redis", name)
 

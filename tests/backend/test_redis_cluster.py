@@ -104,6 +104,8 @@ def test_only_what_was_refused_because_of_its_slot_is_tried_again() -> None:
     one = Node("h", 1)
     slots = nodes.learn([[0, 16383, [b"h", 1, b"id"]]], one)
     assert work.by_owner(slots) == {one: [0, 1, 2]}
+    other = nodes.learn([[0, 16383, ["other", 1, "id", {}]]], one)  # with decode_responses
+    assert work.by_owner(other) == {Node("other", 1): [0, 1, 2]}
     work.answered([0, 1, 2], [1, MovedError(f"{key_slot(b'b')} h:2"), 0])
     assert work.by_owner(slots) == {one: [1]}
     assert not work.is_done

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from fastws.config import Config
+from fastws.redis_places import is_cluster_url
 from fastws.vocabulary.channels import WORKSPACE_ID
 
 COMMANDS: Final = (
@@ -18,6 +19,8 @@ COMMANDS: Final = (
     # For `presence`, in addition to `hset` and `expire`.
     *("hdel", "hscan", "hlen"),
 )
+# In a Redis Cluster, in addition.
+CLUSTER_COMMANDS: Final = ("spublish", "ssubscribe", "sunsubscribe", "asking", "cluster|slots")
 
 
 def channel_patterns(config: Config) -> tuple[str, ...]:
@@ -35,7 +38,8 @@ def acl_rule(config: Config, user: str, *more: str) -> str:
     A new user of Redis 6.2 may use all channels, and patterns are refused then: hence `resetchannels`.
     """
     channels = ["resetchannels", *(f"&{pattern}" for pattern in channel_patterns(config))]
-    commands = [f"+{command}" for command in COMMANDS]
+    is_cluster = config.redis_url is not None and is_cluster_url(config.redis_url)
+    commands = [f"+{command}" for command in (*COMMANDS, *(CLUSTER_COMMANDS if is_cluster else ()))]
     return " ".join(("ACL SETUSER", user, *more, f"~{_literal(config.redis_prefix)}*", *channels, *commands))
 
 

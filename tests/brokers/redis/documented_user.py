@@ -21,6 +21,12 @@ def rights_for_webhooks() -> list[str]:
     return line.rsplit("`", 2)[1].split(" ")
 
 
+def rights_in_a_cluster() -> list[str]:
+    """The further rights that the page names for a Redis Cluster."""
+    (line,) = [line for line in PAGE.read_text().splitlines() if line.startswith("In a Redis Cluster it also ")]
+    return line.split("`")[1].split(" ")
+
+
 def url_of_documented_user(server: RedisServer, *more: str, database: int = 0) -> str:
     """Make that user on `server`, allowed nothing before but also `more`, and log in as it."""
     _, _, user, *rules = (*documented_rule().split(" "), *more)

@@ -1,0 +1,118 @@
+"""The user that the documentation names may do all that processes and backends do on a Redis Cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from fastws.backend import RedisBroadcaster
+from fastws.brokers.redis.acl import CLUSTER_COMMANDS, acl_rule
+from fastws.brokers.redis.wire.cluster.slots import key_slot
+from fastws.config import Config
+from fastws.doctor.finding import Finding, Verdict
+from fastws.doctor.redis_server import check_redis
+from fastws.vocabulary.publication import Publication
+from tests.brokers.recording_hub import passes, subscribed
+from tests.brokers.redis.documented_user import documented_rule, rights_in_a_cluster
+from tests.cluster.redis.present import present
+from tests.redis_cluster import RedisCluster, until
+
+A, B = "nodeAA", "nodeBB"
+
+
+def url_of_user(cluster: RedisCluster, *rules: str) -> str:
+    for node in cluster.running:
+        node.ask("ACL", "SETUSER", "fastws", "reset", *rules)
+        node.ask("ACL", "LOG", "RESET")
+        node.ask("CONFIG", "RESETSTAT")
+    return cluster.url.replace("://", "://fastws:PASSWORD@")
+
+
+@pytest.fixture
+def user_url(redis_cluster: RedisCluster) -> Iterator[str]:
+    yield url_of_user(redis_cluster, *documented_rule().split(" ")[3:], *rights_in_a_cluster())
+    for node in redis_cluster.running:
+        node.ask("ACL", "DELUSER", "fastws")
+
+
+def denied(cluster: RedisCluster) -> set[str]:
+    logs = [node.client.acl_log() for node in cluster.running]
+    return {f"{entry['reason']} {entry['object']}" for log in logs for entry in log}
+
+
+def look(url: str) -> list[Finding]:
+    return list(check_redis(Config(redis_url=url)))
+
+
+def test_the_rights_are_those_that_the_code_names() -> None:
+    assert rights_in_a_cluster() == [f"+{command}" for command in CLUSTER_COMMANDS]
+    rule = acl_rule(Config(redis_url="redis+cluster://a"), "fastws", "on", ">PASSWORD")
+    assert rule == " ".join((documented_rule(), *rights_in_a_cluster()))
+
+
+async def test_the_documented_user_may_do_all_that_processes_do(redis_cluster: RedisCluster, user_url: str) -> None:
+    async with present(user_url, A, B) as (a, b):
+        await passes(lambda: a.cluster.registry.others and b.cluster.registry.others)
+        client = b.connect("bob")
+        members = [a.join("ann"), b.join("bob")]
+        await a.knows(*members)
+        await subscribed(b.broker, b.hub, "chat", "workspace:w1")
+        assert await a.cluster.describe(client.id) == {"id": client.id, "user": "bob"}
+        await a.cluster.revoke(token_id="t1", user="bob")
+        await passes(lambda: client.is_revoked)
+        slot = key_slot(b"fastws:{chat}:message:m1")
+        source = redis_cluster.owner(slot)
+        target = next(node for node in redis_cluster.running if node.is_primary() and node is not source)
+        redis_cluster.begin_move(slot, source, target)
+        assert await a.cluster.reserve("m1", "chat") is None
+        await a.cluster.record_outcome("m1", {"sent": 1}, "chat")
+        redis_cluster.carry_keys(slot, source, target)
+        redis_cluster.end_move(slot, source, target)
+        assert await b.cluster.reserve("m1", "chat") == {"sent": 1}
+        a.broker.publish(Publication("workspace:w1", "metrics_update", {"total": 5}))
+        with RedisBroadcaster(user_url) as backend:
+            await asyncio.to_thread(backend.publish, "chat", "e", 1)
+        await b.hub.until(lambda: bool(b.hub.heard["chat"] and b.hub.heard["workspace:w1"]))
+        b.table.left(members[1], "c")
+        await a.knows(members[0])
+        await b.broker.topology.stop()
+        used = {name for node in redis_cluster.running for name in node.client.info("commandstats")}
+    assert denied(redis_cluster) == set()
+    assert {f"cmdstat_{command}" for command in CLUSTER_COMMANDS} - {"cmdstat_sunsubscribe"} <= used
+
+
+def test_the_doctor_finds_a_good_cluster_good(redis_cluster: RedisCluster, user_url: str) -> None:
+    findings = look(user_url)
+    primaries = sum(node.is_primary() for node in redis_cluster.running)
+    assert findings[0].check == "redis cluster"
+    assert findings[0].verdict is Verdict.OK
+    permissions = [finding for finding in findings if finding.check == "redis permissions"]
+    assert [finding.verdict for finding in permissions] == [Verdict.OK] * primaries
+    assert len([finding for finding in findings if finding.check == "redis"]) == primaries
+    assert Verdict.FAIL not in {finding.verdict for finding in findings}
+    assert not any("PASSWORD" in finding.state for finding in findings)
+    replica = redis_cluster.replica_of(next(node for node in redis_cluster.running if node.is_primary()))
+    replica.kill()
+    until(lambda: "without a replica" in look(user_url)[0].state, "the doctor misses the replica")
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_the_doctor_names_rights_that_are_missing(redis_cluster: RedisCluster, user_url: str, protocol: int) -> None:
+    for node in redis_cluster.running:
+        node.ask("ACL", "SETUSER", "fastws", "-spublish", "-ssubscribe", "-asking")
+    found = [one for one in look(f"{user_url}?protocol={protocol}") if one.check == "redis permissions"]
+    for finding in found:
+        assert finding.state == "fastws may not use ASKING, SPUBLISH fastws:doctor, SSUBSCRIBE fastws:doctor"
+        assert finding.remedy.endswith("+spublish +ssubscribe +sunsubscribe +asking +cluster|slots")
+    assert len(found) >= 3
+
+
+def test_the_doctor_of_a_cluster_that_is_away_or_none_at_all(redis_cluster: RedisCluster) -> None:
+    (finding,) = look("redis+cluster://:secret@127.0.0.1:1")
+    assert finding.verdict is Verdict.FAIL
+    assert "refused" in finding.state
+    assert "secret" not in finding.state
+    plain = next(one for one in look(f"redis://127.0.0.1:{redis_cluster.running[0].port}") if one.check == "redis")
+    assert "redis+cluster://" in plain.remedy
