@@ -120,6 +120,7 @@ def _app(app_id: str, secrets: dict[str, str], values: dict[str, _Table], urls: 
         max_connections=value("max_connections", int),
         max_event_bytes=value("max_event_bytes", int),
         max_batch=value("max_batch", int),
+        cache_seconds=value("cache_ttl", int),
         webhook_urls=tuple(urls[app_id]),
         webhook_events=_events(value("webhook_events", str)),
         webhook_batch_seconds=value("webhook_batch", int) / 1000,

@@ -31,26 +31,40 @@ class HistoryRule(NamedTuple):
 
     limit: int
     seconds: float
+    # Whether new subscribers get the last publication, whatever `recover_limit` is.
+    is_cached: bool = False
 
-
-def _no_channel(channel: str) -> bool:
-    return False
+    def replayed(self, recover_limit: int) -> int:
+        """Return the most publications that one subscription replays."""
+        return max(recover_limit, 1) if self.is_cached else recover_limit
 
 
 class HistoryRules(ChannelTable[HistoryRule]):
     """The rule for each channel. The first pattern that matches decides."""
 
-    __slots__ = ("_without",)
+    __slots__ = ("_cache_seconds", "_is_empty")
 
     def __init__(
-        self, table: Sequence[tuple[str | None, HistoryRule | None]], without: Callable[[str], bool] = _no_channel
+        self,
+        table: Sequence[tuple[str | None, HistoryRule | None]] = (),
+        cache_seconds: Callable[[str], float | None] | None = None,
     ) -> None:
-        """`without` returns whether a channel has no history whatever the table says."""
+        """`cache_seconds` returns how long a channel remembers its last publication whatever the table says."""
         super().__init__(table)
-        self._without = without
+        self._is_empty = cache_seconds is None and not any(rule for _, rule in table)
+        self._cache_seconds = cache_seconds
+
+    def __bool__(self) -> bool:
+        """Whether any channel may have a history."""
+        return not self._is_empty
 
     def _find(self, channel: str) -> HistoryRule | None:
-        return None if self._without(channel) else super()._find(channel)
+        rule = super()._find(channel)
+        seconds = None if self._cache_seconds is None else self._cache_seconds(channel)
+        if seconds is None:
+            return rule
+        kept = rule or HistoryRule(1, seconds)
+        return HistoryRule(kept.limit, max(kept.seconds, seconds), is_cached=True)
 
 
 class _Numbering:
@@ -173,8 +187,11 @@ class MemoryHistory:
         late: Callable[[Position], None],
     ) -> None:
         """Call `answer` at once with the publications of `channel` that the subscriber asks for by `past`."""
-        numbering = self._numbering(channel, self._clock())
-        answer(recovery(numbering.position, numbering.kept, past, self._recover_limit))
+        now = self._clock()
+        numbering = self._numbering(channel, now)
+        rule = self.rule(channel)
+        limit = self._recover_limit if rule is None else rule.replayed(self._recover_limit)
+        answer(recovery(numbering.position, numbering.kept, past, limit, now - numbering.last_at))
 
     def page(
         self,
@@ -205,7 +222,7 @@ class MemoryHistory:
             if publications and size > MAX_PAGE_BYTES:
                 break
             publications.append(numbering.kept[place])
-        answer(Page(publications, numbering.position))
+        answer(Page(publications, numbering.position, self._clock() - numbering.last_at))
 
     def clear(self, channel: str, answer: Callable[[Position | FastWSError], None]) -> None:
         """Forget the publications of `channel` and begin a new numbering: the answer is its position.
@@ -313,12 +330,15 @@ class MemoryHistory:
             heapq.heappush(self._due, entry)
 
 
-def recovery(top: Position, kept: deque[Publication], past: Past, limit: int) -> Recovery:
-    """Return what a subscriber gets that asks for `past`, if the publications up to `top` that are kept are `kept`."""
+def recovery(top: Position, kept: deque[Publication], past: Past, limit: int, age_seconds: float = 0.0) -> Recovery:
+    """Return what a subscriber gets that asks for `past`, if the publications up to `top` that are kept are `kept`.
+
+    `age_seconds` is the time since the newest one.
+    """
     if past is None:
         return Recovery(top)
     if isinstance(past, int):
-        return Recovery(top, None, _last(kept, min(past, limit)))
+        return Recovery(top, None, _last(kept, min(past, limit)), age_seconds)
     missed = top.offset - past.offset
     if past.epoch != top.epoch:
         return Recovery(top, "wrong_epoch")

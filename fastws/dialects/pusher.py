@@ -27,7 +27,7 @@ from fastws.vocabulary.commands import Unsubscribe as Leave
 from fastws.vocabulary.identity import Identity
 from fastws.vocabulary.presence import ChannelMember, Membership
 from fastws.vocabulary.publication import Publication
-from fastws.vocabulary.pusher_apps import PusherApp, is_presence, is_private, is_user_id, user_of
+from fastws.vocabulary.pusher_apps import PusherApp, is_cache, is_presence, is_private, is_user_id, user_of
 from fastws.vocabulary.replies import Failure, Reply
 
 NAME: Final = "pusher"
@@ -174,7 +174,7 @@ class Pusher(DialectDefaults):
             state.is_proven = True
         elif app.is_shared and self._is_protected(name):
             return self._refuse(name, "Forbidden", "this channel requires a token")
-        return Subscribe(app.channel(name), None, True)  # noqa: FBT003
+        return Subscribe(app.channel(name), None, True, None, self._cached_seconds(name))  # noqa: FBT003
 
     def _presence_subscription(
         self, client: Requester, state: PusherClient, name: str, fields: Mapping[str, object]
@@ -193,7 +193,11 @@ class Pusher(DialectDefaults):
         state.is_proven = True
         if not client.is_subscribed(channel):
             state.member_of[channel] = member.shown_id
-        return Subscribe(channel, None, True, Membership(member, app.max_presence_members))  # noqa: FBT003
+        membership = Membership(member, app.max_presence_members)
+        return Subscribe(channel, None, True, membership, self._cached_seconds(name))  # noqa: FBT003
+
+    def _cached_seconds(self, name: str) -> float | None:
+        return self.app.cache_seconds if is_cache(name) else None
 
     def _refuse(self, name: str, kind: str, message: str) -> Command:
         self._tallies.refused[kind] += 1

@@ -14,7 +14,7 @@ from fastws.vocabulary.commands import Answer
 from fastws.vocabulary.presence import ChannelMember, MemberAdded, MemberRemoved
 from fastws.vocabulary.publication import Encoded, Publication
 from fastws.vocabulary.pusher_apps import PusherApp
-from fastws.vocabulary.replies import Connected, Failure, Gap, Lag, Pong, Reply, Subscribed
+from fastws.vocabulary.replies import CacheMiss, Connected, Failure, Gap, Lag, Pong, Reply, Subscribed
 
 Message = dict[str, object]
 CLIENT_EVENT_CODE: Final = 4301
@@ -76,6 +76,16 @@ def delivery(publication: Publication, app: PusherApp) -> Message:
     if attributes and "user_id" in attributes:
         message["user_id"] = str(attributes["user_id"])
     return message
+
+
+def cached_text(publication: Publication, app: PusherApp) -> str | None:
+    """Return the data of the last event of a cache channel for the HTTP API; None if clients do not get the event."""
+    try:
+        data = delivery(publication, app)["data"]
+    except ReservedEvent:
+        return None
+    plain = decoded(data) if isinstance(data, Encoded) else data
+    return plain if isinstance(plain, str) else JSON.dumps(plain).decode()
 
 
 def _text(data: object) -> str:
@@ -143,6 +153,7 @@ _RENDERERS: Final[Mapping[type, Callable[..., Message | None]]] = {
     Pong: lambda given, app: {"event": "pusher:pong", "data": "{}"},
     Failure: _failure,
     Gap: lambda given, app: _channel_event("fastws:gap", given.channel, {}, app),
+    CacheMiss: lambda given, app: _channel_event("pusher:cache_miss", given.channel, {}, app),
     Lag: lambda given, app: {"event": "fastws:lag", "data": JSON.dumps({"dropped": given.dropped}).decode()},
 }
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from fastws.dialects.pusher_messages import cached_text
 from fastws.endpoints.application import Application
 from fastws.errors import BadRequest, FastWSError
+from fastws.vocabulary.positions import Page
 from fastws.vocabulary.presence import ChannelMember
-from fastws.vocabulary.pusher_apps import PRESENCE, PusherApp, is_presence, user_of
+from fastws.vocabulary.pusher_apps import PRESENCE, PusherApp, is_cache, is_presence, user_of
 from fastws.wire.request import Request
 
 USER_COUNT: Final = "user_count"
 SUBSCRIPTION_COUNT: Final = "subscription_count"
+CACHE: Final = "cache"
 _INFOS: Final = (USER_COUNT, SUBSCRIPTION_COUNT)
 # Channels whose members are read at the same time.
 SLICE: Final = 100
@@ -54,6 +58,29 @@ class ChannelReader:
             raise found
         return found
 
+    async def cached(self, name: str) -> dict[str, object] | None:
+        """Return the last event of a cache channel and its remaining seconds; None if it remembers none.
+
+        Raises BrokerUnavailable.
+        """
+        history, app = self.application.history, self.app
+        if history is None:
+            return None
+        answered: asyncio.Future[Page | FastWSError] = asyncio.get_running_loop().create_future()
+
+        def answer(page: Page | FastWSError) -> None:
+            if not answered.done():
+                answered.set_result(page)
+
+        history.page(app.channel(name), None, 1, is_reverse=True, answer=answer)
+        page = await answered
+        if isinstance(page, FastWSError):
+            raise page
+        left = app.cache_seconds - page.age_seconds
+        newest = next(iter(page.publications), None)
+        text = None if newest is None or left <= 0 else cached_text(newest, app)
+        return None if text is None else {"data": text, "ttl": math.ceil(left)}
+
     async def occupied(self, prefix: str) -> Sequence[str]:
         """Return the names of the occupied channels that begin with `prefix`, without those of single users."""
         app, start = self.app, self.app.channel(prefix)
@@ -93,10 +120,13 @@ async def list_channels(reader: ChannelReader, request: Request, path: Mapping[s
 async def show_channel(reader: ChannelReader, request: Request, path: Mapping[str, str]) -> object:
     """Say whether a channel is occupied, and what was asked for."""
     name = _name(reader.app, path)
-    wanted = infos(request.query.get("info"), "info")
+    wanted = infos(request.query.get("info"), "info", (*_INFOS, CACHE))
     if USER_COUNT in wanted:
         _check_presence(name, "`info` may contain user_count only for presence channels")
-    return {"occupied": reader.subscribers(name) > 0, **await reader.info(name, wanted)}
+    if CACHE in wanted and not is_cache(name):
+        raise BadRequest("`info` may contain cache only for cache channels, such as cache-x or private-cache-x")
+    found = {"occupied": reader.subscribers(name) > 0, **await reader.info(name, wanted)}
+    return {**found, CACHE: await reader.cached(name)} if CACHE in wanted else found
 
 
 async def show_users(reader: ChannelReader, request: Request, path: Mapping[str, str]) -> object:
@@ -106,16 +136,16 @@ async def show_users(reader: ChannelReader, request: Request, path: Mapping[str,
     return {"users": [{"id": member.user} for member in await reader.members(name)]}
 
 
-def infos(value: object, where: str) -> frozenset[str]:
+def infos(value: object, where: str, known: Sequence[str] = _INFOS) -> frozenset[str]:
     """Return the attributes in a list with commas. Raises BadRequest."""
     if value is None or value == "":
         return frozenset()
     if not isinstance(value, str):
-        raise BadRequest(f"`{where}` must be a string such as {','.join(_INFOS)}")
+        raise BadRequest(f"`{where}` must be a string such as {','.join(known)}")
     names = [name.strip() for name in value.split(",")]
     for name in names:
-        if name not in _INFOS:
-            raise BadRequest(f"`{where}` contains {name[:100]!r}; the attributes are {', '.join(_INFOS)}")
+        if name not in known:
+            raise BadRequest(f"`{where}` contains {name[:100]!r}; the attributes are {', '.join(known)}")
     return frozenset(names)
 
 

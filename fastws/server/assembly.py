@@ -164,20 +164,25 @@ class Assembly:
             node_id=node_id,
             counters=self._counters,
             log_level=self._log_level,
-            rules=_history_table(self._config),
+            rules=self._history_rules(),
         )
 
     def _make_history(self) -> MemoryHistory | None:
-        config, table = self._config, _history_table(self._config)
-        if not any(rule for _, rule in table):
+        config, rules = self._config, self._history_rules()
+        if not rules:
             return None
         return MemoryHistory(
-            HistoryRules(table),
+            rules,
             max_bytes=config.history_bytes,
             recover_limit=config.recover_limit,
             count=self.hub.count,
             gap=self.hub.gap,
         )
+
+    def _history_rules(self) -> HistoryRules:
+        apps = self._admittance.pusher_apps
+        table = [(pattern, rule and HistoryRule(*rule)) for pattern, rule in history_rules(self._config)]
+        return HistoryRules(table, apps.cache_seconds if apps else None)
 
     def _make_presence(self, node_id: str) -> ProcessPresence | None:
         config, loop = self._config, asyncio.get_running_loop()
@@ -379,7 +384,6 @@ class Assembly:
             websocket_paths=paths,
             max_body_bytes=max_body_bytes,
         )
-        # For connections of clients.
         largest = max(max_body_bytes, *(route.max_body_bytes or 0 for route in pusher), 0)
         self.client_protocol = self._protocol(clients, largest, is_internal=False)
 
@@ -394,7 +398,3 @@ class Assembly:
 
 def _log_channel_error(error: Exception) -> None:
     log.error("internal error while writing a channel", exc_info=error)
-
-
-def _history_table(config: Config) -> list[tuple[str | None, HistoryRule | None]]:
-    return [(pattern, rule and HistoryRule(*rule)) for pattern, rule in history_rules(config)]

@@ -53,15 +53,15 @@ CONNECTION_PREFIX: Final = "connection:"
 def subscribe(session: Session, command: Subscribe, request_id: RequestId) -> None:
     name = command.channel
     if command.member is not None:
-        join_as_member(session, name, command.member, request_id)
+        join_as_member(session, name, command.member, command.cached_seconds, request_id)
         return
     if command.is_allowed:
-        _join(session, name, command.past, request_id)
+        _join(session, name, command.past, request_id, command.cached_seconds)
         return
     authorize(session, "subscribe", name, lambda: _join(session, name, command.past, request_id), request_id)
 
 
-def _join(session: Session, name: str, past: Past, request_id: RequestId) -> None:
+def _join(session: Session, name: str, past: Past, request_id: RequestId, cached_seconds: float | None = None) -> None:
     check_number(session, name)
     Joining(
         session,
@@ -69,6 +69,7 @@ def _join(session: Session, name: str, past: Past, request_id: RequestId) -> Non
         past,
         lambda standing: session.send_reply(Subscribed(name, standing), request_id),
         lambda error: session.refuse(error, request_id),
+        cached_seconds=cached_seconds,
     ).run()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fastws.errors import FastWSError, TooManyChannels
+from fastws.session.cache_channels import show_cached, show_late
 from fastws.session.recovery import Joined, replay
 from fastws.session.waiting import wait_for
 from fastws.vocabulary.filters import Filter
@@ -29,8 +30,8 @@ class Joining:
     """A client that is about to become a member of the channel `name`.
 
     `past` is what it asks for of the history of the channel, `filter` selects its deliveries, and `member` is
-    as whom it joins a channel of users. `joined` is called once
-    it is a member, with its standing if the channel has a history, and `refused` with an error.
+    as whom it joins a channel of users. With `cached_seconds` it gets the last event, if that is younger. `joined` is
+    called once it is a member, with its standing if the channel has a history, and `refused` with an error.
 
     If the broker cannot receive the channel, the client is refused. With `stays` it becomes a member even then, and
     gets publications as soon as the broker receives them. If the server has `max_channels`, it is refused, and with
@@ -45,6 +46,7 @@ class Joining:
     filter: Filter | None = None
     stays: bool = False
     member: Membership | None = None
+    cached_seconds: float | None = None
 
     def run(self) -> None:
         """Join at once, or when the broker confirms that it receives the channel; the session waits until then."""
@@ -86,7 +88,9 @@ class Joining:
         a member already, `past` is ignored.
         """
         services = self.session.services
-        if services.hub.audience_of(self.session.peer, self.name) is not None:
+        if self.cached_seconds is not None:
+            self.past = 1
+        elif services.hub.audience_of(self.session.peer, self.name) is not None:
             self.past = None
         services.recovering[self.name] = services.recovering.get(self.name, 0) + 1
         wait_for(self.session, self._ask(history), self._recovered)
@@ -100,6 +104,8 @@ class Joining:
         if not session.peer.is_gone and session.services.hub.audience_of(session.peer, self.name) is not None:
             session.flush_before_reply(self.name)
             session.send_reply(Gap(self.name, position))
+            if self.cached_seconds is not None:
+                show_late(session, self.name, position, self.cached_seconds)
 
     def _recovered(self, recovery: Recovery | FastWSError) -> None:
         _count_down(self.session.services.recovering, self.name)
@@ -109,7 +115,12 @@ class Joining:
                 self._give_up()
             elif self._enter():
                 self.joined(None)
-        elif self._enter():
+        elif not self._enter():
+            return
+        elif self.cached_seconds is not None:
+            self.joined(None)
+            show_cached(self.session, self.name, recovery, self.cached_seconds)
+        else:
             replay(self.session, self.name, recovery, self.past, self.filter, self.joined)
 
     def _enter(self) -> bool:

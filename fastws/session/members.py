@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from fastws.session.session import Session
 
 
-def join_as_member(session: Session, name: str, member: Membership, request_id: RequestId) -> None:
+def join_as_member(
+    session: Session, name: str, member: Membership, cached_seconds: float | None, request_id: RequestId
+) -> None:
     """Join `name` once the members on all processes are known. Raises TooManyChannels."""
     check_number(session, name)
     members = session.services.members
@@ -33,6 +35,6 @@ def join_as_member(session: Session, name: str, member: Membership, request_id: 
         if error is not None:
             refused(error)
         else:
-            Joining(session, name, None, joined, refused, member=member).run()
+            Joining(session, name, None, joined, refused, member=member, cached_seconds=cached_seconds).run()
 
     wait_for(session, lambda answer: members.open(name, answer), opened)

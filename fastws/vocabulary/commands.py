@@ -16,13 +16,15 @@ from fastws.vocabulary.values import fast_dataclass
 class Subscribe:
     """Join a channel. `past` is what the client wants of its history: None for nothing.
 
-    With `is_allowed` the dialect itself has checked that the client may. `member` is as whom it joins.
+    With `is_allowed` the dialect itself has checked that the client may. `member` is as whom it joins. With
+    `cached_seconds` the client gets the last event of the channel, if it is younger, or a notice that there is none.
     """
 
     channel: str
     past: Past = None
     is_allowed: bool = False
     member: Membership | None = None
+    cached_seconds: float | None = None
 
 
 @fast_dataclass

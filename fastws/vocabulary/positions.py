@@ -35,6 +35,8 @@ class Recovery:
     position: Position | None
     outcome: Outcome | None = None
     publications: Sequence[Publication] = ()
+    # Time since the newest publication.
+    age_seconds: float = 0.0
 
     @property
     def is_recovered(self) -> bool | None:
@@ -44,7 +46,11 @@ class Recovery:
 
 @dataclass(slots=True, frozen=True)
 class Page:
-    """Some publications of a history, in the order asked for, and the position of its newest one."""
+    """Some publications of a history, in the order asked for, and the position of its newest one.
+
+    `age_seconds` is the time since the newest one.
+    """
 
     publications: Sequence[Publication]
     position: Position
+    age_seconds: float = 0.0

@@ -46,6 +46,7 @@ class PusherApp:
     max_connections: int = 0
     max_event_bytes: int = 102_400
     max_batch: int = 10
+    cache_seconds: float = 1800.0
     webhook_urls: tuple[str, ...] = ()
     webhook_events: frozenset[str] = WEBHOOK_EVENTS
     webhook_batch_seconds: float = 0.0
@@ -109,6 +110,11 @@ class PusherApps:
             return None
         name = app.name_of(channel)
         return (app, name) if app.is_channel_name(name) else None
+
+    def cache_seconds(self, channel: str) -> float | None:
+        """Return how long a channel of fastws remembers its last event; None if it is not a cache channel."""
+        found = self.of_channel(channel)
+        return found[0].cache_seconds if found is not None and is_cache(found[1]) else None
 
     def of_key(self, key: str) -> PusherApp | None:
         """Return the app with this key."""

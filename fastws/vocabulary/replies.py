@@ -96,6 +96,13 @@ class Gap:
 
 
 @dataclass(slots=True, frozen=True)
+class CacheMiss:
+    """The channel, which the client has just joined, remembers no event."""
+
+    channel: str
+
+
+@dataclass(slots=True, frozen=True)
 class HistoryPage:
     """Publications of the past of `channel`. `position` is that of the newest publication of the channel."""
 
@@ -149,6 +156,7 @@ Reply = (
     | Pong
     | Failure
     | Gap
+    | CacheMiss
     | HistoryPage
     | PresencePage
     | PresenceUpdate

@@ -282,3 +282,14 @@ def test_the_first_pattern_that_covers_a_channel_decides() -> None:
     assert rules("a:c") == HistoryRule(1, 1.0)
     assert rules("z") == HistoryRule(2, 2.0)
     assert HistoryRules([("a:**", HistoryRule(1, 1.0))])("z") is None
+
+
+def test_a_cache_channel_has_a_history_whatever_the_table_says() -> None:
+    rules = HistoryRules([("a:**", HistoryRule(5, 60.0)), ("b", None)], {"a:c": 9.0, "a:d": 99.0, "b": 9.0}.get)
+    assert rules("a:c") == HistoryRule(5, 60.0, is_cached=True)
+    assert rules("a:d") == HistoryRule(5, 99.0, is_cached=True)
+    assert rules("b") == HistoryRule(1, 9.0, is_cached=True)
+    assert rules("a:x") == HistoryRule(5, 60.0)
+    assert rules("z") is None
+    assert HistoryRules((), dict[str, float]().get)
+    assert not HistoryRules([("b", None)])

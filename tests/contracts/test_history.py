@@ -80,7 +80,9 @@ class Side:
             )
             self.broker = MemoryBroker(self.hub, history=self.history)
         else:
-            self.broker = RedisBroker(self.hub, Config(redis_url=url, recover_limit=limit), rules=[(None, rule)])
+            self.broker = RedisBroker(
+                self.hub, Config(redis_url=url, recover_limit=limit), rules=HistoryRules([(None, rule)])
+            )
             self.history = self.broker.history
 
     async def subscribe(self, past: Past = None) -> Recovery:

@@ -57,9 +57,6 @@ MAX_REASON_LENGTH: Final = 200
 _log = structlog.get_logger("fastws.redis")
 
 
-HistoryTable = Sequence[tuple[str | None, HistoryRule | None]]
-
-
 class RedisBroker:
     """A Broker over Redis.
 
@@ -77,7 +74,7 @@ class RedisBroker:
         counters: Counters | None = None,
         log_level: LogLevel | None = None,
         timeouts: RedisTimeouts = DEFAULT_TIMEOUTS,
-        rules: HistoryTable = (),
+        rules: HistoryRules | None = None,
         make_topology: Callable[[Config, MakeNode], Topology] = topology_of,
     ) -> None:
         self.node_id = node_id or new_node_id()
@@ -86,7 +83,7 @@ class RedisBroker:
         self.counters = counters or Counters()
         self._config = config
         self._log_level = log_level or LogLevel("info")
-        self._rules = rules
+        self._rules = rules or HistoryRules()
         # Set by the registry, which knows the other nodes.
         self.remote_count: Callable[[str], int] = _no_remote_subscribers
         self._deliverer = deliverer
@@ -111,14 +108,14 @@ class RedisBroker:
 
             node = ClusterNode(address, probe_name, self, options, cluster, is_home=not word)
         self._services.add(probe_name, Service(node.monitor.received, node.monitor.subscribed, node))
-        if any(rule for _, rule in self._rules):
+        if self._rules:
             node.history = self._histories.make(node)
         return node
 
     @cached_property
     def _histories(self) -> NodeHistories:
         return NodeHistories(
-            *(self._deliverer, self._config, self.names, HistoryRules(self._rules), self.counters),
+            *(self._deliverer, self._config, self.names, self._rules, self.counters),
             node_id=self.node_id,
             node_of=lambda channel: self.topology.node_of(channel),
             is_confirmed=lambda channel: self.subscriptions.is_confirmed(channel),

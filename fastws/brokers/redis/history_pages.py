@@ -67,7 +67,7 @@ class HistoryPages:
         if not isinstance(reply, list):
             answer(self._error(reply))
             return
-        top, epoch, first, entries, is_open = reply
+        top, epoch, first, entries, is_open, left_ms = reply
         if not epoch and position is None:
             # Nothing was published or subscribed yet: begin a numbering, so that the page has a position.
             self._clear(channel, _NO_EPOCH, lambda begun: answer(_empty(begun)))
@@ -78,7 +78,13 @@ class HistoryPages:
             if is_open or not epoch or position.epoch != epoch.decode() or not is_kept:
                 answer(unrecoverable(channel))
                 return
-        answer(Page(list(_up_to_limit(decoded_entries(channel, entries))), Position(top, epoch.decode())))
+        publications = list(_up_to_limit(decoded_entries(channel, entries)))
+        answer(Page(publications, Position(top, epoch.decode()), self._age(channel, left_ms)))
+
+    def _age(self, channel: str, left_ms: int) -> float:
+        """Return the seconds since the newest publication, of which Redis forgets all in `left_ms`."""
+        rule = self._rules(channel)
+        return 0.0 if rule is None or left_ms < 0 else max(rule.seconds - left_ms / 1000, 0.0)
 
     def clear(self, channel: str, answer: Callable[[Position | FastWSError], None]) -> None:
         """Forget the publications of `channel` and begin a new epoch, on all processes."""

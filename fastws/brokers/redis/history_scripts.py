@@ -156,8 +156,8 @@ return {0, ARGV[2]}
 """
 
 # Reads a page for a request. KEYS: meta, stream. ARGV: "1" for reverse, start, end, number of entries, Redis channel.
-# Returns {top, epoch, id of the first entry, entries, "1" if plain messages may be missing at the end}; the epoch is
-# nil if there is no numbering.
+# Returns {top, epoch, id of the first entry, entries, "1" if plain messages may be missing at the end, milliseconds
+# that the stream has left}; the epoch is nil if there is no numbering.
 _PAGE: Final = b"""
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'watch')
 local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
@@ -169,7 +169,8 @@ else
 end
 local is_open = ''
 if meta[3] and redis.pcall('PUBSUB', 'NUMSUB', ARGV[5])[2] == 0 then is_open = '1' end
-return {tonumber(meta[2] or '0'), meta[1], first[1] and first[1][1] or '', entries, is_open}
+return {tonumber(meta[2] or '0'), meta[1], first[1] and first[1][1] or '', entries, is_open,
+  redis.call('PTTL', KEYS[2])}
 """
 
 

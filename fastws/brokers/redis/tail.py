@@ -207,7 +207,8 @@ class Tail:
         if self.kept and now - self.last_at >= self.rule.seconds:
             self.clear()
             self.is_complete = True
-        found = recovery(position, self.kept, past, limit)
+        limit = self.rule.replayed(limit)
+        found = recovery(position, self.kept, past, limit, now - self.last_at)
         if is_fresh and found.outcome == "wrong_epoch" and isinstance(past, Position):
             _remember(self.unknown, past.epoch)
         if is_fresh or found.outcome == "recovered" or past is None:

@@ -170,7 +170,7 @@ class TailReader:
             after, count = max(heard.offset - 1, 0), MAX_READ
         elif any(asked.past is not None for asked in tail.asked):
             is_whole = True
-            count = min(tail.rule.limit, self._recover_limit)
+            count = min(tail.rule.limit, tail.rule.replayed(self._recover_limit))
             after = -count
         else:
             after, count = 0, 0

@@ -8,7 +8,7 @@ from functools import partial, wraps
 from typing import Any
 
 from fastws.brokers.envelope import decode_numbered
-from fastws.brokers.history import HistoryRule
+from fastws.brokers.history import HistoryRule, HistoryRules
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.codec.registry import decoded
 from fastws.config import Config
@@ -133,7 +133,7 @@ class Process:
         self.messages: Pipe | None = None
         self.subscribed: set[bytes] = set()
         config = Config(redis_url="redis://fake", recover_limit=recover_limit, history_bytes=history_bytes)
-        self.broker = RedisBroker(self, config, node_id=name, rules=[(None, rule)])
+        self.broker = RedisBroker(self, config, node_id=name, rules=HistoryRules([(None, rule)]))
         assert self.broker.history is not None
         self.history = self.broker.history
 

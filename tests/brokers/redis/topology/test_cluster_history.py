@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from fastws.brokers.history import HistoryRule
+from fastws.brokers.history import HistoryRule, HistoryRules
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.errors import FastWSError
 from fastws.vocabulary.positions import Position, Recovery
@@ -91,8 +91,8 @@ async def traffic(
 ) -> AsyncIterator[tuple[Traffic, Callable[[], object]]]:
     """Traffic from one process to another during the block. Afterwards: all that was accepted was heard, in order."""
     async with (
-        on_cluster(redis_cluster, rules=RULES) as (one, here),
-        on_cluster(redis_cluster, rules=RULES) as (two, there),
+        on_cluster(redis_cluster, rules=HistoryRules(RULES)) as (one, here),
+        on_cluster(redis_cluster, rules=HistoryRules(RULES)) as (two, there),
     ):
         await joined(one, here, channels)
         await joined(two, there, channels)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fastws.brokers.history import HistoryRule
+from fastws.brokers.history import HistoryRule, HistoryRules
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.node import RedisNode
 from fastws.brokers.redis.topology.port import MakeNode
@@ -58,7 +58,9 @@ async def on_two_servers(
         return TwoServers(make_node(parse_address(first.url), ""), make_node(parse_address(second.url), "second"))
 
     hub = RecordingHub()
-    broker = RedisBroker(hub, Config(redis_url=first.url), timeouts=QUICK, make_topology=make, rules=rules)
+    broker = RedisBroker(
+        hub, Config(redis_url=first.url), timeouts=QUICK, make_topology=make, rules=HistoryRules(rules)
+    )
     assert isinstance(broker.topology, TwoServers)
     await broker.start()
     try:

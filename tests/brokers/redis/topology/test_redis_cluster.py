@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fastws.brokers.redis.broker import HistoryTable, RedisBroker
+from fastws.brokers.history import HistoryRules
+from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.wire.cluster.slots import key_slot
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
 from fastws.config import Config
@@ -37,7 +38,7 @@ async def on_cluster(
     protocol: int = 2,
     node_id: str | None = None,
     hub: RecordingHub | None = None,
-    rules: HistoryTable = (),
+    rules: HistoryRules | None = None,
 ) -> AsyncIterator[tuple[RedisBroker, RecordingHub]]:
     hub = hub or RecordingHub()
     config = Config(redis_url=f"{cluster.url}?protocol={protocol}")

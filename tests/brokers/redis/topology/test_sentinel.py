@@ -8,7 +8,7 @@ from importlib.resources import files
 import pytest
 
 from fastws.backend import RedisBroadcaster
-from fastws.brokers.history import HistoryRule
+from fastws.brokers.history import HistoryRule, HistoryRules
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.topology.sentinel import candidates
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
@@ -130,7 +130,7 @@ async def test_a_switch_is_followed_after_one_gap(sentinel_set_up: SentinelSetUp
 async def test_a_killed_primary_costs_channels_with_history_nothing(sentinel_set_up: SentinelSetUp) -> None:
     hub = RecordingHub()
     rules = [("kept:**", HistoryRule(1000, 300))]
-    broker = RedisBroker(hub, Config(redis_url=sentinel_set_up.url), timeouts=QUICK, rules=rules)
+    broker = RedisBroker(hub, Config(redis_url=sentinel_set_up.url), timeouts=QUICK, rules=HistoryRules(rules))
     await broker.start()
     try:
         await subscribed(broker, hub, "kept:a", "plain")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from fastws.brokers.history import HistoryRule
+from fastws.brokers.history import HistoryRule, HistoryRules
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.topology.sentinel import SentinelWatch
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
@@ -36,7 +36,7 @@ RULES = [("kept:**", HistoryRule(1000, 300))]
 async def running(url: str, behind: TcpProxy | None = None) -> AsyncIterator[tuple[RedisBroker, RecordingHub]]:
     """A broker that reaches the primary directly, or through the proxy `behind`."""
     hub = RecordingHub()
-    broker = RedisBroker(hub, Config(redis_url=url), timeouts=TIMEOUTS, rules=RULES)
+    broker = RedisBroker(hub, Config(redis_url=url), timeouts=TIMEOUTS, rules=HistoryRules(RULES))
     if behind is not None:
         watch = watch_of(broker)
         watch._address = Translated(watch._address, behind)  # type: ignore[assignment]

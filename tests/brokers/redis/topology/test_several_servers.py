@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fastws.backend import AsyncRedisBroadcaster, RedisBroadcaster
-from fastws.brokers.history import HistoryRule
+from fastws.brokers.history import HistoryRule, HistoryRules
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.topology.several_servers import SeveralServers
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
@@ -116,7 +116,7 @@ async def test_one_that_is_away_costs_its_own_channels_alone(pair: Pair) -> None
 async def test_histories_lie_with_their_channels(pair: Pair) -> None:
     hub = RecordingHub()
     rules = [("chat:**", HistoryRule(10, 60))]
-    broker = RedisBroker(hub, Config(redis_url=pair.url, history_bytes=1001), timeouts=QUICK, rules=rules)
+    broker = RedisBroker(hub, Config(redis_url=pair.url, history_bytes=1001), timeouts=QUICK, rules=HistoryRules(rules))
     await broker.start()
     try:
         (one,), (two,) = channels_of(broker)
