@@ -85,6 +85,9 @@ class Config(ServerSettings):
         minimum=1,
         maximum=31_536_000,
     )
+    pusher_subscription_count: tuple[str, ...] = _by_app(
+        "false", "tell the subscribers of a channel how many they are", scalar=bool
+    )
     pusher_webhooks: tuple[str, ...] = setting(
         (), "URLs that get the events of all apps; ID=URL for one app", kind="list", placeholder="[ID=]URL"
     )

@@ -121,6 +121,7 @@ def _app(app_id: str, secrets: dict[str, str], values: dict[str, _Table], urls: 
         max_event_bytes=value("max_event_bytes", int),
         max_batch=value("max_batch", int),
         cache_seconds=value("cache_ttl", int),
+        has_subscription_count=value("subscription_count", bool),
         webhook_urls=tuple(urls[app_id]),
         webhook_events=_events(value("webhook_events", str)),
         webhook_batch_seconds=value("webhook_batch", int) / 1000,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 
 from fastws.access.revocation import Revocations
+from fastws.cluster.app_subscribers import AppSubscribers
 from fastws.cluster.channel_list import SLICE, ChannelList, list_channels
 from fastws.cluster.message_ids import MessageIds
 from fastws.cluster.port import Outcome, Totals
@@ -39,10 +40,18 @@ def description(client: Client) -> dict[str, object]:
 class OneProcess:
     """A Cluster that consists of this process alone."""
 
-    def __init__(self, hub: Hub, roster: Roster, revocations: Revocations) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        roster: Roster,
+        revocations: Revocations,
+        apps: AppSubscribers | None = None,
+    ) -> None:
+        """`apps` counts the subscribers that are clients of an app; None without apps."""
         self._hub = hub
         self._roster = roster
         self._revocations = revocations
+        self._apps = apps
         self._message_ids = MessageIds()
 
     async def start(self) -> None:
@@ -63,6 +72,9 @@ class OneProcess:
 
     def subscribers(self, channel: str) -> int:
         return self._hub.count(channel)
+
+    def app_subscribers(self, channel: str) -> int:
+        return 0 if self._apps is None else self._apps.clients(channel)
 
     async def connections_of(self, user: str) -> int:
         return self._roster.by_user.count(user)

@@ -37,6 +37,10 @@ class Cluster(Protocol):
         """Return the number of subscribers of `channel`, over all processes."""
         ...
 
+    def app_subscribers(self, channel: str) -> int:
+        """Return the number of those of them that are clients of the app of the channel; 0 without an app."""
+        ...
+
     async def connections_of(self, user: str) -> int:
         """Return the number of connections of `user`, over all processes."""
         ...

@@ -11,26 +11,37 @@ from fastws.hub.roster import Roster
 
 @dataclass(slots=True)
 class NodeStats:
-    """Number of connections by dialect and by user, and of subscribers by channel."""
+    """Number of connections by dialect and by user, and of subscribers by channel.
+
+    `other_dialects` are those of the subscribers that are not clients of the app of the channel.
+    """
 
     dialects: dict[str, int] = field(default_factory=dict)
     users: dict[str, int] = field(default_factory=dict)
     channels: dict[str, int] = field(default_factory=dict)
+    other_dialects: dict[str, int] = field(default_factory=dict)
 
 
 class LocalChanges:
     """Keeps the names of the users and channels whose numbers have changed since they were last taken.
 
-    `changed` is called with the first change after that. Costs 0.1 µs for each subscription and connection, and no
-    memory for what does not change.
+    `changed` is called with the first change after that. `count_others` returns the number in
+    NodeStats.other_dialects. Costs 0.1 µs for each subscription and connection, and no memory for what does not change.
     """
 
-    __slots__ = ("_changed", "_hub", "_is_reported", "_roster", "channels", "users")
+    __slots__ = ("_changed", "_count_others", "_hub", "_is_reported", "_roster", "channels", "users")
 
-    def __init__(self, hub: Hub, roster: Roster, changed: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        roster: Roster,
+        changed: Callable[[], object],
+        count_others: Callable[[str], int] | None = None,
+    ) -> None:
         self._hub = hub
         self._roster = roster
         self._changed = changed
+        self._count_others = count_others
         self._is_reported = False
         self.channels: set[str] = set(hub.channels)
         self.users: set[str] = set(roster.by_user.keys())
@@ -44,10 +55,13 @@ class LocalChanges:
         """
         self._is_reported = False
         dialects = {**dict.fromkeys(sent.dialects, 0), **self._roster.dialects()}
+        users, channels = _take(self.users, limit), _take(self.channels, limit)
+        others = {} if self._count_others is None else {name: self._count_others(name) for name in channels}
         return NodeStats(
             _differences(dialects, sent.dialects),
-            _take(self.users, self._roster.by_user.count, sent.users, limit),
-            _take(self.channels, self._hub.count, sent.channels, limit),
+            _differences({name: self._roster.by_user.count(name) for name in users}, sent.users),
+            _differences({name: self._hub.count(name) for name in channels}, sent.channels),
+            _differences(others, sent.other_dialects),
         )
 
     def is_subscribed(self, channel: str) -> bool:
@@ -70,11 +84,11 @@ class LocalChanges:
         self._changed()
 
 
-def _take(changed: set[str], count: Callable[[str], int], sent: dict[str, int], limit: int) -> dict[str, int]:
+def _take(changed: set[str], limit: int) -> list[str]:
     names = [changed.pop() for _ in range(min(limit, len(changed)))]
     if not changed:
         changed.clear()  # `pop` searches the whole table, which only `clear` makes small again
-    return _differences({name: count(name) for name in names}, sent)
+    return names
 
 
 def _differences(counts: dict[str, int], sent: dict[str, int]) -> dict[str, int]:

@@ -14,7 +14,17 @@ from fastws.vocabulary.commands import Answer
 from fastws.vocabulary.presence import ChannelMember, MemberAdded, MemberRemoved
 from fastws.vocabulary.publication import Encoded, Publication
 from fastws.vocabulary.pusher_apps import PusherApp
-from fastws.vocabulary.replies import CacheMiss, Connected, Failure, Gap, Lag, Pong, Reply, Subscribed
+from fastws.vocabulary.replies import (
+    CacheMiss,
+    Connected,
+    Failure,
+    Gap,
+    Lag,
+    Pong,
+    Reply,
+    Subscribed,
+    SubscriptionCount,
+)
 
 Message = dict[str, object]
 CLIENT_EVENT_CODE: Final = 4301
@@ -131,6 +141,10 @@ def _removed(given: MemberRemoved, app: PusherApp) -> Message:
     return _channel_event("pusher_internal:member_removed", given.channel, {"user_id": given.member.shown_id}, app)
 
 
+def _count(given: SubscriptionCount, app: PusherApp) -> Message:
+    return _channel_event("pusher_internal:subscription_count", given.channel, {"subscription_count": given.count}, app)
+
+
 def type_of(given: Failure) -> str:
     """Return the type of a failed subscription."""
     return _TYPES.get(given.code, "ServerError")
@@ -153,6 +167,7 @@ _RENDERERS: Final[Mapping[type, Callable[..., Message | None]]] = {
     Pong: lambda given, app: {"event": "pusher:pong", "data": "{}"},
     Failure: _failure,
     Gap: lambda given, app: _channel_event("fastws:gap", given.channel, {}, app),
+    SubscriptionCount: _count,
     CacheMiss: lambda given, app: _channel_event("pusher:cache_miss", given.channel, {}, app),
     Lag: lambda given, app: {"event": "fastws:lag", "data": JSON.dumps({"dropped": given.dropped}).decode()},
 }

@@ -46,7 +46,8 @@ class ChannelReader:
         return found
 
     def subscribers(self, name: str) -> int:
-        return self.application.cluster.subscribers(self.app.channel(name))
+        """Return the number of subscribers that are clients of the app."""
+        return self.application.cluster.app_subscribers(self.app.channel(name))
 
     async def members(self, name: str) -> list[ChannelMember]:
         """Return the users in a presence channel. Raises BrokerUnavailable."""
@@ -87,7 +88,9 @@ class ChannelReader:
 
         def is_wanted(channel: str) -> bool:
             name = app.name_of(channel)
-            return channel.startswith(start) and user_of(name) is None and app.is_channel_name(name)
+            if not channel.startswith(start) or user_of(name) is not None or not app.is_channel_name(name):
+                return False
+            return self.application.cluster.app_subscribers(channel) > 0
 
         async with self.application.listing:
             listed = await self.application.cluster.channels(is_wanted, MAX_LISTED)

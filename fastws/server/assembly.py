@@ -15,7 +15,6 @@ from fastws.access.rate_limit import Bucket
 from fastws.access.sigv4 import AwsCredentials
 from fastws.admission.capacity import free_descriptors
 from fastws.admission.gate import Gate, GateRules
-from fastws.brokers.history import HistoryRule, HistoryRules, MemoryHistory
 from fastws.brokers.memory import MemoryBroker
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.callouts.authorizer import Authorizer
@@ -39,6 +38,12 @@ from fastws.hub.roster import Roster
 from fastws.hub.rules import Rules
 from fastws.logs import LogLevel
 from fastws.server.admittance import Admittance
+from fastws.server.app_channels import (
+    make_app_subscribers,
+    make_history,
+    make_history_rules,
+    make_subscription_counts,
+)
 from fastws.server.embedding import InProcessBroadcaster
 from fastws.server.sibling_revocations import REVOCATIONS
 from fastws.server.status import Status
@@ -50,7 +55,6 @@ from fastws.session.services import Services
 from fastws.session.verifications import Verifications
 from fastws.settings import (
     flush_intervals,
-    history_rules,
     presence_intervals,
     presence_modes,
     priorities,
@@ -156,33 +160,17 @@ class Assembly:
         )
 
     def _make_broker(self, node_id: str) -> MemoryBroker | RedisBroker:
+        rules = make_history_rules(self._config, self._admittance.pusher_apps)
         if self._config.redis_url is None:
-            return MemoryBroker(self.hub, self._config, self._make_history())
+            return MemoryBroker(self.hub, self._config, make_history(self._config, rules, self.hub))
         return RedisBroker(
             self.hub,
             self._config,
             node_id=node_id,
             counters=self._counters,
             log_level=self._log_level,
-            rules=self._history_rules(),
+            rules=rules,
         )
-
-    def _make_history(self) -> MemoryHistory | None:
-        config, rules = self._config, self._history_rules()
-        if not rules:
-            return None
-        return MemoryHistory(
-            rules,
-            max_bytes=config.history_bytes,
-            recover_limit=config.recover_limit,
-            count=self.hub.count,
-            gap=self.hub.gap,
-        )
-
-    def _history_rules(self) -> HistoryRules:
-        apps = self._admittance.pusher_apps
-        table = [(pattern, rule and HistoryRule(*rule)) for pattern, rule in history_rules(self._config)]
-        return HistoryRules(table, apps.cache_seconds if apps else None)
 
     def _make_presence(self, node_id: str) -> ProcessPresence | None:
         config, loop = self._config, asyncio.get_running_loop()
@@ -212,7 +200,8 @@ class Assembly:
 
     def _make_cluster(self) -> OneProcess | RedisCluster:
         revocations = self._admittance.revocations
-        local = OneProcess(self.hub, self._roster, revocations)
+        apps = self.app_subscribers = make_app_subscribers(self._admittance.pusher_apps, self.hub)
+        local = OneProcess(self.hub, self._roster, revocations, apps)
         if isinstance(self.broker, MemoryBroker):
             return local
         mounts = self._admittance.mounts
@@ -220,7 +209,14 @@ class Assembly:
             *(self.broker, local, self.hub, self._roster, revocations),
             [each for each in (self.presence, mounts.has_members and self.members) if each is not None],
             find_node=mounts.node_of if mounts.id_schemes else node_of,
+            apps=apps,
         )
+
+    def _make_subscription_counts(self) -> None:
+        apps, total = self._admittance.pusher_apps, self.cluster.app_subscribers
+        counts = make_subscription_counts(apps, self.app_subscribers, self.hub, total, self.reports)
+        if counts is not None and isinstance(self.cluster, RedisCluster):
+            self.cluster.registry.count_changed = counts.changed
 
     def _make_webhooks(self) -> None:
         self.webhooks: Webhooks | None = None
@@ -232,7 +228,9 @@ class Assembly:
 
         self.webhooks = make_webhooks(config, apps, self.broker, self._counters)
         if self.webhooks is not None:
-            self.reports = self.members.reports = ChannelReports(self.webhooks, self.hub, config, apps)
+            self.reports = self.members.reports = ChannelReports(
+                *(self.webhooks, self.hub, config, apps, self.app_subscribers)
+            )
 
     def _make_callouts(self) -> None:
         config = self._config
@@ -245,6 +243,7 @@ class Assembly:
         )
         self.event_hook = None if events is None else EventHook(events, self._counters)
         self._make_webhooks()
+        self._make_subscription_counts()
 
     def _make_services(self) -> Services:
         admittance = self._admittance

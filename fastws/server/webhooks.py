@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from fastws.brokers.memory import MemoryBroker
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.callouts.webhooks import WebhookTarget
+from fastws.cluster.app_subscribers import AppSubscribers
 from fastws.cluster.memory_webhooks import MemoryWebhooks
 from fastws.cluster.redis.webhooks import RedisWebhooks
 from fastws.cluster.webhooks import Webhooks
 from fastws.config import Config
 from fastws.counters import Counters
-from fastws.dialects.wire_form import DialectForm
 from fastws.hub.hub import Hub
 from fastws.vocabulary.channel_table import ChannelTable
 from fastws.vocabulary.publication import Encoded, Publication
@@ -62,10 +62,19 @@ class ChannelReports:
     Takes the place of `hub.count_changed`, and calls the one that is there. Make it when `hub` has all its other parts.
     """
 
-    def __init__(self, webhooks: Webhooks, hub: Hub, config: Config, apps: PusherApps) -> None:
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        hub: Hub,
+        config: Config,
+        apps: PusherApps,
+        subscribers: AppSubscribers | None,
+    ) -> None:
+        """`subscribers` counts those that are clients of an app; None without apps."""
         self._webhooks = webhooks
         self._hub = hub
         self._apps = apps
+        self._subscribers = subscribers
         self._others = hub.count_changed
         patterns = (config.webhook_channels or (None,)) if config.webhooks else ()
         self._is_wanted = ChannelTable([(pattern, True) for pattern in patterns])
@@ -85,12 +94,7 @@ class ChannelReports:
 
     def _has_pusher_clients(self, channel: str) -> bool:
         """Whether clients of an app, and not only those of other dialects, are subscribers."""
-        found = self._hub.channels.get(channel)
-        audiences = () if found is None else found.audiences.values()
-        return any(
-            isinstance(audience.form, DialectForm) and audience.form.dialect.name == "pusher" and audience.members
-            for audience in audiences
-        )
+        return self._subscribers is not None and self._subscribers.clients(channel) > 0
 
     def member_entered(self, connection_id: str, channel: str, user: str) -> None:
         """A connection of `user` has entered `channel`."""

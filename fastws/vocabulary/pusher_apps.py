@@ -47,6 +47,7 @@ class PusherApp:
     max_event_bytes: int = 102_400
     max_batch: int = 10
     cache_seconds: float = 1800.0
+    has_subscription_count: bool = False
     webhook_urls: tuple[str, ...] = ()
     webhook_events: frozenset[str] = WEBHOOK_EVENTS
     webhook_batch_seconds: float = 0.0
@@ -115,6 +116,13 @@ class PusherApps:
         """Return how long a channel of fastws remembers its last event; None if it is not a cache channel."""
         found = self.of_channel(channel)
         return found[0].cache_seconds if found is not None and is_cache(found[1]) else None
+
+    def has_subscription_count(self, channel: str) -> bool:
+        """Whether the subscribers of a channel of fastws receive the number of subscribers."""
+        found = self.of_channel(channel)
+        if found is None or not found[0].has_subscription_count:
+            return False
+        return not is_presence(found[1]) and user_of(found[1]) is None
 
     def of_key(self, key: str) -> PusherApp | None:
         """Return the app with this key."""

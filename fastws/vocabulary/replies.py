@@ -103,6 +103,14 @@ class CacheMiss:
 
 
 @dataclass(slots=True, frozen=True)
+class SubscriptionCount:
+    """The number of subscribers of `channel` that are clients of its app, on all processes."""
+
+    channel: str
+    count: int
+
+
+@dataclass(slots=True, frozen=True)
 class HistoryPage:
     """Publications of the past of `channel`. `position` is that of the newest publication of the channel."""
 
@@ -157,6 +165,7 @@ Reply = (
     | Failure
     | Gap
     | CacheMiss
+    | SubscriptionCount
     | HistoryPage
     | PresencePage
     | PresenceUpdate

@@ -16,10 +16,12 @@ from fastws.config import Config
 from fastws.errors import BrokerUnavailable, FastWSError
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
+from fastws.server.app_channels import make_history, make_history_rules
 from fastws.server.assembly import Assembly
 from fastws.server.server import Server
 from fastws.vocabulary.positions import Past
 from fastws.vocabulary.publication import Publication
+from fastws.vocabulary.pusher_apps import PusherApps
 from tests.serving import KEY, PATIENCE_SECONDS, SECRET
 
 
@@ -94,8 +96,8 @@ class LateAssembly(Assembly):
     """The parts of a server on a LateBroker."""
 
     def _make_broker(self, node_id: str) -> LateBroker:
-        with patch("fastws.server.assembly.MemoryHistory", LateHistory):
-            history = self._make_history()
+        with patch("fastws.server.app_channels.MemoryHistory", LateHistory):
+            history = make_history(self._config, make_history_rules(self._config, PusherApps()), self.hub)
         assert history is None or isinstance(history, LateHistory)
         return LateBroker(self.hub, self._config, history)
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from fastws.access.revocation import Revocations
 from fastws.brokers import envelope
 from fastws.brokers.redis.broker import RedisBroker
+from fastws.cluster.app_subscribers import AppSubscribers
 from fastws.cluster.channel_list import ChannelList, list_channels
 from fastws.cluster.port import Outcome, Totals
 from fastws.cluster.presence import LocalPresence
@@ -54,6 +55,7 @@ class LocalCluster(Protocol):
     def enforce(self, change: Mapping[str, Mapping[str, float]]) -> None: ...
     async def disconnect(self, realm: str, user: str) -> None: ...
     async def realm_connections(self, realm: str) -> int: ...
+    def app_subscribers(self, channel: str) -> int: ...
     def disconnect_here(self, realm: str, user: str) -> None: ...
 
 
@@ -74,10 +76,13 @@ class RedisCluster:
         presences: Iterable[LocalPresence] = (),
         *,
         find_node: Callable[[str], str | None] = node_of,
+        apps: AppSubscribers | None = None,
     ) -> None:
-        """`find_node` returns the node in a connection id. If it is not `node_of`, ids are in no order by node."""
+        """`apps` counts the subscribers of this process that are clients of an app; None without apps.
+
+        `find_node` returns the node in a connection id. If it is not `node_of`, ids are in no order by node."""
         self.nodes = RedisNodes(broker)
-        self.registry = RedisRegistry(broker, self.nodes, hub, roster)
+        self.registry = RedisRegistry(broker, self.nodes, hub, roster, apps)
         self.revocations = RedisRevocations(broker, revocations, local.enforce)
         self.message_ids = RedisMessageIds(broker)
         self.presences = [RedisPresence(broker, self.nodes, self.registry, presence) for presence in presences]
@@ -131,6 +136,9 @@ class RedisCluster:
 
     def subscribers(self, channel: str) -> int:
         return self._hub.count(channel) + self.registry.remote_count(channel)
+
+    def app_subscribers(self, channel: str) -> int:
+        return self._local.app_subscribers(channel) + self.registry.remote_app_count(channel)
 
     async def connections_of(self, user: str) -> int:
         return self._roster.by_user.count(user) + self.registry.users.get(user, 0)

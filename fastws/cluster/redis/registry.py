@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
 import structlog
 
 from fastws.brokers.redis.broker import RedisBroker
+from fastws.cluster.app_subscribers import AppSubscribers
 from fastws.cluster.redis.nodes import RedisNodes
 from fastws.cluster.redis.server_list import ServerListCheck
 from fastws.cluster.stats import LocalChanges, NodeStats
@@ -33,7 +34,7 @@ from fastws.vocabulary.connection_ids import NODE_ID_LENGTH
 PART: Final = 2_000
 # Least time between two messages.
 GATHER_SECONDS: Final = 0.05
-_TABLES: Final = ("dialects", "users", "channels")
+_TABLES: Final = ("dialects", "users", "channels", "other_dialects")
 
 _log = structlog.get_logger("fastws.redis")
 
@@ -56,15 +57,21 @@ class _Node:
 
 
 class RedisRegistry:
-    """The statistics of all other nodes: as a rule 0.1 s old, at most 2 s. Publishes those of this node."""
+    """The statistics of all other nodes: as a rule 0.1 s old, at most 2 s. Publishes those of this node.
 
-    def __init__(self, broker: RedisBroker, nodes: RedisNodes, hub: Hub, roster: Roster) -> None:
-        # Sums over all other nodes.
+    `dialects`, `users`, `channels` and `other_dialects` are sums over all other nodes, see NodeStats.
+    """
+
+    def __init__(
+        self, broker: RedisBroker, nodes: RedisNodes, hub: Hub, roster: Roster, apps: AppSubscribers | None = None
+    ) -> None:
         self.dialects: dict[str, int] = {}
         self.users: dict[str, int] = {}
         self.channels: dict[str, int] = {}
-        self._broker = broker
-        self._nodes = nodes
+        self.other_dialects: dict[str, int] = {}
+        # Called with each channel whose subscribers elsewhere have changed.
+        self.count_changed: Callable[[str], None] | None = None
+        self._broker, self._nodes = broker, nodes
         self._others: dict[str, _Node] = {}
         # As of the last message: what other nodes know if they have missed none.
         self._sent = NodeStats()
@@ -75,16 +82,14 @@ class RedisRegistry:
         self._askers: set[str] = set()
         self._discarded: list[NodeStats] = []
         self._wake = asyncio.Event()
-        self._changes = LocalChanges(hub, roster, self._wake.set)
+        self._changes = LocalChanges(hub, roster, self._wake.set, None if apps is None else apps.others)
         self._task: asyncio.Task[None] | None = None
         self._channel = broker.names.service("nodes")
         self._list = ServerListCheck(broker, self._channel)
         # Since when this node has received the messages of the other nodes.
         self._listening_since = float("inf")
-        # Nodes of other versions use these names during a rolling update.
         nodes.is_known = self._others.__contains__
-        nodes.notices["figures?"] = self._asked
-        nodes.notices["figures"] = self._receive_part
+        nodes.notices.update({"figures?": self._asked, "figures": self._receive_part})
         broker.serve(self._channel, self._receive, self._subscribed)
         broker.remote_count = self.remote_count
 
@@ -118,6 +123,10 @@ class RedisRegistry:
     def remote_count(self, channel: str) -> int:
         """Return the number of subscribers of `channel` on all other nodes."""
         return self.channels.get(channel, 0)
+
+    def remote_app_count(self, channel: str) -> int:
+        """Return the number of those of them that are clients of the app of the channel."""
+        return max(self.channels.get(channel, 0) - self.other_dialects.get(channel, 0), 0)
 
     async def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -268,6 +277,8 @@ class RedisRegistry:
             total[name] = now
         else:
             total.pop(name, None)
+        if self.count_changed is not None and table in ("channels", "other_dialects"):
+            self.count_changed(name)
         if table == "channels" and (before > 0) is not (now > 0) and name in self._sent.channels:
             self._shared += 1 if now > 0 else -1
 
@@ -292,7 +303,7 @@ class RedisRegistry:
                 # From the end: at the start of a dict, each removal would make the next one slower.
                 name, count = counts.popitem()
                 self._add(table, name, -count)
-        return not (stats.dialects or stats.users or stats.channels)
+        return not (stats.dialects or stats.users or stats.channels or stats.other_dialects)
 
     def _remove(self, node_id: str) -> None:
         node = self._others.pop(node_id, None)
@@ -308,15 +319,20 @@ class RedisRegistry:
 
 def _parts(stats: NodeStats) -> Iterator[dict[str, dict[str, int]]]:
     """Split `stats` into messages of at most PART users and PART channels. Yields one message if there are none."""
-    users, channels = iter(stats.users.items()), iter(stats.channels.items())
+    users, channels, others = (
+        iter(stats.users.items()),
+        iter(stats.channels.items()),
+        iter(stats.other_dialects.items()),
+    )
     dialects = stats.dialects
     while True:
         part = {
             "dialects": dialects,
             "users": dict(islice(users, PART)),
             "channels": dict(islice(channels, PART)),
+            "other_dialects": dict(islice(others, PART)),
         }
-        if dialects is not stats.dialects and not part["users"] and not part["channels"]:
+        if dialects is not stats.dialects and not (part["users"] or part["channels"] or part["other_dialects"]):
             return
         yield {table: counts for table, counts in part.items() if counts}
         dialects = {}
