@@ -53,6 +53,8 @@ class RedisAddress:
     database: int = 0
     protocol: int = 2
     tls: ssl.SSLContext | None = field(default=None, repr=False)
+    # Whether it is reached as a node of a Redis Cluster, and so may be one.
+    is_cluster_node: bool = False
 
     def __str__(self) -> str:
         if self.path is not None:

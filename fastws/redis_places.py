@@ -171,9 +171,8 @@ def _parse_cluster(url: str, setting: str) -> ClusterAddress:
     login_of_all = parse_address(f"{before}node{after}", setting=setting)
     if login_of_all.database:
         raise ConfigError(f"{setting}: must not name a database: a Redis Cluster has only database 0")
-    return ClusterAddress(
-        tuple(_at(login_of_all, part, DEFAULT_PORT, setting, _CLUSTER_SHAPE) for part in hosts.split(","))
-    )
+    node = replace(login_of_all, is_cluster_node=True)
+    return ClusterAddress(tuple(_at(node, part, DEFAULT_PORT, setting, _CLUSTER_SHAPE) for part in hosts.split(",")))
 
 
 def _at(credentials: RedisAddress, text: str, default_port: int, setting: str, shape: str) -> RedisAddress:

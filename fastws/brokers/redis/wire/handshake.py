@@ -17,16 +17,20 @@ from fastws.resolver import Found, resolve
 LOOKUP_SECONDS: Final = 3.0
 CONNECT_SECONDS: Final = 3.0
 RESP_3: Final = 3
+IS_CLUSTER: Final = "it is a node of a Redis Cluster: redis_url must begin with redis+cluster:// or rediss+cluster://"
 # Commands that an ACL may refuse without harm.
 _OPTIONAL: Final = (b"CLIENT", b"ROLE", b"INFO")
 _ROLE: Final = (b"ROLE",)
 _INFO: Final = (b"INFO", b"replication")
 _CLIENT_ID: Final = (b"CLIENT", b"ID")
+_CLUSTER: Final = (b"INFO", b"cluster")
 
 
 class Refused(Exception):
-    """Redis refused the connection, or is a replica. `str()` is the reason: the error of Redis (WRONGPASS, LOADING, …)
-    or the address of the primary."""
+    """Redis refused the connection, is a replica, or a node of a Redis Cluster that was not named as one.
+
+    `str()` is the reason: the error of Redis (WRONGPASS, LOADING, …), the address of the primary, or what to change.
+    """
 
 
 class Dialled(NamedTuple):
@@ -118,7 +122,8 @@ def handshake_commands(address: RedisAddress, name: str) -> list[tuple[bytes, ..
         commands.append((b"AUTH", password) if username is None else (b"AUTH", username, password))
     if address.database:
         commands.append((b"SELECT", str(address.database).encode()))
-    return [*commands, (b"PING",), (b"CLIENT", b"SETNAME", name.encode()), _ROLE, _CLIENT_ID]
+    is_cluster = () if address.is_cluster_node else (_CLUSTER,)
+    return [*commands, (b"PING",), (b"CLIENT", b"SETNAME", name.encode()), _ROLE, _CLIENT_ID, *is_cluster]
 
 
 def primary_of(reply: object) -> str | None:
@@ -187,6 +192,9 @@ class _Handshake(asyncio.Protocol):
             primary = primary_of(reply) if command in (_ROLE, _INFO) else None
             if primary is not None and not self._accepts_replica:
                 self._fail(Refused(f"it is a replica of {primary}"))
+                return
+            if command == _CLUSTER and isinstance(reply, bytes) and b"cluster_enabled:1" in reply:
+                self._fail(Refused(IS_CLUSTER))
                 return
         client_id = self._replies[self._commands.index(_CLIENT_ID)]
         if not self.outcome.done():

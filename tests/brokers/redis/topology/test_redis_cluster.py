@@ -18,6 +18,7 @@ from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import GAP, AwaitedReceipt, RecordingHub, passes, subscribed
 from tests.brokers.redis.wire.test_listener import push
 from tests.redis_cluster import SLOTS, ClusterNode, RedisCluster
+from tests.redis_server import RedisServer
 
 # Nothing is found out by comparing or expiring: what processes tell each other must arrive.
 QUICK = RedisTimeouts(
@@ -192,3 +193,31 @@ async def test_slots_move_to_a_new_node_while_messages_flow(redis_cluster: Redis
             assert heard[:-1] == sorted(set(heard[:-1]))
             assert hub.heard[channel].count(GAP) == 1
         assert {node.address.port for node in broker.topology.nodes} >= {target.port}
+
+
+async def test_node_of_a_cluster_is_not_taken_for_a_single_redis(
+    redis_cluster: RedisCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = redis_cluster.seeds[0]
+    broker = RedisBroker(RecordingHub(), Config(redis_url=f"redis://{host}:{port}"), timeouts=QUICK)
+    await broker.start()
+    try:
+        assert not broker.is_up
+        await passes(lambda: "redis+cluster://" in caplog.text)
+    finally:
+        await broker.stop()
+
+
+async def test_single_redis_is_not_taken_for_a_cluster(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"redis+cluster://{redis_server.tcp_url.removeprefix('redis://')}"
+    broker = RedisBroker(RecordingHub(), Config(redis_url=url), timeouts=QUICK)
+    await broker.start()
+    try:
+        await passes(lambda: "not a node of a Redis Cluster" in caplog.text)
+        assert not broker.is_up
+        with pytest.raises(BrokerUnavailable):
+            await published(broker, "chat", 1)
+    finally:
+        await broker.stop()

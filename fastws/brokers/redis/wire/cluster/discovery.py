@@ -32,7 +32,9 @@ async def read_slots(login: RedisAddress, nodes: Iterable[Node], name: str) -> S
     answers = []
     for node in nodes:
         try:
-            return await _ask(replace(login, host=node.host, port=node.port, path=None), node, name)
+            return await _ask(
+                replace(login, host=node.host, port=node.port, path=None, is_cluster_node=True), node, name
+            )
         except (OSError, Refused, ValueError, BrokerUnavailable, NotUsable) as error:
             answers.append(f"{node}: {str(error) or type(error).__name__}")
     raise NotUsable("; ".join(answers))

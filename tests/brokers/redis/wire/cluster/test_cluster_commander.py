@@ -34,7 +34,8 @@ class Commanders:
             commander = ClusterCommander(
                 *(name, lambda: None, lambda reason: None), node=node, slots=self, is_classic=lambda n: n == b"feed"
             )
-            link = RedisLink(RedisAddress(host=node.host, port=node.port), commander, "commands", name=name)
+            address = RedisAddress(host=node.host, port=node.port, is_cluster_node=True)
+            link = RedisLink(address, commander, "commands", name=name)
             self.tasks.append(asyncio.get_running_loop().create_task(link.run()))
             self.by_node[node] = commander
         return self.by_node[node]
