@@ -14,6 +14,7 @@ import uvloop
 from fastws.admission.capacity import raise_descriptor_limit
 from fastws.resolver import getaddrinfo, resolve
 from fastws.server.exit import LATE_SECONDS, end_within, hurry, hurry_on_signals
+from fastws.server.freed_memory import FreedMemory
 from fastws.server.server import Server
 from fastws.server.systemd import Notifier
 
@@ -101,6 +102,7 @@ async def serve_until_stopped(
     try:
         if await _start(server, shutdown):
             _tune_gc()
+            FreedMemory(lambda: len(server.roster)).start()
             ready()
             _feed_watchdog(notifier)
             await shutdown.stopping.wait()
