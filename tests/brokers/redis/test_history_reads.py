@@ -10,28 +10,32 @@ import pytest
 from fastws.brokers.envelope import encode_rest
 from fastws.brokers.history import HistoryRule, HistoryRules
 from fastws.brokers.redis.history import RedisHistory
-from fastws.brokers.redis.history_scripts import HistoryKeys
+from fastws.brokers.redis.history_scripts import CLEAR, READ, HistoryKeys, Script
 from fastws.brokers.redis.tail import HistoryLimits
 from fastws.brokers.redis.tail_reader import HOLD_SECONDS
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.counters import Counters
-from fastws.vocabulary.positions import Position, Recovery
+from fastws.vocabulary.positions import Past, Position, Recovery
 from fastws.vocabulary.publication import Publication
-from tests.brokers.recording_hub import RecordingHub
+from tests.brokers.recording_hub import GAP, RecordingHub
 from tests.brokers.redis.history_cluster import Client, Cluster
 
 EPOCH = "Zr2"
 
 
-def _payload(offset: int) -> bytes:
-    rest = encode_rest(Publication("c", "e", offset), "another", offset)
-    return b"\xc1\x02" + offset.to_bytes(8, "big") + bytes((len(EPOCH),)) + EPOCH.encode() + rest
+def _payload(offset: int, *, epoch: str = EPOCH, node: str = "another") -> bytes:
+    rest = encode_rest(Publication("c", "e", offset), node, offset)
+    return _head(offset, epoch) + rest
 
 
-def _page(*offsets: int) -> list[Any]:
+def _head(offset: int, epoch: str) -> bytes:
+    return b"\xc1\x02" + offset.to_bytes(8, "big") + bytes((len(epoch),)) + epoch.encode()
+
+
+def _page(*offsets: int, epoch: str = EPOCH, node: str = "another") -> list[Any]:
     """What the script returns, read up to the last of `offsets`."""
-    entries = [[b"%d-0" % offset, [b"p", _payload(offset)]] for offset in offsets]
-    return [max(offsets, default=0), EPOCH.encode(), 60_000, entries]
+    entries = [[b"%d-0" % offset, [b"p", _payload(offset, epoch=epoch, node=node)]] for offset in offsets]
+    return [max(offsets, default=0), epoch.encode(), 60_000, entries]
 
 
 class Reading:
@@ -41,6 +45,7 @@ class Reading:
         self.hub = RecordingHub()
         self.hub.subscribers["c"] = 1
         self.reads: list[Callable[[object], None]] = []
+        self.scripts: list[Script] = []
         commander = RedisCommander("test", lambda: None, lambda reason: None)
         self.history = RedisHistory(
             self.hub,  # type: ignore[arg-type]
@@ -56,9 +61,19 @@ class Reading:
             clock=lambda: 0.0,
         )
         self.history.publisher.run = "run"
-        self.history.publisher.evaluate = (  # type: ignore[method-assign]
-            lambda script, channel, words, answered: self.reads.append(answered)
-        )
+        self.history.publisher.evaluate = self._evaluate  # type: ignore[method-assign]
+
+    def _evaluate(
+        self, script: Script, channel: str, words: tuple[Any, ...], answered: Callable[[object], None]
+    ) -> None:
+        self.scripts.append(script)
+        self.reads.append(answered)
+
+    def ask(self, past: Past) -> list[Any]:
+        """Subscribe another client. Returns the list that gets its answer."""
+        answers: list[Any] = []
+        self.history.recover("c", past, answers.append, lambda position: None)
+        return answers
 
     def answer(self, reply: object) -> None:
         self.reads.pop(0)(reply)
@@ -137,6 +152,73 @@ def test_what_was_read_already_is_not_delivered_again_when_holding_back_ends(
     assert reading.heard == [1, *arriving]
     reading.answer(_page(2, 3))
     assert reading.heard == [1, 2, 3]
+
+
+def test_another_publication_at_the_same_position_begins_a_new_epoch(reading: Reading) -> None:
+    """Redis has come back with an older state, and numbered again."""
+    reading.history.receive("c", _payload(1, node="a third"))
+    assert reading.scripts[-1] is CLEAR
+    reading.answer([0, b"next"])
+    assert reading.scripts[-1] is READ
+    reading.answer(_page(epoch="next"))
+    assert reading.heard == [1, GAP]
+
+
+def test_another_publication_at_the_same_position_is_noticed_by_reading_too(reading: Reading) -> None:
+    reading.history.lost()
+    reading.history.confirmed("c")
+    reading.answer(_page(1, 2, node="a third"))
+    assert reading.scripts[-1] is CLEAR
+    reading.answer([0, b"next"])
+    reading.answer(_page(epoch="next"))
+    assert reading.heard == [1, GAP]
+
+
+def test_what_comes_late_of_an_epoch_that_has_ended_is_not_delivered(reading: Reading) -> None:
+    reading.history.receive("c", _head(0, "next") + b"g")
+    reading.answer(_page(epoch="next"))
+    reading.history.receive("c", _payload(2))
+    assert reading.heard == [1, GAP]
+    assert not reading.reads
+
+
+def test_an_answer_of_an_epoch_that_has_ended_meanwhile_is_not_enough(reading: Reading) -> None:
+    reading.history.lost()
+    reading.history.confirmed("c")
+    reading.history.receive("c", _payload(1, epoch="next"))
+    reading.answer(_page(1, 2))
+    assert reading.heard == [1]
+    reading.answer(_page(1, epoch="next"))
+    assert reading.heard == [1, GAP, 1]
+
+
+def test_an_answer_after_holding_back_has_ended_is_not_enough(reading: Reading) -> None:
+    reading.history.lost()
+    reading.history.confirmed("c")
+    reading.history.receive("c", _payload(3))
+    reading.history.sweep(HOLD_SECONDS)
+    assert reading.heard == [1, GAP, 3]
+    reading.answer(_page(1, 2))
+    assert len(reading.reads) == 1
+
+
+def test_a_client_that_asks_after_the_read_was_sent_waits_for_the_next(reading: Reading) -> None:
+    early, late = reading.ask(Position(5, EPOCH)), reading.ask(Position(7, EPOCH))
+    reading.answer(_page(1))
+    assert [answer.outcome for answer in early] == ["never_was"]
+    assert not late
+    reading.answer(_page(*range(1, 8)))
+    assert [answer.outcome for answer in late] == ["recovered"]
+
+
+def test_a_client_waits_for_what_is_on_its_way_and_no_longer_kept(reading: Reading) -> None:
+    answers = reading.ask(Position(4, EPOCH))
+    reading.answer(_page(5))
+    for offset in range(2, 5):
+        reading.history.receive("c", _payload(offset))
+        assert not answers
+    reading.history.receive("c", _payload(5))
+    assert [(answer.outcome, answer.position.offset) for answer in answers] == [("recovered", 5)]
 
 
 def test_a_hole_is_filled_before_anything_newer_is_delivered() -> None:

@@ -85,6 +85,35 @@ def test_a_numbering_that_another_process_has_heard_goes_on() -> None:
     assert cluster.top == Position(2, before.epoch)
 
 
+@pytest.mark.parametrize("does_read", [False, True])
+def test_a_process_that_has_heard_a_channel_may_come_back_half_a_second_later(does_read: bool) -> None:
+    """Until then, whoever publishes or subscribes without having heard anything waits."""
+    cluster = Cluster(RULE)
+    cluster.settle()
+    first, second = cluster.processes
+    cluster.step(lambda: second.join(None))
+    cluster.settle()
+    publish(cluster, 1)
+    cluster.settle()
+    before = cluster.top
+    for process in cluster.processes:
+        cluster.step(lambda process=process: process.lose_commander(0))
+    cluster.redis.restart(cluster.redis.saved())
+    cluster.step(first.connect_commander)
+    cluster.settle()
+    cluster.step(lambda: first.join(None) if does_read else first.publish(2))
+    for _ in range(5):
+        cluster.settle()
+        cluster.advance(0.1)
+    cluster.step(second.connect_commander)
+    for _ in range(3):
+        cluster.settle()
+        cluster.advance(0.1)
+    assert before is not None
+    assert cluster.top == Position(1 if does_read else 2, before.epoch)
+    assert cluster.faults == []
+
+
 def test_scripts_that_redis_has_forgotten_are_loaded_again_by_whatever_needs_them() -> None:
     cluster = Cluster(RULE)
     cluster.settle()

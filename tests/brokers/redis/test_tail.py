@@ -40,6 +40,14 @@ def test_only_what_is_sure_is_answered_without_redis(past: Past, outcome: str | 
     assert (None if found is None else found.outcome) == outcome
 
 
+def test_the_last_publications_are_answered_only_if_all_of_them_are_known() -> None:
+    made = tail(4, 5, 6)
+    assert made.find(3, 1000, 0.0) is None
+    found = made.find(2, 1000, 0.0)
+    assert found is not None
+    assert [publication.offset for publication in found.publications] == [5, 6]
+
+
 def test_what_is_kept_is_at_most_the_limit_and_gone_after_its_seconds() -> None:
     made = tail(0, 1, 2, 3, 4, 5)
     for past, outcome in ((2, "recovered"), (1, "too_old")):
