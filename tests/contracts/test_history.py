@@ -335,8 +335,8 @@ async def test_a_cleared_history_begins_again(make: Make) -> None:
     begun = await sides.asked.ask(lambda answer: sides.asked.history.clear(CHANNEL, answer))
     assert begun.offset == 0
     assert begun.epoch != epoch
-    recovery = await sides.asked.subscribe(Position(5, epoch))
-    assert (recovery.position, recovery.outcome) == (begun, "wrong_epoch")
     async with asyncio.timeout(PATIENCE_SECONDS):
         while begun not in sides.publishing.hub.gaps:
             await asyncio.sleep(0.01)
+    recovery = await sides.asked.subscribe(Position(5, epoch))
+    assert (recovery.position, recovery.outcome) == (begun, "wrong_epoch")

@@ -1,8 +1,9 @@
 """The Lua scripts of history in Redis, and the names of its keys.
 
-The numbering of a channel is the hash `{prefix}{<channel>}:meta`: `epoch`, `top` (the last offset) and `run`, the run
-id of the Redis in which the numbering was last known to be whole. Its publications are the stream
-`{prefix}{<channel>}:stream`: the id of an entry is `<offset>-0`, its field `e` is the envelope as it was published.
+The numbering of a channel is the hash `{prefix}{<channel>}:meta`: `epoch`, `top` (the last offset), `run` (the run id
+of the Redis in which the numbering was last known to be whole), `found` (what `top` was when that run began) and `last`
+(the run before). Its publications are the stream `{prefix}{<channel>}:stream`: the id of an entry is `<offset>-0`, its
+field `e` is the envelope as it was published.
 
 Where plain publishers speak, the hash also has `watch`, `place` and `numberer`: see plain_queue.py.
 """
@@ -40,7 +41,8 @@ local new_top = string.format('%.0f', top + last - 9)
 if epoch == meta[1] and meta[3] == ARGV[1] then
   redis.call('HSET', KEYS[1], 'top', new_top)
 else
-  redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', new_top, 'run', ARGV[1])
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', new_top, 'run', ARGV[1],
+    'found', string.format('%.0f', top), 'last', meta[3] or '')
 end
 if life ~= '' then redis.call('EXPIRE', KEYS[1], life) end
 local after_top = string.char(#epoch) .. epoch
@@ -110,11 +112,11 @@ return {ARGV[3], 0}
 # Reads a numbering and what comes after an offset, and vouches for it. KEYS: meta, stream. ARGV: run, new epoch, epoch
 # and top heard here, "1" to begin a new epoch if nobody vouches, offset (negative: so many before the end; of another
 # epoch than the one heard: 0), number of entries, Redis channel, life of a numbering with and without a publication in
-# seconds, the watch that this process has joined. Returns {top, epoch, milliseconds that the stream has left, entries},
-# {0} as above, or {1} if the watch has to be joined first. A new epoch is announced on the Redis channel. It writes
-# only what has changed, so that a Redis that is full can be read.
+# seconds, the watch that this process has joined. Returns {top, epoch, milliseconds that the stream has left, entries,
+# found, last}, {0} as above, or {1} if the watch has to be joined first. A new epoch is announced on the Redis channel.
+# It writes only what has changed, so that a Redis that is full can be read.
 _READ: Final = b"""
-local meta = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'run', 'watch')
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'top', 'run', 'watch', 'found', 'last')
 local epoch, top = meta[1], tonumber(meta[2] or '0')
 if meta[4] and meta[4] ~= ARGV[11] then return {1} end
 if epoch and epoch == ARGV[3] then
@@ -129,7 +131,8 @@ if not epoch then
   redis.call('PUBLISH', ARGV[8], '\\193\\2' .. struct.pack('>I8', 0) .. string.char(#epoch) .. epoch .. 'g')
 end
 if epoch == ARGV[2] or meta[3] ~= ARGV[1] then
-  redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', top, 'run', ARGV[1])
+  meta[5], meta[6] = string.format('%.0f', top), meta[3] or ''
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', top, 'run', ARGV[1], 'found', meta[5], 'last', meta[6])
 end
 redis.call('EXPIRE', KEYS[1], top > 0 and ARGV[9] or ARGV[10])
 local entries = {}
@@ -138,7 +141,7 @@ if tonumber(ARGV[7]) > 0 then
   if after < 0 then after = math.max(top + after, 0) elseif epoch ~= ARGV[3] then after = 0 end
   entries = redis.call('XRANGE', KEYS[2], string.format('%.0f-0', after + 1), '+', 'COUNT', ARGV[7])
 end
-return {top, epoch, redis.call('PTTL', KEYS[2]), entries}
+return {top, epoch, redis.call('PTTL', KEYS[2]), entries, meta[5], meta[6]}
 """
 
 # Begins a new epoch. KEYS: meta, stream. ARGV: run, new epoch, the epoch to replace ("" for any), Redis channel, life

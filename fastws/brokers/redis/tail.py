@@ -44,6 +44,17 @@ class Asked(NamedTuple):
     late: Callable[[Position], None]
 
 
+class Run(NamedTuple):
+    """A run of Redis, as far as one numbering is concerned: the run before it, and the last offset that it found.
+
+    `found` and `last` are None in a numbering of an earlier version.
+    """
+
+    id: str | None
+    found: bytes | None
+    last: bytes | None
+
+
 class HistoryLimits(NamedTuple):
     """The most publications that one subscription recovers, and the bytes that all tails of a process may take."""
 
@@ -83,6 +94,7 @@ class Tail:
         "memory",
         "position",
         "rule",
+        "run",
         "sent_by",
         "unknown",
         "vouch_until",
@@ -99,6 +111,8 @@ class Tail:
         self.last_at = 0.0
         # The sender of the last publication and its number there: they prove that Redis still has the same one.
         self.sent_by: tuple[str, int] | None = None
+        # The run of Redis in which the tail was last read.
+        self.run: Run | None = None
         # Publications may be missing after `position`: newer ones are held back until Redis has been read.
         self.is_unsure = False
         self.held: list[Heard] = []
@@ -164,6 +178,20 @@ class Tail:
         while len(self.kept) > self.rule.limit:
             self.memory.bytes -= size_of(self.kept.popleft())
         self.is_complete = not read or before <= read[0].position.offset
+
+    def is_lost(self, top: Position, run: Run, read: list[Heard]) -> bool:
+        """Whether Redis came back without what was heard here last, or nobody can tell.
+
+        `read` decides if it begins with that. If it is no longer kept, its offset may have been given again since.
+        """
+        position, before = self.position, self.run
+        if before is None or before == run or run.last is None or run.found is None:
+            return False
+        if position is None or not position.offset or position.epoch != top.epoch:
+            return False
+        if read and read[0].position == position:
+            return False
+        return run.last.decode() != before.id or position.offset > int(run.found)
 
     def expire(self, left_ms: int, now: float) -> None:
         """Redis, which has nothing newer, keeps the publications for `left_ms` more; none if that is negative."""

@@ -18,7 +18,7 @@ from fastws.brokers.redis.numbered_publisher import (
     is_moving,
 )
 from fastws.brokers.redis.plain_messages import PlainMessages
-from fastws.brokers.redis.tail import NOWHERE, Asked, Heard, Tail, decoded_entries
+from fastws.brokers.redis.tail import NOWHERE, Asked, Heard, Run, Tail, decoded_entries
 from fastws.brokers.redis.tail_delivery import TailDelivery
 from fastws.counters import Counters
 from fastws.hub.ports import Receipt
@@ -198,12 +198,16 @@ class TailReader:
             self._plain.join(tail.channel, watch)
         elif isinstance(reply, list):
             tail.vouch_until = 0.0
-            offset, epoch, left_ms, entries = reply
-            top = Position(offset, epoch.decode())
+            offset, epoch, left_ms, entries, found, last = reply
+            top, run = Position(offset, epoch.decode()), Run(self._publisher.run, found, last)
             if tail.is_too_old(top.epoch):
                 self.read(tail)
                 return
             read = list(decoded_entries(tail.channel, entries))
+            if tail.is_lost(top, run, read):
+                self._replace_epoch(tail, top.epoch)
+                return
+            tail.run = run
             is_partial = bool(count) and len(entries) >= count and not is_whole
             is_filled = tail.is_of(top.epoch) and not tail.is_unsure
             if is_filled or self._fill(tail, top, read, is_partial=is_partial):

@@ -24,6 +24,8 @@ class Numbering:
         self.top = 0
         self.entries: list[tuple[int, bytes]] = []
         self.entries_until = 0.0
+        self.found: bytes | None = None
+        self.last: bytes | None = None
 
 
 class FakeRedis:
@@ -75,7 +77,20 @@ class FakeRedis:
         return script(key, numbering, arguments)
 
     def _begin(self, key: bytes, run: bytes, epoch: bytes) -> Numbering:
+        before = self.numberings.get(key)
         numbering = self.numberings[key] = Numbering(epoch, run)
+        if before is not None:
+            numbering.found, numbering.last = before.found, before.last
+        return numbering
+
+    def _take_over(self, key: bytes, numbering: Numbering | None, run: bytes, fresh: bytes | None) -> Numbering:
+        """Continue in `run`, with the epoch `fresh` if that is not None or there is no numbering."""
+        last = b"" if numbering is None else numbering.run
+        if fresh is not None or numbering is None:
+            numbering = self._begin(key, run, fresh or b"")
+        elif last == run:
+            return numbering
+        numbering.run, numbering.last, numbering.found = run, last, b"%d" % numbering.top
         return numbering
 
     def _vouched(
@@ -95,9 +110,7 @@ class FakeRedis:
         vouched = self._vouched(numbering, run, (epoch, int(top)), forced == b"1")
         if vouched is None:
             return [0]
-        if numbering is None or not vouched:
-            numbering = self._begin(key, run, fresh)
-        numbering.run = run
+        numbering = self._take_over(key, numbering, run, None if vouched else fresh)
         for rest in publications:
             numbering.top += 1
             envelope = _envelope(numbering, rest)
@@ -112,10 +125,9 @@ class FakeRedis:
         vouched = self._vouched(numbering, run, (epoch, int(top)), forced == b"1")
         if vouched is None:
             return [0]
-        if numbering is None or not vouched:
-            numbering = self._begin(key, run, fresh)
+        numbering = self._take_over(key, numbering, run, None if vouched else fresh)
+        if not vouched:
             self.published(name, _envelope(numbering, b"g"))
-        numbering.run = run
         after = int(after_text)
         if after < 0:
             after = max(numbering.top + after, 0)
@@ -123,7 +135,8 @@ class FakeRedis:
             after = 0
         entries = [entry for entry in numbering.entries if entry[0] > after][: int(count)]
         left = int((numbering.entries_until - self.clock()) * 1000) if numbering.entries else -2
-        return [numbering.top, numbering.epoch, left, [_entry(entry) for entry in entries]]
+        read = [_entry(entry) for entry in entries]
+        return [numbering.top, numbering.epoch, left, read, numbering.found, numbering.last]
 
     def _clear(self, key: bytes, numbering: Numbering | None, arguments: list[bytes]) -> Reply:
         run, fresh, epoch, name, _ = arguments

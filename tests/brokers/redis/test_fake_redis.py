@@ -36,7 +36,7 @@ class Both:
         words = [str(word).encode() if not isinstance(word, bytes) else word for word in arguments]
         found = self.client.evalsha(sha.decode(), 2, *KEYS, *words)
         expected = self.fake.evaluate(sha, KEYS[0], words)
-        if len(found) == 4 and isinstance(found[SECONDS_LEFT], int):
+        if len(found) == 6 and isinstance(found[SECONDS_LEFT], int):
             assert (found[SECONDS_LEFT] > 0) == (expected[SECONDS_LEFT] > 0)
             found[SECONDS_LEFT] = expected[SECONDS_LEFT]
         assert found == expected

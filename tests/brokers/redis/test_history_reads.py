@@ -35,7 +35,7 @@ def _head(offset: int, epoch: str) -> bytes:
 def _page(*offsets: int, epoch: str = EPOCH, node: str = "another") -> list[Any]:
     """What the script returns, read up to the last of `offsets`."""
     entries = [[b"%d-0" % offset, [b"p", _payload(offset, epoch=epoch, node=node)]] for offset in offsets]
-    return [max(offsets, default=0), epoch.encode(), 60_000, entries]
+    return [max(offsets, default=0), epoch.encode(), 60_000, entries, None, None]
 
 
 class Reading:
@@ -251,6 +251,56 @@ def test_a_redis_that_comes_back_without_the_end_begins_a_new_epoch_and_subscrib
     assert cluster.top is not None
     assert cluster.top.epoch != before.epoch
     assert client.gaps == [cluster.top]
+
+
+def test_a_process_that_has_heard_more_than_redis_found_says_so_even_if_nothing_is_kept_any_more() -> None:
+    """Another one that has heard less was back before it, and as many were published as were lost."""
+    cluster = Cluster(HistoryRule(100, 1.5))
+    cluster.settle()
+    clients: list[Client] = []
+    for process in cluster.processes:
+        cluster.step(lambda process=process: clients.append(process.join(None)))
+    cluster.settle()
+    one, two = cluster.processes
+    cluster.step(lambda: one.publish(1))
+    cluster.settle()
+    before, older = cluster.top, cluster.redis.saved()
+    cluster.step(two.lose_listener)
+    cluster.step(lambda: one.publish(2))
+    cluster.settle()
+    cluster.step(one.lose_listener)
+    for process in cluster.processes:
+        cluster.step(lambda process=process: process.lose_commander(0))
+    cluster.redis.restart(older)
+    cluster.truth = {position: data for position, data in cluster.truth.items() if position == before}
+    cluster.step(two.connect_commander)
+    cluster.step(two.connect_listener)
+    cluster.settle()
+    cluster.step(lambda: two.publish(3))
+    cluster.settle()
+    cluster.advance(2.0)
+    cluster.rest()
+    assert before is not None
+    assert cluster.top is not None
+    assert cluster.top.epoch != before.epoch
+    assert [client.gaps for client in clients] == [[cluster.top], [cluster.top]]
+    assert cluster.faults == []
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_a_redis_that_comes_back_whole_is_not_noticed_even_if_nothing_is_kept_any_more(restarts: int) -> None:
+    cluster, client = _followed()
+    before = cluster.top
+    for _ in range(restarts):
+        cluster.advance(61.0)
+        for process in cluster.processes:
+            cluster.step(lambda process=process: process.lose_commander(0))
+            cluster.step(process.lose_listener)
+        cluster.redis.restart(cluster.redis.saved())
+        cluster.rest()
+    assert cluster.top == before
+    assert client.gaps == []
+    assert cluster.faults == []
 
 
 def _followed() -> tuple[Cluster, Client]:

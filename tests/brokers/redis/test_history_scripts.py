@@ -96,5 +96,5 @@ def test_a_full_redis_refuses_to_publish_and_changes_nothing_but_can_be_read(own
         client.config_set("maxmemory", 1)
         with pytest.raises(redis.ResponseError, match="command not allowed"):
             publish(client)
-        top, epoch, _, entries = run(client, READ, "run", "e2", "e1", 1, 0, -2, 2, "live", DAY, 3600)
+        top, epoch, _, entries, *_ = run(client, READ, "run", "e2", "e1", 1, 0, -2, 2, "live", DAY, 3600)
         assert (top, epoch, len(entries)) == (1, b"e1", 1)
