@@ -180,7 +180,7 @@ class Tail:
         self.is_complete = not read or before <= read[0].position.offset
 
     def is_lost(self, top: Position, run: Run, read: list[Heard]) -> bool:
-        """Whether Redis came back without what was heard here last, or nobody can tell.
+        """Whether Redis came back without the last publication received here, or nobody can tell.
 
         `read` decides if it begins with that. If it is no longer kept, its offset may have been given again since.
         """

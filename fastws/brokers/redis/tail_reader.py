@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from fastws.brokers.history import UNUSED_SECONDS
 from fastws.brokers.redis.history_scripts import HistoryKeys
@@ -198,23 +198,27 @@ class TailReader:
             self._plain.join(tail.channel, watch)
         elif isinstance(reply, list):
             tail.vouch_until = 0.0
-            offset, epoch, left_ms, entries, found, last = reply
-            top, run = Position(offset, epoch.decode()), Run(self._publisher.run, found, last)
-            if tail.is_too_old(top.epoch):
-                self.read(tail)
-                return
-            read = list(decoded_entries(tail.channel, entries))
-            if tail.is_lost(top, run, read):
-                self._replace_epoch(tail, top.epoch)
-                return
-            tail.run = run
-            is_partial = bool(count) and len(entries) >= count and not is_whole
-            is_filled = tail.is_of(top.epoch) and not tail.is_unsure
-            if is_filled or self._fill(tail, top, read, is_partial=is_partial):
-                self._complete(tail, top, read, left_ms, is_whole=is_whole)
+            self._take_answer(tail, count, reply, is_whole=is_whole)
         else:
             self._publisher.script_refused(reply)
             _give_up_asking(tail)
+
+    def _take_answer(self, tail: Tail, count: int, reply: list[Any], *, is_whole: bool) -> None:
+        """Bring the tail up to what Redis has answered, unless that is too old or Redis has lost its end."""
+        offset, epoch, left_ms, entries, found, last = reply
+        top, run = Position(offset, epoch.decode()), Run(self._publisher.run, found, last)
+        if tail.is_too_old(top.epoch):
+            self.read(tail)
+            return
+        read = list(decoded_entries(tail.channel, entries))
+        if tail.is_lost(top, run, read):
+            self._replace_epoch(tail, top.epoch)
+            return
+        tail.run = run
+        is_partial = bool(count) and len(entries) >= count and not is_whole
+        is_filled = tail.is_of(top.epoch) and not tail.is_unsure
+        if is_filled or self._fill(tail, top, read, is_partial=is_partial):
+            self._complete(tail, top, read, left_ms, is_whole=is_whole)
 
     def joined(self, tail: Tail, *, is_joined: bool) -> None:
         """This process receives all plain messages of the channel, or cannot know whether it does."""
