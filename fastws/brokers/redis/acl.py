@@ -20,7 +20,7 @@ COMMANDS: Final = (
     *("hdel", "hscan", "hlen"),
 )
 # In a Redis Cluster, in addition.
-CLUSTER_COMMANDS: Final = ("spublish", "ssubscribe", "sunsubscribe", "asking", "cluster|slots")
+CLUSTER_COMMANDS: Final = ("spublish", "ssubscribe", "sunsubscribe", "asking", "cluster|slots", "pubsub|shardnumsub")
 
 
 def channel_patterns(config: Config) -> tuple[str, ...]:
