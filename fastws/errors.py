@@ -175,6 +175,14 @@ class OutcomeUnknown(BrokerUnavailable):
     """Redis or another node received the request but did not answer. It may have been carried out."""
 
 
+class Repeated(FastWSError):
+    """A message with this id was published before. `first` is what Redis knows of that publication."""
+
+    def __init__(self, first: bytes) -> None:
+        super().__init__("a message with this message_id was published before")
+        self.first = first
+
+
 class Dismissed(FastWSError):
     """The dialect closes the connection with `dismissal_code`. `label` is the reason in metrics."""
 

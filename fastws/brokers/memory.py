@@ -54,8 +54,11 @@ class MemoryBroker:
     async def stop(self) -> None:
         """Does nothing: there is no connection."""
 
-    def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
-        """Deliver `publication` to the local subscribers. `receipt` gets their number from the hub."""
+    def publish(self, publication: Publication, receipt: Receipt | None = None, message_id: str | None = None) -> None:
+        """Deliver `publication` to the local subscribers. `receipt` gets their number from the hub.
+
+        `message_id` is of no use here: there are no other processes, and no outcome is unknown.
+        """
         if publication.event == METRICS_UPDATE and is_kept(publication, self._workspaces):
             self.last_metrics.note(publication)
         if publication.channel == self._jobs_channel:

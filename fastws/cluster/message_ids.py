@@ -8,7 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from fastws.cluster.port import Outcome
+from fastws.cluster.port import Outcome, Publish
+from fastws.errors import OutcomeUnknown
 
 REMEMBERED_SECONDS: Final = 300.0
 MAX_MESSAGE_IDS: Final = 100_000
@@ -37,6 +38,23 @@ class MessageIds:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._tries: OrderedDict[str, _Try] = OrderedDict()
+
+    async def once(self, message_id: str, publish: Publish) -> Outcome:
+        """Publish, or return the outcome of the first time. Raises what `publish` raises."""
+        known = await self.reserve(message_id)
+        if known is not None:
+            return known
+        try:
+            outcome = await publish(message_id)
+        except (OutcomeUnknown, asyncio.CancelledError):
+            # The caller has disconnected, or the outcome is unknown: the message may have been published.
+            self.leave(message_id)
+            raise
+        except BaseException:
+            self.record_outcome(message_id, None)
+            raise
+        self.record_outcome(message_id, outcome)
+        return outcome
 
     async def reserve(self, message_id: str) -> Outcome | None:
         """Return None for the first try, which must then call `record_outcome` or `leave`.

@@ -11,7 +11,7 @@ from fastws.access.revocation import Revocations
 from fastws.cluster.app_subscribers import AppSubscribers
 from fastws.cluster.channel_list import SLICE, ChannelList, list_channels
 from fastws.cluster.message_ids import MessageIds
-from fastws.cluster.port import Outcome, Totals
+from fastws.cluster.port import Outcome, Publish, Totals
 from fastws.errors import FastWSError
 from fastws.hub.hub import Hub
 from fastws.hub.ports import Receipt
@@ -129,7 +129,9 @@ class OneProcess:
         client.end(1000, "closed by the server's operator", label="operator")
         return True
 
-    def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
+    def send(
+        self, connection_id: str, publication: Publication, receipt: Receipt, message_id: str | None = None
+    ) -> None:
         self._deliver(connection_id, lambda client: client.deliver_direct(publication), receipt)
 
     def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
@@ -170,14 +172,5 @@ class OneProcess:
             self._hub.flush_channels_of(client)
             client.end(1008, "closed by the application", label="terminated")
 
-    async def reserve(self, message_id: str, channel: str | None = None) -> Outcome | None:
-        return await self._message_ids.reserve(message_id)
-
-    async def record_outcome(self, message_id: str, outcome: Outcome | None, channel: str | None = None) -> None:
-        self._message_ids.record_outcome(message_id, outcome)
-
-    def publishing(self, message_id: str, channel: str | None = None) -> None:
-        """Does nothing: a reservation in memory ends with the process."""
-
-    def leave(self, message_id: str) -> None:
-        self._message_ids.leave(message_id)
+    async def once(self, message_id: str, channel: str | None, connection_id: str | None, publish: Publish) -> Outcome:
+        return await self._message_ids.once(message_id, publish)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,8 @@ from fastws.vocabulary.publication import Publication
 
 # The answer to POST /broadcast for one message: figures, and the position if history keeps it.
 Outcome = Mapping[str, int | str]
+# Publishes the message with this id and returns its outcome.
+Publish = Callable[[str], Awaitable[Outcome]]
 
 
 @dataclass(slots=True, frozen=True)
@@ -73,7 +75,9 @@ class Cluster(Protocol):
         """Close a connection with 1000. Returns whether it existed."""
         ...
 
-    def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
+    def send(
+        self, connection_id: str, publication: Publication, receipt: Receipt, message_id: str | None = None
+    ) -> None:
         """Send to one connection on any process. `receipt` gets (1, 0), (0, 1) for a full queue or (0, 0) for gone."""
         ...
 
@@ -89,24 +93,10 @@ class Cluster(Protocol):
         """Close the connections that have signed in as `user` of `realm`, everywhere. Raises BrokerUnavailable."""
         ...
 
-    async def reserve(self, message_id: str, channel: str | None = None) -> Outcome | None:
-        """Return None if this is the first try with this id in 5 minutes, on any process. The caller must then call
-        `record_outcome` or `leave`. `channel` is where the message goes, None for a direct message; the same for all
-        calls about one id.
+    async def once(self, message_id: str, channel: str | None, connection_id: str | None, publish: Publish) -> Outcome:
+        """Publish on `channel` or to a connection, if this is the first try with this id in 5 minutes on any process.
 
-        Otherwise return the outcome of the first try, after waiting for it if necessary. Raises Unavailable if that
-        takes too long, and BrokerUnavailable.
+        Otherwise return the outcome of the first time, after waiting for it if necessary. `publish` passes the id on to
+        the broker or to `send`. Raises what it raises.
         """
-        ...
-
-    def publishing(self, message_id: str, channel: str | None = None) -> None:
-        """Mark the id as published. The caller must publish next, in the same loop iteration."""
-        ...
-
-    def leave(self, message_id: str) -> None:
-        """The outcome of the publication with this id is unknown. It is not published again."""
-        ...
-
-    async def record_outcome(self, message_id: str, outcome: Outcome | None, channel: str | None = None) -> None:
-        """Store the outcome for this id. None: it was not published, so the next try may publish. Never raises."""
         ...

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from functools import partial
 from typing import Final
 
 from fastws.endpoints.application import Application
 from fastws.endpoints.bodies import answer, read_object
-from fastws.errors import BadRequest, FastWSError, OutcomeUnknown, RateLimited
+from fastws.errors import BadRequest, FastWSError, RateLimited, Repeated
 from fastws.hub.ports import Receipt
 from fastws.hub.publication_log import LoggedReceipt
 from fastws.vocabulary.channels import check_channel_name
@@ -114,42 +115,36 @@ async def _publish(
     application: Application, publication: Publication, connection_id: str | None, message_id: str | None
 ) -> dict[str, int | str]:
     """Publish once per message_id. A repeated message_id gets the outcome of the first try, unless it was refused."""
+    publish = partial(_publish_now, application, publication, connection_id)
     if message_id is None:
-        return await _publish_now(application, publication, connection_id)
+        return await publish(None)
     channel = publication.channel if connection_id is None else None
-    known = await application.cluster.reserve(message_id, channel)
-    if known is not None:
-        return dict(known)
-    application.cluster.publishing(message_id, channel)
-    try:
-        outcome = await _publish_now(application, publication, connection_id)
-    except (OutcomeUnknown, asyncio.CancelledError):
-        # The caller has disconnected, or the outcome is unknown: the message may have been published.
-        application.cluster.leave(message_id)
-        raise
-    except BaseException:
-        await application.cluster.record_outcome(message_id, None, channel)
-        raise
-    await application.cluster.record_outcome(message_id, outcome, channel)
-    return outcome
+    return dict(await application.cluster.once(message_id, channel, connection_id, publish))
 
 
 async def _publish_now(
-    application: Application, publication: Publication, connection_id: str | None
+    application: Application, publication: Publication, connection_id: str | None, message_id: str | None
 ) -> dict[str, int | str]:
-    application.counters.publications["http"] += 1
     awaited = AwaitedReceipt()
     receipt: Receipt = awaited
     if application.log_level.is_debug:
         receipt = LoggedReceipt(publication, "http", receipt, connection_id)
     if connection_id is None:
-        application.broker.publish(publication, receipt)
+        application.broker.publish(publication, receipt, message_id)
+    else:
+        application.cluster.send(connection_id, publication, receipt, message_id)
+    is_new = True
+    try:
         sent, failed = await awaited.outcome
-        outcome: dict[str, int | str] = {"sent": sent, "failed": failed, "stale": 0}
-        return outcome if awaited.position is None else outcome | awaited.position._asdict()
-    application.cluster.send(connection_id, publication, receipt)
-    sent, failed = await awaited.outcome
-    return {"sent": sent, "failed": failed, "stale": int(not sent and not failed)}
+    except Repeated:
+        is_new = False
+        raise
+    finally:
+        application.counters.publications["http"] += is_new
+    if connection_id is not None:
+        return {"sent": sent, "failed": failed, "stale": int(not sent and not failed)}
+    outcome: dict[str, int | str] = {"sent": sent, "failed": failed, "stale": 0}
+    return outcome if awaited.position is None else outcome | awaited.position._asdict()
 
 
 def _result(result: dict[str, int | str] | BaseException) -> dict[str, object]:

@@ -99,8 +99,11 @@ class Broker(Protocol):
         """Whether publications of every channel arrive here without `listen`."""
         ...
 
-    def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
-        """Publish. Returns immediately and never raises; `receipt` gets the result."""
+    def publish(self, publication: Publication, receipt: Receipt | None = None, message_id: str | None = None) -> None:
+        """Publish. Returns immediately and never raises; `receipt` gets the result.
+
+        With `message_id` it may be Repeated, if a message with this id was published by any process before.
+        """
         ...
 
     def listen(

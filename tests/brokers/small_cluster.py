@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from fastws.access.revocation import Revocations
+from fastws.brokers.history import HistoryRules
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
 from fastws.cluster.one_process import OneProcess
@@ -107,7 +108,9 @@ class Local:
             self.roster.remove(client)  # type: ignore[arg-type]
         return client is not None
 
-    def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
+    def send(
+        self, connection_id: str, publication: Publication, receipt: Receipt, message_id: str | None = None
+    ) -> None:
         client = self.clients.get(connection_id)
         if client is None:
             receipt.done(0, 0)
@@ -130,12 +133,15 @@ class Local:
 class Process:
     """One process of the cluster."""
 
-    def __init__(self, url: str, node_id: str | None = None, timeouts: RedisTimeouts = QUICK) -> None:
+    def __init__(
+        self, url: str, node_id: str | None = None, timeouts: RedisTimeouts = QUICK, rules: HistoryRules | None = None
+    ) -> None:
         self.hub = HubOfCounts()
         self.roster = Roster()
         self.clients: dict[str, Client] = self.roster.clients  # type: ignore[assignment]
         self.revocations = Revocations()
-        self.broker = RedisBroker(self.hub, Config(redis_url=url), node_id=node_id, timeouts=timeouts)
+        config = Config(redis_url=url)
+        self.broker = RedisBroker(self.hub, config, node_id=node_id, timeouts=timeouts, rules=rules)
         self.cluster: RedisCluster = RedisCluster(
             self.broker,
             Local(self.roster, self.revocations),
@@ -173,9 +179,11 @@ class Refusal:
 
 
 @asynccontextmanager
-async def processes(url: str, *node_ids: str, timeouts: RedisTimeouts = QUICK) -> AsyncIterator[list[Process]]:
+async def processes(
+    url: str, *node_ids: str, timeouts: RedisTimeouts = QUICK, rules: HistoryRules | None = None
+) -> AsyncIterator[list[Process]]:
     """Running processes that know each other."""
-    members = [Process(url, node_id, timeouts) for node_id in node_ids]
+    members = [Process(url, node_id, timeouts, rules) for node_id in node_ids]
     for member in members:
         await member.broker.start()
         await member.cluster.start()

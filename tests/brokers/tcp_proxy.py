@@ -21,6 +21,9 @@ class TcpProxy:
         self.release = asyncio.Event()
         # What every read from a client is answered with, without asking Redis.
         self.answer: bytes | None = None
+        # Cuts the connection that sends this next: in the middle of it, or right after it has gone to Redis.
+        self.cut_at: bytes | None = None
+        self.cut_after: bytes | None = None
         self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,6 +95,19 @@ class TcpProxy:
                 continue
             if answers_to is not None and self.withholds:
                 await self.release.wait()
+            if answers_to is not None and self.cut_at is not None and self.cut_at in data:
+                writer.write(data[: data.index(self.cut_at)])
+                self.cut_at = None
+                await writer.drain()
+                return
+            if answers_to is not None and self.cut_after is not None and self.cut_after in data:
+                self.cut_after = None
+                answers_to.transport.abort()
+                # Redis reads what came before the end of the connection.
+                writer.write(data)
+                writer.close()
+                await writer.wait_closed()
+                return
             if answers_to is None and self.keeps_messages_back and b"$7\r\nmessage\r\n" in data:
                 continue
             writer.write(data)

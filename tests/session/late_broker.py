@@ -66,7 +66,7 @@ class LateBroker(MemoryBroker):
         for refused in self.refusers.pop(channel):
             refused(error)
 
-    def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
+    def publish(self, publication: Publication, receipt: Receipt | None = None, message_id: str | None = None) -> None:
         if self.is_away and receipt is not None:
             receipt.refused(BrokerUnavailable("Redis is away"))
         else:

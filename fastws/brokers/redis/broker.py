@@ -22,6 +22,7 @@ from fastws.brokers.redis.last_metrics import RedisMetrics
 from fastws.brokers.redis.monitor import RedisMonitor
 from fastws.brokers.redis.node import NodeOptions, RedisNode
 from fastws.brokers.redis.node_histories import NodeHistories
+from fastws.brokers.redis.once import Once, publish_once
 from fastws.brokers.redis.plain_notes import is_note
 from fastws.brokers.redis.receipts import RedisReceipts
 from fastws.brokers.redis.refusals import RedisRefusals
@@ -43,7 +44,6 @@ from fastws.logs import LogLevel
 from fastws.redis_address import RedisAddress
 from fastws.throttled_log import ThrottledLog
 from fastws.vocabulary.connection_ids import new_node_id
-from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import Publication
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class RedisBroker:
         self._rejections = ThrottledLog(_log)
         self.topology = make_topology(config, self._make_node)
         self.subscriptions = RedisSubscriptions(deliverer, self.names, self.topology, timeouts.linger_seconds)
-        self.receipts = RedisReceipts(deliverer.count, lambda channel: self.remote_count(channel))
+        self.receipts = RedisReceipts(deliverer.count, lambda channel: self.remote_count(channel), self.counters)
         self.history = history_of(self.topology)
         self._metrics = RedisMetrics(lambda channel: self.topology.node_of(channel).commander, self.names)
 
@@ -168,7 +168,7 @@ class RedisBroker:
         await self.topology.stop()
         self.receipts.refuse_all()
 
-    def publish(self, publication: Publication, receipt: Receipt | None = None) -> None:
+    def publish(self, publication: Publication, receipt: Receipt | None = None, message_id: str | None = None) -> None:
         """PUBLISH together with all others of this loop iteration. `receipt` gets the outcome within 2 s."""
         channel = publication.channel
         if publication.event == METRICS_UPDATE and is_kept(publication, self.names.workspaces):
@@ -181,17 +181,28 @@ class RedisBroker:
             self.receipts.expect(number, receipt, channel, awaits_echo=self.subscriptions.may_receive(channel))
         try:
             if history is not None and rule is not None:
-                self._publish_kept(history, rule, publication, number)
+                self._publish_kept(history, rule, publication, number, message_id)
             else:
                 if history is not None:
                     history.publisher.send_gathered(channel)
                 redis_channel = self.names.redis_channels(channel)[-1]
                 payload = redis_channel.form.encode(publication, self.node_id, number)
-                node.commander.publish(redis_channel.name, payload, partial(self._published, number))
+                published = partial(self._published, number)
+                if message_id is None:
+                    node.commander.publish(redis_channel.name, payload, published)
+                else:
+                    once = self.once_at(message_id, self.names.live(channel))
+                    publish_once(node.commander, once, redis_channel.name, payload, published)
         except FastWSError as error:
             self.receipts.refused(number, error)
 
-    def _publish_kept(self, history: RedisHistory, rule: HistoryRule, publication: Publication, number: int) -> None:
+    def once_at(self, message_id: str, receiver: bytes) -> Once:
+        """Return where Redis notes that this process has published a message on the Redis channel `receiver`."""
+        return Once(self.names.message(message_id, receiver), b"!" + self.node_id.encode())
+
+    def _publish_kept(
+        self, history: RedisHistory, rule: HistoryRule, publication: Publication, number: int, message_id: str | None
+    ) -> None:
         """Publish on a channel with a history; on a feed also in its format. Raises FastWSError."""
         redis_channels = self.names.redis_channels(publication.channel)
         on_feed = None
@@ -200,7 +211,9 @@ class RedisBroker:
             on_feed = name, form.encode(publication, self.node_id, number, comes_numbered=True)
             publication = form.decode(on_feed[1], publication.channel).publication
         rest = encode_rest(publication, self.node_id, number)
-        history.publisher.publish(publication.channel, rule, rest, partial(self._numbered, number), on_feed)
+        once = None if message_id is None else self.once_at(message_id, self.names.live(publication.channel))
+        numbered = partial(self.receipts.numbered, number)
+        history.publisher.publish(publication.channel, rule, rest, numbered, on_feed, once)
 
     @property
     def receives_everything(self) -> bool:
@@ -247,24 +260,14 @@ class RedisBroker:
         """Log a rejected message. The reason is cut because it may quote what another client published."""
         self._rejections.warning("message from redis rejected", kind=kind, reason=reason[:MAX_REASON_LENGTH])
 
-    def _numbered(self, number: int, result: Position | FastWSError) -> None:
-        if isinstance(result, Position):
-            self.receipts.kept(number, result)
-            self.receipts.answered(number, asyncio.get_running_loop().time())
-        else:
-            self.counters.dropped["broker"] += 1
-            self.receipts.refused(number, result)
-
     def _published(self, number: int, reply: object) -> None:
         if isinstance(reply, int):
             self.receipts.answered(number, asyncio.get_running_loop().time())
             return
-        self.counters.dropped["broker"] += 1
-        if isinstance(reply, BrokerUnavailable):
-            self.receipts.refused(number, reply)
-        else:
+        if not isinstance(reply, FastWSError):
             self._reject("publish", str(reply))
-            self.receipts.refused(number, BrokerUnavailable(refusal_text(reply), cause=str(reply)))
+            reply = BrokerUnavailable(refusal_text(reply), cause=str(reply))
+        self.receipts.failed(number, reply)
 
     def received(self, name: bytes, payload: bytes) -> None:
         """Pass one message from Redis to the hub or to the service of its channel. Never raises."""

@@ -111,6 +111,19 @@ class RedisNames:
         """The name of a key of `channel`, for example `fastws:{chat:1}:presence`."""
         return b"%b:%b" % (hash_tagged(self._prefix, channel), word.encode("utf-8", "surrogatepass"))
 
+    def node(self, node_id: str) -> bytes:
+        """The Redis channel of a process: `fastws:node:abc`, in a Redis Cluster `fastws:{node:abc}`."""
+        return hash_tagged(self._prefix, f"node:{node_id}") if self.is_cluster else self.service("node", node_id)
+
+    def message(self, message_id: str, receiver: bytes) -> bytes:
+        """The key of a message id: `fastws:message:m1`, in a Redis Cluster in the slot of `receiver`.
+
+        `receiver` is a Redis channel, as `live` and `node` return it. There it is `fastws:{chat:1}:message:m1`.
+        """
+        if not self.is_cluster:
+            return self.service("message", message_id)
+        return b"%b:message:%b" % (receiver[: receiver.index(b"}") + 1], message_id.encode("utf-8", "surrogatepass"))
+
     def service(self, *words: str) -> bytes:
         """The name of an internal Redis channel or key, for example `fastws:node:abc`."""
         return self._prefix + ":".join(words).encode("utf-8", "surrogatepass")

@@ -66,6 +66,18 @@ _KEEP_ONE: Final = _KEEP.replace(b"#ARGV", b"10")
 # message in its format.
 _ON_FEED: Final = b"redis.call('PUBLISH', ARGV[11], ARGV[12])\n"
 
+# Does the same for one publication with a message id, unless it was published before. KEYS: meta, stream, that of the
+# id. ARGV: as for PUBLISH, then as for PUBLISH_ON_FEED or "" twice, then the mark and its life in seconds; see once.py.
+# Returns {what the key of the id had} if it was published before.
+_FIND_FIRST: Final = b"""
+local first = redis.call('GET', KEYS[3])
+if first then return {first} end
+"""
+_ON_FEED_IF_GIVEN: Final = b"if ARGV[11] ~= '' then redis.call('PUBLISH', ARGV[11], ARGV[12]) end"
+_MARK: Final = b"""
+redis.call('SET', KEYS[3], ARGV[13] .. ' ' .. new_top .. ' ' .. epoch, 'EX', ARGV[14])
+"""
+
 # Does the same for one plain message, if its place is the next one. ARGV: as for PUBLISH, then the watch, the place,
 # this node, "1" to become the numberer. Returns what is wrong otherwise: "watch" if this one has ended, "numbered" if
 # the message has its offset, "missing" if the one before has none, "first" if only the node that began the watch may
@@ -190,6 +202,7 @@ def _script(text: bytes) -> Script:
 
 PUBLISH: Final = _script(_KEEP + _PUBLISHED)
 PUBLISH_ON_FEED: Final = _script(_KEEP_ONE + _ON_FEED + _PUBLISHED)
+PUBLISH_ONCE: Final = _script(_FIND_FIRST + _KEEP_ONE + _ON_FEED_IF_GIVEN + _MARK + _PUBLISHED)
 NUMBER: Final = _script(_CHECK_PLACE + _KEEP_ONE + _NUMBERED + _PUBLISHED)
 WATCH: Final = _script(_WATCH)
 READ: Final = _script(_READ)
@@ -202,6 +215,7 @@ class Scripts(NamedTuple):
 
     publish: Script
     publish_on_feed: Script
+    publish_once: Script
     read: Script
     clear: Script
     page: Script
@@ -209,13 +223,15 @@ class Scripts(NamedTuple):
     watch: Script
 
 
-CLASSIC: Final = Scripts(PUBLISH, PUBLISH_ON_FEED, READ, CLEAR, PAGE, NUMBER, WATCH)
+CLASSIC: Final = Scripts(PUBLISH, PUBLISH_ON_FEED, PUBLISH_ONCE, READ, CLEAR, PAGE, NUMBER, WATCH)
 
 
 def sharded_scripts() -> Scripts:
     """Return the scripts for a Redis Cluster, which publish with SPUBLISH, except on the name of a feed."""
-    publish, _, *others = (_script(_sharded(script.text)) for script in CLASSIC)
-    return Scripts(publish, _script(_sharded(_KEEP_ONE) + _ON_FEED + _PUBLISHED), *others)
+    publish, _, _, *others = (_script(_sharded(script.text)) for script in CLASSIC)
+    keep = _sharded(_KEEP_ONE)
+    once = _FIND_FIRST + keep + _ON_FEED_IF_GIVEN + _MARK + _PUBLISHED
+    return Scripts(publish, _script(keep + _ON_FEED + _PUBLISHED), _script(once), *others)
 
 
 def _sharded(text: bytes) -> bytes:

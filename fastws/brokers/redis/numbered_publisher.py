@@ -13,9 +13,10 @@ import structlog
 
 from fastws.brokers.history import NUMBERING_SECONDS, HistoryRule
 from fastws.brokers.redis.history_scripts import HistoryKeys, Script
+from fastws.brokers.redis.once import REMEMBERED_SECONDS, Once, first_of
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.resp import error_code, pack, refusal_text
-from fastws.errors import BrokerUnavailable, FastWSError
+from fastws.errors import BrokerUnavailable, FastWSError, Repeated
 from fastws.vocabulary.positions import Position
 from fastws.vocabulary.values import fast_dataclass
 
@@ -51,7 +52,8 @@ Published = Callable[[Position | FastWSError], None]
 class _Waiting:
     """A publication for `channel`: the rest of its envelope, and who gets its position.
 
-    `on_feed` is the Redis channel of a feed and the publication in its format, or None.
+    `on_feed` is the Redis channel of a feed and the publication in its format, or None. `once` is there if it has a
+    message id.
     """
 
     channel: str
@@ -60,6 +62,7 @@ class _Waiting:
     published: Published
     expires_at: float
     on_feed: tuple[bytes, bytes] | None
+    once: Once | None
 
 
 class _Vouched:
@@ -130,9 +133,13 @@ class NumberedPublisher:
         rest: bytes,
         published: Published,
         on_feed: tuple[bytes, bytes] | None = None,
+        once: Once | None = None,
     ) -> None:
-        """Number, keep and publish `rest`, an envelope without its position. `published` gets that, or the error."""
-        self.resume(_Waiting(channel, rule, rest, published, self._clock() + WAIT_SECONDS, on_feed))
+        """Number, keep and publish `rest`, an envelope without its position. `published` gets that, or the error.
+
+        With `once` the error is Repeated if that was done before.
+        """
+        self.resume(_Waiting(channel, rule, rest, published, self._clock() + WAIT_SECONDS, on_feed, once))
 
     def resume(self, waiting: _Waiting) -> None:
         """Publish what is new, or what another node has refused because the slot has moved."""
@@ -215,7 +222,7 @@ class NumberedPublisher:
     def _gather(self, waiting: _Waiting) -> None:
         """Send `waiting` at the end of this loop iteration, together with the others of its channel."""
         channel = waiting.channel
-        if waiting.on_feed or len(waiting.rest) > MAX_TOGETHER_BYTES:
+        if waiting.on_feed or waiting.once or len(waiting.rest) > MAX_TOGETHER_BYTES:
             self.send_gathered(channel)
             self._send([waiting], self._answered)
             return
@@ -256,7 +263,10 @@ class NumberedPublisher:
             life = _LIFE
             if vouched is not None:
                 vouched.extend_at = waiting.expires_at + EXTEND_SECONDS
-        head = self._head(channel, waiting.rule) if vouched is None else vouched.head
+        if vouched is None or waiting.once is not None:
+            head = self._head(channel, waiting.rule, waiting.once)
+        else:
+            head = vouched.head
         packed = self._packed(head, life, together, is_forced=is_forced)
         self._commander.send(packed, partial(answered, together), is_bound=True)
 
@@ -265,24 +275,33 @@ class NumberedPublisher:
         epoch, top = (b"", b"0") if heard is None else (heard.epoch.encode(), b"%d" % heard.offset)
         fresh = next(self._epochs).encode()
         words = [waiting.rest for waiting in together]
-        script = self._keys.scripts.publish
-        if together[0].on_feed is not None:
-            script = self._keys.scripts.publish_on_feed
-            words += together[0].on_feed
+        scripts, first = self._keys.scripts, together[0]
+        script = scripts.publish
+        if first.once is not None:
+            script = scripts.publish_once
+            # The key of the id is in the head.
+            words += (*(first.on_feed or (b"", b"")), first.once.mark, b"%d" % REMEMBERED_SECONDS)
+        elif first.on_feed is not None:
+            script = scripts.publish_on_feed
+            words += first.on_feed
         return (
             b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n%b$%d\r\n%b\r\n$1\r\n%d\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"
             % (
-                *(_PUBLISH_WORDS + len(words), script.sha, head),
+                *(_PUBLISH_WORDS + len(words) + (first.once is not None), script.sha, head),
                 *(len(life), life, is_forced, len(epoch), epoch, len(top), top, len(fresh), fresh),
                 b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]),
             )
         )
 
-    def _head(self, channel: str, rule: HistoryRule) -> bytes:
-        """Return the encoded words after the script, as far as publications of `channel` in this run share them."""
+    def _head(self, channel: str, rule: HistoryRule, once: Once | None = None) -> bytes:
+        """Return the encoded words after the script, as far as publications of `channel` in this run share them.
+
+        The key of `once` is one of them.
+        """
         milliseconds = max(int(rule.seconds * 1000), 1)
+        keys = self._keys.of(channel) if once is None else (*self._keys.of(channel), once.key)
         packed = pack(
-            *(2, *self._keys.of(channel), self.run or UNKNOWN_RUN),
+            *(len(keys), *keys, self.run or UNKNOWN_RUN),
             *(rule.limit, milliseconds, self._keys.redis_channel(channel)),
         )
         return packed[packed.index(b"\n") + 1 :]
@@ -300,7 +319,9 @@ class NumberedPublisher:
                 owner.resume(waiting)
             return
         error = reply
-        if not isinstance(error, FastWSError):
+        if (known := first_of(reply)) is not None:
+            error = Repeated(known)
+        elif not isinstance(error, FastWSError):
             self.script_refused(reply)
             error = BrokerUnavailable(refusal_text(reply), cause=str(reply))
         for waiting in together:
@@ -314,7 +335,7 @@ class NumberedPublisher:
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry, channel)
             return
         self._answered(alone, reply)
-        if isinstance(reply, list):
+        if isinstance(reply, list) and len(reply) == 2:
             if len(self._vouched) >= MAX_VOUCHED:
                 self._vouched.clear()
             extend_at = self._clock() + EXTEND_SECONDS

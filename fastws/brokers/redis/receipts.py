@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from fastws.errors import FastWSError, OutcomeUnknown
+from fastws.counters import Counters
+from fastws.errors import FastWSError, OutcomeUnknown, Repeated
 from fastws.hub.ports import Receipt
 from fastws.vocabulary.positions import Position
 
@@ -31,9 +33,10 @@ class RedisReceipts:
     `count` returns the local subscribers of a channel, `remote_count` those of all other processes.
     """
 
-    def __init__(self, count: Callable[[str], int], remote_count: Callable[[str], int]) -> None:
+    def __init__(self, count: Callable[[str], int], remote_count: Callable[[str], int], counters: Counters) -> None:
         self._count = count
         self._remote_count = remote_count
+        self._counters = counters
         self._pending: dict[int, _Pending] = {}
 
     def __len__(self) -> int:
@@ -64,6 +67,20 @@ class RedisReceipts:
         pending = self._pending.get(number)
         if pending is not None:
             pending.receipt.kept(position)
+
+    def numbered(self, number: int, result: Position | FastWSError) -> None:
+        """Redis has published it and keeps it at a position, or has not."""
+        if isinstance(result, Position):
+            self.kept(number, result)
+            self.answered(number, asyncio.get_running_loop().time())
+        else:
+            self.failed(number, result)
+
+    def failed(self, number: int, error: FastWSError) -> None:
+        """Redis has not published it, or only before."""
+        if not isinstance(error, Repeated):
+            self._counters.dropped["broker"] += 1
+        self.refused(number, error)
 
     def refused(self, number: int, error: FastWSError) -> None:
         pending = self._pending.pop(number, None)

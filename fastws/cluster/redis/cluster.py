@@ -13,7 +13,7 @@ from fastws.brokers import envelope
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.cluster.app_subscribers import AppSubscribers
 from fastws.cluster.channel_list import ChannelList, list_channels
-from fastws.cluster.port import Outcome, Totals
+from fastws.cluster.port import Outcome, Publish, Totals
 from fastws.cluster.presence import LocalPresence
 from fastws.cluster.redis.message_ids import RedisMessageIds
 from fastws.cluster.redis.nodes import RedisNodes
@@ -192,8 +192,10 @@ class RedisCluster:
         here = await self._local.realm_connections(realm)
         return here + sum(count for count in others if isinstance(count, int))
 
-    def send(self, connection_id: str, publication: Publication, receipt: Receipt) -> None:
-        node = self._other_node_of(connection_id)
+    def send(
+        self, connection_id: str, publication: Publication, receipt: Receipt, message_id: str | None = None
+    ) -> None:
+        node = self._other_node_of(connection_id) if message_id is None else self._find_node(connection_id)
         if node is None:
             self._local.send(connection_id, publication, receipt)
             return
@@ -202,7 +204,8 @@ class RedisCluster:
         except FastWSError as error:
             receipt.refused(error)
             return
-        self.nodes.request(node, "send", [connection_id, encoded], partial(_resolve, receipt))
+        answered = partial(_resolve, receipt)
+        self.nodes.request(node, "send", [connection_id, encoded], answered, message_id=message_id)
 
     def send_raw(self, connection_id: str, body: bytes, receipt: Receipt) -> None:
         node = self._other_node_of(connection_id)
@@ -229,17 +232,14 @@ class RedisCluster:
         realm, user = (_text(field) for field in _fields(body, 2))
         self._local.disconnect_here(realm, user)
 
-    async def reserve(self, message_id: str, channel: str | None = None) -> Outcome | None:
-        return await self.message_ids.reserve(message_id, channel)
-
-    async def record_outcome(self, message_id: str, outcome: Outcome | None, channel: str | None = None) -> None:
-        await self.message_ids.record_outcome(message_id, outcome, channel)
-
-    def publishing(self, message_id: str, channel: str | None = None) -> None:
-        self.message_ids.publishing(message_id, channel)
-
-    def leave(self, message_id: str) -> None:
-        self.message_ids.leave(message_id)
+    async def once(self, message_id: str, channel: str | None, connection_id: str | None, publish: Publish) -> Outcome:
+        names = self._broker.names
+        if channel is not None:
+            return await self.message_ids.once(message_id, names.live(channel), channel, publish)
+        node = self._find_node(connection_id or "")
+        if node is None:
+            return await publish(message_id)
+        return await self.message_ids.once(message_id, names.node(node), None, publish)
 
     # --- requests to and from other nodes
 

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from fastws.brokers.redis.broker import RedisBroker
+from fastws.brokers.redis.once import publish_once
 from fastws.codec.msgpack_binary import MSGPACK
 from fastws.errors import (
     BadRequest,
@@ -26,7 +27,8 @@ from fastws.errors import (
 
 # Handles a request of another node: gets its body and returns the answer, which is sent as msgpack.
 Handler = Callable[[object], object | Awaitable[object]]
-# Gets the answer or an error: Gone (no such node), BrokerUnavailable (no answer in time), or that of the handler.
+# Gets the answer or an error: Gone (no such node), BrokerUnavailable (no answer in time), Repeated, or that of the
+# handler.
 Answered = Callable[[object], None]
 
 _ANSWER: Final = "="
@@ -55,14 +57,16 @@ class RedisNodes:
         self._pending: dict[int, tuple[Answered, asyncio.TimerHandle]] = {}
         self._number = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        broker.serve(self._channel(broker.node_id), self._receive, _subscribed)
+        broker.serve(broker.names.node(broker.node_id), self._receive, _subscribed)
 
     def notify(self, node: str, kind: str, body: object) -> None:
         """Send a message without an answer."""
         self._publish(node, {"kind": kind, "body": body}, self._log_refusal)
 
-    def request(self, node: str, kind: str, body: object, answered: Answered) -> None:
+    def request(self, node: str, kind: str, body: object, answered: Answered, *, message_id: str | None = None) -> None:
         """Send a request to `node`. `answered` is called once, within `timeouts.request_seconds`.
+
+        With `message_id` the answer is Repeated if a request with that id was sent to `node` before.
 
         Raises Unencodable if `body` cannot be encoded as msgpack; then nothing is sent.
         """
@@ -73,7 +77,7 @@ class RedisNodes:
             partial(self._end, number, OutcomeUnknown("another process did not answer in time")),
         )
         self._pending[number] = (answered, timer)
-        self._send(node, number, packed)
+        self._send(node, number, packed, message_id)
 
     async def ask(self, node: str, kind: str, body: object) -> object:
         """Return the answer of `node`. Raises Gone, BrokerUnavailable, or the error of the handler."""
@@ -84,25 +88,27 @@ class RedisNodes:
             raise answer
         return answer
 
-    def _channel(self, node: str) -> bytes:
-        return self._broker.names.service("node", node)
-
     def _publish(self, node: str, message: dict[str, object], answered: Answered) -> None:
-        self._broker.commander.publish(self._channel(node), MSGPACK.dumps(message), answered)
+        self._broker.commander.publish(self._broker.names.node(node), MSGPACK.dumps(message), answered)
 
-    def _send(self, node: str, number: int, packed: bytes) -> None:
+    def _send(self, node: str, number: int, packed: bytes, message_id: str | None) -> None:
         """Publish a request, unless it is answered."""
-        if number in self._pending:
-            answered = partial(self._published, node, number, packed)
-            self._broker.commander.publish(self._channel(node), packed, answered)
+        if number not in self._pending:
+            return
+        name, commander = self._broker.names.node(node), self._broker.commander
+        answered = partial(self._published, node, number, packed, message_id)
+        if message_id is None:
+            commander.publish(name, packed, answered)
+        else:
+            publish_once(commander, self._broker.once_at(message_id, name), name, packed, answered, needs_receiver=True)
 
-    def _published(self, node: str, number: int, packed: bytes, reply: object) -> None:
+    def _published(self, node: str, number: int, packed: bytes, message_id: str | None, reply: object) -> None:
         """Redis returns the number of receivers. With 0 the node is gone, and waiting is useless."""
-        if isinstance(reply, BrokerUnavailable):
+        if isinstance(reply, FastWSError):
             self._end(number, reply)
         elif reply == 0 and self._broker.names.is_cluster and self.is_known(node):
             # It subscribes again after a move of the slot or a failover.
-            asyncio.get_running_loop().call_later(REPEAT_SECONDS, self._send, node, number, packed)
+            asyncio.get_running_loop().call_later(REPEAT_SECONDS, self._send, node, number, packed, message_id)
         elif reply == 0:
             self._end(number, Gone("the process that had this connection is gone"))
         elif not isinstance(reply, int):

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from fastws.brokers.redis.acl import acl_rule, channel_rule
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
+from fastws.cluster.port import Outcome
 from fastws.codec.registry import decoded
 from fastws.config import Config
 from fastws.errors import BrokerUnavailable
@@ -43,6 +44,15 @@ async def outcome(process: Process, publication: Publication) -> tuple[int, int]
     return await receipt.outcome()
 
 
+async def publish_once(process: Process, message_id: str) -> Outcome:
+    async def publish(message_id: str) -> Outcome:
+        receipt = AwaitedReceipt()
+        process.broker.publish(Publication("admin", "e", 1), receipt, message_id)
+        return {"sent": (await receipt.outcome())[0]}
+
+    return await process.cluster.once(message_id, "admin", None, publish)
+
+
 @pytest.mark.parametrize("database", [0, 1])
 async def test_documented_user_may_do_all_that_processes_do(redis_server: RedisServer, database: int) -> None:
     url = url_of_documented_user(redis_server, database=database)
@@ -58,11 +68,8 @@ async def test_documented_user_may_do_all_that_processes_do(redis_server: RedisS
         await a.cluster.revoke(token_id="t1", user="bob")
         await passes(lambda: client.is_revoked)
         await a.cluster.revocations.reconcile()
-        assert await a.cluster.reserve("m1") is None
-        await a.cluster.record_outcome("m1", {"sent": 1})
-        assert await b.cluster.reserve("m1") == {"sent": 1}
-        assert await a.cluster.reserve("m2") is None
-        await a.cluster.record_outcome("m2", None)
+        assert await publish_once(a, "m1") == {"sent": 1}
+        assert await publish_once(b, "m1") == {"sent": 1}
         await outcome(a, Publication("workspace:w1", "metrics_update", {"total": 5}))
         found: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         b.broker.find_metrics("workspace:w1", "default", found.set_result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastws.brokers.redis.receipts import ECHO_SECONDS, RedisReceipts
+from fastws.counters import Counters
 from fastws.errors import BrokerUnavailable, FastWSError, OutcomeUnknown
 
 
@@ -21,7 +22,7 @@ class Heard:
 
 @pytest.fixture
 def receipts() -> RedisReceipts:
-    return RedisReceipts(count=lambda channel: 3, remote_count=lambda channel: 10)
+    return RedisReceipts(count=lambda channel: 3, remote_count=lambda channel: 10, counters=Counters())
 
 
 @pytest.mark.parametrize("answer_first", [True, False])
@@ -40,7 +41,7 @@ def test_echo_settles_with_the_hubs_figures_and_the_others(receipts: RedisReceip
 
 
 def test_answer_settles_where_nothing_comes_back() -> None:
-    receipts = RedisReceipts(count=lambda channel: 0, remote_count=lambda channel: 10)
+    receipts = RedisReceipts(count=lambda channel: 0, remote_count=lambda channel: 10, counters=Counters())
     heard = Heard()
     receipts.expect(1, heard, "c", awaits_echo=False)
     receipts.answered(1, now=0.0)
@@ -73,7 +74,7 @@ def test_listener_lost_twice_before_the_answer_has_missed_it_all_the_same(receip
 
 def test_what_is_published_while_the_listener_is_away_has_failed_for_the_local_subscribers() -> None:
     counts = [3]
-    receipts = RedisReceipts(count=lambda channel: counts[0], remote_count=lambda channel: 10)
+    receipts = RedisReceipts(count=lambda channel: counts[0], remote_count=lambda channel: 10, counters=Counters())
     missed, subscribed_later = Heard(), Heard()
     receipts.expect(1, missed, "c", awaits_echo=False)
     receipts.listener_lost(is_any)

@@ -125,7 +125,7 @@ async def test_write_that_is_refused_as_read_only_is_enough(own_redis_server: Re
         await subscribed(process.broker, process.hub, "admin")
         demote(own_redis_server)
         with pytest.raises(BrokerUnavailable):
-            await process.cluster.reserve("m1")
+            await process.broker.commander.call(b"SET", b"fastws:x", b"1")
         assert not process.broker.is_up
         await passes(lambda: not process.broker.commander.is_up and not process.broker.listener.is_up)
         promote(own_redis_server)

@@ -1,4 +1,4 @@
-"""Message ids in Redis: first once over all processes, free again after a refusal or a death."""
+"""Message ids in Redis: published once over all processes, however a try ends, and never lost."""
 
 from __future__ import annotations
 
@@ -7,205 +7,264 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from fastws.brokers.history import HistoryRule, HistoryRules
+from fastws.cluster.port import Outcome
 from fastws.cluster.redis import message_ids as redis_message_ids
-from fastws.errors import BrokerUnavailable, OutcomeUnknown, Unavailable
+from fastws.errors import BadRequest, BrokerUnavailable, OutcomeUnknown, Unavailable
+from fastws.hub.ports import Receipt
+from fastws.vocabulary.connection_ids import NODE_ID_LENGTH
 from fastws.vocabulary.publication import Publication
-from tests.brokers.recording_hub import PATIENCE_SECONDS, AwaitedReceipt, passes, subscribed
-from tests.brokers.small_cluster import Process, processes
+from tests.brokers.recording_hub import AwaitedReceipt, passes, subscribed
+from tests.brokers.small_cluster import Client, Process, processes
+from tests.brokers.tcp_proxy import TcpProxy
 from tests.redis_server import RedisServer
 
-DONE = {"sent": 5, "failed": 0, "stale": 0}
 KEY = "fastws:message:m1"
+DONE = {"sent": 0, "failed": 0, "stale": 0}
+DUPLICATE = {**DONE, "duplicate": 1}
+NODES = ("a" * NODE_ID_LENGTH, "b" * NODE_ID_LENGTH)
+RULES = {"plain": HistoryRules(), "history": HistoryRules([(None, HistoryRule(100, 60.0))])}
+each_kind = pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
 
 
-async def test_one_process_is_first_and_the_others_get_its_outcome(redis_server: RedisServer) -> None:
-    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
-        assert await a.cluster.reserve("m1") is None
-        other = asyncio.ensure_future(b.cluster.reserve("m1"))
-        assert await b.cluster.reserve("m2") is None
-        assert not other.done()
-        await a.cluster.record_outcome("m1", DONE)
-        assert await other == DONE
-        assert await a.cluster.reserve("m1") == DONE
-        with redis_server.client() as client:
-            assert 290 < client.ttl(KEY) <= 300
+async def publish(process: Process, value: int = 1, channel: str = "news") -> Outcome:
+    """As POST /broadcast does."""
+
+    async def now(message_id: str) -> Outcome:
+        receipt = AwaitedReceipt()
+        process.broker.publish(Publication(channel, "e", value), receipt, message_id)
+        sent, failed = await receipt.outcome()
+        position = receipt.position
+        return {"sent": sent, "failed": failed, "stale": 0, **({} if position is None else position._asdict())}
+
+    return await process.cluster.once("m1", channel, None, now)
 
 
-async def test_after_a_refusal_another_process_may_try(redis_server: RedisServer) -> None:
-    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
-        assert await a.cluster.reserve("m1") is None
-        other = asyncio.ensure_future(b.cluster.reserve("m1"))
-        await a.cluster.record_outcome("m1", None)
-        assert await other is None
+async def send(process: Process, client: Client, value: int = 1) -> Outcome:
+    """As POST /broadcast to a connection does."""
+
+    async def now(message_id: str) -> Outcome:
+        receipt = AwaitedReceipt()
+        process.cluster.send(client.id, Publication("", "e", value), receipt, message_id)
+        sent, failed = await receipt.outcome()
+        return {"sent": sent, "failed": failed, "stale": int(not sent and not failed)}
+
+    return await process.cluster.once("m1", None, client.id, now)
 
 
-async def test_a_process_that_dies_meanwhile_blocks_the_id_for_seconds_only(redis_server: RedisServer) -> None:
-    async with processes(redis_server.url, "node_a") as (a,):
-        assert await a.cluster.reserve("m1") is None
-        with redis_server.client() as client:
-            assert 0 < client.ttl(KEY) <= 10
-            client.delete(KEY)
-        assert await a.cluster.reserve("m1") is None
-
-
-async def test_an_id_that_redis_stored_after_we_gave_up_can_be_reserved_again(own_redis_server: RedisServer) -> None:
-    async with processes(own_redis_server.url, "node_a") as (a,):
-        own_redis_server.pause()
-        with pytest.raises(BrokerUnavailable):
-            await a.cluster.reserve("m1")
-        own_redis_server.resume()
-        with own_redis_server.client() as client:
-            await passes(lambda: client.get(KEY) == b"?node_a")
-        assert await asyncio.wait_for(a.cluster.reserve("m1"), PATIENCE_SECONDS) is None
-        other = asyncio.ensure_future(a.cluster.reserve("m1"))
-        await a.cluster.record_outcome("m1", DONE)
-        assert await other == DONE
-
-
-async def test_an_id_of_which_nothing_more_is_known_is_a_duplicate(redis_server: RedisServer) -> None:
-    async with processes(redis_server.url, "node_a") as (a,):
-        for value in (b"1", b"nonsense", b"[]"):
-            with redis_server.client() as client:
-                client.set(KEY, value)
-            assert await a.cluster.reserve("m1") == {"sent": 0, "failed": 0, "stale": 0, "duplicate": 1}
-
-
-async def test_without_redis_a_claim_is_refused_and_settling_does_not_raise(own_redis_server: RedisServer) -> None:
-    async with processes(own_redis_server.url, "node_a") as (a,):
-        assert await a.cluster.reserve("m1") is None
-        own_redis_server.kill()
-        await a.cluster.record_outcome("m1", DONE)
-        await a.cluster.record_outcome("m1", None)
-        with pytest.raises(BrokerUnavailable):
-            await a.cluster.reserve("m2")
-
-
-DUPLICATE = {"sent": 0, "failed": 0, "stale": 0, "duplicate": 1}
+async def heard_until_last(process: Process, server: RedisServer, channel: str = "news") -> list[object]:
+    """What the process has heard on `channel` of message m1, when something that was published later has come."""
+    with server.client() as client:
+        client.publish(f"fastws:channel:{channel}", b'{"event":"e","data":"last","ephemeral":true}')
+    await process.hub.until(lambda: "last" in process.hub.heard[channel])
+    return [value for value in process.hub.heard[channel] if value == 1]
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second try waits for the first for no time at all."""
+    """A second try waits for the outcome of the first for no time at all."""
     monkeypatch.setattr(redis_message_ids, "WAIT_SECONDS", -1.0)
 
 
-def publish(process: Process, value: int = 1) -> AwaitedReceipt:
-    """As POST /broadcast does after its claim."""
-    receipt = AwaitedReceipt()
-    process.cluster.publishing("m1")
-    process.broker.publish(Publication("news", "e", value), receipt)
-    return receipt
-
-
-@pytest.mark.usefixtures("impatient")
-async def test_what_is_published_stays_so_however_long_its_outcome_takes(redis_server: RedisServer) -> None:
-    """With a `flush_interval` the outcome may come after the claim has run out."""
-    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
-        assert await a.cluster.reserve("m1") is None
-        with pytest.raises(Unavailable):
-            await b.cluster.reserve("m1")
-        await publish(a).outcome()
+@each_kind
+async def test_one_process_is_first_and_the_others_get_its_outcome(
+    redis_server: RedisServer, rules: HistoryRules
+) -> None:
+    async with processes(redis_server.url, *NODES, rules=rules) as (a, b):
+        await subscribed(b.broker, b.hub, "news")
+        outcomes = await asyncio.gather(*(publish(process) for process in (a, b) * 3))
+        assert all(outcome == outcomes[0] for outcome in outcomes)
+        assert ("offset" in outcomes[0]) is bool(rules)
+        assert await heard_until_last(b, redis_server) == [1]
         with redis_server.client() as client:
-            assert client.get(KEY) == b"!node_a"
             assert 290 < client.ttl(KEY) <= 300
-        assert await b.cluster.reserve("m1") == DUPLICATE
-        assert await a.cluster.reserve("m1") == DUPLICATE
-        await a.cluster.record_outcome("m1", DONE)
-        assert await b.cluster.reserve("m1") == DONE
+
+
+@each_kind
+@pytest.mark.parametrize("word", [b"EVALSHA", b"news"])
+async def test_a_publication_that_never_reached_redis_is_made_by_the_next_try(
+    own_redis_server: RedisServer, rules: HistoryRules, word: bytes
+) -> None:
+    """The connection is lost while the command is sent: nobody knows the outcome, and nothing was published."""
+    async with (
+        TcpProxy(own_redis_server.port) as proxy,
+        processes(proxy.url, NODES[0], rules=rules) as (a,),
+        processes(own_redis_server.url, NODES[1], rules=rules) as (b,),
+    ):
+        await subscribed(b.broker, b.hub, "news")
+        await publish_before(a)
+        proxy.cut_at = word
+        with pytest.raises(OutcomeUnknown):
+            await publish(a)
+        assert "duplicate" not in await publish(b)
+        assert await heard_until_last(b, own_redis_server) == [1]
+
+
+@each_kind
+@pytest.mark.usefixtures("impatient")
+async def test_a_publication_whose_answer_is_lost_is_not_made_again(
+    own_redis_server: RedisServer, rules: HistoryRules
+) -> None:
+    async with (
+        TcpProxy(own_redis_server.port) as proxy,
+        processes(proxy.url, NODES[0], rules=rules) as (a,),
+        processes(own_redis_server.url, NODES[1], rules=rules) as (b,),
+    ):
+        await subscribed(b.broker, b.hub, "news")
+        await publish_before(a)
+        proxy.cut_after = b"EVALSHA"
+        with pytest.raises(OutcomeUnknown):
+            await publish(a)
+        await b.hub.until(lambda: 1 in b.hub.heard["news"])
+        again = await publish(b)
+        assert again["duplicate"] == 1
+        if rules:
+            with own_redis_server.client() as client:
+                top, epoch = client.hmget("fastws:{news}:meta", "top", "epoch")
+            assert (again["offset"], again["epoch"]) == (int(top), epoch.decode())
+        await passes(lambda: a.broker.commander.is_up)
+        assert await publish(a) == again
+        assert await heard_until_last(b, own_redis_server) == [1]
+
+
+async def publish_before(process: Process) -> None:
+    """Publish something else, so that scripts are loaded and the numbering is known."""
+    receipt = AwaitedReceipt()
+    process.broker.publish(Publication("news", "e", "before"), receipt, "before")
+    await receipt.outcome()
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+@pytest.mark.usefixtures("impatient")
+async def test_a_message_to_one_connection_is_delivered_once_too(own_redis_server: RedisServer, is_here: bool) -> None:
+    async with (
+        TcpProxy(own_redis_server.port) as proxy,
+        processes(proxy.url, NODES[0]) as (a,),
+        processes(own_redis_server.url, NODES[1]) as (b,),
+    ):
+        client = (a if is_here else b).connect("ada")
+        proxy.cut_at = b"fastws:message"
+        with pytest.raises(OutcomeUnknown):
+            await send(a, client)
+        assert client.taken == []
+        await passes(lambda: a.broker.is_up)
+        await passes(lambda: b.broker.is_up)
+        assert await send(b, client) == {"sent": 1, "failed": 0, "stale": 0}
+        assert await send(a, client) == {"sent": 1, "failed": 0, "stale": 0}
+        assert len(client.taken) == 1
+
+
+async def test_a_message_that_its_process_refuses_may_be_sent_again(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with processes(redis_server.url, *NODES) as (a, b):
+        client = b.connect("ada")
+        right = b.cluster._local.send
+
+        def refuse(connection_id: str, publication: Publication, receipt: Receipt) -> None:
+            receipt.refused(BadRequest("too deep"))
+
+        monkeypatch.setattr(b.cluster._local, "send", refuse)
+        with pytest.raises(BadRequest, match="too deep"):
+            await send(a, client)
+        monkeypatch.setattr(b.cluster._local, "send", right)
+        assert (await send(a, client))["sent"] == 1
+        assert (await send(b, client))["sent"] == 1
+        assert len(client.taken) == 1
+
+
+async def test_nobody_has_the_connection_that_an_id_from_elsewhere_names(redis_server: RedisServer) -> None:
+    async with processes(redis_server.url, NODES[0]) as (a,):
+        stale = {"sent": 0, "failed": 0, "stale": 1}
+        assert await send(a, Client("?", "ada")) == stale
+        assert await send(a, Client("x" * 20, "ada")) == stale
+        assert await send(a, Client("x" * 20, "ada")) == stale
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_process_that_dies_after_its_publication_leaves_the_id_taken(redis_server: RedisServer) -> None:
-    async with processes(redis_server.url, "node_b") as (b,):
-        dying = Process(redis_server.url, "node_a")
+    async with processes(redis_server.url, NODES[1]) as (b,):
+        dying = Process(redis_server.url, NODES[0])
         await dying.broker.start()
         await dying.cluster.start()
-        assert await dying.cluster.reserve("m1") is None
-        await publish(dying).outcome()
+        receipt = AwaitedReceipt()
+        dying.broker.publish(Publication("news", "e", 1), receipt, "m1")
+        await receipt.outcome()
         await dying.die()
-        assert await b.cluster.reserve("m1") == DUPLICATE
+        with redis_server.client() as client:
+            assert client.get(KEY) == b"!" + NODES[0].encode()
+        assert await publish(b) == DUPLICATE
 
 
-async def test_a_second_try_gets_the_outcome_of_a_first_that_ends_in_time(redis_server: RedisServer) -> None:
-    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
-        assert await a.cluster.reserve("m1") is None
-        await publish(a).outcome()
-        other = asyncio.ensure_future(b.cluster.reserve("m1"))
-        await a.cluster.record_outcome("m1", DONE)
-        assert await other == DONE
+async def test_an_id_of_which_nothing_more_is_known_is_a_duplicate(redis_server: RedisServer) -> None:
+    async with processes(redis_server.url, NODES[0]) as (a,):
+        for value in (b"1", b"nonsense", b"[]"):
+            with redis_server.client() as client:
+                client.set(KEY, value)
+            assert await publish(a) == DUPLICATE
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_publication_whose_answer_is_lost_is_not_made_twice(own_redis_server: RedisServer) -> None:
-    """Redis stops between request and answer. Whether it was carried out or not, a retry delivers the message once."""
-    async with processes(own_redis_server.url, "node_a", "node_b") as (a, b):
-        await subscribed(b.broker, b.hub, "news")
-        assert await a.cluster.reserve("m1") is None
-        own_redis_server.pause()
-        receipt = publish(a)
-        await asyncio.sleep(0)
-        with pytest.raises(OutcomeUnknown):
-            await receipt.outcome()
-        a.cluster.leave("m1")
-        own_redis_server.resume()
-        await passes(lambda: a.broker.commander.is_up)
-        known = await a.cluster.reserve("m1")
-        if known is None:
-            await publish(a).outcome()
-        else:
-            assert known == DUPLICATE
-        with own_redis_server.client() as client:
-            client.publish("fastws:channel:news", b'{"event":"e","data":"last"}')
-        await b.hub.until(lambda: "last" in b.hub.heard["news"])
-        assert b.hub.heard["news"].count(1) == 1
-
-
-async def test_a_process_that_was_delayed_does_not_trust_its_old_reservation(
+async def test_an_id_that_a_process_of_an_older_version_has_claimed_is_waited_for(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It reads that it was first after the entry expired in Redis: another process may have been first since."""
-    monkeypatch.setattr(redis_message_ids, "UNDER_WAY_SECONDS", 1)
-    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
-        call = a.broker.commander.call
-        is_first = True
-
-        async def late(*words: bytes | str | int | float) -> object:
-            nonlocal is_first
-            reply = await call(*words)
-            if is_first:
-                is_first = False
-                with redis_server.client() as client:
-                    client.delete(KEY)
-                assert await b.cluster.reserve("m1") is None
-                await b.cluster.record_outcome("m1", DONE)
-                ended = asyncio.get_running_loop().time() + 0.5
-                await passes(lambda: asyncio.get_running_loop().time() >= ended)
-            return reply
-
-        monkeypatch.setattr(a.broker.commander, "call", late)
-        assert await a.cluster.reserve("m1") == DONE
+    async with processes(redis_server.url, NODES[0]) as (a,):
+        with redis_server.client() as client:
+            client.set(KEY, b"?old")
+            waiting = asyncio.ensure_future(publish(a))
+            await publish_before(a)
+            assert not waiting.done()
+            client.delete(KEY)
+            assert await waiting == DONE
+            client.set(KEY, b"?old")
+        monkeypatch.setattr(redis_message_ids, "WAIT_SECONDS", -1.0)
+        with pytest.raises(Unavailable):
+            await publish(a)
 
 
-async def test_what_was_certainly_not_published_is_free_again(redis_server: RedisServer) -> None:
-    async with processes(redis_server.url, "node_a", "node_b") as (a, b):
-        assert await a.cluster.reserve("m1") is None
-        a.cluster.publishing("m1")
-        await a.cluster.record_outcome("m1", None)
-        assert await b.cluster.reserve("m1") is None
+@each_kind
+async def test_scripts_that_redis_has_forgotten_are_loaded_again(
+    own_redis_server: RedisServer, rules: HistoryRules
+) -> None:
+    async with processes(own_redis_server.url, NODES[0], rules=rules) as (a,):
+        await publish_before(a)
+        with own_redis_server.client() as client:
+            client.script_flush()
+
+        async def succeeds() -> bool:
+            try:
+                return "duplicate" not in await publish(a)
+            except BrokerUnavailable:
+                return False
+
+        async with asyncio.timeout(30):
+            while not await succeeds():
+                await asyncio.sleep(0.01)
+
+
+async def test_without_redis_it_is_refused_and_an_outcome_that_is_not_stored_costs_nothing(
+    own_redis_server: RedisServer,
+) -> None:
+    with capture_logs() as logs:
+        async with processes(own_redis_server.url, NODES[0]) as (a,):
+
+            async def then_redis_dies(message_id: str) -> Outcome:
+                own_redis_server.kill()
+                return DONE
+
+            assert await a.cluster.once("m1", "news", None, then_redis_dies) == DONE
+            with pytest.raises(BrokerUnavailable):
+                await publish(a)
+    assert len([line for line in logs if line["event"] == "outcome of message_id not stored"]) == 1
 
 
 async def test_a_redis_without_memory_is_named_and_logged_once_a_minute(own_redis_server: RedisServer) -> None:
     with capture_logs() as logs:
-        async with processes(own_redis_server.url, "node_a") as (a,):
-            for number in range(20):
-                assert await a.cluster.reserve(f"before{number}") is None
+        async with processes(own_redis_server.url, NODES[0]) as (a,):
             with own_redis_server.client() as client:
                 client.config_set("maxmemory", 1)
-            for number in range(20):
+            for _ in range(20):
                 with pytest.raises(BrokerUnavailable, match="Redis is out of memory: raise its maxmemory") as refused:
-                    await a.cluster.reserve(f"m{number}")
+                    await publish(a)
                 assert refused.value.cause.startswith("OOM ")
-                await a.cluster.record_outcome(f"before{number}", DONE)
-    lines = [line for line in logs if line["event"] == "redis refused a command"]
-    assert [line["reason"][:4] for line in lines if line["kind"] == "SET OOM"] == ["OOM "]
-    assert len([line for line in logs if line["event"] == "outcome of message_id not stored"]) == 1
+    lines = [line for line in logs if line["event"] == "message from redis rejected"]
+    assert len(lines) == 1

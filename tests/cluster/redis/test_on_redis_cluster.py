@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from fastws.brokers.redis.node import RedisNode
 from fastws.brokers.redis.wire.cluster.slots import key_slot
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import passes
 from tests.brokers.small_cluster import QUICK, processes
 from tests.cluster.redis.present import present
+from tests.cluster.redis.test_message_ids import publish, send
 from tests.cluster.redis.test_webhooks import Node, nodes
 from tests.redis_cluster import ClusterNode, RedisCluster
 from tests.webhook_receiver import Receiver, receiver
@@ -38,14 +40,16 @@ async def test_ids_and_metrics_lie_where_the_channel_does(redis_cluster: RedisCl
             await passes(lambda process=process: len(process.broker.nodes) >= 3)
             process.broker.topology.moved = lambda *of: moves.append(of)  # type: ignore[attr-defined]
         for channel in ("c1", "c2", "c3", "workspace:w{1}"):
-            assert await a.cluster.reserve("m", channel) is None
-            a.cluster.publishing("m", channel)
-            await a.cluster.record_outcome("m", {"sent": 1}, channel)
-            assert await b.cluster.reserve("m", channel) == {"sent": 1}
+            assert await publish(a, channel=channel) == await publish(b, channel=channel)
             a.broker.publish(Publication(channel, "metrics_update", {"metric_type": "a:b"}))
-        assert await a.cluster.reserve("direct") is None
-        await a.cluster.record_outcome("direct", None)
-        for name in ("fastws:{c1}:message:m", "fastws:{workspace:w%7B1%7D}:message:m"):
+        client = b.connect("bob")
+        assert [(await send(process, client))["sent"] for process in (a, b, a)] == [1, 1, 1]
+        assert len(client.taken) == 1
+        for name in (
+            "fastws:{c1}:message:m1",
+            "fastws:{workspace:w%7B1%7D}:message:m1",
+            f"fastws:{{node:{B}}}:message:m1",
+        ):
             assert owner(redis_cluster, name).ask("EXISTS", name) == 1
         name = "fastws:{workspace:w%7B1%7D}:metrics:a%3Ab"
         await passes(lambda: owner(redis_cluster, name).ask("EXISTS", name) == 1)
@@ -56,7 +60,7 @@ async def test_a_request_reaches_a_process_that_is_being_subscribed_again(redis_
     async with processes(redis_cluster.url, A, B) as (a, b):
         await passes(lambda: a.cluster.registry.others)
         client = b.connect("bob")
-        names = (f"fastws:node:{B}".encode(),)
+        names = (f"fastws:{{node:{B}}}".encode(),)
         b.broker.listener.drop(names)
         node = owner(redis_cluster, f"fastws:node:{B}")
         await passes(lambda: f"fastws:node:{B}" not in node.ask("PUBSUB", "SHARDCHANNELS"))  # type: ignore[operator]
@@ -156,8 +160,15 @@ async def test_nobody_counts_as_dead_while_their_messages_do_not_arrive(redis_cl
         topology = a.broker.topology
         node = next(one for one in topology.nodes if (b"fastws:nodes",) in one.listener._asked)
         assert node is not topology.home
+        lost, seen = a.broker.listener_lost, []
+
+        def look(node: RedisNode) -> None:
+            lost(node)
+            is_served = a.broker.is_served(b"fastws:nodes")
+            seen.append((is_served, topology.home.listener.is_up, a.cluster.registry.is_alive(B)))
+
+        a.broker.listener_lost = look  # type: ignore[method-assign]
         node.listener.give_up("the test")
-        await passes(lambda: not a.broker.is_served(b"fastws:nodes"))
-        assert topology.home.listener.is_up
-        assert a.cluster.registry.is_alive(B)
+        await passes(lambda: seen)
+        assert seen[0] == (False, True, True)
         await passes(lambda: not a.cluster.registry.is_alive(B))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fastws.backend import AsyncRedisBroadcaster, RedisBroadcaster
+from fastws.brokers.history import HistoryRules
 from fastws.brokers.redis.acl import CLUSTER_COMMANDS, acl_rule
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.wire.cluster.slots import key_slot
@@ -20,6 +21,7 @@ from tests.brokers.redis.documented_user import documented_rule, rights_in_a_clu
 from tests.brokers.redis.topology.test_cluster_history import RULES, joined
 from tests.brokers.redis.topology.test_redis_cluster import JOBS, QUICK
 from tests.cluster.redis.present import present
+from tests.cluster.redis.test_message_ids import publish
 from tests.redis_cluster import RedisCluster, until
 
 A, B = "nodeAA", "nodeBB"
@@ -70,15 +72,15 @@ async def test_the_documented_user_may_do_all_that_processes_do(redis_cluster: R
         source = redis_cluster.owner(slot)
         target = next(node for node in redis_cluster.running if node.is_primary() and node is not source)
         redis_cluster.begin_move(slot, source, target)
-        assert await a.cluster.reserve("m1", "chat") is None
-        await a.cluster.record_outcome("m1", {"sent": 1}, "chat")
+        first = await publish(a, channel="chat")
         redis_cluster.carry_keys(slot, source, target)
         redis_cluster.end_move(slot, source, target)
-        assert await b.cluster.reserve("m1", "chat") == {"sent": 1}
+        assert await publish(b, channel="chat") == first
+        assert b.hub.heard["chat"].count(1) == 1
         a.broker.publish(Publication("workspace:w1", "metrics_update", {"total": 5}))
         with RedisBroadcaster(user_url) as backend:
             await asyncio.to_thread(backend.publish, "chat", "e", 1)
-        await b.hub.until(lambda: bool(b.hub.heard["chat"] and b.hub.heard["workspace:w1"]))
+        await b.hub.until(lambda: b.hub.heard["chat"].count(1) == 2 and bool(b.hub.heard["workspace:w1"]))
         b.table.left(members[1], "c")
         await a.knows(members[0])
         await b.broker.topology.stop()
@@ -128,7 +130,7 @@ def test_the_doctor_of_a_cluster_that_is_away_or_none_at_all(redis_cluster: Redi
 async def test_the_documented_user_may_keep_a_history(redis_cluster: RedisCluster, user_url: str) -> None:
     hub, other = RecordingHub(), RecordingHub()
     config = Config(redis_url=user_url)
-    one, two = (RedisBroker(each, config, timeouts=QUICK, rules=RULES) for each in (hub, other))
+    one, two = (RedisBroker(each, config, timeouts=QUICK, rules=HistoryRules(RULES)) for each in (hub, other))
     for broker in (one, two):
         await broker.start()
         await passes(lambda broker=broker: len(broker.nodes) >= 3 and all(node.is_up for node in broker.nodes))

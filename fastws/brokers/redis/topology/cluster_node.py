@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fastws.brokers.redis.node import NodeEvents, NodeOptions, RedisNode
+from fastws.brokers.redis.once import load_first
 from fastws.brokers.redis.wire.cluster.cluster_commander import ClusterCommander, Slots
 from fastws.brokers.redis.wire.cluster.sharded_listener import ShardedListener
 from fastws.brokers.redis.wire.cluster.slots import Node, key_of, key_slot
@@ -106,6 +107,11 @@ class ClusterNode(RedisNode):
     def _listener_down(self, reason: str) -> None:
         super()._listener_down(reason)
         self._cluster.doubt()
+
+    def _commander_up(self) -> None:
+        # Commands that follow a slot come without the script that they run.
+        load_first(self.commander)
+        super()._commander_up()
 
     def _commander_down(self, reason: str) -> None:
         super()._commander_down(reason)

@@ -37,13 +37,25 @@ class Command(NamedTuple):
     is_bound: bool = False
 
 
+class Staying:
+    """The callback of a command that must run here or not at all: in a Redis Cluster, it gets the error ASK."""
+
+    __slots__ = ("_answered",)
+
+    def __init__(self, answered: Answered) -> None:
+        self._answered = answered
+
+    def __call__(self, reply: object) -> None:
+        self._answered(reply)
+
+
 class RedisCommander(asyncio.Protocol):
     """Sends commands in the order of `send`. Each callback is called exactly once.
 
     A command that Redis does not answer within `timeouts.answer_seconds` is refused, and the connection is closed.
     Nothing is sent twice. A new connection first closes the old one in Redis: commands that Redis has not read yet
     must not run after those of the new connection. Commands are sent between `on_up` and `on_down(reason)`.
-    `on_read_only(reason)` is called when Redis refuses a write.
+    `on_read_only(reason)` is called when Redis refuses a write. `scripts` are those that the connection has loaded.
     """
 
     def __init__(
@@ -57,6 +69,7 @@ class RedisCommander(asyncio.Protocol):
         self.on_ready: Callable[[], None] = _not_linked
         self.on_lost: Callable[[str], None] = _not_linked
         self.is_up = False
+        self.scripts: set[bytes] = set()
         self._name = name
         self._on_up = on_up
         self._on_down = on_down
@@ -73,7 +86,6 @@ class RedisCommander(asyncio.Protocol):
         self._is_flush_scheduled = False
         self._is_write_paused = False
         self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
         self._reason = ""
         self._refusals = ThrottledLog(_log)
 
@@ -86,6 +98,10 @@ class RedisCommander(asyncio.Protocol):
             payload,
         )
         self.send(packed, answered)
+
+    def publish_word(self, name: bytes) -> bytes:
+        """Return the command that publishes on the Redis channel `name`."""
+        return b"PUBLISH"
 
     def for_key(self, key: bytes) -> RedisCommander:
         """Return the commander for commands without a key that prepare others with `key`, such as SCRIPT LOAD."""
@@ -156,6 +172,7 @@ class RedisCommander(asyncio.Protocol):
     def connected(self, transport: asyncio.Transport, client_id: int | None) -> None:
         self._transport = transport
         self._reader = hiredis.Reader()
+        self.scripts.clear()
         self._client_id = client_id
         self._is_write_paused = False
         # Another Redis, or one that has restarted, may have given this connection the number of the old one.

@@ -99,7 +99,7 @@ async def test_a_lost_node_costs_its_own_channels_alone(
         with pytest.raises(BrokerUnavailable):
             await published(broker, "b", 2)
         own_redis_server.start()
-        await passes(lambda: broker.subscriptions.is_confirmed("b"))
+        await passes(lambda: broker.subscriptions.is_confirmed("b") and topology.nodes[1].commander.is_up)
         assert await published(broker, "b", 3) == (1, 0)
         assert hub.heard == {"a": [1], "b": [GAP, 3]}
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 import hiredis
 
 from fastws.brokers.redis.wire.cluster.slots import Node, Redirection, key_of, key_slot, redirection
-from fastws.brokers.redis.wire.commander import Answered, Command, RedisCommander
+from fastws.brokers.redis.wire.commander import Answered, Command, RedisCommander, Staying
 from fastws.brokers.redis.wire.resp import pack
 
 _PING: Final = pack(b"PING")
@@ -68,6 +68,9 @@ class ClusterCommander(RedisCommander):
         else:
             RedisCommander.send(self, packed, answered)
 
+    def publish_word(self, name: bytes) -> bytes:
+        return b"PUBLISH" if self._is_classic(name) else b"SPUBLISH"
+
     def send(self, packed: bytes, answered: Answered, *, is_bound: bool = False) -> None:
         if self._moving:
             moving = self._moving.get(key_slot(key_of(packed)))
@@ -79,7 +82,7 @@ class ClusterCommander(RedisCommander):
     def _answer(self, command: Command, reply: object) -> None:
         if isinstance(reply, hiredis.ReplyError) and command.packed:
             found = redirection(reply, self.node)
-            if found is not None:
+            if found is not None and not (found.is_asking and isinstance(command.answered, Staying)):
                 self._redirect(command, found, reply)
                 return
         RedisCommander._answer(self, command, reply)
