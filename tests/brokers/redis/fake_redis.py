@@ -148,7 +148,7 @@ class FakeRedis:
 
     def _page(self, key: bytes, numbering: Numbering | None, arguments: list[bytes]) -> Reply:
         if numbering is None:
-            return [0, None, b"", [], b""]
+            return [0, None, b"", [], b"", -2]
         reverse, start, end, count, _ = arguments
         low = 0 if start == b"-" else int(start.partition(b"-")[0])
         high = numbering.top if end == b"+" else int(end.partition(b"-")[0])
@@ -156,7 +156,8 @@ class FakeRedis:
         if reverse == b"1":
             found.reverse()
         first = b"%d-0" % numbering.entries[0][0] if numbering.entries else b""
-        return [numbering.top, numbering.epoch, first, [_entry(entry) for entry in found[: int(count)]], b""]
+        left = int((numbering.entries_until - self.clock()) * 1000) if numbering.entries else -2
+        return [numbering.top, numbering.epoch, first, [_entry(entry) for entry in found[: int(count)]], b"", left]
 
 
 def _envelope(numbering: Numbering, rest: bytes) -> bytes:
