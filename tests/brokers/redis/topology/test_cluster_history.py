@@ -149,3 +149,22 @@ async def test_killed_primary_costs_refusals_and_nothing_that_was_accepted(redis
         await passes(lambda: not is_whole())
         await passes(is_whole)
         assert not any(running.refused[channel] for channel in others)
+
+
+async def test_publications_that_only_the_new_node_has_are_filled_in(redis_cluster: RedisCluster) -> None:
+    """While the keys of a slot have been carried over, subscribers are still at the old node and hear nothing."""
+    (channel, other, *_) = one_channel_per_shard(redis_cluster)
+    source, target = (redis_cluster.owner(slot_of(name)) for name in (channel, other))
+    async with on_cluster(redis_cluster, rules=HistoryRules(RULES)) as (broker, hub):
+        await joined(broker, hub, [channel])
+        running = Traffic(broker, [channel])
+        await passes(lambda: len(running.accepted[channel]) > 5)
+        await running.stop()
+        redis_cluster.begin_move(slot_of(channel), source, target)
+        redis_cluster.carry_keys(slot_of(channel), source, target)
+        running.publish()
+        await passes(lambda: running.open == 0)
+        assert running.number not in heard(hub, channel)
+        redis_cluster.end_move(slot_of(channel), source, target)
+        await hub.until(lambda: running.number in heard(hub, channel))
+        assert heard(hub, channel) == list(range(1, running.number + 1))
