@@ -9,6 +9,7 @@ from typing import Final
 
 from fastws.endpoints.application import Application
 from fastws.endpoints.client_bundle import bundle
+from fastws.endpoints.client_package import package
 from fastws.errors import NotFound
 from fastws.wire.request import Request
 from fastws.wire.response import Response
@@ -19,9 +20,11 @@ _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
     ".ts": "text/plain; charset=utf-8",
+    ".tgz": "application/gzip",
 }
 CLIENT: Final = "client"
 CLIENT_ENTRY: Final = "fastws.js"
+CLIENT_PACKAGE: Final = "fastws.tgz"
 # Loaded by pages beside fastws.js, and by it where a client speaks msgpack.
 PUBLISHED: Final = frozenset(
     {"members.js", "msgpack.js", "react.js", "react_channels.js", "react_presence.js", "react_provider.js"}
@@ -52,7 +55,7 @@ def console_file(application: Application, request: Request, *, file: str, **_: 
 
 
 def client_file(application: Application, request: Request, *, file: str, **_: str) -> Response:
-    """GET /client/{file}: the browser client, its React hooks and their types, for pages of any origin."""
+    """GET /client/{file}: the browser client, React hooks, types, and all as a package for npm, for any origin."""
     return _answer(request, CLIENT, file, _OF_CLIENT)
 
 
@@ -85,10 +88,11 @@ def _files(folder: str) -> dict[str, tuple[bytes, str]]:
 
 
 def _client_files(bodies: dict[str, bytes]) -> dict[str, bytes]:
-    """Return the published files of the browser client: its modules in one file, and what is loaded later."""
+    """Return the published files of the browser client: its modules in one file, what is loaded later, the package."""
     modules = {name: body.decode() for name, body in bodies.items() if _suffix(name) == ".js"}
     published = {name: body for name, body in bodies.items() if name in PUBLISHED or _suffix(name) == ".ts"}
-    return {**published, CLIENT_ENTRY: bundle(CLIENT_ENTRY, modules).encode()}
+    published[CLIENT_ENTRY] = bundle(CLIENT_ENTRY, modules).encode()
+    return {**published, CLIENT_PACKAGE: package(published)}
 
 
 def _suffix(name: str) -> str:
