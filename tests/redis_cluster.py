@@ -225,7 +225,7 @@ def _ranges(node: ClusterNode) -> list[tuple[int, int, int]]:
     return sorted((first, last, primary[1]) for first, last, primary, *_ in reply)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _shared_redis_cluster() -> Iterator[RedisCluster]:
     with TemporaryDirectory(prefix="fastws-cluster-") as directory:
         cluster = RedisCluster(Path(directory))
@@ -235,7 +235,10 @@ def _shared_redis_cluster() -> Iterator[RedisCluster]:
 
 @pytest.fixture
 def redis_cluster(_shared_redis_cluster: RedisCluster) -> Iterator[RedisCluster]:
-    """A whole cluster of the whole test run. A test may move slots and kill nodes: they run again after it."""
+    """A whole cluster, the same one for all tests of a module.
+
+    A test may move slots, add nodes and kill nodes: they run again after it. Where slots and replicas are stays so.
+    """
     cluster = _shared_redis_cluster
     yield cluster
     for node in cluster.nodes:
