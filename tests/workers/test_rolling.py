@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 
 from tests.hostile.certificates import Certificate
 from tests.hostile.server_process import PATIENCE_SECONDS, SECRET
@@ -25,6 +26,11 @@ def roll(server: Supervised) -> None:
     rolled = len(server.log_lines("worker replaced")) + len(server.workers())
     server.signal(signal.SIGHUP)
     server.wait_for("worker replaced", rolled)
+
+
+def connect_to_both(server: Supervised) -> list[ClientConnection]:
+    """So many clients that each of two workers has one. It then takes its time to drain."""
+    return [server.connect() for _ in range(24)]
 
 
 def upgrade(port: int) -> bytes:
@@ -166,7 +172,7 @@ def test_new_worker_that_dies_before_the_others_are_ready_ends_the_roll(supervis
 def test_idle_http_connections_of_replaced_workers_are_closed(supervise: Supervise) -> None:
     server = supervise("--drain-timeout", "3")
     ready = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    websockets = [server.connect() for _ in range(8)]  # so that both workers take their time
+    websockets = connect_to_both(server)
     plain = [socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) for _ in range(8)]
     try:
         for client in plain:
@@ -193,7 +199,7 @@ def test_idle_http_connections_of_replaced_workers_are_closed(supervise: Supervi
 def test_request_begun_before_its_worker_is_replaced_gets_a_last_answer(supervise: Supervise) -> None:
     server = supervise("--drain-timeout", "3")
     ready = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    websockets = [server.connect() for _ in range(8)]
+    websockets = connect_to_both(server)
     plain = [socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) for _ in range(8)]
     try:
         for client in plain:
