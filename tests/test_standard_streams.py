@@ -80,7 +80,7 @@ def test_what_is_closed_is_open_in_the_workers_too(redis_server: RedisServer) ->
     with started((0, 1, 2), *SERVE, *flags) as process:
         wait_for_answer(process, port)
         workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(workers) == 2
+        assert len(workers) == 3, "two workers and the image that they were forked from"
         for pid in (str(process.pid), *workers):
             # Of a worker, 0 is what it was told to do.
             for number in (1, 2) if pid in workers else (0, 1, 2):

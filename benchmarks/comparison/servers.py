@@ -71,7 +71,7 @@ FASTWS: Final = Peer(
         *(sys.executable, "-m", "fastws", "serve", "--port", "{port}"),
         *("--mount", "/echo=echo", "--log-level", "warning"),
     ),
-    ("fastws",),
+    ("fastws-server",),
 )
 ALL: Final[Sequence[Peer]] = (
     FASTWS,

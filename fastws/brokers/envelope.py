@@ -11,6 +11,7 @@ and the epoch, then by the same as in version 1. Instead of that, `g` announces 
 
 from __future__ import annotations
 
+import time
 from sys import intern
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +39,8 @@ _NEW_EPOCH: Final = ord("g")
 _PREFIX_BYTES: Final = 5
 _CODEC_BYTE: Final = {"json": b"j", "msgpack": b"m"}
 _CODEC_NAME: Final = {0x6A: "json", 0x6D: "msgpack"}
+# Fields of the header. A later version may add more at the end.
+_FIELDS: Final = 11
 _LABELS: Final = frozenset((str, int))
 _SCALARS: Final = frozenset((str, int, float))
 _STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -74,8 +77,11 @@ class NewEpoch(NamedTuple):
 
 
 def encode_rest(publication: Publication, node: str, number: int) -> bytes:
-    """Encode `publication` without the version, offset and epoch, which Redis adds. Raises Unencodable."""
-    return _encode(b"", publication, node, number)
+    """Encode `publication` without the version, offset and epoch, which Redis adds. Raises Unencodable.
+
+    One without a timestamp gets the present time: it is read again later.
+    """
+    return _encode(b"", publication, node, number, time.time() if publication.timestamp is None else None)
 
 
 def decode_numbered(payload: bytes, channel: str) -> Numbered | NewEpoch:
@@ -104,9 +110,9 @@ def encode(publication: Publication, node: str = "", number: int = 0) -> bytes:
     return _encode(_START, publication, node, number)
 
 
-def _encode(start: bytes, publication: Publication, node: str, number: int) -> bytes:
+def _encode(start: bytes, publication: Publication, node: str, number: int, now: float | None = None) -> bytes:
     body = encode_body(publication.data)
-    header = _header(publication, node, number)
+    header = _header(publication, node, number, now)
     return b"".join((start, _CODEC_BYTE[body.codec], len(header).to_bytes(4, "big"), header, body.body))
 
 
@@ -174,7 +180,7 @@ def foreign_publication(value: dict[str, object], channel: str) -> Publication:
     )
 
 
-def _header(publication: Publication, node: str, number: int) -> bytes:
+def _header(publication: Publication, node: str, number: int, now: float | None) -> bytes:
     exclude = publication.exclude
     attributes = publication.attributes
     fields = (
@@ -183,7 +189,7 @@ def _header(publication: Publication, node: str, number: int) -> bytes:
         number,
         publication.type,
         publication.sender,
-        publication.timestamp,
+        publication.timestamp if now is None else now,
         publication.priority,
         publication.seq,
         publication.key,
@@ -211,12 +217,8 @@ def _decode_envelope(
     body_at = header_at + int.from_bytes(payload[start + 1 : header_at], "big")
     if body_at >= len(payload):
         raise BadRequest("envelope: it has no body")
-    try:
-        header = msgpack.unpackb(payload[header_at:body_at])
-        event, node, number, kind, sender, timestamp, priority, seq, key, exclude, attributes = header
-    except Exception as error:  # noqa: BLE001 the unpacker raises bare, Overflow-, Stack- and UnicodeErrors too
-        raise BadRequest(f"envelope: the header cannot be decoded: {error or type(error).__name__}") from None
-    _check_header(header)
+    header = _unpacked_header(payload[header_at:body_at])
+    event, node, number, kind, sender, timestamp, priority, seq, key, exclude, attributes = header
     body = Encoded(codec, payload[body_at:])
     if offset is not None:
         event = intern(event)  # it is kept
@@ -229,8 +231,22 @@ def _decode_envelope(
     return publication, node, number
 
 
+def _unpacked_header(packed: bytes) -> list[Any]:
+    """Return the fields that `_header` has written. Raises BadRequest."""
+    try:
+        header: list[Any] = msgpack.unpackb(packed)
+        if len(header) > _FIELDS:
+            del header[_FIELDS:]  # a later version has added some
+        _check_header(header)
+    except BadRequest:
+        raise
+    except Exception as error:  # noqa: BLE001 the unpacker raises bare, Overflow-, Stack- and UnicodeErrors too
+        raise BadRequest(f"envelope: the header cannot be decoded: {error or type(error).__name__}") from None
+    return header
+
+
 def _check_header(header: list[Any]) -> None:
-    """Raise BadRequest unless all fields have the types that `_header` writes."""
+    """Raise BadRequest unless all fields have the types that `_header` writes, ValueError if there are too few."""
     event, node, number, kind, sender, timestamp, priority, seq, key, exclude, attributes = header
     if type(event) is not str or type(node) is not str or type(number) is not int:
         raise BadRequest("envelope: event and node must be strings, number an integer")

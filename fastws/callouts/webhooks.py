@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import time
@@ -112,7 +113,9 @@ class WebhookClient:
         if self._client is None:
             import httpx  # only webhooks need it here
 
-            self._client = httpx.AsyncClient(timeout=None, follow_redirects=False)  # noqa: S113 # limited below
+            # Targets have limits of their own: those that hang must not take the connections of the others.
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+            self._client = httpx.AsyncClient(timeout=None, limits=limits, follow_redirects=False)  # noqa: S113 # limited above
         try:
             async with asyncio.timeout(REPLY_SECONDS):
                 status = await _post(self._client, target, body)
@@ -156,7 +159,7 @@ class WebhookSender:
         self._wall_clock = wall_clock
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
-        self._is_draining = False
+        self._draining = asyncio.Event()
         self._requests: set[asyncio.Task[None]] = set()
         self._busy: set[str] = set()
         # Events that were sent or given up, and are perhaps still in the queue.
@@ -172,8 +175,10 @@ class WebhookSender:
         try:
             while True:
                 await self._wake.wait()
-                if self.target.batch_seconds and not self._is_draining:
-                    await asyncio.sleep(self.target.batch_seconds)
+                if self.target.batch_seconds:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self.target.batch_seconds):
+                            await self._draining.wait()
                 self._wake.clear()
                 await self.turn()
         finally:
@@ -184,7 +189,7 @@ class WebhookSender:
 
     async def drain(self) -> None:
         """Return when nothing waits and no request is under way."""
-        self._is_draining = True
+        self._draining.set()
         self._idle.clear()
         self._wake.set()
         await self._idle.wait()

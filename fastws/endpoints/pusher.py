@@ -75,7 +75,9 @@ class PusherApi:
             if app is None:
                 raise NotFound("no app with this id: it must be an ID of the setting pusher_apps")
         path = request.target.partition("?")[0]
-        check_request(app, request.method, path, request.query, body, now=self._now())
+        # The body of a request to an app that is not enabled is not read.
+        read = body if app.is_enabled else None
+        check_request(app, request.method, path, request.query, read, now=self._now())
         if not app.is_enabled:
             raise Forbidden("this app is not enabled: see the setting pusher_enabled")
         return app

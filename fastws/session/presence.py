@@ -23,6 +23,9 @@ def read_presence(session: Session, channel: str, command: ReadPresence, request
         if isinstance(page, FastWSError):
             session.refuse(page, request_id)
         else:
-            session.send_reply(page, request_id)
+            try:
+                session.send_reply(page, request_id)
+            except FastWSError as error:
+                session.refuse(error, request_id)
 
     wait_for(session, lambda receive: presence.page(channel, command.limit, command.cursor, receive), answer)

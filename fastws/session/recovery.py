@@ -100,7 +100,7 @@ def read_history(session: Session, channel: str, command: ReadHistory, request_i
         if isinstance(page, FastWSError):
             session.refuse(page, request_id)
         else:
-            session.send_reply(HistoryPage(channel, page.publications, page.position), request_id)
+            _send_page(session, HistoryPage(channel, page.publications, page.position), request_id)
 
     wait_for(
         session,
@@ -109,3 +109,24 @@ def read_history(session: Session, channel: str, command: ReadHistory, request_i
         ),
         answer,
     )
+
+
+def _send_page(session: Session, page: HistoryPage, request_id: RequestId) -> None:
+    """Send `page` without the publications that the client's codec cannot represent: it was not sent them live."""
+    try:
+        session.send_reply(page, request_id)
+    except Unencodable:
+        readable = [publication for publication in page.publications if _is_readable(session, publication)]
+        session.services.counters.dropped["unencodable"] += len(page.publications) - len(readable)
+        try:
+            session.send_reply(HistoryPage(page.channel, readable, page.position), request_id)
+        except Unencodable as error:
+            session.refuse(error, request_id)
+
+
+def _is_readable(session: Session, publication: Publication) -> bool:
+    try:
+        session.services.replayed_frames(session.form, publication)
+    except Unencodable:
+        return False
+    return True

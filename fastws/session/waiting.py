@@ -43,7 +43,13 @@ def suspend(session: Session) -> None:
 def proceed(session: Session, then: Callable[[], None]) -> None:
     """End the suspension: call `then`, and process the backlog afterwards unless `then` suspends the session again."""
     backlog = _take_backlog(session)
-    then()
+    try:
+        then()
+    finally:
+        _go_on(session, backlog)
+
+
+def _go_on(session: Session, backlog: list[Message] | None) -> None:
     if session.peer.is_gone:
         session.backlog = None
     elif session.backlog is not None:

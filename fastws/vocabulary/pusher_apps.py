@@ -72,8 +72,11 @@ class PusherApp:
         return channel
 
     def is_channel_name(self, name: object) -> bool:
-        """Whether `name` is a valid channel name of this app. `#server-to-user-` is followed by any user id."""
-        if not isinstance(name, str):
+        """Whether `name` is a valid channel name of this app. `#server-to-user-` is followed by any user id.
+
+        The channels of apps with a namespace of their own are not channels of this one.
+        """
+        if not isinstance(name, str) or name.startswith(PREFIX):
             return False
         if name.startswith(_SERVER_TO_USER):
             return is_user_id(name.removeprefix(_SERVER_TO_USER))

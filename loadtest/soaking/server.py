@@ -95,7 +95,7 @@ class OwnServer:
 
     def workers(self) -> list[int]:
         """Process ids, oldest first."""
-        return sorted(set(descendants(self.pid)) - {self.pid})
+        return sorted(pid for pid in descendants(self.pid) if _is_worker(pid))
 
     def kill_worker(self) -> int | None:
         """SIGKILL the oldest worker. Returns its process id, or None if there are no workers."""
@@ -119,3 +119,12 @@ class OwnServer:
         if self._owns_redis and self.redis is not None:
             self.redis.kill()
         return code
+
+
+def _is_worker(pid: int) -> bool:
+    """Whether the process is a worker. The image that workers are forked from is not one."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has exited
+        return False
+    return b"fastws.workers.worker" in command.split(b"\0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import msgpack
 import orjson
@@ -35,6 +36,23 @@ FULL = Publication(
 def test_every_field_of_a_publication_survives_the_journey() -> None:
     letter = envelope.decode(envelope.encode(FULL, "n0de01", 42), "admin")
     assert letter == (FULL, "n0de01", 42, False)
+
+
+def test_fields_that_a_later_version_adds_are_skipped() -> None:
+    encoded = envelope.encode(FULL, "n0de01", 42)
+    size = int.from_bytes(encoded[3:7], "big")
+    header = msgpack.packb([*msgpack.unpackb(encoded[7 : 7 + size]), ["tag"], None])
+    later = b"".join((encoded[:3], len(header).to_bytes(4, "big"), header, encoded[7 + size :]))
+    assert envelope.decode(later, "admin") == envelope.decode(encoded, "admin")
+
+
+def test_what_is_kept_has_the_time_of_its_publication() -> None:
+    begun = time.time()
+    rest = envelope.encode_rest(Publication("c", "e", None), "node", 1)
+    numbered = envelope.decode_numbered(b"\xc1\x02" + bytes(8) + b"\x01e" + rest, "c")
+    assert isinstance(numbered, envelope.Numbered)
+    assert isinstance(numbered.publication.timestamp, float)
+    assert begun <= numbered.publication.timestamp <= time.time()
 
 
 @given(event=TEXT, kind=st.none() | TEXT, seq=st.none() | st.integers(0, 2**63), body=st.binary(min_size=1))

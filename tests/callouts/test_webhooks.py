@@ -173,6 +173,16 @@ async def test_a_batch_is_one_request_for_all_channels_that_no_request_has() -> 
         assert post.numbers()[2] == [4]
 
 
+async def test_a_stop_does_not_wait_until_a_batch_is_due() -> None:
+    queue, post = Queue(event(1, "a")), Posts()
+    async with sending(queue, target(batch_seconds=3600.0), post) as sender:
+        stopping = asyncio.create_task(sender.drain())
+        await post.wait(1)
+        post.answers[0].set_result("")
+        await asyncio.wait_for(stopping, PATIENCE_SECONDS)
+    assert queue.events == []
+
+
 async def test_it_gives_up_after_five_minutes_of_doubled_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     delays: list[float] = []
     monkeypatch.setattr(webhooks.asyncio, "sleep", _recorded(delays))
@@ -279,6 +289,18 @@ async def test_a_receiver_that_fails_redirects_and_comes_back_gets_each_event_on
         assert [status for *_, status in hook.requests] == [500, 307, 200]
         assert all(headers["X-Pusher-Key"] == "key" for headers, *_ in hook.requests)
         await client.close()
+
+
+async def test_receivers_that_hang_take_no_connections_from_others() -> None:
+    client = WebhookClient()
+    async with receiver() as hanging, receiver() as healthy:
+        hanging.gate.clear()
+        requests = [asyncio.create_task(client.post(target(hanging.url), b"{}")) for _ in range(110)]
+        assert await client.post(target(healthy.url), b"{}") == ""
+        for request in requests:
+            request.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
+    await client.close()
 
 
 async def test_a_receiver_that_hangs_or_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -280,6 +280,12 @@ async def test_seconds_after_the_last_publication_all_are_gone_but_not_the_posit
             assert not list(client.scan_iter("*:stream"))
     recovery = await sides.asked.subscribe(Position(10, epoch))
     assert (recovery.position, recovery.outcome) == (Position(10, epoch), "recovered")
+    # A new publication does not bring back the expired ones.
+    sides.publishing.broker.publish(Publication(CHANNEL, "e", {"n": 11}), receipt := KeptReceipt())
+    await receipt.outcome()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (found := offsets(await sides.asked.subscribe(5))) != [11]:
+            assert found == []
 
 
 async def test_a_subscriber_hears_what_follows_its_replay(make: Make) -> None:

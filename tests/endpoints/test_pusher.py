@@ -99,6 +99,8 @@ async def test_apps_that_are_unknown_or_off(serve: Serve, ask: Ask) -> None:
     assert "Access-Control-Allow-Origin" not in unknown.headers
     off = await send(ask, server, "GET", "/apps/4711/channels")
     assert off.error == (403, "forbidden", "this app is not enabled: see the setting pusher_enabled")
+    event = {"name": "e", "data": "1", "channel": "c"}
+    assert (await send(ask, server, "POST", "/apps/4711/events", event)).error == off.error
     assert (await ask(server, "GET", "/up", key=None)).json == {"health": "OK"}
 
 

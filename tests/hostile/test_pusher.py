@@ -89,3 +89,9 @@ async def test_a_signature_is_of_one_connection(serve: Serve, enter: Enter, join
     ):
         await thief.say("pusher:subscribe", {"channel": name, "auth": f"{KEY}:{sign(SECRET, text)}"})
         assert decoded(await thief.hear())["data"]["status"] == 401, name
+    # A signature covers the member's data as it was signed.
+    own, other = ('{"user_id":"u1"}', '{"user_id":"u2"}')
+    for text in (f"{thief.id}:presence-x:{own}", f"{thief.id}:presence-x"):
+        member = {"channel": "presence-x", "auth": f"{KEY}:{sign(SECRET, text)}", "channel_data": other}
+        await thief.say("pusher:subscribe", member)
+        assert decoded(await thief.hear())["data"]["status"] == 401, text

@@ -36,7 +36,8 @@ async def test_every_phase_is_run_over_two_workers(tmp_path: Path) -> None:
         *("1 channels of 60", "10% do not read"),
     ]
     assert phases["ramp"]["connected"] == 60
-    assert phases["idle"]["processes"] == 3
+    # The supervisor, the image that it forks from, and two workers.
+    assert phases["idle"]["processes"] == 4
     assert len(phases["one publication to all"]["last_ms"]) == 3
     assert 0 < phases["a worker killed"]["away"] < 60
     assert phases["all connections lost at once"]["away"] == 60

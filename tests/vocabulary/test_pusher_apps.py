@@ -48,6 +48,7 @@ def test_invalid_names(name: object) -> None:
 def test_colons_are_for_a_shared_app() -> None:
     assert SHARED.is_channel_name("logs:thread-1")
     assert not OWN.is_channel_name("logs:thread-1")
+    assert not SHARED.is_channel_name("pusher:4711:private-x"), "it belongs to another app"
 
 
 def test_kinds_of_channels() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
 
 from fastws.brokers.envelope import NewEpoch, decode_numbered
-from fastws.brokers.history import UNUSED_SECONDS, HistoryRules, no_history
+from fastws.brokers.history import HistoryRules, no_history
 from fastws.brokers.redis.history_pages import HistoryPages
 from fastws.brokers.redis.history_scripts import HistoryKeys
 from fastws.brokers.redis.numbered_publisher import LIFE_SECONDS, NumberedPublisher
@@ -15,15 +14,18 @@ from fastws.brokers.redis.plain_messages import PlainMessages
 from fastws.brokers.redis.plain_queue import PLAIN
 from fastws.brokers.redis.tail import Answer, Asked, Heard, HistoryLimits, Tail
 from fastws.brokers.redis.tail_delivery import TailDelivery
-from fastws.brokers.redis.tail_reader import Echoed, TailReader, answer_without_past
+from fastws.brokers.redis.tail_reader import (
+    REFRESH_SECONDS,
+    UNUSED_LIFE_SECONDS,
+    Echoed,
+    TailReader,
+    answer_without_past,
+)
 from fastws.brokers.redis.wire.commander import RedisCommander
 from fastws.brokers.redis.wire.resp import pack
 from fastws.counters import Counters
 from fastws.hub.ports import Deliverer
 from fastws.vocabulary.positions import Past, Position
-
-# Interval at which the life of a numbering with subscribers is extended.
-REFRESH_SECONDS: Final = UNUSED_SECONDS / 3
 
 
 class RedisHistory:
@@ -173,7 +175,7 @@ class RedisHistory:
         if not self._is_current(tail):
             return
         if tail.position is not None:
-            seconds = LIFE_SECONDS if tail.position.offset else UNUSED_SECONDS
+            seconds = LIFE_SECONDS if tail.position.offset else UNUSED_LIFE_SECONDS
             # One that fails is made up for by the next.
             self._commander.send(pack(b"EXPIRE", self._keys.of(tail.channel)[0], int(seconds)), lambda _: None)
         self._refreshes.append((now + REFRESH_SECONDS, tail))

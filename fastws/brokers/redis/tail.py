@@ -12,7 +12,7 @@ from fastws.brokers.envelope import NewEpoch, decode_numbered
 from fastws.brokers.history import HistoryRule, recovery, size_of
 from fastws.errors import BadRequest, FastWSError
 from fastws.hub.ports import Receipt
-from fastws.vocabulary.positions import Past, Position, Recovery
+from fastws.vocabulary.positions import MAX_EPOCH_LENGTH, Past, Position, Recovery
 from fastws.vocabulary.publication import Publication
 from fastws.vocabulary.values import fast_dataclass
 
@@ -148,6 +148,8 @@ class Tail:
 
     def append(self, heard: Heard, now: float) -> None:
         """Keep the next publication of the channel."""
+        if self.kept and now - self.last_at >= self.rule.seconds:
+            self.clear()
         self.position, self.sent_by, self.last_at = heard.position, heard.sent_by, now
         publication, kept = heard.publication, self.kept
         kept.append(publication)
@@ -237,6 +239,8 @@ class Tail:
             self.is_complete = True
         limit = self.rule.replayed(limit)
         found = recovery(position, self.kept, past, limit, now - self.last_at)
+        if found.outcome == "wrong_epoch" and isinstance(past, Position) and len(past.epoch) > MAX_EPOCH_LENGTH:
+            return found  # nobody has ever begun it
         if is_fresh and found.outcome == "wrong_epoch" and isinstance(past, Position):
             _remember(self.unknown, past.epoch)
         if is_fresh or found.outcome == "recovered" or past is None:

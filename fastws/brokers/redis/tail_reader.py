@@ -26,6 +26,10 @@ from fastws.vocabulary.positions import Position, Recovery
 
 # How long newer publications are held back while a hole is filled.
 HOLD_SECONDS: Final = 2.0
+# How often the life of a numbering is extended while somebody subscribes. It lives longer by that, so that it does not
+# end before UNUSED_SECONDS after the last one has left.
+REFRESH_SECONDS: Final = UNUSED_SECONDS / 3
+UNUSED_LIFE_SECONDS: Final = UNUSED_SECONDS + REFRESH_SECONDS
 # Entries of one read.
 MAX_READ: Final = 1000
 
@@ -178,7 +182,7 @@ class TailReader:
         tail.asked_before, tail.held_before = len(tail.asked), len(tail.held)
         words = (
             *(heard.epoch, heard.offset, int(is_forced), after, count),
-            *(self._keys.redis_channel(tail.channel), LIFE_SECONDS, int(UNUSED_SECONDS)),
+            *(self._keys.redis_channel(tail.channel), LIFE_SECONDS, int(UNUSED_LIFE_SECONDS)),
             watch := self._plain.watch(tail.channel),
         )
         answered = partial(self._was_read, tail, count, watch, is_whole=is_whole)

@@ -92,3 +92,20 @@ def test_an_epoch_that_a_client_invented_is_asked_for_once_in_each_epoch() -> No
     assert "guess" not in made.ended
     made.begin(Position(0, "next"))
     assert made.find(past, 1000, 0.0) is None
+
+
+def test_an_epoch_that_is_too_long_to_be_one_is_neither_asked_for_nor_remembered() -> None:
+    made = tail(0, 1)
+    past = Position(1, "x" * 17)
+    for is_fresh in (False, True):
+        found = made.find(past, 1000, 0.0, is_fresh=is_fresh)
+        assert found is not None
+        assert found.outcome == "wrong_epoch"
+    assert made.unknown == set()
+
+
+def test_a_new_publication_does_not_bring_back_what_has_expired() -> None:
+    made = tail(0, 1, 2)
+    made.append(heard(3), SECONDS)
+    assert [publication.offset for publication in made.kept] == [3]
+    assert made.find(Position(1, EPOCH), 1000, SECONDS) is None, "only Redis knows"
