@@ -43,6 +43,9 @@ class Listener:
         self.recovered: list[bool] = []
         self._heard: queue.Queue[tuple[str, Any]] = queue.Queue()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {self.numbers} {self.recovered}"
+
     def tell(self, message: Mapping[str, Any]) -> None:
         """Take a message of one of the Python clients."""
         kind = message.get("type")

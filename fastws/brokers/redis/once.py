@@ -19,11 +19,13 @@ REMEMBERED_SECONDS: Final = 300
 
 # KEYS: that of the id. ARGV: mark, seconds, PUBLISH or SPUBLISH, Redis channel, payload, the number of Redis clients
 # that must receive it to count as published. Returns how many did, or {what the key had} if it was published before.
+# It writes first: where that is refused, as on a replica, nothing must be published, however often it is tried.
 _TEXT: Final = b"""
 local first = redis.call('GET', KEYS[1])
 if first then return {first} end
-local received = redis.call(ARGV[3], ARGV[4], ARGV[5])
-if received >= tonumber(ARGV[6]) then redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+local received = redis.pcall(ARGV[3], ARGV[4], ARGV[5])
+if type(received) == 'table' or received < tonumber(ARGV[6]) then redis.call('DEL', KEYS[1]) end
 return received
 """
 _SHA: Final = sha1(_TEXT, usedforsecurity=False).hexdigest().encode()

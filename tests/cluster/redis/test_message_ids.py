@@ -222,6 +222,29 @@ async def test_an_id_that_a_process_of_an_older_version_has_claimed_is_waited_fo
 
 
 @each_kind
+async def test_where_redis_refuses_to_write_or_to_publish_nothing_is_published_and_the_id_stays_free(
+    own_redis_server: RedisServer, rules: HistoryRules
+) -> None:
+    with own_redis_server.client() as client:
+        async with processes(own_redis_server.url, *NODES, rules=rules) as (a, b):
+            await subscribed(b.broker, b.hub, "news")
+            await publish_before(a)
+            client.config_set("maxmemory", 1)
+            for _ in range(3):
+                with pytest.raises(BrokerUnavailable):
+                    await publish(a)
+            client.config_set("maxmemory", 0)
+            assert client.get(KEY) is None
+            client.execute_command("ACL", "SETUSER", "default", "-publish")
+            with pytest.raises(BrokerUnavailable):
+                await publish(a)
+            assert client.get(KEY) is None
+            client.execute_command("ACL", "SETUSER", "default", "+publish")
+            assert "duplicate" not in await publish(a)
+            assert await heard_until_last(b, own_redis_server) == [1]
+
+
+@each_kind
 async def test_scripts_that_redis_has_forgotten_are_loaded_again(
     own_redis_server: RedisServer, rules: HistoryRules
 ) -> None:
