@@ -20,6 +20,8 @@ class MemoryWebhooks:
         self._queues: dict[str, OrderedDict[bytes, WaitingEvent]] = {target.id: OrderedDict() for target in targets}
         self._number = 0
         self._leaving: dict[Subject, asyncio.TimerHandle] = {}
+        # Those of them that are users, by their channel.
+        self._leaving_members: dict[Subject, dict[Subject, None]] = {}
         # When a cache_miss was last reported. The oldest comes first.
         self._missed: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._wake: Callable[[str], None] = lambda _: None
@@ -37,8 +39,9 @@ class MemoryWebhooks:
 
     async def settle(self) -> None:
         """No client can return: report at once what is vacated."""
-        for subject in sorted(self._leaving, key=lambda subject: subject.user is None):
-            self._gone(subject)
+        for subject in list(self._leaving):
+            if subject in self._leaving:
+                self._gone(subject)
 
     async def stop(self) -> None:
         for timer in self._leaving.values():
@@ -48,19 +51,32 @@ class MemoryWebhooks:
         timer = self._leaving.pop(subject, None)
         if timer is not None:
             timer.cancel()
+            self._returned_or_gone(subject)
         else:
             self._put_subject(subject, has_come=True)
 
     def left(self, subject: Subject) -> None:
         targets = self._targets.get(subject.app)
         if targets:
-            # A channel is reported as vacated after its last member.
-            seconds = targets[0].grace_seconds + (0.001 if subject.user is None else 0.0)
-            self._leaving[subject] = self._loop.call_later(seconds, self._gone, subject)
+            if subject.user is not None:
+                self._leaving_members.setdefault(_channel_of(subject), {})[subject] = None
+            self._leaving[subject] = self._loop.call_later(targets[0].grace_seconds, self._gone, subject)
 
     def _gone(self, subject: Subject) -> None:
+        """Report it as gone, a channel after its last members: no connection is left that they could have."""
+        for member in list(self._leaving_members.get(subject, ())):
+            self._gone(member)
         self._leaving.pop(subject).cancel()
+        self._returned_or_gone(subject)
         self._put_subject(subject, has_come=False)
+
+    def _returned_or_gone(self, subject: Subject) -> None:
+        if subject.user is not None:
+            channel = _channel_of(subject)
+            members = self._leaving_members[channel]
+            del members[subject]
+            if not members:
+                del self._leaving_members[channel]
 
     def _put_subject(self, subject: Subject, *, has_come: bool) -> None:
         body = body_of_subject(subject, has_come=has_come)
@@ -101,3 +117,7 @@ class MemoryWebhooks:
         queue = self._queues[target_id]
         for each in ids:
             queue.pop(each, None)
+
+
+def _channel_of(member: Subject) -> Subject:
+    return Subject(member.app, member.channel)

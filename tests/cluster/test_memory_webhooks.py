@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import orjson
 import pytest
@@ -47,6 +47,43 @@ async def test_coming_is_told_at_once_and_going_after_the_grace(hook: Receiver) 
     await webhooks.stop()
     assert target.results["channel_vacated", "sent"] == 1
     assert webhooks.waiting(is_pusher=True) == 0
+
+
+class LateLoop:
+    """A loop whose time passes between two calls, as on a busy machine."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._timers: list[tuple[float, asyncio.TimerHandle]] = []
+
+    def time(self) -> float:
+        self.now += 0.01
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
+        due = self.time() + delay
+        handle = asyncio.TimerHandle(due, callback, arguments, asyncio.get_running_loop())
+        self._timers.append((due, handle))
+        return handle
+
+    def run(self) -> None:
+        for _, handle in sorted(self._timers, key=lambda timer: timer[0]):
+            if not handle.cancelled():
+                handle._run()
+
+
+async def test_a_channel_is_vacated_after_its_last_member_however_late_that_is_known(hook: Receiver) -> None:
+    target = WebhookTarget("1", hook.url, "secret", WEBHOOK_EVENTS, grace_seconds=0.0)
+    loop = LateLoop()
+    store = MemoryWebhooks([target], loop)  # type: ignore[arg-type]
+    webhooks = Webhooks([target], store)
+    for user in (None, "u1", "u2"):
+        webhooks.set_present("1", "presence-c", user, is_present=True)
+    for user in (None, "u1", "u2"):
+        webhooks.set_present("1", "presence-c", user, is_present=False)
+    loop.run()
+    events = [event.name for event in await store.read(target.id, 100)][3:]
+    assert events == ["member_removed", "member_removed", "channel_vacated"]
 
 
 async def test_a_return_within_the_grace_is_not_told(hook: Receiver) -> None:

@@ -52,9 +52,10 @@ local function leave(key, who)
   redis.call('SREM', prefix .. 'nodes:' .. key, who)
   redis.call('SREM', prefix .. 'node:' .. who, key)
   if redis.call('EXISTS', prefix .. 'nodes:' .. key) == 0 and redis.call('HEXISTS', prefix .. 'told', key) == 1 then
-    local app, user = string.match(key, '^([^\\n]*)\\n[^\\n]*(\\n?)')
-    -- A channel is reported as vacated after its last member.
+    local channel, app, user = string.match(key, '^(([^\\n]*)\\n[^\\n]*)(\\n?)')
     local due = now + ((config.apps[app] or {}).grace or 0) + (user == '' and 1 or 0)
+    -- A channel is reported as vacated after its last member, also if its own departure came in an earlier batch.
+    if user ~= '' then due = math.min(due, (redis.call('ZSCORE', prefix .. 'leaving', channel) or due + 1) - 1) end
     redis.call('ZADD', prefix .. 'leaving', 'NX', due, key)
   end
 end

@@ -104,6 +104,20 @@ async def test_a_channel_is_occupied_with_the_first_process_and_vacated_with_the
         assert [a.is_sender, b.is_sender].count(True) == 1
 
 
+async def test_a_channel_is_vacated_after_its_last_member_however_late_that_is_known(
+    redis_server: RedisServer, hook: Receiver
+) -> None:
+    """The two are in different batches: there may be thousands between them."""
+    async with nodes(redis_server.url, hook, "node_a") as (a,):
+        for is_present in (True, False):
+            for user in (None, "u1"):
+                a.has("presence-c", user, present=is_present)
+                await a.has_written()
+        with redis_server.client() as client:
+            waiting = client.zrange("fastws:{webhooks}:leaving", 0, -1)
+        assert waiting == [b"1\npresence-c\nu1", b"1\npresence-c"]
+
+
 async def test_moving_to_another_process_within_the_grace_is_not_told(
     redis_server: RedisServer, hook: Receiver
 ) -> None:
