@@ -25,6 +25,9 @@ from fastws.throttled_log import ThrottledLog
 ASK_SECONDS: Final = 1.0
 # Interval of another look while a primary was named that could not be used.
 RETRY_SECONDS: Final = 0.2
+# While no primary works, an address that less than half of the Sentinels name is tried only after this time: the others
+# have had time to answer.
+PATIENCE_SECONDS: Final = 1.0
 _TIMEOUTS: Final = RedisTimeouts(answer_seconds=0.9, stall_seconds=0.9)
 _SWITCH: Final = b"+switch-master"
 
@@ -33,15 +36,15 @@ _log = structlog.get_logger("fastws.redis")
 
 
 def candidates(
-    votes: Sequence[HostAndPort | None], known: HostAndPort | None, *, is_known_up: bool
+    votes: Sequence[HostAndPort | None], known: HostAndPort | None, *, needs_majority: bool
 ) -> list[HostAndPort]:
     """Return the addresses to try, best first, given what each Sentinel of the URL says (None: no answer).
 
-    While the known primary works, only what more than half of the Sentinels say counts: a single one may be wrong, or
-    cut off. Otherwise those with fewer votes follow. Of two with the same number of votes, the known one comes first.
+    With `needs_majority` only what more than half of the Sentinels say counts: a single one may be wrong, or cut off.
+    Otherwise those with fewer votes follow. Of two with the same number of votes, the known one comes first.
     """
     counts = Counter(vote for vote in votes if vote is not None)
-    least = len(votes) // 2 + 1 if is_known_up else 1
+    least = len(votes) // 2 + 1 if needs_majority else 1
     named = [vote for vote, count in counts.items() if count >= least]
     return sorted(named, key=lambda vote: (-counts[vote], vote != known))
 
@@ -56,6 +59,8 @@ class SentinelWatch:
         self._address = address
         self._node = node
         self._known: HostAndPort | None = None
+        # When the primary worked last, or was moved to.
+        self._up_at: float | None = None
         self._wake = asyncio.Event()
         self._name = f"{node.name}-sentinel"
         self._sentinels = [_Sentinel(one, address.service, self._name, self._wake.set) for one in address.sentinels]
@@ -90,9 +95,13 @@ class SentinelWatch:
                     sentinel.ask()
 
     async def _follow(self) -> bool:
-        """Move the node if the primary has changed. Return False if none of the addresses named can be used."""
+        """Move the node if the primary has changed. Return False if none of the addresses named can be used yet."""
+        now = asyncio.get_running_loop().time()
+        if self._node.is_up or self._up_at is None:
+            self._up_at = now
         votes = [sentinel.primary for sentinel in self._sentinels]
-        named = candidates(votes, self._known, is_known_up=self._node.is_up)
+        is_patient = now - self._up_at < PATIENCE_SECONDS
+        named = candidates(votes, self._known, needs_majority=is_patient)
         for vote in named:
             if vote == self._known:
                 return True
@@ -100,13 +109,13 @@ class SentinelWatch:
             reason = await self._why_not(address)
             if reason is None:
                 _log.info("redis sentinel names a primary", service=self._address.service, address=str(address))
-                self._known = vote
+                self._known, self._up_at = vote, now
                 self._node.move(address, f"Sentinel names {address} as the primary")
                 return True
             self._failures.warning(
                 "redis sentinel names an unusable primary", kind=f"{vote}", address=str(address), reason=reason
             )
-        return not named
+        return not named and not (is_patient and any(votes))
 
     async def _why_not(self, address: RedisAddress) -> str | None:
         """Return None if a primary answers at `address`, else the reason why it cannot be used."""

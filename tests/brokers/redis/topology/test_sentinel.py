@@ -10,10 +10,12 @@ import pytest
 from fastws.backend import RedisBroadcaster
 from fastws.brokers.history import HistoryRule, HistoryRules
 from fastws.brokers.redis.broker import RedisBroker
-from fastws.brokers.redis.topology.sentinel import candidates
+from fastws.brokers.redis.topology.sentinel import SentinelWatch, candidates
 from fastws.brokers.redis.wire.timeouts import RedisTimeouts
 from fastws.config import Config
 from fastws.errors import BrokerUnavailable
+from fastws.redis_address import RedisAddress
+from fastws.redis_places import SentinelAddress, parse_place
 from fastws.vocabulary.publication import Publication
 from tests.brokers.recording_hub import GAP, AwaitedReceipt, RecordingHub, passes, subscribed
 from tests.brokers.redis.documented_user import denied, url_of_documented_user
@@ -26,7 +28,7 @@ QUICK = RedisTimeouts(linger_seconds=0.2, probe_seconds=0.1, role_seconds=0.2)
 
 
 @pytest.mark.parametrize(
-    ("votes", "known", "is_known_up", "expected"),
+    ("votes", "known", "needs_majority", "expected"),
     [
         ([A, A, A], None, False, [A]),
         ([A, B, B], A, False, [B, A]),
@@ -43,10 +45,49 @@ QUICK = RedisTimeouts(linger_seconds=0.2, probe_seconds=0.1, role_seconds=0.2)
 def test_who_is_tried(
     votes: list[tuple[str, int] | None],
     known: tuple[str, int] | None,
-    is_known_up: bool,
+    needs_majority: bool,
     expected: list[tuple[str, int]],
 ) -> None:
-    assert candidates(votes, known, is_known_up=is_known_up) == expected
+    assert candidates(votes, known, needs_majority=needs_majority) == expected
+
+
+class Voter:
+    def __init__(self) -> None:
+        self.primary: tuple[str, int] | None = None
+
+
+class DownNode:
+    name = "test"
+    is_up = False
+
+    def __init__(self) -> None:
+        self.moves: list[int] = []
+
+    def move(self, address: RedisAddress, reason: str) -> None:
+        self.moves.append(address.port)
+
+
+@pytest.mark.parametrize("patience", [600.0, 0.0])
+async def test_who_answers_first_does_not_decide_alone(monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
+    """While no primary is usable, a Sentinel without a majority counts only once the others had time to answer."""
+    monkeypatch.setattr("fastws.brokers.redis.topology.sentinel.PATIENCE_SECONDS", patience)
+
+    async def works(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(SentinelWatch, "_why_not", works)
+    place = parse_place("redis+sentinel://a,b,c/main")
+    assert isinstance(place, SentinelAddress)
+    node = DownNode()
+    watch = SentinelWatch(place, node)  # type: ignore[arg-type]
+    voters = [Voter(), Voter(), Voter()]
+    watch._sentinels = voters  # type: ignore[assignment]
+    voters[0].primary = ("liar", 1)
+    assert await watch._follow() is not bool(patience), "looks again soon"
+    assert node.moves == ([] if patience else [1])
+    voters[1].primary = voters[2].primary = ("b", 2)
+    assert await watch._follow()
+    assert node.moves[-1] == 2
 
 
 def port_of(broker: RedisBroker) -> int:
