@@ -12,7 +12,10 @@ MIN_CLOSED: Final = 2000
 
 
 def trim() -> bool:
-    """Return free memory of the C library's heap to the system: malloc_trim(3) of glibc. False where there is none."""
+    """Return free memory of the C library's heap to the system with malloc_trim(3) of glibc.
+
+    Returns False if there was nothing to return, or the C library has no such function.
+    """
     try:
         import ctypes  # only a server that has lost many clients needs it, and a small build of Python may lack it
 

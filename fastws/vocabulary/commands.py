@@ -17,7 +17,7 @@ class Subscribe:
     """Join a channel. `past` is what the client wants of its history: None for nothing.
 
     With `is_allowed` the dialect itself has checked that the client may. `member` is as whom it joins. With
-    `cached_seconds` the client gets the last event of the channel, if it is younger, or a notice that there is none.
+    `cached_seconds` the client gets the last event of the channel, or a notice if there is none of these last seconds.
     """
 
     channel: str

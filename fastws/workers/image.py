@@ -31,7 +31,7 @@ IMAGE_PROGRAM: Final = (
 )
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
-# What a worker is told, and the descriptors that it gets.
+# The settings of a worker and what else it needs to know. Descriptors are passed separately.
 Order = Mapping[str, Any]
 Start = Callable[[Order, Sequence[int], int, int], "subprocess.Popen[bytes] | ForkedProcess"]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.brokers.recording_hub import passes
 from tests.end_to_end.pusher_client import APP, Enter, enter
 from tests.end_to_end.test_pusher import broadcast
 from tests.end_to_end.test_pusher_over_redis import event
@@ -104,7 +105,6 @@ async def test_an_event_is_forgotten_after_its_time(serve: Serve, ask: Ask, ente
         while found is not None:
             answer = await send(ask, server, "GET", "/apps/4711/channels/cache-c", query="info=cache")
             found = answer.json["cache"]
-            await asyncio.sleep(0.05)
     client = await enter(server)
     await client.subscribe("cache-c")
     assert (await client.hear())["event"] == MISS
@@ -143,9 +143,7 @@ async def test_who_joins_without_redis_gets_the_event_later(
 ) -> None:
     server = await serve(redis_url=own_redis_server.url, pusher_apps=(APP,))
     own_redis_server.kill()
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while server.assembly.broker.is_up:  # type: ignore[union-attr]
-            await asyncio.sleep(0.02)
+    await passes(lambda: not server.assembly.broker.is_up)  # type: ignore[union-attr]
     client = await enter(server)
     assert (await client.subscribe("cache-r"))["event"] == "pusher_internal:subscription_succeeded"
     await client.hears_nothing()

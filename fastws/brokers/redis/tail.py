@@ -184,7 +184,8 @@ class Tail:
     def is_lost(self, top: Position, run: Run, read: list[Heard]) -> bool:
         """Whether Redis came back without the last publication received here, or nobody can tell.
 
-        `read` decides if it begins with that. If it is no longer kept, its offset may have been given again since.
+        If the first publication in `read` has its offset, the two are compared. Otherwise Redis does not keep it any
+        more, and may have given its offset to another one.
         """
         position, before = self.position, self.run
         if before is None or before == run or run.last is None or run.found is None:
