@@ -33,11 +33,6 @@ def server(redis_of_module: RedisServer) -> Iterator[Supervised]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("node")
-
-
 _numbers = count(1)
 
 

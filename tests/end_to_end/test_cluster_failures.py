@@ -54,11 +54,6 @@ def server(_shared_redis_cluster: RedisCluster) -> Iterator[Supervised]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("node")
-
-
 @pytest.fixture
 def worlds(redis_cluster: RedisCluster, server: Supervised, folder: Path) -> Iterator[Worlds]:
     owner = redis_cluster.owner(slot_of(f"kept:{next(_numbers)}"))

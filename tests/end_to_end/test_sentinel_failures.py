@@ -24,11 +24,6 @@ def server(sentinel_set_up: SentinelSetUp) -> Iterator[Supervised]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("node")
-
-
 _numbers = count(1)
 
 

@@ -39,11 +39,6 @@ def server(servers: list[RedisServer]) -> Iterator[Supervised]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("node")
-
-
 class Channels:
     """Names of channels by server, each used once."""
 

@@ -8,12 +8,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from fastws.backend import AsyncRedisBroadcaster, RedisBroadcaster
 from fastws.config import Config
 from fastws.doctor.finding import Verdict
 from fastws.doctor.redis_server import check_redis
-from tests.brokers.recording_hub import subscribed
 from tests.brokers.redis.test_broker import running
+from tests.brokers.redis.topology.from_backends import hears_both_backends
 from tests.brokers.redis.wire.test_handshake import make_certificate
 from tests.ports import free_port_with_bus
 from tests.redis_cluster import SLOTS, until
@@ -55,13 +54,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
 async def test_the_certificate_of_the_client_is_given_to_every_node(urls: tuple[str, str], protocol: int) -> None:
     url = f"{urls[1]}&protocol={protocol}"
     async with running(url) as (broker, hub):
-        await subscribed(broker, hub, "a")
-        with RedisBroadcaster(url) as backend:
-            outcome = await asyncio.to_thread(backend.publish, "a", "e", 1)
-        assert outcome["sent"] == 1
-        async with AsyncRedisBroadcaster(url) as backend_in_asyncio:
-            assert (await backend_in_asyncio.publish("a", "e", 2))["sent"] == 1
-        await hub.until(lambda: hub.heard["a"] == [1, 2])
+        await hears_both_backends(url, broker, hub)
         findings = await asyncio.to_thread(list, check_redis(Config(redis_url=url)))
         assert Verdict.FAIL not in {finding.verdict for finding in findings}
 

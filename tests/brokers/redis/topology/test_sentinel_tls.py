@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from fastws.backend import AsyncRedisBroadcaster, RedisBroadcaster
 from fastws.brokers.redis.topology.sentinel import SentinelWatch
-from tests.brokers.recording_hub import passes, subscribed
+from tests.brokers.recording_hub import passes
 from tests.brokers.redis.test_broker import running
+from tests.brokers.redis.topology.from_backends import hears_both_backends
 from tests.brokers.redis.wire.test_handshake import make_certificate
 from tests.ports import free_port
 from tests.redis_sentinel import SERVICE, SentinelProcess
@@ -48,13 +47,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
 async def test_the_certificate_of_the_client_is_given_to_both(urls: tuple[str, str], protocol: int) -> None:
     url = f"{urls[1]}&protocol={protocol}"
     async with running(url) as (broker, hub):
-        await subscribed(broker, hub, "a")
-        with RedisBroadcaster(url) as backend:
-            outcome = await asyncio.to_thread(backend.publish, "a", "e", 1)
-        assert outcome["sent"] == 1
-        async with AsyncRedisBroadcaster(url) as backend_in_asyncio:
-            assert (await backend_in_asyncio.publish("a", "e", 2))["sent"] == 1
-        await hub.until(lambda: hub.heard["a"] == [1, 2])
+        await hears_both_backends(url, broker, hub)
 
 
 async def test_without_a_certificate_sentinel_does_not_answer(urls: tuple[str, str]) -> None:
