@@ -192,6 +192,8 @@ class Pusher(DialectDefaults):
             return self._refuse(name, "LimitReached", f"user_info has more than {app.max_member_bytes} bytes")
         state.is_proven = True
         if not client.is_subscribed(channel):
+            if len(state.member_of) % 64 == 63:  # forget the channels that it has left
+                state.member_of = {each: user for each, user in state.member_of.items() if client.is_subscribed(each)}
             state.member_of[channel] = member.shown_id
         membership = Membership(member, app.max_presence_members)
         return Subscribe(channel, None, True, membership, self._cached_seconds(name))  # noqa: FBT003

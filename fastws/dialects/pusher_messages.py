@@ -84,7 +84,7 @@ def delivery(publication: Publication, app: PusherApp) -> Message:
         message["channel"] = app.name_of(publication.channel)
     message["data"] = publication.data if attributes and attributes.get("data") == "value" else _text(publication.data)
     if attributes and "user_id" in attributes:
-        message["user_id"] = str(attributes["user_id"])
+        message["user_id"] = attributes["user_id"]
     return message
 
 

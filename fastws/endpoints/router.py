@@ -24,6 +24,7 @@ MayReadBody = Callable[[Application, Request, str], bool]
 
 
 _SLASH: Final = re.compile("%2f", re.IGNORECASE)
+_USER_PATH: Final = re.compile("(/apps/[^/%]+)?/users/")
 # A stage of API Gateway, `$default` included, but no dot segment, which proxies resolve.
 _STAGE: Final = r"(?!\.{1,2}/)[A-Za-z0-9._~$-]+"
 
@@ -153,8 +154,10 @@ class Router:
         if route is not None:
             return route, {}
         if "%" in path:
-            # The name of a channel may contain slashes. No other path begins like this, so no rule is bypassed.
-            check_path(_SLASH.sub("", path) if path.startswith("/channels/") else path)
+            # Names of channels and ids of users may contain slashes. No other paths are like these, so no rule is
+            # bypassed.
+            has_names = path.startswith("/channels/") or _USER_PATH.match(path) is not None
+            check_path(_SLASH.sub("", path) if has_names else path)
         for expression, route in self._patterns:
             match = expression.fullmatch(path)
             if match is not None:

@@ -14,7 +14,7 @@ from fastws.hub.publication_log import LoggedReceipt
 from fastws.session.acknowledgements import Acknowledgement, DirectAcknowledgement, RefusalOnly
 from fastws.session.asker import Asker
 from fastws.session.authorization import authorize, leave_forbidden_channels, owns
-from fastws.session.joining import Joining, check_number
+from fastws.session.joining import Joining, check_number, refuse_join
 from fastws.session.members import join_as_member
 from fastws.session.presence import read_presence
 from fastws.session.recovery import read_history
@@ -68,7 +68,7 @@ def _join(session: Session, name: str, past: Past, request_id: RequestId, cached
         name,
         past,
         lambda standing: session.send_reply(Subscribed(name, standing), request_id),
-        lambda error: session.refuse(error, request_id),
+        lambda error: refuse_join(session, name, error, request_id),
         cached_seconds=cached_seconds,
     ).run()
 

@@ -10,6 +10,7 @@ from fastws.errors import FastWSError, TooManyChannels
 from fastws.session.cache_channels import show_cached, show_late
 from fastws.session.recovery import Joined, replay
 from fastws.session.waiting import wait_for
+from fastws.vocabulary.commands import RequestId
 from fastws.vocabulary.filters import Filter
 from fastws.vocabulary.positions import Past, Position, Recovery
 from fastws.vocabulary.presence import Membership
@@ -157,6 +158,12 @@ def check_number(session: Session, name: str) -> None:
         raise TooManyChannels(
             f"a connection may subscribe to at most {limit} channels; unsubscribe from one first", channel=name
         )
+
+
+def refuse_join(session: Session, name: str, error: FastWSError, request_id: RequestId) -> None:
+    """Tell the client that it has not joined the channel `name`, which the error names."""
+    error.channel = error.channel or name
+    session.refuse(error, request_id)
 
 
 def stop_listening(services: Services, channel: str) -> None:

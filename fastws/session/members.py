@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastws.errors import FastWSError
-from fastws.session.joining import Joining, check_number
+from fastws.session.joining import Joining, check_number, refuse_join
 from fastws.session.waiting import wait_for
 from fastws.vocabulary.commands import RequestId
 from fastws.vocabulary.presence import Membership
@@ -26,8 +26,7 @@ def join_as_member(
         session.send_reply(Subscribed(name, None, members.of(name)), request_id)
 
     def refused(error: FastWSError) -> None:
-        error.channel = error.channel or name
-        session.refuse(error, request_id)
+        refuse_join(session, name, error, request_id)
 
     def opened(error: FastWSError | None) -> None:
         if session.peer.is_gone:

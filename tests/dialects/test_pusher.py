@@ -194,3 +194,15 @@ def test_the_dialects_of_all_keys() -> None:
     assert dialects.has_members("presence-x")
     assert not dialects.has_members("pusher:2:presence-x")
     assert not dialects.has_members("pusher:1:private-x")
+
+
+def test_presence_channels_that_were_left_are_forgotten() -> None:
+    pusher = Pusher(APP, lambda *_: True, IDS, lambda _: False)
+    client = Client(pusher)
+    for number in range(1000):
+        data = {"channel": f"presence-{number}", "auth": "key:x", "channel_data": '{"user_id":"u"}'}
+        found = ask(pusher, client, {"event": "pusher:subscribe", "data": data})
+        if number == 0:
+            client.channels = {found.channel}
+    assert "pusher:1:presence-0" in client.state.client.member_of
+    assert len(client.state.client.member_of) <= 64

@@ -181,7 +181,7 @@ async def test_channel_data_is_checked(serve: Serve, enter: Enter, member: objec
 async def test_client_events(serve: Serve, enter: Enter) -> None:
     server = await serve(pusher_apps=(APP,), pusher_client_events=("true",), pusher_client_event_rate=("0",))
     first, second = await enter(server), await enter(server)
-    for client, user in ((first, "u1"), (second, "u2")):
+    for client, user in ((first, 7), (second, "u2")):
         await client.subscribe("private-x")
         await client.subscribe("presence-r", member={"user_id": user})
     await first.hear()
@@ -192,7 +192,7 @@ async def test_client_events(serve: Serve, enter: Enter) -> None:
         "event": "client-typing",
         "channel": "presence-r",
         "data": '{"a":1}',
-        "user_id": "u1",
+        "user_id": 7,
     }
     await first.socket.send('{"event":"client-x","channel":"private-x"}')
     assert (await second.hear())["data"] is None

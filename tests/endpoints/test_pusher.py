@@ -261,9 +261,13 @@ async def test_figures_of_channels_and_users(serve: Serve, ask: Ask, enter: Ente
 
 async def test_users_are_disconnected_by_both_addresses(serve: Serve, ask: Ask, enter: Enter) -> None:
     server = await serve(pusher_apps=(APP,))
-    for path in ("/apps/4711/users/u1/terminate_connections", "/users/u1/terminate_connections"):
+    for path, user in (
+        ("/apps/4711/users/u1/terminate_connections", "u1"),
+        ("/users/u1/terminate_connections", "u1"),
+        ("/apps/4711/users/a%2Fb/terminate_connections", "a/b"),
+    ):
         ann, bob = await enter(server), await enter(server)
-        await ann.sign_in("u1")
+        await ann.sign_in(user)
         await ann.hear()
         await bob.subscribe("presence-r", member={"user_id": "u1"})
         assert (await send(ask, server, "POST", path, b"{}")).json == {}

@@ -89,6 +89,12 @@ async def test_a_signature_is_of_one_connection(serve: Serve, enter: Enter, join
     ):
         await thief.say("pusher:subscribe", {"channel": name, "auth": f"{KEY}:{sign(SECRET, text)}"})
         assert decoded(await thief.hear())["data"]["status"] == 401, name
+    # Nor is a sign-in.
+    text = '{"id":"u1"}'
+    signed = f"{KEY}:{sign(SECRET, f'{victim.id}::user::{text}')}"
+    await thief.say("pusher:signin", {"auth": signed, "user_data": text})
+    assert decoded(await thief.hear())["data"]["code"] == 4009
+    thief = await enter(server)
     # A signature covers the member's data as it was signed.
     own, other = ('{"user_id":"u1"}', '{"user_id":"u2"}')
     for text in (f"{thief.id}:presence-x:{own}", f"{thief.id}:presence-x"):
