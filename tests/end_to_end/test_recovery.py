@@ -175,6 +175,20 @@ async def test_a_position_that_is_none_is_refused_with_what_is_expected(
     assert "offset" in reply["message"] or "replay" in reply["message"]
 
 
+async def test_a_page_leaves_out_what_cannot_be_represented(serve: Serve, broker: Broker, join: Join) -> None:
+    server = await serve(**HISTORY, **broker)
+    client = await join(server)
+    deep: Any = []
+    for _ in range(300):
+        deep = [deep]
+    await publish(server)
+    await publish(server, data=deep)
+    await publish(server, first=2)
+    page = await client.ask({"action": "history", "channel": "c"})
+    assert [message["data"] for message in page["messages"]] == [{"n": 1}, {"n": 2}]
+    assert (await client.ask({"action": "ping"}))["type"] == "pong"
+
+
 async def test_history_is_read_in_pages(serve: Serve, broker: Broker, join: Join) -> None:
     server = await serve(**HISTORY, **broker)
     await publish(server, 4)

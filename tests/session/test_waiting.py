@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from fastws.session.session import Session
 from fastws.session.waiting import proceed, suspend, wait_for
 from tests.serving import Serve
@@ -44,6 +46,22 @@ async def test_a_late_answer_comes_before_the_messages_that_waited_for_it(serve:
     assert ids(pipe) == [1, 2]
     assert pipe.is_reading
     assert session.backlog is None
+
+
+async def test_an_error_in_what_follows_does_not_leave_the_session_suspended(serve: Serve) -> None:
+    pipe, connection = connect(await serve())
+    pending: list[Callable[[int], None]] = []
+
+    def fail(answer: int) -> None:
+        raise ZeroDivisionError
+
+    wait_for(connection.session, pending.append, fail)
+    say(connection, {"action": "ping", "id": 1})
+    with pytest.raises(ZeroDivisionError):
+        pending[0](7)
+    await asyncio.sleep(0)
+    assert ids(pipe) == [1]
+    assert pipe.is_reading
 
 
 async def test_messages_that_arrive_before_the_backlog_is_processed_come_after_it(serve: Serve) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -62,8 +63,8 @@ async def test_a_request_reaches_a_process_that_is_being_subscribed_again(redis_
         client = b.connect("bob")
         names = (f"fastws:{{node:{B}}}".encode(),)
         b.broker.listener.drop(names)
-        node = owner(redis_cluster, f"fastws:node:{B}")
-        await passes(lambda: f"fastws:node:{B}" not in node.ask("PUBSUB", "SHARDCHANNELS"))  # type: ignore[operator]
+        node = owner(redis_cluster, names[0].decode())
+        await passes(lambda: names[0] not in node.ask("PUBSUB", "SHARDCHANNELS"))  # type: ignore[operator]
         found = asyncio.ensure_future(a.cluster.describe(client.id))
         published: list[object] = []
         publish = a.broker.commander.publish
@@ -71,6 +72,29 @@ async def test_a_request_reaches_a_process_that_is_being_subscribed_again(redis_
         await passes(lambda: names[0] in published)
         b.broker.listener.want(names)
         assert await found == {"id": client.id, "user": "bob"}
+
+
+def evalsha_calls(node: ClusterNode) -> int:
+    stats: Any = node.client.info("commandstats")
+    return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+async def test_a_message_with_an_id_reaches_it_too_and_once(redis_cluster: RedisCluster) -> None:
+    async with processes(redis_cluster.url, A, B) as (a, b):
+        await passes(lambda: a.cluster.registry.others)
+        client = b.connect("bob")
+        names = (f"fastws:{{node:{B}}}".encode(),)
+        b.broker.listener.drop(names)
+        key = f"fastws:{{node:{B}}}:message:m1"
+        node = owner(redis_cluster, key)
+        await passes(lambda: names[0] not in node.ask("PUBSUB", "SHARDCHANNELS"))  # type: ignore[operator]
+        calls = evalsha_calls(node)
+        sent = asyncio.ensure_future(send(a, client))
+        await passes(lambda: evalsha_calls(node) > calls + 1)
+        b.broker.listener.want(names)
+        assert (await sent)["sent"] == 1
+        assert (await send(b, client))["sent"] == 1
+        assert len(client.taken) == 1
 
 
 async def test_a_request_to_a_process_that_is_gone_ends_at_once(redis_cluster: RedisCluster) -> None:
