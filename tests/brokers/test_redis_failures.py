@@ -14,7 +14,13 @@ from structlog.testing import capture_logs
 from fastws.brokers.redis.broker import RedisBroker
 from fastws.brokers.redis.numbered_publisher import VOUCH_SECONDS
 from fastws.brokers.redis.wire.commander import MAX_WAITING
-from fastws.brokers.redis.wire.link import MAX_DELAY_SECONDS
+from fastws.brokers.redis.wire.link import (
+    FIRST_DELAY_SECONDS,
+    LEADING_SECONDS,
+    LEADING_SPREAD_SECONDS,
+    MAX_DELAY_SECONDS,
+    MAX_FAILURES_WHEN_ALIVE,
+)
 from fastws.brokers.redis.wire.timeouts import DEFAULT_TIMEOUTS, RedisTimeouts
 from fastws.errors import BrokerUnavailable
 from fastws.vocabulary.publication import Publication
@@ -234,15 +240,17 @@ async def test_half_open_connection_is_found_out(own_redis_server: RedisServer) 
 
 def test_patience_of_a_real_server_keeps_the_promises() -> None:
     """Half-open within 10 s, refusals within 2 s, `/ready` after 3 s, no messages within 30 s, dead nodes 15 s, figures
-    2 s old; a Redis that is there again is heard within 1 s, and by all processes before one that publishes gives up
-    waiting for their word on the numbering."""
+    2 s old; a Redis that cuts us off is heard again within 1 s. One that is there again is noticed by all processes
+    before one that publishes gives up waiting for their word on the numbering, with two attempts a second at most."""
     assert DEFAULT_TIMEOUTS.silence_seconds + DEFAULT_TIMEOUTS.probe_seconds < 10.0
     assert DEFAULT_TIMEOUTS.answer_seconds < 2.0
     assert DEFAULT_TIMEOUTS.probe_late_seconds == 3.0
     assert DEFAULT_TIMEOUTS.probe_lost_seconds + DEFAULT_TIMEOUTS.probe_seconds < 30.0
     assert DEFAULT_TIMEOUTS.node_expiry_seconds + 2 * DEFAULT_TIMEOUTS.heartbeat_seconds < 15.0
     assert 2 * DEFAULT_TIMEOUTS.heartbeat_seconds <= 2.0
-    assert MAX_DELAY_SECONDS <= 0.8 < VOUCH_SECONDS
+    assert FIRST_DELAY_SECONDS * 2**MAX_FAILURES_WHEN_ALIVE <= 0.8
+    assert LEADING_SECONDS + LEADING_SPREAD_SECONDS < VOUCH_SECONDS
+    assert 1 / (LEADING_SECONDS + LEADING_SPREAD_SECONDS / 2) + 1 / (MAX_DELAY_SECONDS / 2) <= 2.0
 
 
 async def test_redis_that_answers_but_delivers_nothing_is_left(own_redis_server: RedisServer) -> None:

@@ -85,7 +85,7 @@ class RedisNode:
         self.commander = self._make_commander(f"{name}-commands", timeouts)
         self.listener = self._make_listener()
         self._links = (
-            RedisLink(address, self.commander, "commands", name=f"{name}-commands"),
+            RedisLink(address, self.commander, "commands", name=f"{name}-commands", is_leading=True),
             RedisLink(address, self.listener, "listener", name=f"{name}-listener"),
         )
         self.refusals = RedisRefusals(

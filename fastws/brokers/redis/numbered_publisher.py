@@ -93,6 +93,7 @@ class NumberedPublisher:
     ) -> None:
         # The run id of the Redis that is connected; None while it is not known.
         self.run: str | None = None
+        self._run_at = 0.0
         self._commander = commander
         self._keys = keys
         self._heard = heard
@@ -201,6 +202,7 @@ class NumberedPublisher:
             _log.warning("cannot determine the run id of redis", reason=str(reply), remedy="ACL SETUSER … +info")
         self._vouched.clear()
         self.run = run
+        self._run_at = self._clock()
         self._on_run()
         waiting, self._waiting = self._waiting, deque()
         for publication in waiting:
@@ -359,7 +361,8 @@ class NumberedPublisher:
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._retry, channel)
         else:
             first = following.popleft()
-            force_at = first.expires_at - WAIT_SECONDS + VOUCH_SECONDS
+            # The others may notice this Redis only a moment after this process.
+            force_at = max(first.expires_at - WAIT_SECONDS, self._run_at) + VOUCH_SECONDS
             self._send([first], self._first_answered, is_forced=self._clock() >= force_at)
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from fastws.brokers.envelope import encode_rest
 from fastws.brokers.history import HistoryRule
 from fastws.brokers.redis import numbered_publisher
-from fastws.brokers.redis.history_scripts import PUBLISH, PUBLISH_ON_FEED
-from fastws.brokers.redis.numbered_publisher import MAX_TOGETHER, MAX_TOGETHER_BYTES, RELOAD_SECONDS
+from fastws.brokers.redis.history_scripts import PUBLISH, PUBLISH_ON_FEED, HistoryKeys
+from fastws.brokers.redis.numbered_publisher import (
+    MAX_TOGETHER,
+    MAX_TOGETHER_BYTES,
+    RELOAD_SECONDS,
+    VOUCH_SECONDS,
+    NumberedPublisher,
+)
 from fastws.vocabulary.positions import Position
 from fastws.vocabulary.publication import Publication
 from tests.brokers.redis.history_cluster import CHANNEL, Cluster, Process
@@ -281,3 +288,51 @@ def test_a_channel_that_has_to_be_asked_again_keeps_its_order(monkeypatch: pytes
 
 def _rest() -> bytes:
     return encode_rest(Publication(CHANNEL, "e", {"n": 5}), "node", 1)
+
+
+class StubCommander:
+    """Keeps the callback of the last command."""
+
+    def __init__(self) -> None:
+        self.answered: list[Callable[[object], None]] = []
+
+    def send(self, packed: bytes, answered: Callable[[object], None], *, is_bound: bool = False) -> None:
+        self.answered.append(answered)
+
+    def send_first(self, *words: object, answered: Callable[[object], None]) -> None:
+        self.answered.append(answered)
+
+    def log_refusal(self, command: bytes, reply: object) -> None:
+        raise AssertionError(reply)
+
+
+async def test_those_who_have_heard_a_channel_get_a_second_after_redis_is_there_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also if the publication has waited for longer: they notice Redis at about the same time."""
+    now = [100.0]
+    commander = StubCommander()
+    publisher = NumberedPublisher(
+        commander,  # type: ignore[arg-type]
+        HistoryKeys(b"fastws:"),
+        lambda channel: None,
+        lambda: None,
+        lambda: now[0],
+    )
+    forced: list[bool] = []
+    packed = publisher._packed
+
+    def note(*words: Any, is_forced: bool) -> bytes:
+        forced.append(is_forced)
+        return packed(*words, is_forced=is_forced)
+
+    monkeypatch.setattr(publisher, "_packed", note)
+    publisher.publish("c", RULE, b"rest", lambda result: None)
+    now[0] += 1.5
+    publisher.commander_up()
+    commander.answered[-1](b"run_id:r\r\n")
+    for seconds in (0.1, VOUCH_SECONDS - 0.2, 0.2):
+        commander.answered[-1]([0])
+        now[0] += seconds
+        publisher._retry("c")
+    assert forced == [False, False, False, True]

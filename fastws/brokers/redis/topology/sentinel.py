@@ -139,13 +139,13 @@ class _Sentinel:
         self.primary: HostAndPort | None = None
         self._question = pack(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", service)
         self._changed = changed
-        self.commander = RedisCommander(name, self.ask, self._down, _TIMEOUTS)
+        self.commander = RedisCommander(name, self._up, self._down, _TIMEOUTS)
         self.listener = RedisListener(
             lambda _, payload: self.ask(), lambda _: self.ask(), _nothing, _nothing_to_say, _not_allowed
         )
         self.listener.want((_SWITCH,))
         self._links = (
-            RedisLink(address, self.commander, "sentinel", name=name),
+            RedisLink(address, self.commander, "sentinel", name=name, is_leading=True),
             RedisLink(address, self.listener, "sentinel listener", name=name),
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -159,6 +159,10 @@ class _Sentinel:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         # The loop closes the sockets in its next iteration.
         await asyncio.sleep(0)
+
+    def _up(self) -> None:
+        self._links[1].reconnect_now()
+        self.ask()
 
     def ask(self) -> None:
         """Send the question, if there is a connection."""

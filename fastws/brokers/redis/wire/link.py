@@ -14,11 +14,17 @@ from fastws.brokers.redis.wire.handshake import Refused, dial
 from fastws.redis_address import RedisAddress
 
 FIRST_DELAY_SECONDS: Final = 0.1
-# A Redis that is there again is noticed by all processes within this time: sooner than a process that publishes gives
-# up waiting for those that have heard the channel (VOUCH_SECONDS of the history), and messages arrive again within 1 s.
-MAX_DELAY_SECONDS: Final = 0.8
+MAX_DELAY_SECONDS: Final = 4.0
+# Of two links to one Redis, one leads: after some failures it tries again after this time and a random part of the
+# next, so that all processes notice that Redis is there again before one that publishes gives up waiting for those that
+# have heard the channel (VOUCH_SECONDS of the history). Both together try less than twice a second.
+LEADING_SECONDS: Final = 0.5
+LEADING_SPREAD_SECONDS: Final = 0.4
 # After the loss of a connection that lasted this long, the delays start small again.
 STEADY_SECONDS: Final = 1.0
+# A Redis that accepts a connection and then closes it is alive: the delay stays within 0.8 s, so that messages arrive
+# again within 1 s.
+MAX_FAILURES_WHEN_ALIVE: Final = 3
 # Reasons that are logged between two connections.
 MAX_REASONS: Final = 8
 
@@ -45,7 +51,9 @@ class RedisLink:
     refuses what they are for would otherwise be connected and unavailable several times a second.
     """
 
-    def __init__(self, address: RedisAddress, protocol: Linked, role: str, *, name: str) -> None:
+    def __init__(
+        self, address: RedisAddress, protocol: Linked, role: str, *, name: str, is_leading: bool = False
+    ) -> None:
         self.is_connected = False
         self.attempts = 0
         self._address = address
@@ -56,7 +64,8 @@ class RedisLink:
         # The time limit of the attempt under way.
         self._attempt: asyncio.Timeout | None = None
         self._has_moved = False
-        self._backoff = Backoff(FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS)
+        self._is_leading = is_leading
+        self._backoff = Backoff(FIRST_DELAY_SECONDS, LEADING_SPREAD_SECONDS if is_leading else MAX_DELAY_SECONDS)
         # Since the last connection.
         self._logged_reasons: set[str] = set()
 
@@ -66,8 +75,9 @@ class RedisLink:
         while True:
             began = loop.time()
             reason = await self._one_connection()
-            if self.is_connected and loop.time() - began >= STEADY_SECONDS:
-                self._backoff.reset()
+            if self.is_connected:
+                was_steady = loop.time() - began >= STEADY_SECONDS
+                self._backoff.reset(0 if was_steady else MAX_FAILURES_WHEN_ALIVE)
             self.is_connected = False
             self._log_loss(reason)
             await self._pause()
@@ -117,7 +127,8 @@ class RedisLink:
             return
         with contextlib.suppress(TimeoutError):
             # Not wait_for: before Python 3.12 it swallows a cancellation that arrives together with the event.
-            async with asyncio.timeout(self._backoff.next_seconds()):
+            is_slow = self._is_leading and self._backoff.failures >= MAX_FAILURES_WHEN_ALIVE
+            async with asyncio.timeout(self._backoff.next_seconds(LEADING_SECONDS if is_slow else 0.0)):
                 await self._reconnect_now.wait()
 
     def _log_ready(self) -> None:

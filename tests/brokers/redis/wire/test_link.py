@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from fastws.brokers.redis.wire.link import MAX_DELAY_SECONDS, MAX_REASONS, RedisLink
+from fastws.brokers.redis.wire.link import MAX_DELAY_SECONDS, MAX_FAILURES_WHEN_ALIVE, MAX_REASONS, RedisLink
 from fastws.redis_address import RedisAddress
 from tests.redis_server import RedisServer
 
@@ -61,7 +61,7 @@ async def ended(task: asyncio.Task[None]) -> None:
 async def test_a_cancellation_right_after_reconnect_now_is_not_lost(tmp_path: Path, iterations: int) -> None:
     link = nowhere(tmp_path)
     task = asyncio.create_task(link.run())
-    # Enough failures for the longest bound: the link is then waiting for its backoff, not connecting.
+    # Enough failures for a bound of 4 s: the link is then waiting for its backoff, not connecting.
     await attempts(link, 12)
     while not link._reconnect_now._waiters:
         await asyncio.sleep(0)
@@ -104,7 +104,7 @@ async def test_failures_for_different_reasons_are_logged_once_for_each(
     assert [entry["reason"] for entry in logs] == [f"reason {number}" for number in range(MAX_REASONS)]
 
 
-@pytest.mark.parametrize(("steady_seconds", "failures"), [(0.0, 1), (1e9, 10)])
+@pytest.mark.parametrize(("steady_seconds", "failures"), [(0.0, 1), (1e9, MAX_FAILURES_WHEN_ALIVE + 1)])
 async def test_after_a_steady_connection_the_delays_start_small_again(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, steady_seconds: float, failures: int
 ) -> None:
